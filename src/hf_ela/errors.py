@@ -1,0 +1,107 @@
+"""The exceptions of this package.
+
+::
+
+    HfElaError
+    ├── ImageError (ValueError)         an image is refused; `.name`, `.reason`
+    │   ├── ImageNotReadableError       missing, a folder, no permission
+    │   ├── EmptyImageError             zero bytes, or no pixels
+    │   ├── NotAnImageError             no decoder knows it
+    │   ├── TruncatedImageError         starts as an image, cannot be decoded to the end
+    │   ├── ImageTooLargeError          more pixels than the limit
+    │   └── UnsupportedModeError        a pixel layout without a defined way to RGB
+    ├── RecipeError (ValueError)        a recipe or an override that is not valid
+    ├── DataError                       a dataset that cannot be used as asked
+    │   ├── DatasetNotFoundError        no such folder, repository, revision, or not for this token
+    │   ├── HubUnreachableError         no answer from the Hub
+    │   ├── LabelError                  class names that are not `fake` and `real`
+    │   └── TooManyRejectedError        more refused images than allowed
+    ├── ModelError                      a folder without a usable model
+    ├── RunError                        a run folder that is in the way, or cannot be resumed
+    └── BackendError (ImportError)      no Keras backend is installed
+
+Every message states the rule, then what was received, then what to do.
+"""
+
+
+class HfElaError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ImageError(HfElaError, ValueError):
+    """An image was refused.
+
+    Attributes:
+        name: The file's path as given, or a stand-in such as ``<bytes>``.
+        reason: Why, in words, without the name.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Store the name and the reason; the message is ``name: reason``."""
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
+        """Survive the way back from a worker process."""
+        return type(self), (self.name, self.reason)
+
+
+class ImageNotReadableError(ImageError):
+    """The path is missing, is a folder, or may not be read."""
+
+
+class EmptyImageError(ImageError):
+    """There are no bytes, or no pixels."""
+
+
+class NotAnImageError(ImageError):
+    """No decoder knows the bytes."""
+
+
+class TruncatedImageError(ImageError):
+    """The bytes begin as an image but cannot be decoded to the end."""
+
+
+class ImageTooLargeError(ImageError):
+    """The image has more pixels than the limit."""
+
+
+class UnsupportedModeError(ImageError):
+    """The pixel layout has no defined way to RGB."""
+
+
+class RecipeError(HfElaError, ValueError):
+    """A recipe, or an override of one, is not valid."""
+
+
+class DataError(HfElaError):
+    """A dataset cannot be used as asked."""
+
+
+class DatasetNotFoundError(DataError):
+    """The folder, repository or revision does not exist, or is not visible to this token."""
+
+
+class HubUnreachableError(DataError):
+    """The Hub did not answer."""
+
+
+class LabelError(DataError):
+    """The class names are not ``fake`` and ``real`` and no label map was given."""
+
+
+class TooManyRejectedError(DataError):
+    """More images were refused than the limit allows."""
+
+
+class ModelError(HfElaError):
+    """A folder does not hold a usable model."""
+
+
+class RunError(HfElaError):
+    """A run folder is in the way, or cannot be resumed."""
+
+
+class BackendError(HfElaError, ImportError):
+    """No Keras backend is installed."""
