@@ -1,0 +1,59 @@
+"""The networks, from built-in Keras layers only: uint8 views in, class probabilities out."""
+
+from hf_ela.backend import keras
+from hf_ela.recipe import LABELS, FullyConvolutional, Recipe
+
+layers = keras.layers
+
+
+def build_model(recipe: Recipe) -> keras.Model:
+    """Return the untrained network of a recipe.
+
+    The same graph on TensorFlow, JAX and torch. Input: uint8, N x height x width x channels
+    (`recipe.input_shape`). Output: float32, N x 2, softmax in the order of `LABELS`.
+    """
+    inputs = keras.Input(recipe.input_shape, dtype="uint8", name="ela")
+    network = recipe.network
+    x = _reference(inputs) if network.kind == "reference" else _patches(inputs, network)
+    # Mixed precision ends before the softmax: probabilities are float32 everywhere.
+    logits = layers.Dense(len(LABELS), dtype="float32", name="logits")(x)
+    outputs = layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return keras.Model(inputs, outputs, name=f"hf_ela_{network.kind}")
+
+
+def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
+    x = layers.Rescaling(1 / 255)(x)
+    x = layers.Conv2D(32, 5, activation="relu")(x)
+    x = layers.Conv2D(32, 5, activation="relu")(x)
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.Dropout(0.25)(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(256, activation="relu")(x)
+    return layers.Dropout(0.5)(x)
+
+
+def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTensor:
+    # 128 stands for a residual of zero; 16 brings the usual residual to order one.
+    x = layers.Rescaling(1 / 16, offset=-128 / 16)(x)
+    x = layers.Conv2D(network.widths[0], network.patch, strides=network.patch, use_bias=False)(x)
+    x = layers.BatchNormalization()(x)
+    for stage, width in enumerate(network.widths):
+        if stage:
+            x = layers.Conv2D(width, 2, strides=2, use_bias=False)(x)
+            x = layers.BatchNormalization()(x)
+        for _ in range(network.blocks):
+            x = _residual(x, width)
+    x = layers.BatchNormalization()(x)
+    x = layers.Activation("relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return layers.Dropout(network.dropout)(x)
+
+
+def _residual(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
+    y = layers.Activation("relu")(x)
+    y = layers.Conv2D(width, 3, padding="same", use_bias=False)(y)
+    y = layers.BatchNormalization()(y)
+    y = layers.Activation("relu")(y)
+    y = layers.Conv2D(width, 1, use_bias=False)(y)
+    y = layers.BatchNormalization()(y)
+    return layers.Add()([x, y])

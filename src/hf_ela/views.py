@@ -1,0 +1,202 @@
+"""From an RGB image to the network's inputs: views, each an ELA picture of fixed size.
+
+Evaluation looks at an image under one of two protocols:
+
+- ``as_is``: the file as it came;
+- ``aligned``: every image is brought to one range of sizes and re-encoded as JPEG, size and
+  quality drawn from one distribution for all classes, so that file history tells nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageFilter, features
+
+from hf_ela.ela import codec_versions, error_level, round_trip
+from hf_ela.recipe import Augmentation, Crops, Preprocessing, Protocol, Resize
+
+ALIGNED_SIDE = (256, 384)
+"""Longest side of an aligned image in pixels, drawn uniformly: below most images of the art
+datasets, so that alignment rarely enlarges."""
+ALIGNED_QUALITY = (75, 95)
+"""JPEG quality of an aligned image, drawn uniformly; chroma subsampling is 4:2:0."""
+BORDER = 16
+"""Pixels around a training crop that take part in its history: one chroma block."""
+VIEWS_VERSION = 1
+"""Raised whenever the pixels of a view change by our code; part of every cache key."""
+
+_KERNELS = (
+    Image.Resampling.BILINEAR,
+    Image.Resampling.BICUBIC,
+    Image.Resampling.LANCZOS,
+)
+
+
+def pixel_versions() -> dict[str, str]:
+    """Return the versions of everything that the exact pixels of a view depend on."""
+    codecs = {name: features.version(name) or "none" for name in ("webp", "avif", "libtiff")}
+    return {**codec_versions(), **codecs, "views": str(VIEWS_VERSION)}
+
+
+def evaluation_views(
+    image: Image.Image, recipe: Preprocessing, protocol: Protocol, key: str
+) -> np.ndarray:
+    """Return the network inputs by which one image is judged.
+
+    Args:
+        image: RGB image of any size.
+        recipe: Says how inputs are made.
+        protocol: ``as_is`` or ``aligned``.
+        key: Identity of the image; the draws of ``aligned`` depend on it alone.
+
+    Returns:
+        uint8 array, views x height x width x channels.
+    """
+    if protocol == "aligned":
+        image = align(image, key)
+    settings = recipe.input
+    if isinstance(settings, Resize):
+        return _resized(image, recipe, settings)[np.newaxis]
+    image = _at_least(image, settings.size)
+    crops = (_crop(image, x, y, settings.size) for x, y in _grid(image, settings))
+    return np.stack([_ela(crop, recipe) for crop in crops])
+
+
+def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
+    """Return `recipe.augmentation.views` augmented network inputs of one image.
+
+    The image goes through the recipe's training protocol first, a new draw for each view. The
+    augmentation comes before ELA: afterwards it could no longer change what ELA sees.
+
+    Returns:
+        uint8 array, views x height x width x channels; the same for the same `key`.
+    """
+    augmentation, settings = recipe.augmentation, recipe.input
+    if augmentation is None or settings.kind == "resize":
+        raise ValueError("`training_views` needs a recipe with augmentation. Received: none.")
+    rngs = (_rng(f"augment {key} {number}") for number in range(augmentation.views))
+    return np.stack([_ela(_augmented_crop(image, settings, augmentation, r), recipe) for r in rngs])
+
+
+def align(image: Image.Image, key: str) -> Image.Image:
+    """Return the image as the aligned protocol sees it; the draws depend on `key` alone."""
+    side, quality = _draw_alignment(_rng(f"align {key}"))
+    return _aligned(image, side / max(image.size), quality)
+
+
+def _draw_alignment(rng: np.random.Generator) -> tuple[int, int]:
+    side = rng.integers(*ALIGNED_SIDE, endpoint=True)
+    return int(side), int(rng.integers(*ALIGNED_QUALITY, endpoint=True))
+
+
+def _aligned(image: Image.Image, factor: float, quality: int) -> Image.Image:
+    return round_trip(_rescaled(image, factor, Image.Resampling.LANCZOS), quality)
+
+
+def _rng(key: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(sha256(key.encode()).digest()[:8]))
+
+
+def _ela(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
+    settings = recipe.ela
+    return error_level(
+        image,
+        settings.qualities,
+        signed=settings.signed,
+        color=settings.color,
+        gain=settings.gain,
+    )
+
+
+def _resized(image: Image.Image, recipe: Preprocessing, settings: Resize) -> np.ndarray:
+    ela = _ela(image.resize((settings.before, settings.before)), recipe)
+    planes = (Image.fromarray(ela[..., c : c + 3]) for c in range(0, ela.shape[-1], 3))
+    size = (settings.size, settings.size)
+    return np.concatenate([np.asarray(plane.resize(size)) for plane in planes], axis=2)
+
+
+def _at_least(image: Image.Image, side: int) -> Image.Image:
+    """Mirror an image that is smaller than a crop until it is not."""
+    width, height = image.size
+    if min(width, height) >= side:
+        return image
+    pad = ((0, max(side - height, 0)), (0, max(side - width, 0)), (0, 0))
+    return Image.fromarray(np.pad(np.asarray(image), pad, mode="symmetric"))
+
+
+def _grid(image: Image.Image, settings: Crops) -> Iterator[tuple[int, int]]:
+    # Corners on multiples of 8, so that a JPEG keeps its block grid under ELA's own.
+    def steps(length: int) -> list[int]:
+        room = length - settings.size
+        places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
+        return [int(place) // 8 * 8 for place in places]
+
+    xs, ys = steps(image.width), steps(image.height)
+    return ((x, y) for y in ys for x in xs)
+
+
+def _crop(image: Image.Image, x: int, y: int, size: int) -> Image.Image:
+    return image.crop((x, y, x + size, y + size))
+
+
+def _rescaled(image: Image.Image, factor: float, kernel: Image.Resampling) -> Image.Image:
+    width, height = image.size
+    return image.resize((max(1, round(width * factor)), max(1, round(height * factor))), kernel)
+
+
+def _augmented_crop(
+    image: Image.Image, settings: Crops, augmentation: Augmentation, rng: np.random.Generator
+) -> Image.Image:
+    """Align where the recipe trains so; rescale, blur, noise, WebP and JPEG history; then crop.
+
+    Each step works on no more of the image than the crop needs, with a border that is cut off
+    again at a random grid phase: the cost does not grow with the image.
+    """
+    scale = rng.uniform(augmentation.rescale[0], augmentation.rescale[1])
+    kernel = _KERNELS[rng.integers(len(_KERNELS))]
+    needed = int(np.ceil((settings.size + BORDER) / scale))
+    if settings.training == "aligned":
+        side, quality = _draw_alignment(rng)
+        factor = side / max(image.size)
+        image = _random_crop(image, int(np.ceil((needed + BORDER) / factor)), rng)
+        image = _aligned(image, factor, quality)
+    image = _rescaled(_random_crop(image, needed, rng), scale, kernel)
+
+    def blur(picture: Image.Image) -> Image.Image:
+        return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
+
+    def noise(picture: Image.Image) -> Image.Image:
+        values = np.asarray(picture, np.float64)
+        values = values + rng.normal(0, rng.uniform(1, 4), values.shape)
+        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+    def jpeg(picture: Image.Image) -> Image.Image:
+        low, high = augmentation.jpeg_quality
+        return round_trip(picture, int(rng.integers(low, high, endpoint=True)))
+
+    def webp(picture: Image.Image) -> Image.Image:
+        file = BytesIO()
+        picture.save(file, "WEBP", quality=int(rng.integers(60, 96)), method=2)
+        with Image.open(file) as encoded:
+            return encoded.convert("RGB")
+
+    steps: list[tuple[float, Callable[[Image.Image], Image.Image]]] = [
+        (augmentation.blur, blur),
+        (augmentation.noise, noise),
+        (augmentation.webp, webp),
+        (augmentation.jpeg, jpeg),
+    ]
+    for probability, step in steps:
+        if rng.random() < probability:
+            image = step(image)
+    return _random_crop(_at_least(image, settings.size), settings.size, rng)
+
+
+def _random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
+    """Return a square of `size` pixels, or less where the image is smaller."""
+    width, height = min(size, image.width), min(size, image.height)
+    x = int(rng.integers(image.width - width, endpoint=True))
+    y = int(rng.integers(image.height - height, endpoint=True))
+    return image.crop((x, y, x + width, y + height))
