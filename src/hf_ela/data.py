@@ -1,0 +1,197 @@
+"""From a dataset's name to the three splits of a training, ELA computed and cached.
+
+The rows of `hf_ela.source` go through one of the two ways of `hf_ela.store`; refused images are
+counted; validation is taken from the train split, groups and near-duplicates on one side.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from hf_ela.errors import DataError, TooManyRejectedError
+from hf_ela.groups import GroupTable, clusters, grouped_split
+from hf_ela.hub import HubDataset
+from hf_ela.recipe import Recipe
+from hf_ela.rows import RowSettings, ViewSet
+from hf_ela.source import DataOptions, Source, open_source
+from hf_ela.store import ElaStore, map_store, stream_store
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split.
+
+    Attributes:
+        store: Where their ELA is.
+        rows: int64, their row numbers in the store.
+    """
+
+    store: ElaStore
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """File facts of every image."""
+        return [self.store.facts[row] for row in self.rows]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64, 1 for fake and 0 for real."""
+        return np.array([facts["label"] for facts in self.facts], np.int64)
+
+    def views(self, view_set: ViewSet) -> Iterator[np.ndarray]:
+        """Yield each image's views: uint8, views x height x width x channels."""
+        for number, row in enumerate(self.rows):
+            yield self.store.views(view_set, int(row))
+            if number % 256 == 0:
+                self.store.release()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` found and made; `summary` is the `data` section of ``run.json``."""
+
+    train: Split
+    validation: Split
+    test: Split
+    groups: GroupTable
+    summary: dict[str, Any]
+    computed: int
+    cached: int
+
+
+def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
+    """Load a dataset at a pinned revision, compute or find its ELA, and split it.
+
+    Raises:
+        DataError: The source cannot be reached or used as asked; see `hf_ela.errors`.
+    """
+    groups = GroupTable.read(options.groups)
+    source = open_source(options, groups)
+    stores: dict[str, ElaStore] = {}
+    for name, rows in source.splits.items():
+        settings = _row_settings(name, recipe, source)
+        if isinstance(rows, datasets.Dataset):
+            stores[name] = map_store(rows, settings, options.num_proc)
+        else:
+            folder = _shard_folder(options, source.hub, settings)
+            stores[name] = stream_store(rows, settings, folder, options.num_proc)
+    rejected = _rejected(stores, options.max_rejected)
+    splits = {name: _good(name, store) for name, store in stores.items()}
+    if "validation" not in splits:
+        splits |= _validation(splits["train"], recipe, groups)
+    summary = {
+        "id": source.id,
+        "revision": source.hub.revision if source.hub else None,
+        "conversion": source.hub.conversion if source.hub else None,
+        "fingerprint": _fingerprint(splits.values()),
+        "classes": source.classes,
+        "splits": {name: _counts(splits[name]) for name in ("train", "validation", "test")},
+        "limit": options.limit,
+        "rejected": rejected,
+    }
+    return Prepared(
+        splits["train"],
+        splits["validation"],
+        splits["test"],
+        groups,
+        summary,
+        computed=sum(store.computed for store in stores.values()),
+        cached=sum(store.cached for store in stores.values()),
+    )
+
+
+def _row_settings(split: str, recipe: Recipe, source: Source) -> RowSettings:
+    preprocessing = recipe.preprocessing
+    view_sets: tuple[ViewSet, ...] = ("as_is", "aligned")
+    if split != "test":
+        view_sets = (recipe.input.training,)
+        if recipe.augmentation and split == "train":
+            view_sets += ("augmented",)
+    if "augmented" not in view_sets:
+        preprocessing = preprocessing.model_copy(update={"augmentation": None})
+    return RowSettings(
+        preprocessing, view_sets, source.kinds, split, source.root, pictures=split == "test"
+    )
+
+
+def _shard_folder(options: DataOptions, hub: HubDataset | None, settings: RowSettings) -> Path:
+    origin = [hub.id, hub.revision, hub.conversion] if hub else _local_state(options.source)
+    key = json.dumps([origin, options.limit, settings.to_json()])
+    base = Path(options.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_ela")
+    return base / f"{settings.split}-{sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _local_state(source: str) -> list[Any]:
+    """Return what changes when a local file is added, removed or written anew."""
+    files = sorted(path for path in Path(source).resolve().rglob("*") if path.is_file())
+    states = [(str(file), file.stat()) for file in files or [Path(source).resolve()]]
+    return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+
+
+def _rejected(stores: Mapping[str, ElaStore], max_rejected: float) -> list[dict[str, str]]:
+    """List the refused images; too many of them are an error."""
+    rejected = [
+        {"file": facts["file_name"], "split": name, "reason": facts["error"]}
+        for name, store in stores.items()
+        for facts in store.facts
+        if facts["error"]
+    ]
+    total = sum(len(store.facts) for store in stores.values())
+    if len(rejected) > max_rejected * total:
+        listed = "\n".join(f"  {bad['file']}: {bad['reason']}" for bad in rejected[:20])
+        raise TooManyRejectedError(
+            f"At most {max_rejected:.1%} of the images may be refused. Received: {len(rejected)} "
+            f"refused of {total}. Mend or remove them, or raise --max-rejected:\n{listed}"
+            + ("\n  ..." if len(rejected) > 20 else "")
+        )
+    return rejected
+
+
+def _good(name: str, store: ElaStore) -> Split:
+    rows = [row for row, facts in enumerate(store.facts) if not facts["error"]]
+    split = Split(store, np.array(rows, np.int64))
+    if len(set(split.labels.tolist())) < 2:
+        raise DataError(
+            f"Every split needs images of both classes. Received: {_counts(split)} in {name}."
+        )
+    return split
+
+
+def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, Split]:
+    """Divide the train split; row by row to the letter of the published recipe, or by clusters."""
+    how = recipe.validation
+    if how.grouped:
+        names = [facts["file_name"] for facts in train.facts]
+        hashes = [facts["perceptual_hash"] for facts in train.facts]
+        members = clusters(names, hashes, groups)
+        kept, held = grouped_split(train.labels, members, how.fraction, how.seed)
+    else:
+        rows = np.arange(len(train))
+        kept, held = train_test_split(rows, test_size=how.fraction, random_state=how.seed)
+    return {
+        "train": Split(train.store, train.rows[kept]),
+        "validation": Split(train.store, train.rows[held]),
+    }
+
+
+def _counts(split: Split) -> dict[str, int]:
+    fake = int(split.labels.sum())
+    return {"n": len(split), "fake": fake, "real": len(split) - fake}
+
+
+def _fingerprint(splits: Iterable[Split]) -> str:
+    """Hash of the contents of all images and their labels, whatever their order."""
+    rows = sorted(f"{facts['key']} {facts['label']}" for split in splits for facts in split.facts)
+    return sha256("\n".join(rows).encode()).hexdigest()

@@ -1,0 +1,171 @@
+"""One image as a row of a store: file facts, a perceptual hash, and its view sets.
+
+A view set (`augmented`, `as_is`, `aligned`) is the raw bytes of a uint8 array, views x height x
+width x channels.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from io import BytesIO
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from hf_ela.ela import error_level
+from hf_ela.errors import ImageError, LabelError
+from hf_ela.hub import read_image
+from hf_ela.images import load_image
+from hf_ela.recipe import Preprocessing, Protocol
+from hf_ela.views import evaluation_views, pixel_versions, training_views
+
+ViewSet = Literal["augmented"] | Protocol
+
+FACTS = {
+    "file_name": pa.string(),
+    "label": pa.int8(),  # 1 fake, 0 real
+    "key": pa.string(),  # SHA-256 of the file's bytes
+    "perceptual_hash": pa.int64(),
+    "format": pa.string(),
+    "mode": pa.string(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "bytes": pa.int64(),
+    "jpeg_quality": pa.int16(),
+    "subsampling": pa.string(),
+    "error": pa.string(),  # why the image was refused; the views are then null
+}
+PICTURES = ("thumbnail", "ela")  # JPEGs for the sheets of a run, where asked for
+THUMBNAIL_SIDE = 256
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """All that a row depends on besides the file: what a cache is keyed by."""
+
+    preprocessing: Preprocessing
+    view_sets: tuple[ViewSet, ...]
+    classes: Mapping[str, str]  # what a label can be, as text, to `fake` or `real`
+    split: str
+    root: str  # the dataset's folder or commit, where file names begin
+    pictures: bool
+
+    def to_json(self) -> str:
+        """Return a text that differs whenever a row could."""
+        values = {
+            **vars(self),
+            "preprocessing": self.preprocessing.model_dump(),
+            "versions": pixel_versions(),
+        }
+        return json.dumps(values, sort_keys=True)
+
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def from_json(text: str) -> "RowSettings":
+        """Invert `to_json`."""
+        values = json.loads(text)
+        del values["versions"]
+        return RowSettings(
+            preprocessing=Preprocessing.model_validate(values.pop("preprocessing")),
+            view_sets=tuple(values.pop("view_sets")),
+            **values,
+        )
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of a row."""
+        binary = [f"views_{name}" for name in self.view_sets]
+        binary += PICTURES if self.pictures else ()
+        return pa.schema({**FACTS, **dict.fromkeys(binary, pa.binary())})
+
+
+def compute_row(
+    image: Mapping[str, Any], label: int | str, index: int, *, settings: str
+) -> dict[str, Any]:
+    """Return one row of a store.
+
+    `datasets` fingerprints a function of an installed package by its name alone, so everything
+    that a result depends on, versions included, comes in through `settings`.
+
+    Args:
+        image: Undecoded image, ``{"bytes", "path"}``.
+        label: Class index or name: a key of the settings' `classes`.
+        index: Number of the row in its split.
+        settings: `RowSettings.to_json`.
+    """
+    how = RowSettings.from_json(settings)
+    name = file_name(image["path"], how.root) or f"{how.split}/{index:06d}"
+    if str(label) not in how.classes:
+        raise LabelError(f"A label is one of {sorted(how.classes)}. Received: {label} for {name}.")
+    kind = how.classes[str(label)]
+    row: dict[str, Any] = dict.fromkeys(how.schema.names) | {
+        "file_name": name,
+        "label": int(kind == "fake"),
+    }
+    try:
+        content = read_image(image)
+        key = sha256(content).hexdigest()
+        row |= {"key": key, "bytes": len(content)}
+        loaded = load_image(content, name=name)
+    except ImageError as error:
+        return row | {"error": f"{type(error).__name__}: {error.reason}"}
+    facts = ("format", "mode", "width", "height", "jpeg_quality", "subsampling")
+    row |= {fact: getattr(loaded.info, fact) for fact in facts}
+    row["perceptual_hash"] = perceptual_hash(loaded.pixels)
+    for view_set in how.view_sets:
+        views = (
+            training_views(loaded.pixels, how.preprocessing, key)
+            if view_set == "augmented"
+            else evaluation_views(loaded.pixels, how.preprocessing, view_set, key)
+        )
+        row[f"views_{view_set}"] = views.tobytes()
+    if how.pictures:
+        level = Image.fromarray(error_level(loaded.pixels, gain="max"))
+        row |= {"thumbnail": _thumbnail(loaded.pixels), "ela": _thumbnail(level)}
+    return row
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    small, file = image.copy(), BytesIO()
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    small.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def hash_row(
+    image: Mapping[str, Any], index: int, *, root: str, versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return file name and perceptual hash alone, for splits that are made before any ELA.
+
+    An image that will be refused gets a hash of its own. `versions` is there for the cache of
+    `datasets`, as `settings` in `compute_row`.
+    """
+    name = file_name(image["path"], root) or f"{index:06d}"
+    try:
+        value = perceptual_hash(load_image(read_image(image)).pixels)
+    except ImageError:
+        value = int.from_bytes(sha256(str(index).encode()).digest()[:8], signed=True)
+    return {"file_name": name, "perceptual_hash": value}
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """Return the 64-bit difference hash: the signs of the horizontal gradient of a 9 x 8 thumbnail.
+
+    Near-duplicates (another size, another JPEG quality) differ in a few bits.
+    Source: N. Krawetz, "Kind of Like That", hackerfactor.com, 2013.
+    """
+    thumbnail = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
+    return int.from_bytes(np.packbits(np.diff(thumbnail) > 0).tobytes(), signed=True)
+
+
+def file_name(path: str | None, root: str) -> str | None:
+    """Return the path inside the dataset: what follows its folder, or its commit on the Hub."""
+    if not path:
+        return None
+    _, found, inside = path.partition(root)
+    return (inside if found else path).replace(os.sep, "/").lstrip("/")

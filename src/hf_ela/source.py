@@ -1,0 +1,217 @@
+"""Where images come from: a Hub id, a local imagefolder, or Parquet files; rows by split.
+
+Images are never decoded by `datasets`: one broken file would end a stream.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
+from hf_ela.groups import GroupTable, clusters, grouped_split
+from hf_ela.hub import HubDataset, hub_errors, load_hub_rows, resolve_dataset
+from hf_ela.recipe import LABELS
+from hf_ela.rows import hash_row
+from hf_ela.views import pixel_versions
+
+DEFAULT_DATASET = "DataScienceProject/Art_Images_Ai_And_Real_"
+TEST_FRACTION = 0.1
+"""What is held out as the test split of a dataset that has none."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where images come from and how much work may go into them.
+
+    Attributes:
+        source: Hub id, or the path of an imagefolder or of Parquet files.
+        revision: Branch, tag or commit of a Hub dataset; ``None`` is the head of main.
+        streaming: ``None`` streams a Hub id and maps a local folder.
+        groups: CSV with `file_name,group` and, optionally, `source`.
+        label_map: The dataset's class names to `fake` and `real`.
+        limit: Class-balanced number of images of every split; ``None`` takes all.
+        max_rejected: Share of refused images above which preparing fails.
+        num_proc: Processes that compute ELA.
+        cache_dir: Where ELA is kept, instead of the cache of `datasets`.
+    """
+
+    source: str = DEFAULT_DATASET
+    revision: str | None = None
+    streaming: bool | None = None
+    groups: str | None = None
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    max_rejected: float = 0.02
+    num_proc: int = 2
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        if self.limit is not None and self.limit < 2:
+            raise DataError(f"`limit` must be 2 or more, for two classes. Received: {self.limit}.")
+        if not 0 <= self.max_rejected <= 1:
+            raise DataError(
+                f"`max_rejected` is a share from 0 to 1. Received: {self.max_rejected}."
+            )
+        if self.num_proc < 1:
+            raise DataError(f"`num_proc` must be 1 or more. Received: {self.num_proc}.")
+        if self.revision and Path(self.source).exists():
+            raise DataError(
+                f"`revision` goes with a dataset of the Hub. Received: the local {self.source}."
+            )
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened dataset.
+
+    Attributes:
+        id: Hub id, or the name of the folder.
+        hub: The pinned commits of a Hub dataset.
+        splits: Rows with `image`, undecoded, and `label`: a Dataset, or a stream's iterable.
+        classes: The dataset's class names to `fake` and `real`.
+        kinds: What a row's label can be, as text, to `fake` or `real`.
+        root: Where file names begin in paths: the folder, or the commit.
+    """
+
+    id: str
+    hub: HubDataset | None
+    splits: dict[str, Any]
+    classes: dict[str, str]
+    kinds: dict[str, str]
+    root: str
+
+
+def open_source(options: DataOptions, groups: GroupTable) -> Source:
+    """Open a dataset at a pinned revision; hold out a test split where it has none.
+
+    Raises:
+        DataError: It cannot be reached or used as asked.
+    """
+    folder = Path(options.source)
+    hub = None
+    if folder.exists():
+        splits = _open_local(folder, streaming=bool(options.streaming))
+        name, root = folder.resolve().name, str(folder.resolve())
+    else:
+        hub = resolve_dataset(options.source, options.revision)
+        splits = load_hub_rows(hub, streaming=options.streaming is not False)
+        name, root = hub.id, hub.conversion or hub.revision
+    _check_columns(splits)
+    classes, kinds = _classes(splits["train"].features["label"], options.label_map)
+    if "test" not in splits:
+        splits = _hold_out_test(splits, kinds, groups, root)
+    if options.limit:
+        splits = {name: _limited(rows, options.limit, kinds) for name, rows in splits.items()}
+    if hub:
+        splits = {name: _guarded(rows, hub.id) for name, rows in splits.items()}
+    return Source(name, hub, splits, classes, kinds, root)
+
+
+def _open_local(folder: Path, streaming: bool) -> dict[str, Any]:
+    if folder.is_file():
+        parquet = folder.suffix == ".parquet"
+        where: dict[str, Any] = {"data_files": {"train": str(folder)}}
+    else:
+        parquet = next(folder.rglob("*.parquet"), None) is not None
+        where = {"data_dir": str(folder)}
+    kind = ("parquet", {}) if parquet else ("imagefolder", {"drop_labels": False})
+    try:
+        splits = datasets.load_dataset(kind[0], **where, **kind[1], streaming=streaming)
+    except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DatasetNotFoundError(
+            "Data is a folder train/{fake,real}, test/{fake,real} of images, or Parquet files with "
+            f"the columns image and label. Received: {folder}, where `datasets` says: {error}"
+        ) from error
+    if streaming:
+        return {name: rows.decode(False) for name, rows in splits.items()}
+    undecoded = datasets.Image(decode=False)
+    return {name: rows.cast_column("image", undecoded) for name, rows in splits.items()}
+
+
+def _check_columns(splits: Mapping[str, Any]) -> None:
+    if "train" not in splits:
+        raise DataError(f"A dataset needs a train split. Received: the splits {sorted(splits)}.")
+    for name, rows in splits.items():
+        columns = list(rows.features or ())
+        if not {"image", "label"} <= set(columns):
+            raise DataError(
+                f"Every split needs the columns image and label. Received: {name} with {columns}."
+            )
+
+
+def _classes(feature: Any, label_map: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Map the class names to `fake` and `real`, and what rows hold (an index, or a name) too."""
+    named = isinstance(feature, datasets.ClassLabel)
+    names = feature.names if named else sorted(label_map) or list(LABELS)
+    classes = {name: label_map.get(name, name) for name in names}
+    if set(classes.values()) != set(LABELS) or not set(label_map) <= set(names):
+        raise LabelError(
+            "Classes are told by their names: fake (AI-generated) and real (human-made). "
+            f"Received: {names}, with the label map {dict(label_map)}. "
+            "Map other names, for example: --label-map ai=fake,human=real"
+        )
+    kinds = {str(feature.str2int(n)): kind for n, kind in classes.items()} if named else classes
+    return classes, kinds
+
+
+def _hold_out_test(
+    splits: dict[str, Any], kinds: Mapping[str, str], groups: GroupTable, root: str
+) -> dict[str, Any]:
+    """Take a test split from train; groups and near-duplicates stay on one side."""
+    train = splits["train"]
+    if not isinstance(train, datasets.Dataset):
+        raise DataError(
+            "Streaming needs a dataset with a test split. Received: the splits "
+            f"{sorted(splits)}. Add a test split, or take --no-streaming."
+        )
+    hashed = train.map(
+        hash_row,
+        input_columns=["image"],
+        with_indices=True,
+        remove_columns=train.column_names,
+        fn_kwargs={"root": root, "versions": pixel_versions()},
+        features=datasets.Features(
+            {"file_name": datasets.Value("string"), "perceptual_hash": datasets.Value("int64")}
+        ),
+        desc="Perceptual hashes",
+    )
+    members = clusters(list(hashed["file_name"]), list(hashed["perceptual_hash"]), groups)
+    labels = np.array([kinds.get(str(label)) == "fake" for label in train["label"]], np.int64)
+    kept, held = grouped_split(labels, members, TEST_FRACTION, seed=0)
+    return {**splits, "train": train.select(kept), "test": train.select(held)}
+
+
+def _limited(rows: Any, limit: int, kinds: Mapping[str, str]) -> Any:
+    """Return the first `limit` / 2 rows of each class."""
+    if isinstance(rows, datasets.Dataset):
+        labels = enumerate(rows["label"])
+        return rows.select([index for index, _ in _quota(labels, limit, kinds)])
+    return (row for row, _ in _quota(((row, row["label"]) for row in rows), limit, kinds))
+
+
+def _quota(
+    rows: Iterable[tuple[Any, Any]], limit: int, kinds: Mapping[str, str]
+) -> Iterator[tuple[Any, Any]]:
+    left = {"fake": limit - limit // 2, "real": limit // 2}
+    for row, label in rows:
+        kind = kinds.get(str(label), "fake")  # an unknown label is refused with its file's name
+        if left[kind]:
+            left[kind] -= 1
+            yield row, label
+        if not any(left.values()):
+            return
+
+
+def _guarded(rows: Any, repo_id: str) -> Any:
+    """Give a stream typed errors for what the Hub does while it is read."""
+
+    def stream() -> Iterator[Any]:
+        with hub_errors(repo_id):
+            yield from rows
+
+    return rows if isinstance(rows, datasets.Dataset) else stream()
