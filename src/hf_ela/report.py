@@ -1,0 +1,130 @@
+"""What a trained network is worth: calibration, metrics, plots and predictions of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hf_ela import plots
+from hf_ela.backend import keras
+from hf_ela.classifier import ElaClassifier, image_logits
+from hf_ela.data import Prepared, Split
+from hf_ela.evaluation import by_source, fit_temperature, fit_threshold, measure, sigmoid
+from hf_ela.fit import Checkpoint
+from hf_ela.metrics import confusion
+from hf_ela.provenance import environment
+from hf_ela.recipe import Protocol, Recipe
+
+Scores = dict[str, np.ndarray]
+PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
+
+
+def evaluate_run(
+    model: keras.Model, recipe: Recipe, data: Prepared, checkpoint: Checkpoint, out: Path
+) -> dict[str, Any]:
+    """Calibrate on validation, measure on test under both protocols, write all but ``run.json``.
+
+    Returns:
+        The sections `calibration`, `evaluation`, `sources` and `environment` of ``run.json``.
+    """
+    held, protocol = data.validation, recipe.input.training
+    held_logits = image_logits(model, held.views(protocol))
+    temperature = (
+        fit_temperature(held.labels, held_logits) if recipe.calibration.temperature else 1.0
+    )
+    held_scores = sigmoid(held_logits, temperature)
+    chosen = recipe.calibration.threshold
+    threshold = fit_threshold(held.labels, held_scores) if chosen == "fit" else chosen
+    scores: Scores = {
+        name: sigmoid(image_logits(model, data.test.views(name)), temperature) for name in PROTOCOLS
+    }
+
+    classifier = ElaClassifier(model, recipe, temperature, threshold, data=data.summary)
+    classifier.save_pretrained(out / "weights")
+    table = _predictions(data, scores)
+    temporary = out / "predictions.parquet.tmp"
+    table.to_parquet(temporary, index=False)
+    temporary.replace(out / "predictions.parquet")
+
+    labels = data.test.labels
+    run = {
+        "calibration": {"temperature": temperature, "threshold": threshold},
+        "evaluation": {
+            "validation": {protocol: _measured(held.labels, held_scores, threshold)},
+            "test": {name: _measured(labels, scores[name], threshold) for name in PROTOCOLS},
+        },
+        "sources": {
+            name: by_source(table["source"], labels, scores[name], threshold) for name in PROTOCOLS
+        },
+        "environment": environment(),
+    }
+    _draw(run, checkpoint, data.test, scores, out / "plots")
+    return run
+
+
+def _measured(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Any]:
+    return {**measure(labels, scores, threshold), "confusion": confusion(labels, scores, threshold)}
+
+
+def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:
+    """One row per test image: file, label, scores, group and source where known, file facts."""
+    facts = data.test.facts
+    names = [row["file_name"] for row in facts]
+    columns: dict[str, Any] = {
+        "file": names,
+        "label": ["fake" if row["label"] else "real" for row in facts],
+        "score": scores["as_is"],
+        "score_aligned": scores["aligned"],
+        "group": [data.groups.get(name, "group") for name in names],
+        "source": [data.groups.get(name, "source") for name in names],
+    }
+    kept = ("format", "mode", "width", "height", "bytes", "jpeg_quality", "subsampling")
+    return pd.DataFrame(columns | {fact: [row[fact] for row in facts] for fact in kept})
+
+
+def _draw(
+    run: dict[str, Any],
+    checkpoint: Checkpoint,
+    test: Split,
+    scores: Scores,
+    folder: Path,
+) -> None:
+    folder.mkdir(exist_ok=True)
+    labels, threshold = test.labels, run["calibration"]["threshold"]
+    measured = run["evaluation"]["test"]
+    curves = {str(name): (labels, scores[name]) for name in PROTOCOLS}
+    plots.confusion_matrix(
+        {name: m["confusion"] for name, m in measured.items()}, folder / "confusion.png"
+    )
+    plots.roc(curves, folder / "roc.png", threshold=threshold)
+    plots.reliability(curves, folder / "reliability.png")
+    monitor = checkpoint.stopping.monitor if checkpoint.stopping else "val_loss"
+    plots.training_curves(checkpoint.history, folder / "training.png", monitor=monitor)
+    for name in PROTOCOLS:
+        if run["sources"][name]:
+            title = f"{name}, n = {len(test)}"
+            plots.per_source(run["sources"][name], folder / f"sources_{name}.png", title=title)
+    _draw_sheets(test, scores["as_is"], threshold, folder)
+
+
+def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path) -> None:
+    labels = test.labels
+
+    def item(position: int) -> tuple[str, np.ndarray, np.ndarray]:
+        kind = "fake" if labels[position] else "real"
+        name = Path(test.facts[position]["file_name"]).name
+        return f"{kind} · {name}", *test.store.pictures(int(test.rows[position]))
+
+    shown = [item(i) for label in (1, 0) for i in np.flatnonzero(labels == label)[:6]]
+    title = "Test images and their ELA (quality 90, stretched)"
+    plots.ela_sheet(shown, folder / "ela.png", title=title)
+    wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
+    worst = wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))][:12]
+    title = f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong"
+    plots.mistakes(
+        [(*item(i), scores[i]) for i in worst],
+        folder / "mistakes.png",
+        threshold=threshold,
+        title=title,
+    )

@@ -1,0 +1,168 @@
+"""A training from options to a run folder: data, network, evaluation, `run.json`.
+
+A run folder holds `run.json` (written last: with it the run is complete), `weights/` (what
+`ElaClassifier.from_pretrained` loads), `predictions.parquet` and `plots/`. Until then it holds
+`checkpoint/`, from which an interrupted run goes on.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from hf_ela.data import prepare
+from hf_ela.errors import RunError
+from hf_ela.recipe import Recipe, parse_recipe
+from hf_ela.source import DataOptions
+
+RUN_SCHEMA = 1
+"""Version of the layout of ``run.json``."""
+
+
+def train(
+    recipe: Recipe,
+    options: DataOptions,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train, evaluate and write a run folder.
+
+    Args:
+        recipe: What to train.
+        options: On what data.
+        out: The run folder; it must not hold a run, unless `resume`.
+        resume: Continue the interrupted run in `out`, with its own recipe and options.
+        say: Receives a line about each step.
+
+    Returns:
+        What ``run.json`` holds.
+
+    Raises:
+        RunError: `out` holds a run already, or, with `resume`, no such interrupted run.
+        DataError: See `hf_ela.data.prepare`.
+    """
+    out = Path(out)
+    claim(out, recipe, options, resume=resume)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "data"):
+        say(f"Preparing {options.source} ...")
+        data = prepare(options, recipe)
+        say(
+            f"ELA of {data.computed} images computed, of {data.cached} found in the cache; "
+            f"{len(data.summary['rejected'])} images refused."
+        )
+    # Keras comes only now: a fork of the data's workers after TensorFlow's start may hang, and
+    # a refused dataset need not wait for it.
+    from hf_ela.fit import fit
+    from hf_ela.report import evaluate_run
+
+    counts = f"{len(data.train)} images, validating on {len(data.validation)}"
+    say(f"Training {recipe.name} on {counts} ...")
+    model, checkpoint = fit(recipe, data.train, data.validation, out / "checkpoint")
+    seconds["training"] = checkpoint.seconds
+    with _timed(seconds, "evaluation"):
+        say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
+        results = evaluate_run(model, recipe, data, checkpoint, out)
+    run = {
+        "schema": RUN_SCHEMA,
+        "recipe": recipe.model_dump(),
+        "seed": recipe.training.seed,
+        "data": data.summary,
+        "ela": {"computed": data.computed, "cached": data.cached},
+        "model": {"network": recipe.network.kind, "parameters": model.count_params()},
+        "training": {
+            "epochs": checkpoint.epochs,
+            "best_epoch": checkpoint.best_epoch,
+            "history": checkpoint.history,
+        },
+        **results,
+        "timing": {f"{name}_seconds": round(value, 2) for name, value in seconds.items()},
+    }
+    write_json(out / "run.json", run)
+    shutil.rmtree(out / "checkpoint")
+    return run
+
+
+def recorded(out: str | Path) -> tuple[Recipe, DataOptions]:
+    """Return recipe and options of the interrupted run in a folder.
+
+    Raises:
+        RunError: There is no interrupted run.
+    """
+    path = Path(out) / "checkpoint" / "settings.json"
+    if not path.is_file():
+        raise RunError(
+            f"--resume needs the folder of an interrupted run. Received: {out}, which holds "
+            f"{'a finished run' if (Path(out) / 'run.json').exists() else 'none'}."
+        )
+    settings = json.loads(path.read_text("utf-8"))
+    return parse_recipe(settings["recipe"], source=str(path)), DataOptions(**settings["data"])
+
+
+def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> None:
+    """Take a folder for a run, before anything is computed.
+
+    Raises:
+        RunError: The folder holds something else.
+    """
+    if resume:
+        if recorded(out) != (recipe, options):
+            raise RunError(
+                "--resume goes on with the settings of the interrupted run. Received: others. "
+                "Leave them out, or train into another folder."
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        interrupted = (out / "checkpoint" / "settings.json").is_file()
+        raise RunError(
+            f"A run needs a folder that is new or empty. Received: {out}. "
+            + ("Continue that run with --resume, or" if interrupted else "Take another, or")
+            + " remove it."
+        )
+    (out / "checkpoint").mkdir(parents=True, exist_ok=True)
+    settings = {"recipe": recipe.model_dump(), "data": asdict(options)}
+    write_json(out / "checkpoint" / "settings.json", settings)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write readable JSON to a temporary name, then rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
+    temporary.replace(path)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = perf_counter()
+    yield
+    seconds[name] = perf_counter() - started
+
+
+def summary(run: dict[str, Any], out: Path) -> str:
+    """Return the results of a run as a few lines for a terminal."""
+    test = run["evaluation"]["test"]
+    n = test["as_is"]["accuracy"]["n"]
+    lines = [
+        "",
+        f"{run['recipe']['name']}: {run['model']['parameters']:,} parameters, "
+        f"{run['training']['epochs']} epochs in {run['timing']['training_seconds']:.0f} s. "
+        f"Test, n = {n}, with 95 % intervals:",
+        f"{'':20}{'as-is':^22}{'aligned':^22}",
+    ]
+    for metric, as_is in test["as_is"].items():
+        if metric != "confusion":
+            lines.append(f"{metric:20}{_cell(as_is):^22}{_cell(test['aligned'][metric]):^22}")
+    lines.append(f"Written to {out}: run.json, weights/, predictions.parquet, plots/")
+    return "\n".join(lines)
+
+
+def _cell(interval: dict[str, Any]) -> str:
+    if interval["value"] is None:
+        return "undefined"
+    return f"{interval['value']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
