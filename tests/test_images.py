@@ -1,0 +1,603 @@
+import csv
+import io
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, JpegImagePlugin, features
+
+import hf_ela
+from bad_files import BadFile, encode, picture, plain_files, png_chunk, write_bad_files
+from hf_ela.errors import (
+    EmptyImageError,
+    ImageError,
+    ImageNotReadableError,
+    ImageTooLargeError,
+    TruncatedImageError,
+    UnsupportedModeError,
+)
+from hf_ela.images import IMAGE_SUFFIXES, MAX_PIXELS, ImageInfo, load_image
+from hf_ela.modes import RGB_MODES
+
+PLAIN = plain_files()
+SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+
+
+def same(left: Image.Image, right: Image.Image) -> bool:
+    return left.mode == right.mode and left.size == right.size and left.tobytes() == right.tobytes()
+
+
+def oriented(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Software] = "a name too long to be stored in its tag"
+    return exif.tobytes()
+
+
+@pytest.fixture(scope="module")
+def bad_files(tmp_path_factory: pytest.TempPathFactory) -> list[BadFile]:
+    return write_bad_files(tmp_path_factory.mktemp("bad"))
+
+
+class TestBadFiles:
+    def test_each_gives_pixels_or_its_refusal(self, bad_files: list[BadFile]) -> None:
+        wrong = []
+        for path, expected in bad_files:
+            try:
+                image = load_image(path)
+            except ImageError as error:
+                # The message is for a person: it has the whole name, and then says why.
+                said_why = str(error) == f"{path}: {error.reason}" and len(error.reason) > 8
+                got: object = type(error) if said_why else str(error)
+            else:
+                right_size = {*image.pixels.size} == {image.info.width, image.info.height}
+                got = "ok" if right_size and image.pixels.mode == "RGB" else image
+            if got != expected:
+                wrong.append((path.name, expected, got))
+        assert not wrong
+        assert len(bad_files) >= 100
+
+    def test_the_reason_is_told(self, bad_files: list[BadFile]) -> None:
+        reasons = {
+            "a folder.png": "is a folder",
+            "pipe.png": "is a pipe, socket or device",
+            "missing.png": "cannot be read: No such file",
+            "zero bytes.jpg": "has zero bytes",
+            "page.jpg": r"must be one of AVIF, .* begins with b'<!doctype html>",
+            "cut at 60 percent.png": "is truncated or damaged; .*truncated",
+            "declares 60000x60000.png": r"at most 89,478,485 .* 60000 × 60000 = 3,600,000,000",
+            "float.tif": "mode 'F' has no defined range",
+        }
+        for path, expected in bad_files:
+            if path.name in reasons:
+                with pytest.raises(expected, match=reasons.pop(path.name)):
+                    load_image(path)
+        assert reasons.keys() <= {"pipe.png"}  # not every system has pipes
+
+    def test_bytes_are_judged_like_the_path(self, bad_files: list[BadFile]) -> None:
+        for path, expected in bad_files:
+            if expected is ImageNotReadableError:
+                continue
+            if expected == "ok":
+                assert same(load_image(path.read_bytes()).pixels, load_image(path).pixels)
+            else:
+                with pytest.raises(expected, match=r"^<bytes>: "):
+                    load_image(path.read_bytes())
+
+    @pytest.mark.parametrize("suffix", PLAIN)
+    def test_a_cut_anywhere_is_refused_unless_no_pixel_is_missing(self, suffix: str) -> None:
+        data = PLAIN[suffix]
+        whole = load_image(data).pixels
+        refused = 0
+        for end in {*range(0, len(data), len(data) // 150), *range(len(data) - 40, len(data))}:
+            try:
+                cut = load_image(data[:end]).pixels
+            except ImageError:
+                refused += 1
+            else:
+                assert same(cut, whole), end
+        assert refused > 150
+
+    def test_several_threads_with_warnings_as_errors(self, bad_files: list[BadFile]) -> None:
+        filters = list(warnings.filters)
+
+        def judge(file: BadFile) -> object:
+            try:
+                return load_image(file.path).pixels.tobytes()
+            except ImageError as error:
+                return str(error)
+
+        alone = [judge(file) for file in bad_files]
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(judge, bad_files * 3)) == alone * 3
+        assert warnings.filters == filters
+
+    def test_threads_that_meet_warnings_together_leave_the_filters_alone(self) -> None:
+        filters = list(warnings.filters)
+        together = threading.Barrier(4)
+
+        class Odd(Image.Image):
+            asked = 0
+
+            def getexif(self) -> Image.Exif:
+                self.asked += 1
+                if self.asked == 1:
+                    together.wait(10)
+                    raise UserWarning("odd")  # as `warnings.warn` does in all four at once
+                time.sleep(0.01)
+                return super().getexif()
+
+        def load_odd(seed: int) -> Image.Image:
+            image = picture(seed=seed)
+            image.__class__ = Odd
+            return load_image(image).pixels
+
+        with ThreadPoolExecutor(4) as threads:
+            loaded = list(threads.map(load_odd, range(4)))
+        assert all(same(image, picture(seed=seed)) for seed, image in enumerate(loaded))
+        assert warnings.filters == filters
+
+
+class TestHostileBytes:
+    @settings(deadline=None, max_examples=300)
+    @given(
+        start=st.sampled_from([b"", *(data[:24] for data in PLAIN.values())]),
+        rest=st.binary(max_size=300),
+    )
+    def test_random_bytes(self, start: bytes, rest: bytes) -> None:
+        with pytest.raises(ImageError):
+            load_image(start + rest)
+
+    @settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+    @given(data=st.data())
+    def test_mutated_files(self, data: st.DataObject) -> None:
+        mutant = bytearray(PLAIN[data.draw(st.sampled_from(sorted(PLAIN)))])
+        for _ in range(data.draw(st.integers(1, 6))):
+            near_the_start = data.draw(st.booleans())
+            at = data.draw(st.integers(0, 200 if near_the_start else len(mutant) - 1))
+            mutant[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        try:
+            mode = load_image(bytes(mutant), max_pixels=1_000_000).pixels.mode
+        except ImageError:
+            mode = "RGB"  # refused: nothing else may be raised
+        assert mode == "RGB"
+
+
+class TestOrientation:
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "avif", "tif", "lzw.tif"])
+    def test_equals_pillow(self, suffix: str, orientation: int) -> None:
+        if suffix not in PLAIN:
+            pytest.skip(f"this Pillow writes no {suffix}")
+        image_format = {"jpg": "JPEG", "tif": "TIFF", "lzw.tif": "TIFF"}.get(suffix, suffix)
+        options = {"compression": "tiff_lzw"} if suffix == "lzw.tif" else {}
+        data = encode(picture(), image_format, exif=oriented(orientation), **options)
+        with Image.open(io.BytesIO(data)) as opened:
+            expected = ImageOps.exif_transpose(opened)
+        loaded = load_image(data)
+        assert same(loaded.pixels, expected)
+        assert loaded.pixels.size == ((47, 61) if orientation > 4 else (61, 47))
+        if "tif" not in suffix:
+            assert (loaded.info.width, loaded.info.height) == (61, 47)
+        # The pixels are upright now, and nothing in them says otherwise.
+        assert same(load_image(loaded.pixels).pixels, expected)
+
+    def test_of_a_pil_image_is_applied(self) -> None:
+        data = encode(picture(), "JPEG", exif=oriented(6))
+        with Image.open(io.BytesIO(data)) as opened:
+            assert same(load_image(opened).pixels, load_image(data).pixels)
+
+    @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+    @pytest.mark.parametrize(
+        "exif",
+        [
+            b"Exif\0\0" + b"garbage" * 9,
+            b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40,
+            oriented(1)[:30],
+            oriented(0),
+            oriented(99),
+            b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHI4sI", 274, 2, 4, b"up\0\0", 0),
+        ],
+        ids=[
+            "garbage",
+            "endless",
+            "cut",
+            "orientation 0",
+            "orientation 99",
+            "orientation in words",
+        ],
+    )
+    def test_damaged_exif_is_no_reason_to_refuse(self, image_format: str, exif: bytes) -> None:
+        loaded = load_image(encode(picture(), image_format, exif=exif))
+        assert same(loaded.pixels, load_image(encode(picture(), image_format)).pixels)
+        assert loaded.info.exif
+
+    def test_survives_damage_elsewhere_in_the_exif(self) -> None:
+        damaged = oriented(6)[:-20]  # the orientation is whole, the name behind it is not
+        assert load_image(encode(picture(), "JPEG", exif=damaged)).pixels.size == (47, 61)
+
+
+class TestModes:
+    def test_transparency_lies_on_mid_grey(self) -> None:
+        image = Image.new("RGBA", (3, 1), (200, 100, 0, 0))
+        image.putpixel((1, 0), (200, 100, 0, 255))
+        image.putpixel((2, 0), (228, 128, 28, 128))
+        loaded = load_image(encode(image, "PNG"))
+        assert loaded.pixels.getpixel((0, 0)) == (128, 128, 128)
+        assert loaded.pixels.getpixel((1, 0)) == (200, 100, 0)
+        assert loaded.pixels.getpixel((2, 0)) == (178, 128, 78)
+        assert loaded.info.alpha
+        assert loaded.info.mode == "RGBA"
+        assert not load_image(picture()).info.alpha
+
+    @pytest.mark.parametrize("transparency", [3, bytes([255, 255, 255, 0])], ids=["index", "bytes"])
+    def test_palette(self, transparency: int | bytes) -> None:
+        image = picture().quantize(16)
+        index = np.asarray(image)
+        opaque = np.asarray(image.convert("RGB"))
+        assert np.array_equal(load_image(encode(image, "PNG")).pixels, opaque)
+        loaded = load_image(encode(image, "PNG", transparency=transparency))
+        expected = np.where((index == 3)[..., None], 128, opaque)
+        assert np.array_equal(loaded.pixels, expected)
+        assert (index == 3).any()
+        assert (loaded.info.mode, loaded.info.alpha) == ("P", True)
+
+    @pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+    def test_one_transparent_colour(self, mode: str) -> None:
+        clear = {"L": 77, "RGB": (1, 2, 3), "I;16": 77 * 257}[mode]
+        image = Image.new(mode, (2, 1), {"L": 78, "RGB": (1, 2, 4), "I;16": 77 * 257 + 1}[mode])
+        image.putpixel((0, 0), clear)
+        loaded = load_image(encode(image, "PNG", transparency=clear))
+        assert loaded.pixels.getpixel((0, 0)) == (128, 128, 128)
+        assert loaded.pixels.getpixel((1, 0)) != (128, 128, 128)
+
+    def test_grey_and_alpha(self) -> None:
+        image = Image.new("LA", (2, 1), (200, 0))
+        image.putpixel((1, 0), (200, 255))
+        pixels = load_image(encode(image, "PNG")).pixels
+        assert pixels.getpixel((0, 0)) == (128, 128, 128)
+        assert pixels.getpixel((1, 0)) == (200, 200, 200)
+
+    def test_palette_and_alpha(self) -> None:
+        image = picture().convert("RGBA")
+        image.putalpha(0)
+        assert (np.asarray(load_image(image.convert("PA")).pixels) == 128).all()
+
+    @pytest.mark.parametrize("kind", ["png", "tif", "big-endian tif", "integers", "array order"])
+    def test_16_bit_grey_is_divided_by_257(self, kind: str) -> None:
+        values = np.array([[0, 128, 129, 257, 32896, 33024, 33025, 65406, 65407, 65535]])
+        image = Image.fromarray(values.astype(np.uint16))
+        if kind == "png":
+            loaded = load_image(encode(image, "PNG"))
+        elif kind == "tif":
+            loaded = load_image(encode(image, "TIFF"))
+        elif kind == "big-endian tif":
+            big = Image.frombytes("I;16B", image.size, values.astype(">u2").tobytes())
+            loaded = load_image(encode(big, "TIFF"))
+            assert loaded.info.mode == "I;16B"
+        elif kind == "integers":
+            loaded = load_image(encode(Image.fromarray(values.astype(np.int32)), "TIFF"))
+            assert loaded.info.mode == "I"
+        else:
+            loaded = load_image(
+                Image.frombytes("I;16L", image.size, values.astype("<u2").tobytes())
+            )
+        expected = [0, 0, 1, 1, 128, 128, 129, 254, 255, 255]
+        assert np.asarray(loaded.pixels)[0, :, 0].tolist() == expected
+
+    def test_16_bit_colour_keeps_the_upper_byte(self) -> None:
+        row = struct.pack(">BHHH", 0, 0x12FF, 0x8000, 0xFFFF)
+        png = b"\x89PNG\r\n\x1a\n" + png_chunk(
+            b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+        )
+        png += png_chunk(b"IDAT", zlib.compress(row)) + png_chunk(b"IEND", b"")
+        assert load_image(png).pixels.getpixel((0, 0)) == (0x12, 0x80, 0xFF)
+
+    @pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
+    def test_cmyk_keeps_its_colours(self, image_format: str) -> None:
+        # Pillow writes the JPEG inverted and with Adobe's marker, the TIFF as it is.
+        colours = [(250, 30, 20), (20, 200, 60), (10, 20, 240), (240, 240, 240)]
+        for colour in colours:
+            image = Image.new("RGB", (16, 16), colour).convert("CMYK")
+            loaded = load_image(encode(image, image_format))
+            assert loaded.info.mode == "CMYK"
+            assert np.abs(np.subtract(loaded.pixels.getpixel((8, 8)), colour)).max() <= 3
+
+    @pytest.mark.parametrize("mode", ["1", "L", "RGBX", "CMYK", "YCbCr", "HSV", "RGBA", "RGBa"])
+    def test_other_modes_are_pillows_conversion(self, mode: str) -> None:
+        image = picture().convert("RGBA").convert(mode)
+        expected = image.convert("RGBA").convert("RGB") if mode == "RGBa" else image.convert("RGB")
+        loaded = load_image(image)
+        assert same(loaded.pixels, expected)
+        assert loaded.info.mode == mode
+        assert image.mode == mode
+
+    @pytest.mark.skipif(not features.check("littlecms2"), reason="this Pillow has no LittleCMS")
+    def test_lab(self) -> None:
+        image = Image.new("RGB", (4, 4), (200, 90, 30))
+        lab = load_image(image.convert("LAB")).pixels.getpixel((0, 0))
+        assert np.abs(np.subtract(lab, (200, 90, 30))).max() <= 3
+
+    @pytest.mark.parametrize("mode", ["F", "La"])
+    def test_without_a_defined_range(self, mode: str) -> None:
+        assert mode not in RGB_MODES
+        with pytest.raises(UnsupportedModeError, match=f"<Image>: mode '{mode}' has no defined"):
+            load_image(Image.new(mode, (2, 2)))
+
+    @pytest.mark.parametrize("value", [-1, 65536])
+    def test_integers_beyond_16_bits(self, value: int) -> None:
+        with pytest.raises(UnsupportedModeError, match=rf"0\.\.65535\. Received: {value}"):
+            load_image(Image.new("I", (2, 2), value))
+
+    @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "avif"])
+    def test_of_several_frames_the_first(self, suffix: str) -> None:
+        if suffix not in PLAIN:
+            pytest.skip(f"this Pillow writes no {suffix}")
+        colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+        first, *others = (Image.new("RGB", (32, 32), colour) for colour in colours)
+        image_format = "TIFF" if suffix == "tif" else suffix
+        loaded = load_image(encode(first, image_format, save_all=True, append_images=others))
+        assert loaded.info.frames == 3
+        assert np.abs(np.subtract(loaded.pixels.getpixel((9, 9)), colours[0])).max() <= 6
+
+    def test_a_damaged_later_frame_is_not_used(self) -> None:
+        gif = encode(picture(), "GIF", save_all=True, append_images=[picture(seed=1)])
+        assert same(load_image(gif[:-500]).pixels, load_image(gif).pixels)
+        tiff = bytearray(encode(picture(), "TIFF", save_all=True, append_images=[picture(seed=1)]))
+        second = tiff.rindex(struct.pack("<HHI", 259, 3, 1)) + 8  # where its compression is told
+        assert load_image(bytes(tiff)).info.frames == 2
+        tiff[second : second + 2] = b"\xff\xff"
+        damaged = load_image(bytes(tiff))
+        assert same(damaged.pixels, picture())
+        assert damaged.info.frames == 1
+
+
+class TestSources:
+    def test_every_kind_gives_the_same(self, tmp_path: Path) -> None:
+        data = PLAIN["jpg"]
+        path = tmp_path / "a.jpg"
+        path.write_bytes(data)
+        with Image.open(path) as opened:
+            expected = opened.convert("RGB")
+            sources = [
+                (str(path), str(path)),
+                (path, str(path)),
+                (data, "<bytes>"),
+                (bytearray(data), "<bytes>"),
+                (memoryview(data), "<bytes>"),
+                (io.BytesIO(data), "<BytesIO>"),
+                (opened, str(path)),
+            ]
+            for source, name in sources:
+                loaded = load_image(source)
+                assert same(loaded.pixels, expected)
+                assert loaded.info.name == name
+                assert loaded.info.size_bytes == (None if source is opened else len(data))
+        assert load_image(data, name="mine").info.name == "mine"
+        with pytest.raises(ImageError, match=r"^mine: "):
+            load_image(data[:99], name="mine")
+
+    def test_a_file_object_is_read_from_where_it_stands_and_left_open(self, tmp_path: Path) -> None:
+        path = tmp_path / "two.bin"
+        path.write_bytes(b"header" + PLAIN["png"])
+        with path.open("rb") as stream:
+            stream.read(6)
+            loaded = load_image(stream)
+            assert not stream.closed
+            assert stream.read() == b""
+        assert same(loaded.pixels, picture())
+        assert loaded.info.name == str(path)
+        with pytest.raises(ImageNotReadableError, match="closed file"):
+            load_image(stream)
+
+    def test_arrays(self) -> None:
+        array = np.asarray(picture())
+        alpha = np.dstack([array, np.zeros_like(array[..., 0])])
+        assert np.array_equal(load_image(array).pixels, array)
+        assert np.array_equal(load_image(array[::-1, ::2]).pixels, array[::-1, ::2])
+        assert np.array_equal(load_image(array[..., 0]).pixels, array[..., :1].repeat(3, axis=2))
+        assert np.array_equal(load_image(alpha).pixels, np.full_like(array, 128))
+        info = load_image(array).info
+        assert (info.name, info.format, info.width, info.height) == ("<ndarray>", None, 61, 47)
+
+    @pytest.mark.parametrize(
+        ("dtype", "shape"),
+        [
+            ("float32", (4, 4, 3)),
+            ("int64", (4, 4)),
+            ("bool", (4, 4)),
+            ("uint8", (4,)),
+            ("uint8", (4, 4, 1)),
+            ("uint8", (4, 4, 2)),
+            ("uint8", (3, 4, 4, 3)),
+            ("uint8", ()),
+        ],
+    )
+    def test_other_arrays_are_refused(self, dtype: str, shape: tuple[int, ...]) -> None:
+        with pytest.raises(UnsupportedModeError) as caught:
+            load_image(np.zeros(shape, dtype), name="my array")
+        assert str(caught.value).startswith("my array: an array must be uint8 of shape (H, W, 3)")
+        assert f"Received: {dtype} of shape {shape}" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "source",
+        [np.zeros((0, 4, 3), np.uint8), Image.new("RGB", (0, 3)), b"", io.BytesIO()],
+        ids=["array", "image", "bytes", "stream"],
+    )
+    def test_nothing_at_all(self, source: object) -> None:
+        with pytest.raises(EmptyImageError):
+            load_image(source)
+
+    @pytest.mark.parametrize("source", [None, 7, ["a.png"], io.StringIO("text")])
+    def test_no_source(self, source: object) -> None:
+        with pytest.raises(TypeError, match="Received: "):
+            load_image(source)
+
+    def test_a_name_with_a_nul(self) -> None:
+        with pytest.raises(ImageNotReadableError, match="null"):
+            load_image("a\0b.png")
+
+    def test_an_unread_pil_image_of_a_cut_file(self) -> None:
+        with (
+            Image.open(io.BytesIO(PLAIN["png"][:3000])) as opened,
+            pytest.raises(TruncatedImageError, match="truncated"),
+        ):
+            load_image(opened)
+
+
+class TestLimit:
+    def test_is_inclusive(self) -> None:
+        assert load_image(PLAIN["png"], max_pixels=61 * 47).info.width == 61
+        for source in (PLAIN["png"], picture(), np.asarray(picture())):
+            with pytest.raises(ImageTooLargeError, match=r"at most 2,866 .* 61 × 47 = 2,867"):
+                load_image(source, max_pixels=61 * 47 - 1)
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "avif", "jp2"])
+    def test_is_ours_and_not_pillows(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if suffix not in PLAIN:
+            pytest.skip(f"this Pillow writes no {suffix}")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        assert load_image(PLAIN[suffix]).pixels.size == (61, 47)
+
+    @pytest.mark.parametrize("suffix", ["webp", "tif"])
+    def test_where_pillow_insists_its_error_is_ours(
+        self, suffix: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        with pytest.raises(ImageTooLargeError, match="Pillow refuses it"):
+            load_image(PLAIN[suffix])
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # only a warning, an error here
+        assert load_image(PLAIN[suffix]).pixels.size == (61, 47)
+
+    def test_pillows_settings_are_left_alone(self, bad_files: list[BadFile]) -> None:
+        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, warnings.filters[:]
+        for path, _ in bad_files:
+            try:
+                load_image(path)
+            except ImageError:
+                continue
+        assert before == (
+            Image.MAX_IMAGE_PIXELS,
+            ImageFile.LOAD_TRUNCATED_IMAGES,
+            warnings.filters[:],
+        )
+        assert before[1] is False
+        assert MAX_PIXELS == 89_478_485
+
+
+class TestInfo:
+    @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+    def test_every_quality_is_found(self, subsampling: int) -> None:
+        image = picture(16, 16)
+        for quality in range(1, 101):
+            info = load_image(encode(image, "JPEG", quality=quality, subsampling=subsampling)).info
+            assert (info.jpeg_quality, info.jpeg_quality_exact) == (quality, True)
+            assert info.subsampling == SUBSAMPLINGS[subsampling]
+
+    @pytest.mark.parametrize("mode", ["L", "CMYK"])
+    def test_every_quality_of_one_table(self, mode: str) -> None:
+        image = picture(16, 16).convert(mode)
+        for quality in range(1, 101):
+            info = load_image(encode(image, "JPEG", quality=quality)).info
+            assert (info.jpeg_quality, info.jpeg_quality_exact) == (quality, True)
+            assert info.subsampling is None
+
+    @pytest.mark.parametrize("quality", [20, 50, 75, 90])
+    def test_other_tables_give_the_nearest(self, quality: int) -> None:
+        with Image.open(io.BytesIO(encode(picture(), "JPEG", quality=quality))) as opened:
+            assert isinstance(opened, JpegImagePlugin.JpegImageFile)
+            luma, chroma = opened.quantization[0], opened.quantization[1]
+        luma[5] += 2
+        chroma[60] -= 1
+        info = load_image(encode(picture(), "JPEG", qtables=[luma, chroma])).info
+        assert (info.jpeg_quality, info.jpeg_quality_exact) == (quality, False)
+
+    def test_other_subsampling(self) -> None:
+        jpeg = bytearray(encode(picture(16, 16), "JPEG", subsampling=1))
+        frame = jpeg.index(b"\xff\xc0")
+        assert jpeg[frame + 11] == 0x21
+        jpeg[frame + 11] = 0x12  # one column, two rows: 4:4:0
+        assert load_image(bytes(jpeg)).info.subsampling == "other"
+
+    def test_is_all_that_the_file_tells(self) -> None:
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        exif = oriented(8)
+        data = encode(picture(), "JPEG", quality=83, exif=exif, icc_profile=profile)
+        assert load_image(data).info == ImageInfo(
+            name="<bytes>",
+            format="JPEG",
+            mode="RGB",
+            width=61,
+            height=47,
+            size_bytes=len(data),
+            frames=1,
+            exif=True,
+            icc=True,
+            alpha=False,
+            jpeg_quality=83,
+            jpeg_quality_exact=True,
+            subsampling="4:2:0",
+        )
+        plain = load_image(PLAIN["png"]).info
+        assert (plain.exif, plain.icc, plain.jpeg_quality, plain.subsampling) == (
+            False,
+            False,
+            None,
+            None,
+        )
+
+    def test_pixels_carry_no_metadata(self) -> None:
+        data = encode(picture(), "JPEG", exif=oriented(3), dpi=(300, 300), comment=b"mine")
+        pixels = load_image(data).pixels
+        assert pixels.info == {}
+        assert not pixels.getexif()
+
+    def test_a_phone_picture_with_more_behind_it_is_a_jpeg(self) -> None:
+        data = encode(picture(), "MPO", save_all=True, append_images=[picture(seed=1)])
+        info = load_image(data).info
+        assert (info.format, info.frames, info.jpeg_quality) == ("JPEG", 1, 75)
+
+
+def test_real_images(pool: Path, pool_csv: Path) -> None:
+    with pool_csv.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    kinds = {
+        "webp": [row for row in rows if row["format"] == "WEBP"][::5],
+        "alpha": [row for row in rows if row["mode"] in ("RGBA", "LA", "P")][::5],
+        "any": rows[::40],
+    }
+    assert all(len(kind) >= 9 for kind in kinds.values())
+    for row in [row for kind in kinds.values() for row in kind]:
+        loaded = load_image(pool / row["file_name"])
+        info = loaded.info
+        told = (info.format, info.mode, info.width, info.height)
+        assert told == (row["format"], row["mode"], int(row["width"]), int(row["height"]))
+        assert loaded.pixels.mode == "RGB"
+        assert info.alpha == (row["mode"] in ("RGBA", "LA")) or row["mode"] == "P"
+        assert (info.jpeg_quality is None) == (row["format"] != "JPEG")
+        assert info.size_bytes == (pool / row["file_name"]).stat().st_size
+
+
+def test_the_suffixes_are_those_that_can_be_read() -> None:
+    assert {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif"} <= IMAGE_SUFFIXES
+    assert not {".eps", ".pdf", ".svg", ".txt", ".mp4", ".psd"} & IMAGE_SUFFIXES
+
+
+def test_import_is_light() -> None:
+    heavy = "{'keras', 'tensorflow', 'jax', 'torch', 'datasets', 'pydantic', 'huggingface_hub'}"
+    code = f"import sys, hf_ela.images; sys.exit(len({heavy} & sys.modules.keys()))"
+    source = str(Path(hf_ela.__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": source}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == 0
