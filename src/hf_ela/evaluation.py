@@ -1,0 +1,215 @@
+"""What a run reports: metrics with intervals, calibration, a table per source.
+
+Pure: arrays in, numbers out. Labels, scores and thresholds are those of `hf_ela.metrics`. What the
+data does not define is None, never NaN, so that every result can be written as JSON.
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+from scipy.stats import binomtest
+
+from hf_ela.metrics import (
+    METRICS,
+    ArtMetrics,
+    Counts,
+    Floats,
+    check,
+    confusion,
+    expected_calibration_error,
+    metrics_of_counts,
+)
+
+__all__ = [
+    "METRICS",
+    "ArtMetrics",
+    "Interval",
+    "SourceRow",
+    "by_source",
+    "confusion",
+    "expected_calibration_error",
+    "fit_temperature",
+    "fit_threshold",
+    "measure",
+    "sigmoid",
+]
+
+# Past these a temperature says that the validation set is too small or the model is useless.
+TEMPERATURES = (0.05, 20.0)
+
+
+class Interval(TypedDict):
+    """A value, its 95 % interval, and the number of images that it was measured on."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class SourceRow(TypedDict):
+    """Results of one source; ``recall`` has only the classes that the source has."""
+
+    source: str
+    n: int
+    fake: int
+    real: int
+    accuracy: Interval
+    recall: dict[str, Interval]
+    mean_score: float
+
+
+def measure(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Measure `METRICS`, each with a 95 % percentile bootstrap interval.
+
+    Images are drawn with replacement within each class (stratified bootstrap: Davison and Hinkley,
+    "Bootstrap Methods and their Application", 1997, section 3.2), so every resample has as many
+    images of each class as the data. A resample in which a metric is undefined does not count for
+    it. An interval is stretched to include its value where it would not: resampling moves ECE
+    upwards. Where no image is wrong, no resample is: accuracy 1 gets the interval 1 to 1. The same
+    seed gives the same intervals. Without images every value is None.
+
+    Raises:
+        ValueError: See `hf_ela.metrics.check`.
+    """
+    y, s = check(labels, scores)
+    if not y.size:
+        return {name: Interval(value=None, low=None, high=None, n=0) for name in METRICS}
+    values = ArtMetrics().compute(references=y, predictions=s, threshold=threshold)
+    distinct, position = np.unique(s, return_inverse=True)
+    fake, real = position[y == 1], position[y == 0]
+    rng = np.random.default_rng(seed)
+
+    def resampled(members: Counts) -> Counts:
+        drawn = members[rng.integers(members.size, size=members.size)] if members.size else members
+        return np.bincount(drawn, minlength=distinct.size)
+
+    draws = [
+        metrics_of_counts(distinct, resampled(fake), resampled(real), threshold)
+        for _ in range(resamples)
+    ]
+    return {
+        name: _interval(values[name], [draw[name] for draw in draws], y.size) for name in METRICS
+    }
+
+
+def _interval(value: float | None, draws: Sequence[float], n: int) -> Interval:
+    if value is None:
+        return Interval(value=None, low=None, high=None, n=n)
+    defined = [draw for draw in draws if not np.isnan(draw)]
+    low, high = np.percentile([value, *defined], [2.5, 97.5]).tolist()
+    return Interval(value=value, low=min(low, value), high=max(high, value), n=n)
+
+
+def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> Floats:
+    """Return the probability of fake of logits (log odds of fake), divided by the temperature."""
+    return np.asarray(expit(np.asarray(logits, np.float64) / temperature))
+
+
+def fit_temperature(labels: ArrayLike, logits: ArrayLike) -> float:
+    """Return the temperature that makes ``sigmoid(logits, temperature)`` most likely.
+
+    Minimises the negative log-likelihood (Guo et al., ICML 2017, section 4.2) within
+    `TEMPERATURES`; fit it on validation data. Where the data sets no temperature it is 1.0: one
+    class is missing, or every logit already has the sign of its class, so that a lower
+    temperature would always look better.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,).
+        logits: Log odds of fake, finite floats, shape (N,).
+    """
+    x = np.asarray(logits, np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError(
+            "`logits` must be finite. "
+            f"Received: {x[~np.isfinite(x)][0]}. Check that training did not diverge."
+        )
+    y, _ = check(labels, expit(x))
+    towards_class = np.where(y == 1, x, -x)
+    if len(np.unique(y)) < 2 or (towards_class >= 0).all():
+        return 1.0
+    best = minimize_scalar(
+        lambda log_t: np.logaddexp(0, -towards_class * np.exp(-log_t)).mean(),
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
+    )
+    return float(np.exp(best.x))
+
+
+def fit_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the threshold with the highest balanced accuracy; fit it on validation data.
+
+    Candidates lie halfway between neighbouring different scores; of equally good ones, the
+    nearest to 0.5 is taken. It is 0.5 when a class is missing or all scores are equal.
+    """
+    y, s = check(labels, scores)
+    distinct, position = np.unique(s, return_inverse=True)
+    if len(np.unique(y)) < 2 or distinct.size < 2:
+        return 0.5
+    below = {
+        label: np.cumsum(np.bincount(position[y == label], minlength=distinct.size))[:-1]
+        for label in (0, 1)
+    }
+    # In integers, so that equally good candidates compare as equal: recall + specificity, times
+    # the sizes of both classes.
+    fakes, reals = int(y.sum()), int((1 - y).sum())
+    gain = (fakes - below[1]) * reals + below[0] * fakes
+    # Halfway between two neighbouring floats may round down to the lower one.
+    candidates = np.maximum((distinct[:-1] + distinct[1:]) / 2, np.nextafter(distinct[:-1], 1))
+    best = candidates[gain == gain.max()]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+def by_source(
+    sources: Sequence[str | None], labels: ArrayLike, scores: ArrayLike, threshold: float
+) -> list[SourceRow]:
+    """Return a row per source, by name, with Wilson 95 % intervals.
+
+    Args:
+        sources: Where each image comes from, length N; None or empty where not known: left out.
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: Probabilities of fake, shape (N,).
+        threshold: Lowest score that is called fake.
+    """
+    y, s = check(labels, scores)
+    if len(sources) != y.size:
+        raise ValueError(
+            "`sources` must have one entry per label. "
+            f"Received: {len(sources)} sources for {y.size} labels. Use None where not known."
+        )
+    right = (s >= threshold) == (y == 1)
+    # A table's empty cell arrives as NaN, which is not a string.
+    names = np.array([name if isinstance(name, str) else "" for name in sources], dtype=object)
+    rows = []
+    for name in sorted(set(names) - {""}):
+        here = names == name
+        classes = {"fake": here & (y == 1), "real": here & (y == 0)}
+        rows.append(
+            SourceRow(
+                source=name,
+                n=int(here.sum()),
+                fake=int(classes["fake"].sum()),
+                real=int(classes["real"].sum()),
+                accuracy=_wilson(right[here]),
+                recall={c: _wilson(right[mask]) for c, mask in classes.items() if mask.any()},
+                mean_score=float(s[here].mean()),
+            )
+        )
+    return rows
+
+
+def _wilson(right: np.ndarray) -> Interval:
+    k, n = int(right.sum()), right.size
+    bounds = binomtest(k, n).proportion_ci(method="wilson")
+    return Interval(value=k / n, low=float(bounds.low), high=float(bounds.high), n=n)

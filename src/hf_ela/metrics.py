@@ -1,0 +1,200 @@
+"""What each metric is: once by scikit-learn through ``evaluate``, once fast for the bootstrap.
+
+Everywhere: ``labels`` are integers or booleans of shape (N,), 1 = fake (AI-generated, the positive
+class) and 0 = real; ``scores`` are probabilities of fake, floats of shape (N,); an image is called
+fake when its score is at or above the threshold.
+"""
+
+from tempfile import TemporaryDirectory
+
+import datasets
+import evaluate
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn import metrics as sk
+
+METRICS = (
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "specificity",
+    "balanced_accuracy",
+    "roc_auc",
+    "average_precision",
+    "brier",
+    "ece",
+)
+# Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, table 1.
+ECE_BINS = 15
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def check(labels: ArrayLike, scores: ArrayLike) -> tuple[Counts, Floats]:
+    """Return labels as int64 and scores as float64.
+
+    Raises:
+        ValueError: The shapes differ, a label is not 0 or 1, or a score is not from 0 to 1.
+    """
+    y, s = np.asarray(labels), np.asarray(scores, np.float64)
+    if y.ndim != 1 or y.shape != s.shape:
+        raise ValueError(
+            "`labels` and `scores` must be one-dimensional and equally long. "
+            f"Received: shapes {y.shape} and {s.shape}. Give one score per label."
+        )
+    unknown = ~np.isin(y, (0, 1))
+    if unknown.any():
+        raise ValueError(
+            "`labels` must be 1 (fake) or 0 (real). "
+            f"Received: {y[unknown][0]}. Map classes to them by name."
+        )
+    outside = ~((s >= 0) & (s <= 1))
+    if outside.any():
+        raise ValueError(
+            "`scores` must be probabilities from 0 to 1. "
+            f"Received: {s[outside][0]}. Pass logits through `sigmoid`."
+        )
+    return y.astype(np.int64), s
+
+
+class ArtMetrics(evaluate.Metric):  # type: ignore[misc]  # `evaluate` has no type information
+    """All of `METRICS` by scikit-learn, as a metric of Hugging Face ``evaluate``.
+
+    ``ArtMetrics().compute(references=labels, predictions=scores, threshold=0.5)`` gives a
+    dictionary; nothing is downloaded and nothing stays on disk. Undefined, so None, are: precision
+    when nothing is called fake, recall without a fake image, specificity without a real one, F1
+    without either a fake image or one called fake; balanced accuracy, ROC AUC and average
+    precision when a class is missing.
+    """
+
+    def __init__(self) -> None:
+        """Make a metric that keeps its inputs in memory."""
+        # `evaluate` makes a cache folder even when it is told to keep everything in memory.
+        with TemporaryDirectory() as folder:
+            super().__init__(keep_in_memory=True, cache_dir=folder, seed=0)
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Detection of AI-generated images from probabilities (positive: fake).",
+            citation="",
+            inputs_description="references: 1 fake, 0 real; predictions: probabilities of fake",
+            features=datasets.Features(
+                predictions=datasets.Value("float64"), references=datasets.Value("int64")
+            ),
+        )
+
+    def _compute(
+        self, predictions: ArrayLike, references: ArrayLike, threshold: float = 0.5
+    ) -> dict[str, float | None]:
+        y, s = check(references, predictions)
+        called = (s >= threshold).astype(np.int64)
+        values = {
+            "accuracy": sk.accuracy_score(y, called),
+            "precision": sk.precision_score(y, called, zero_division=np.nan),
+            "recall": sk.recall_score(y, called, zero_division=np.nan),
+            "f1": sk.f1_score(y, called, zero_division=np.nan),
+            "specificity": sk.recall_score(y, called, pos_label=0, zero_division=np.nan),
+            "brier": sk.brier_score_loss(y, s),
+            "ece": expected_calibration_error(y, s),
+        }
+        if 0 < y.sum() < y.size:
+            values |= {
+                "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+                "roc_auc": sk.roc_auc_score(y, s),
+                "average_precision": sk.average_precision_score(y, s),
+            }
+        return {
+            name: None if np.isnan(values.get(name, np.nan)) else float(values[name])
+            for name in METRICS
+        }
+
+
+def metrics_of_counts(
+    distinct: Floats, fake: Counts, real: Counts, threshold: float
+) -> dict[str, float]:
+    """Compute `METRICS` from how often each score occurs in each class.
+
+    The values are those of `ArtMetrics` without its sorting and checking, for the many resamples
+    of a bootstrap; NaN stands for the undefined.
+
+    Args:
+        distinct: Different scores, ascending, shape (K,).
+        fake: Number of fake images with each score, shape (K,); may be 0.
+        real: Number of real images with each score, shape (K,); may be 0.
+        threshold: Lowest score that is called fake.
+    """
+    positives, negatives = int(fake.sum()), int(real.sum())
+    first = int(np.searchsorted(distinct, threshold))
+    tp, fp = int(fake[first:].sum()), int(real[first:].sum())
+    n, tn = positives + negatives, negatives - fp
+    recall, specificity = _ratio(tp, positives), _ratio(tn, negatives)
+    # Mann and Whitney: pairs in the right order, a pair with equal scores counting half.
+    ordered = float(fake @ (np.cumsum(real) - real / 2))
+    # The precision at the score of every fake image, from the highest score down.
+    precisions = np.cumsum(fake[::-1]) / np.maximum(np.cumsum((fake + real)[::-1]), 1)
+    precise = float(fake[::-1] @ precisions)
+    squares = float(fake @ (1 - distinct) ** 2 + real @ distinct**2)
+    return {
+        "accuracy": _ratio(tp + tn, n),
+        "precision": _ratio(tp, tp + fp),
+        "recall": recall,
+        "f1": _ratio(2 * tp, positives + tp + fp),
+        "specificity": specificity,
+        "balanced_accuracy": (recall + specificity) / 2,
+        "roc_auc": _ratio(ordered, positives * negatives),
+        "average_precision": _ratio(precise, positives if negatives else 0),
+        "brier": _ratio(squares, n),
+        "ece": _ratio(_calibration_gap(distinct, fake, fake + real, ECE_BINS), n),
+    }
+
+
+def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float) -> dict[str, int]:
+    """Return the counts ``tp``, ``fn``, ``fp``, ``tn``; positive is fake."""
+    y, s = check(labels, scores)
+    fake, called = y == 1, s >= threshold
+    cells = {"tp": fake & called, "fn": fake & ~called, "fp": ~fake & called, "tn": ~fake & ~called}
+    return {name: int(cell.sum()) for name, cell in cells.items()}
+
+
+def expected_calibration_error(
+    labels: ArrayLike, scores: ArrayLike, bins: int = ECE_BINS
+) -> float | None:
+    """Return how far scores are from the share of fakes among images with such a score.
+
+    The mean over images of abs(share of fakes - mean score) of the image's bin, for the
+    probability of the positive class (Naeini et al., "Obtaining Well Calibrated Probabilities
+    Using Bayesian Binning", AAAI 2015) in bins of equal width, open below and closed above (Guo et
+    al., ICML 2017). None without images.
+    """
+    y, s = check(labels, scores)
+    if not y.size:
+        return None
+    return _calibration_gap(s, y, np.ones_like(y), bins) / y.size
+
+
+def calibration_bins(
+    labels: ArrayLike, scores: ArrayLike, bins: int = ECE_BINS
+) -> tuple[Floats, Floats, Floats]:
+    """Return images, mean score and share of fakes of each bin, each (bins,); NaN in empty bins."""
+    y, s = check(labels, scores)
+    images, total, fakes = _bin_sums(s, y, np.ones_like(y), bins)
+    divisor = np.where(images > 0, images, np.nan)
+    return images, total / divisor, fakes / divisor
+
+
+def _bin_sums(scores: Floats, fake: Counts, images: Counts, bins: int) -> Floats:
+    """Sum images, their scores and the fakes among them in each bin: shape (3, bins)."""
+    bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores)
+    weights = (images, images * scores, fake)
+    return np.stack([np.bincount(bin_of, weight, bins) for weight in weights]).astype(np.float64)
+
+
+def _calibration_gap(scores: Floats, fake: Counts, images: Counts, bins: int) -> float:
+    _, total, fakes = _bin_sums(scores, fake, images, bins)
+    return float(np.abs(fakes - total).sum())
+
+
+def _ratio(numerator: float, denominator: int) -> float:
+    return numerator / denominator if denominator else float("nan")

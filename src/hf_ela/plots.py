@@ -1,0 +1,314 @@
+"""The pictures of a run: arrays in, one PNG out, written whole or not at all.
+
+Labels, scores and thresholds are those of `hf_ela.metrics`. Curves are keyed by protocol
+(``as_is``, ``aligned``). Figures are made without pyplot, so no global state and no display is
+touched. Colours are Okabe and Ito's palette, which colour-blind people can tell apart ("Color
+Universal Design", 2008), and no picture depends on colour alone.
+"""
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import auc, roc_curve
+
+from hf_ela.evaluation import SourceRow
+from hf_ela.metrics import calibration_bins, check, confusion, expected_calibration_error
+
+Pixels = NDArray[np.uint8]
+Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
+
+BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
+INK, GREY, PALE = "#222222", "#8A8A8A", "#E0E0E0"
+FAKE, REAL = VERMILLION, BLUE
+DPI = 150
+# Colour, line and marker of the curves of a plot, in order.
+STYLES = ((BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"))
+CELL = (3.5, 1.95)  # inches: an image and its ELA, side by side, with a name above
+
+
+def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], path: Path) -> None:
+    """Draw a matrix per protocol: counts, and shares of the true class."""
+    figure = _figure(3.6 * max(len(confusion_by_protocol), 1) + 0.6, 3.9)
+    panels = figure.subplots(1, max(len(confusion_by_protocol), 1), squeeze=False)[0]
+    for axes, (protocol, c) in zip(panels, confusion_by_protocol.items(), strict=False):
+        counts = np.array([[c["tp"], c["fn"]], [c["fp"], c["tn"]]])
+        shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            share = shares[row, column]
+            colour = "white" if share > 0.65 else INK
+            axes.text(column, row - 0.06, count, ha="center", va="center", size=20, color=colour)
+            axes.text(
+                column, row + 0.24, f"{share:.0%}", ha="center", va="center", size=11, color=colour
+            )
+        axes.set_xticks([0, 1], ["fake", "real"])
+        axes.set_yticks([0, 1], ["fake", "real"])
+        axes.tick_params(length=0)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        right = int(np.trace(counts))
+        _title(axes, f"{_name(protocol)}: {right} of {counts.sum()} right")
+    _write(figure, path)
+
+
+def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
+    """Draw the ROC curves of all protocols, with AUC, and mark the threshold on each."""
+    figure = _figure(5.6, 5.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
+    for (protocol, (labels, scores)), (colour, line, marker) in zip(
+        curves.items(), cycle(STYLES), strict=False
+    ):
+        y, s = check(labels, scores)
+        if not 0 < y.sum() < y.size:
+            axes.plot([], [], color=colour, label=f"{_name(protocol)}: one class only (n={y.size})")
+            continue
+        false_positive, true_positive, _ = roc_curve(y, s)
+        name = f"{_name(protocol)}: AUC {auc(false_positive, true_positive):.3f} (n={y.size})"
+        axes.plot(false_positive, true_positive, color=colour, linestyle=line, label=name)
+        c = confusion(y, s, threshold)
+        at_threshold = c["fp"] / (c["fp"] + c["tn"]), c["tp"] / (c["tp"] + c["fn"])
+        axes.plot(
+            *at_threshold, marker, color=colour, markersize=9, markeredgecolor="white", zorder=3
+        )
+    axes.plot([], [], "o", color=GREY, label=f"at the threshold {threshold:.3g}")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set_xlabel("real images called fake (false positive rate)")
+    axes.set_ylabel("fakes found (recall)")
+    axes.legend(loc="lower right", frameon=False)
+    _title(axes, f"ROC: {' and '.join(map(_name, curves)) or 'no data'}")
+    _tidy(axes)
+    _write(figure, path)
+
+
+def reliability(curves: Curves, path: Path) -> None:
+    """Draw, per protocol, the share of fakes against the score, and the scores of each class."""
+    figure = _figure(4.3 * max(len(curves), 1) + 0.4, 5.8)
+    panels = figure.subplots(
+        2, max(len(curves), 1), squeeze=False, sharex=True, height_ratios=[3, 1.2]
+    )
+    for (upper, lower), (protocol, (labels, scores)) in zip(panels.T, curves.items(), strict=False):
+        y, s = check(labels, scores)
+        images, mean_score, share = calibration_bins(y, s)
+        filled = images > 0
+        error = expected_calibration_error(y, s)
+        upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="calibrated")
+        upper.plot(mean_score[filled], share[filled], color=BLUE, linewidth=1)
+        upper.scatter(
+            mean_score[filled],
+            share[filled],
+            s=20 + 230 * images[filled] / max(images.max(), 1),
+            color=BLUE,
+            edgecolor="white",
+            zorder=3,
+            label="no data" if error is None else f"ECE {error:.3f} (area: images)",
+        )
+        upper.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.32), yticks=np.linspace(0, 1, 6))
+        upper.set_ylabel("share of fakes")
+        upper.legend(loc="upper left", frameon=False)
+        _title(upper, f"{_name(protocol)}, n={y.size}")
+        lower.hist(
+            [s[y == 1], s[y == 0]],
+            bins=np.linspace(0, 1, images.size + 1).tolist(),
+            color=[FAKE, REAL],
+            label=["fake", "real"],
+        )
+        lower.set_xlabel("score (probability of fake)")
+        lower.set_ylabel("images")
+        lower.legend(loc="upper center", frameon=False, ncols=2)
+        lower.margins(y=0.35)
+        _tidy(upper)
+        _tidy(lower)
+    _write(figure, path)
+
+
+def training_curves(
+    history: Mapping[str, Sequence[float]], path: Path, *, monitor: str = "val_loss"
+) -> None:
+    """Draw loss and accuracy of every epoch, and mark the best epoch by ``monitor``.
+
+    Args:
+        history: As Keras gives it: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+        path: The PNG to write.
+        monitor: What early stopping watches; its lowest value is best for a loss, its highest for
+            anything else, and the first of equals wins. Nothing is marked where it is missing.
+    """
+    figure = _figure(9.2, 3.9)
+    best = _best_epoch(history.get(monitor, ()), lowest=monitor.endswith("loss"))
+    epochs = len(history.get("loss", ()))
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for key, name, (colour, line, marker) in zip(
+            (quantity, f"val_{quantity}"), ("train", "validation"), STYLES, strict=False
+        ):
+            values = history.get(key, ())
+            axes.plot(
+                np.arange(1, len(values) + 1),
+                values,
+                color=colour,
+                linestyle=line,
+                marker=marker if epochs <= 40 else None,
+                markersize=4,
+                label=name,
+            )
+        if best:
+            axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label=f"best: {best}")
+        axes.set_xlabel("epoch")
+        axes.set_xlim(0.5, max(epochs, 1) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.legend(framealpha=0.85, edgecolor="none")
+        _title(axes, f"{quantity}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
+        _tidy(axes)
+    _write(figure, path)
+
+
+def ela_sheet(items: Iterable[tuple[str, Pixels, Pixels]], path: Path, *, title: str = "") -> None:
+    """Draw images with their ELA beside them, three pairs to a row.
+
+    Args:
+        items: Title, RGB image (H, W, 3) and ELA (H', W', 3) or (H', W'), uint8. A few dozen.
+        path: The PNG to write.
+        title: Stands above all; say protocol and n.
+    """
+    pairs = list(items)
+    columns = min(max(len(pairs), 2), 3)
+    rows = max(-(-len(pairs) // columns), 1)
+    # Placed by hand: a name is wider than the image that it stands above.
+    width, height = CELL[0] * columns, CELL[1] * rows + 0.4
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    for index, (name, image, ela) in enumerate(pairs):
+        row, column = divmod(index, columns)
+        left, bottom = CELL[0] * column + 0.1, CELL[1] * (rows - 1 - row) + 0.06
+        wide, tall = CELL[0] / 2 - 0.1, CELL[1] - 0.32
+        for x, pixels in ((left, image), (left + wide + 0.04, ela)):
+            axes = figure.add_axes((x / width, bottom / height, wide / width, tall / height))
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[], anchor="NW")
+            axes.spines[:].set_color(PALE)
+        above = (bottom + tall + 0.05) / height
+        figure.text(left / width, above, _shortened(name), size=9, color=INK, parse_math=False)
+    heading = title or "Images and their error level"
+    figure.text(
+        0.1 / width, 1 - 0.3 / height, heading, size=12, weight="bold", color=INK, parse_math=False
+    )
+    if not pairs:
+        figure.text(0.5, 0.4, "none", ha="center", size=14, color=GREY)
+    _write(figure, path)
+
+
+def mistakes(
+    items: Iterable[tuple[str, Pixels, Pixels, float]],
+    path: Path,
+    *,
+    threshold: float = 0.5,
+    title: str = "",
+    limit: int = 12,
+) -> None:
+    """Draw the wrongly answered images with the lowest probability of their true class.
+
+    Args:
+        items: Title, image and ELA as for `ela_sheet`, and score, of wrongly answered images only.
+        path: The PNG to write; without items it says that there are none.
+        threshold: Lowest score that is called fake: it tells which class each image truly has.
+        title: Stands above all; say protocol and n.
+        limit: Number of images to draw, the worst first.
+    """
+    worst = sorted(items, key=lambda item: _true_probability(item[3], threshold))[:limit]
+    sheet = [
+        (f"{'real' if score >= threshold else 'fake'}, score {score:.2f} · {name}", image, ela)
+        for name, image, ela, score in worst
+    ]
+    ela_sheet(sheet, path, title=title or "Worst mistakes")
+
+
+def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> None:
+    """Draw the accuracy of each source with its interval, from `evaluation.by_source`.
+
+    Args:
+        table: One row per source; the best is drawn on top.
+        path: The PNG to write.
+        title: Stands above all; say protocol and n.
+    """
+    rows = sorted(table, key=lambda row: row["accuracy"]["value"] or 0.0)
+    figure = _figure(7.6, 0.42 * max(len(rows), 1) + 1.1)
+    axes = figure.subplots()
+    for position, row in enumerate(rows):
+        value, low, high = (row["accuracy"][key] or 0.0 for key in ("value", "low", "high"))
+        colour = GREEN if row["fake"] and row["real"] else FAKE if row["fake"] else REAL
+        axes.barh(position, value, color=colour, height=0.62, alpha=0.8)
+        axes.plot([low, high], [position, position], "|-", color=INK, linewidth=1.3, markersize=7)
+        axes.text(1.03, position, f"{value:.2f}", va="center", size=9, color=INK)
+    classes = [" and ".join(name for name in ("fake", "real") if row[name]) for row in rows]
+    names = [
+        f"{_shortened(row['source'], 28)} ({has}, n={row['n']})"
+        for row, has in zip(rows, classes, strict=True)
+    ]
+    axes.set_yticks(range(len(rows)), names, parse_math=False)
+    axes.set(xlim=(0, 1.1), xticks=np.linspace(0, 1, 6))
+    axes.set_xlabel("accuracy, with 95 % interval")
+    _title(axes, title or f"Accuracy per source, n={sum(row['n'] for row in rows)}")
+    _tidy(axes)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    _write(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
+
+
+def _name(protocol: str) -> str:
+    return protocol.replace("_", "-")
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", size=11, weight="bold", color=INK, parse_math=False)
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=PALE, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _shortened(text: str, length: int = 42) -> str:
+    """Cut the middle out of a long name: its end tells files apart."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[: half - 1]}…{text[-half:]}"
+
+
+def _true_probability(score: float, threshold: float) -> float:
+    """Return what a wrongly answered image's true class got: fake, if it was called real."""
+    return 1 - score if score >= threshold else score
+
+
+def _best_epoch(values: Sequence[float], *, lowest: bool) -> int | None:
+    """Return the best epoch, counted from 1; None when no value is finite."""
+    worst = np.inf if lowest else -np.inf
+    finite = np.where(np.isfinite(values), values, worst)
+    if not np.isfinite(finite).any():
+        return None
+    return int(finite.argmin() if lowest else finite.argmax()) + 1
+
+
+def _write(figure: Figure, path: Path) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with warnings.catch_warnings():
+            # File names may hold letters that the font lacks; a box in their place will do.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(partial, format="png")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

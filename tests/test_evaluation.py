@@ -1,0 +1,397 @@
+"""Metrics, intervals, calibration and the table per source."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+from scipy.stats import binomtest
+from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+
+from hf_ela.evaluation import (
+    METRICS,
+    ArtMetrics,
+    by_source,
+    confusion,
+    expected_calibration_error,
+    fit_temperature,
+    fit_threshold,
+    measure,
+    sigmoid,
+)
+from hf_ela.metrics import calibration_bins, metrics_of_counts
+
+# The confusion matrix of the published model on its 279 test images.
+PUBLISHED = {"tp": 117, "fn": 23, "fp": 18, "tn": 121}
+
+
+def published() -> tuple[np.ndarray, np.ndarray]:
+    counts = list(PUBLISHED.values())
+    return np.repeat([1, 1, 0, 0], counts), np.repeat([0.9, 0.2, 0.8, 0.1], counts)
+
+
+def drawn(n: int, seed: int, gap: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(n) % 2
+    return labels, np.clip(rng.normal(0.5 + gap * (labels - 0.5), 0.2), 0, 1)
+
+
+# Few different scores, so that many are tied, and some lie on the threshold or on a bin's edge.
+tied = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 0.6, 0.8, 0.95, 1.0])),
+    min_size=1,
+    max_size=60,
+)
+
+
+def arrays(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+
+
+def fast(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
+    distinct, position = np.unique(scores, return_inverse=True)
+    fake, real = (np.bincount(position[labels == c], minlength=distinct.size) for c in (1, 0))
+    return metrics_of_counts(distinct, fake, real, threshold)
+
+
+def as_nan(values: dict[str, float | None]) -> list[float]:
+    return [float("nan") if values[name] is None else values[name] for name in METRICS]
+
+
+# --- values ---------------------------------------------------------------------------------
+
+
+def test_published_confusion_gives_published_figures():
+    labels, scores = published()
+    assert confusion(labels, scores, 0.5) == PUBLISHED
+    result = measure(labels, scores, 0.5)
+    assert {name: round(result[name]["value"], 4) for name in METRICS[:5]} == {
+        "accuracy": 0.8530,
+        "precision": 0.8667,
+        "recall": 0.8357,
+        "f1": 0.8509,
+        "specificity": 0.8705,
+    }
+    assert result["accuracy"]["n"] == 279
+
+
+def test_a_score_on_the_threshold_is_fake():
+    assert confusion([1, 0, 1], [0.5, 0.5, 0.4999], 0.5) == {"tp": 1, "fn": 1, "fp": 1, "tn": 0}
+
+
+@given(rows=tied, threshold=st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]))
+@settings(deadline=None)
+def test_metric_of_evaluate_agrees_with_its_definition(rows, threshold):
+    labels, scores = arrays(rows)
+    found = ArtMetrics().compute(references=labels, predictions=scores, threshold=threshold)
+    c = confusion(labels, scores, threshold)
+    assert sum(c.values()) == len(rows)
+    expected = {
+        "accuracy": (c["tp"] + c["tn"], len(rows)),
+        "precision": (c["tp"], c["tp"] + c["fp"]),
+        "recall": (c["tp"], c["tp"] + c["fn"]),
+        "f1": (2 * c["tp"], 2 * c["tp"] + c["fp"] + c["fn"]),
+        "specificity": (c["tn"], c["tn"] + c["fp"]),
+    }
+    for name, (numerator, denominator) in expected.items():
+        assert found[name] == (pytest.approx(numerator / denominator) if denominator else None)
+    assert found["brier"] == pytest.approx(np.mean((labels - scores) ** 2))
+
+
+@given(rows=tied, threshold=st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]))
+@settings(deadline=None)
+def test_fast_path_equals_scikit_learn_with_ties(rows, threshold):
+    labels, scores = arrays(rows)
+    slow = ArtMetrics().compute(references=labels, predictions=scores, threshold=threshold)
+    quick = fast(labels, scores, threshold)
+    assert list(quick) == list(METRICS)
+    np.testing.assert_allclose(list(quick.values()), as_nan(slow), rtol=0, atol=1e-12)
+
+
+def test_fast_path_equals_scikit_learn_on_a_resample():
+    """Scores that a resample leaves out have a count of 0 in both classes."""
+    labels, scores = drawn(300, seed=3)
+    rows = np.random.default_rng(4).integers(300, size=300)
+    distinct = np.unique(scores)
+    fake, real = (
+        np.bincount(
+            np.searchsorted(distinct, scores[rows][labels[rows] == c]), minlength=distinct.size
+        )
+        for c in (1, 0)
+    )
+    assert (fake + real == 0).any()
+    quick = metrics_of_counts(distinct, fake, real, 0.5)
+    resampled = labels[rows], scores[rows]
+    assert quick["roc_auc"] == pytest.approx(sk.roc_auc_score(*resampled), abs=1e-12)
+    assert quick["average_precision"] == pytest.approx(
+        sk.average_precision_score(*resampled), abs=1e-12
+    )
+
+
+def test_metric_needs_no_network_and_leaves_no_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    result = ArtMetrics().compute(references=[1, 0], predictions=[0.9, 0.1], threshold=0.5)
+    assert result["accuracy"] == 1.0
+    assert list(tmp_path.rglob("*")) == []
+
+
+# --- the undefined --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "undefined"),
+    [
+        ([], [], set(METRICS)),
+        (
+            [1, 1],
+            [0.2, 0.9],
+            {"specificity", "balanced_accuracy", "roc_auc", "average_precision"},
+        ),
+        (
+            [0, 0],
+            [0.2, 0.1],
+            {"precision", "recall", "f1", "balanced_accuracy", "roc_auc", "average_precision"},
+        ),
+        ([1, 0], [0.1, 0.1], {"precision"}),
+    ],
+    ids=["empty", "only fake", "only real", "nothing called fake"],
+)
+def test_undefined_is_none(labels, scores, undefined):
+    result = measure(labels, scores, 0.5, resamples=20)
+    assert {name for name, row in result.items() if row["value"] is None} == undefined
+    for name, row in result.items():
+        assert row["n"] == len(labels)
+        bounds = [row["low"], row["high"]]
+        if name in undefined:
+            assert bounds == [None, None]
+        else:
+            assert bounds[0] <= row["value"] <= bounds[1]
+    json.dumps(result, allow_nan=False)
+
+
+def test_resamples_without_the_metric_do_not_count():
+    """One of two real images is called fake, so a quarter of the resamples has no precision."""
+    result = measure([0, 0], [0.9, 0.1], 0.5)
+    assert (result["precision"]["low"], result["precision"]["high"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        ([1, 0], [0.5], r"equally long.*\(2,\) and \(1,\)"),
+        ([[1]], [[0.5]], "one-dimensional"),
+        ([1, 2], [0.5, 0.5], r"1 \(fake\) or 0 \(real\). Received: 2"),
+        (["fake"], [0.5], "Received: fake"),
+        ([1, 0], [0.5, 1.5], "from 0 to 1. Received: 1.5"),
+        ([1, 0], [0.5, float("nan")], "Received: nan"),
+    ],
+)
+def test_wrong_input_is_named(labels, scores, message):
+    with pytest.raises(ValueError, match=message):
+        measure(labels, scores, 0.5)
+
+
+# --- intervals ------------------------------------------------------------------------------
+
+
+def test_accuracy_interval_is_close_to_wilson():
+    labels, scores = published()
+    interval = measure(labels, scores, 0.5)["accuracy"]
+    wilson = binomtest(238, 279).proportion_ci(method="wilson")
+    assert (round(wilson.low, 3), round(wilson.high, 3)) == (0.807, 0.890)
+    assert interval["low"] == pytest.approx(wilson.low, abs=0.01)
+    assert interval["high"] == pytest.approx(wilson.high, abs=0.01)
+
+
+def test_intervals_are_repeated_by_their_seed():
+    labels, scores = drawn(100, seed=1)
+    first = measure(labels, scores, 0.5, resamples=100, seed=7)
+    assert measure(labels, scores, 0.5, resamples=100, seed=7) == first
+    assert measure(labels, scores, 0.5, resamples=100, seed=8) != first
+
+
+def test_intervals_contain_their_value_and_have_a_width():
+    labels, scores = drawn(400, seed=2)
+    for name, row in measure(labels, scores, 0.5, resamples=200).items():
+        assert row["low"] <= row["value"] <= row["high"], name
+        assert 0.005 < row["high"] - row["low"] < 0.2, name
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_interval_of_a_single_resample_contains_the_value(seed):
+    labels, scores = drawn(50, seed=2)
+    for name, row in measure(labels, scores, 0.5, resamples=1, seed=seed).items():
+        assert row["low"] <= row["value"] <= row["high"], name
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "roc_auc"])
+def test_intervals_cover_the_truth(metric):
+    """Of a hundred 95 % intervals 95 +- 2.2 should hold the true value."""
+    truth = measure(*drawn(200_000, seed=0), 0.5, resamples=1)[metric]["value"]
+    intervals = [measure(*drawn(150, seed=s), 0.5, resamples=200)[metric] for s in range(1, 101)]
+    assert 87 <= sum(i["low"] <= truth <= i["high"] for i in intervals) <= 100
+    # An interval that always covers says nothing.
+    assert np.mean([i["high"] - i["low"] for i in intervals]) < 0.16
+
+
+def test_resamples_keep_the_classes():
+    """A lone fake among many stays in every resample, so recall is always defined, and exact."""
+    labels, scores = np.array([1] + [0] * 99), np.array([0.9] + [0.1] * 99)
+    result = measure(labels, scores, 0.5, resamples=300)
+    assert (result["recall"]["low"], result["recall"]["high"]) == (1.0, 1.0)
+    assert result["roc_auc"]["low"] == 1.0
+
+
+# --- calibration ----------------------------------------------------------------------------
+
+
+def test_ece_of_calibrated_scores_is_small():
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(size=50_000)
+    assert expected_calibration_error(rng.uniform(size=50_000) < scores, scores) < 0.01
+
+
+def test_ece_of_overconfident_scores_is_their_overconfidence():
+    labels = np.tile([1, 1, 1, 0], 25)
+    assert expected_calibration_error(labels, np.full(100, 0.95)) == pytest.approx(0.2)
+
+
+def test_ece_without_images_is_none():
+    assert expected_calibration_error([], []) is None
+
+
+@given(rows=tied, bins=st.integers(1, 20))
+@settings(deadline=None)
+def test_ece_equals_scikit_learns_calibration_curve(rows, bins):
+    labels, scores = arrays(rows)
+    images, mean_score, share = calibration_bins(labels, scores, bins)
+    expected_share, expected_mean = calibration_curve(labels, scores, n_bins=bins)
+    filled = images > 0
+    np.testing.assert_allclose(share[filled], expected_share)
+    np.testing.assert_allclose(mean_score[filled], expected_mean)
+    weighted = images[filled] @ np.abs(expected_share - expected_mean) / len(rows)
+    assert expected_calibration_error(labels, scores, bins) == pytest.approx(weighted)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5, 8.0])
+def test_temperature_is_recovered(temperature):
+    rng = np.random.default_rng(0)
+    true_logits = rng.normal(0, 2, size=20_000)
+    labels = rng.uniform(size=20_000) < expit(true_logits)
+    assert fit_temperature(labels, temperature * true_logits) == pytest.approx(
+        temperature, rel=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "logits"),
+    [([1, 1, 1], [-2, 3, 1]), ([0, 1, 1], [-1, 2, 3]), ([0, 1], [0, 0]), ([], [])],
+    ids=["one class", "separable", "all zero", "empty"],
+)
+def test_temperature_that_the_data_does_not_set_is_one(labels, logits):
+    assert fit_temperature(labels, logits) == 1.0
+
+
+def test_temperature_stays_in_bounds_when_scores_are_the_wrong_way_round():
+    assert fit_temperature([1, 1, 0, 0], [-9, -8, 7, 6]) == pytest.approx(20, rel=1e-3)
+
+
+def test_temperature_survives_huge_logits():
+    found = fit_temperature([1, 1, 0, 0], [1e4, -1e4, -1e4, -1e4])
+    assert found == pytest.approx(20, rel=1e-3)
+
+
+def test_infinite_logits_are_refused():
+    with pytest.raises(ValueError, match=r"must be finite. Received: inf"):
+        fit_temperature([1, 0], [np.inf, 0])
+
+
+@given(st.floats(1e-6, 1 - 1e-6), st.floats(0.1, 10))
+def test_sigmoid_undoes_logit(probability, temperature):
+    found = sigmoid(temperature * logit(probability), temperature)
+    assert found == pytest.approx(probability, rel=1e-6)
+
+
+# --- threshold ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.9], 0.25),
+        ([1, 1, 1, 1], [0.1, 0.2, 0.3, 0.9], 0.5),
+        ([0, 1, 1], [0.3, 0.3, 0.3], 0.5),
+        ([], [], 0.5),
+        # Both candidates are equally good: the one nearer to .5 wins, on either side.
+        ([0, 1, 0, 1], [0.1, 0.3, 0.5, 0.6], 0.55),
+        ([0, 1, 0, 1], [0.4, 0.5, 0.7, 0.9], 0.45),
+    ],
+    ids=["separable", "one class", "one score", "empty", "tie to the right", "tie to the left"],
+)
+def test_threshold(labels, scores, expected):
+    assert fit_threshold(labels, scores) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("low", [0.3, np.nextafter(0.3, 1)], ids=["rounds up", "rounds down"])
+def test_threshold_between_neighbouring_floats_still_separates(low):
+    scores = np.array([low, np.nextafter(low, 1)])
+    assert confusion([0, 1], scores, fit_threshold([0, 1], scores)) == {
+        "tp": 1,
+        "fn": 0,
+        "fp": 0,
+        "tn": 1,
+    }
+
+
+@given(rows=tied)
+def test_no_other_cut_between_scores_is_better(rows):
+    labels, scores = arrays(rows)
+    distinct = np.unique(scores)
+    if len(set(labels)) < 2 or len(distinct) < 2:
+        assert fit_threshold(labels, scores) == 0.5
+        return
+    best = sk.balanced_accuracy_score(labels, scores >= fit_threshold(labels, scores))
+    for cut in distinct[1:]:
+        assert best >= sk.balanced_accuracy_score(labels, scores >= cut) - 1e-12
+
+
+# --- table per source -----------------------------------------------------------------------
+
+
+def test_table_per_source():
+    sources = ["b", "a", "b", None, "b", "", float("nan"), "b"]
+    labels = [1, 0, 1, 1, 0, 0, 1, 1]
+    scores = [0.9, 0.2, 0.3, 0.9, 0.4, 0.1, 0.9, 0.5]
+    a, b = by_source(sources, labels, scores, 0.5)
+    assert (a["source"], a["n"], a["fake"], a["real"]) == ("a", 1, 0, 1)
+    assert list(a["recall"]) == ["real"]
+    assert (b["source"], b["n"], b["fake"], b["real"]) == ("b", 4, 3, 1)
+    assert b["mean_score"] == pytest.approx(0.525)
+    assert b["accuracy"]["value"] == 0.75
+    assert b["recall"]["fake"]["value"] == pytest.approx(2 / 3)
+    assert b["recall"]["real"]["value"] == 1.0
+    json.dumps([a, b], allow_nan=False)
+
+
+def test_source_interval_is_wilsons():
+    """Wilson's interval of 10 of 10, by its closed form: n / (n + z^2) to 1."""
+    (row,) = by_source(["x"] * 10, [1] * 10, [0.9] * 10, 0.5)
+    assert row["accuracy"] == {
+        "value": 1.0,
+        "low": pytest.approx(10 / (10 + 1.959964**2)),
+        "high": pytest.approx(1.0),
+        "n": 10,
+    }
+
+
+def test_no_known_source_gives_no_rows():
+    assert by_source([None, None], [1, 0], [0.5, 0.5], 0.5) == []
+
+
+def test_sources_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="1 sources for 2 labels"):
+        by_source(["a"], [1, 0], [0.5, 0.5], 0.5)

@@ -1,0 +1,184 @@
+"""The PNGs of a run: valid, legible in size, and showing the data that they were given."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_ela import plots
+from hf_ela.evaluation import by_source, confusion
+
+
+def scores(seed: int, gap: float = 0.3, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    return labels, np.clip(rng.normal(0.5 + gap * (labels - 0.5), 0.2), 0, 1)
+
+
+def curves(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {"as_is": scores(seed), "aligned": scores(seed + 1, gap=0.1)}
+
+
+def history(seed: int, epochs: int = 5) -> dict[str, list[float]]:
+    rng = np.random.default_rng(seed)
+    names = ("loss", "accuracy", "val_loss", "val_accuracy")
+    return {name: rng.uniform(size=epochs).tolist() for name in names}
+
+
+def flat(*colour: int, shape: tuple[int, int] = (40, 40)) -> np.ndarray:
+    return np.full((*shape, 3), colour, np.uint8)
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+DRAW = {
+    "confusion_matrix": lambda seed, path: plots.confusion_matrix(
+        {name: confusion(*data, 0.5) for name, data in curves(seed).items()}, path
+    ),
+    "roc": lambda seed, path: plots.roc(curves(seed), path),
+    "reliability": lambda seed, path: plots.reliability(curves(seed), path),
+    "training_curves": lambda seed, path: plots.training_curves(history(seed), path),
+    "ela_sheet": lambda seed, path: plots.ela_sheet(
+        [("a", noise(seed), noise(seed + 1)), ("b", noise(seed + 2), noise(seed)[..., 0])], path
+    ),
+    "mistakes": lambda seed, path: plots.mistakes([("a", noise(seed), noise(2), 0.7)], path),
+    "per_source": lambda seed, path: plots.per_source(
+        by_source(["a", "b", "c"] * 20, *scores(seed), 0.5), path
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_picture_shows_its_data(name, tmp_path):
+    seeds = {"one": 1, "again": 1, "other": 50}
+    for file, seed in seeds.items():
+        DRAW[name](seed, tmp_path / "new folder" / f"{file}.png")
+    one, again, other = (pixels(tmp_path / "new folder" / f"{file}.png") for file in seeds)
+    assert 350 <= one.shape[0] <= 2000
+    assert 700 <= one.shape[1] <= 2000
+    np.testing.assert_array_equal(one, again)
+    assert one.shape != other.shape or (one != other).any()
+    assert len(list((tmp_path / "new folder").iterdir())) == len(seeds)
+    # The page is white, and something is drawn on it.
+    assert (one[0, 0] == 255).all()
+    assert (one < 200).any(axis=2).mean() > 0.005
+
+
+def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "roc.png"
+    plots.roc(curves(1), path)
+    before = path.read_bytes()
+
+    def full_disk(self, file, **_):
+        file.write_bytes(b"half of a picture")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        plots.roc(curves(2), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("draw", "data"),
+    [
+        (plots.confusion_matrix, {}),
+        (plots.confusion_matrix, {"as_is": {"tp": 0, "fn": 0, "fp": 0, "tn": 0}}),
+        (plots.roc, {}),
+        (plots.roc, {"as_is": ([1, 1], [0.2, 0.9])}),
+        (plots.roc, {"as_is": ([], [])}),
+        (plots.roc, dict.fromkeys("abcde", ([1, 0], [0.2, 0.9]))),
+        (plots.reliability, {}),
+        (plots.reliability, {"as_is": ([1, 1], [0.2, 0.9])}),
+        (plots.reliability, {"as_is": ([], [])}),
+        (plots.training_curves, {}),
+        (plots.training_curves, history(0, epochs=1)),
+        (plots.training_curves, history(0, epochs=200)),
+        (plots.training_curves, {"loss": [0.5, 0.4], "accuracy": [0.5, 0.6]}),
+        (plots.training_curves, {"loss": [np.nan] * 3, "val_loss": [np.nan] * 3}),
+        (plots.training_curves, {"loss": [1.0, np.inf], "val_loss": [1.0, np.nan]}),
+        (plots.ela_sheet, []),
+        (plots.ela_sheet, [("1x1", flat(9, 9, 9, shape=(1, 1)), flat(0, 0, 0, shape=(1, 1)))]),
+        (plots.ela_sheet, [("long", flat(9, 9, 9, shape=(1, 5000)), flat(0, 0, 0))]),
+        (plots.mistakes, []),
+        (plots.per_source, []),
+    ],
+)
+def test_odd_data_gives_a_page_too(draw, data, tmp_path):
+    draw(data, tmp_path / "plot.png")
+    assert pixels(tmp_path / "plot.png").std() > 1
+
+
+@pytest.mark.parametrize("title", ["$x_{1$", "墨竹 رسم 🎨", "a" * 500, "two\nlines", ""])
+def test_any_file_name_can_be_a_title(title, tmp_path):
+    plots.ela_sheet([(title, noise(1), noise(2))], tmp_path / "sheet.png", title=title)
+    plots.per_source(by_source([title] * 60, *scores(1), 0.5), tmp_path / "source.png")
+    assert pixels(tmp_path / "sheet.png").shape[1] == plots.DPI * 7
+
+
+def test_best_epoch_is_that_of_the_monitored_quantity(tmp_path):
+    """Same curves, another monitor: only the mark moves."""
+    data = {"loss": [3, 2, 1], "val_loss": [1.0, 2.0, 3.0], "val_accuracy": [0.5, 0.7, 0.6]}
+    seen = {}
+    for monitor in ("val_loss", "val_accuracy", "not there"):
+        plots.training_curves(data, tmp_path / "plot.png", monitor=monitor)
+        seen[monitor] = pixels(tmp_path / "plot.png")
+    assert (seen["val_loss"] != seen["val_accuracy"]).any()
+    assert (seen["val_loss"] != seen["not there"]).any()
+
+
+RED, GREEN, YELLOW, BLACK = flat(255, 0, 0), flat(0, 255, 0), flat(255, 255, 0), flat(0, 0, 0)
+
+
+def columns_of(page: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    return np.flatnonzero((page == colour[0, 0]).all(axis=2).sum(axis=0) > 50)
+
+
+def test_sheet_puts_each_ela_right_of_its_image(tmp_path):
+    plots.ela_sheet([("a", RED, GREEN), ("b", YELLOW, BLACK)], tmp_path / "sheet.png")
+    page = pixels(tmp_path / "sheet.png")
+    edges = [columns_of(page, colour) for colour in (RED, GREEN, YELLOW, BLACK)]
+    # An image is at least an inch wide, and the next begins after it.
+    assert all(len(edge) > plots.DPI for edge in edges)
+    assert all(left.max() < right.min() for left, right in pairwise(edges))
+
+
+def test_mistakes_come_worst_first(tmp_path):
+    """Above the threshold a mistake is real, below it fake: the true classes got .75, .15, .1."""
+    items = [("c", YELLOW, BLACK, 0.75), ("b", RED, BLACK, 0.85), ("a", GREEN, BLACK, 0.1)]
+    plots.mistakes(items, tmp_path / "sheet.png", threshold=0.8)
+    page = pixels(tmp_path / "sheet.png")
+    a, b, c = (columns_of(page, colour) for colour in (GREEN, RED, YELLOW))
+    assert a.max() < b.min() <= b.max() < c.min()
+
+
+def test_mistakes_beyond_the_limit_are_left_out(tmp_path):
+    items = [("b", YELLOW, BLACK, 0.6), ("a", RED, BLACK, 0.9)]
+    plots.mistakes(items, tmp_path / "sheet.png", limit=1)
+    page = pixels(tmp_path / "sheet.png")
+    assert len(columns_of(page, RED)) > 0
+    assert len(columns_of(page, YELLOW)) == 0
+
+
+def test_plots_touch_no_global_state(tmp_path):
+    """pyplot would choose a backend, and with it perhaps a display, for the whole process."""
+    code = (
+        "import sys, hf_ela; assert 'matplotlib' not in sys.modules\n"
+        "from hf_ela import plots\n"
+        f"plots.training_curves({{'loss': [1, 2]}}, {str(tmp_path / 'a.png')!r})\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
