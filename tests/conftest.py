@@ -1,0 +1,102 @@
+"""Fixtures that several test files share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+# Before anything imports the clients: no request leaves a test, no bar fills a log.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared" / "data"
+
+TINY = [
+    "input.size=32",
+    "input.grid=1",
+    "ela.qualities=[80]",
+    "augmentation.views=2",
+    "network.widths=[8]",
+    "network.blocks=1",
+    "training.epochs=2",
+    "training.batch_size=8",
+    "validation.fraction=0.25",
+]
+"""Overrides of the default recipe that make a training take a second."""
+
+
+@pytest.fixture(scope="session")
+def pool() -> Path:
+    """The pool of real images, where a checkout has it beside it."""
+    folder = SHARED / "art"
+    if not folder.is_dir():
+        pytest.skip("the pool of real images (../shared/data/art) is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pool_csv(pool: Path) -> Path:
+    """Groups and sources of the pool's images."""
+    return pool.parent / "art_provenance.csv"
+
+
+def picture(seed: int, fake: bool, side: int = 64) -> Image.Image:
+    """Colour noise for real; the same noise blown up from half the size for fake."""
+    noise = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    image = Image.fromarray(noise)
+    if fake:
+        image = image.resize((side // 2, side // 2)).resize((side, side))
+    return image
+
+
+def write_folder(folder: Path, train: int = 16, test: int = 6) -> Path:
+    """Write an imagefolder with so many images of each class; rows come sorted by class."""
+    for split, n in (("train", train), ("test", test)):
+        for kind in ("fake", "real"):
+            (folder / split / kind).mkdir(parents=True, exist_ok=True)
+            for i in range(n):
+                seed = i + 1000 * (split == "test") + 5000 * (kind == "fake")
+                name = f"{split}{i:03d}.{'jpg' if i % 2 else 'png'}"
+                picture(seed, kind == "fake").save(folder / split / kind / name, quality=90)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An imagefolder of 32 + 12 images that a small network tells apart. Not to be changed."""
+    return write_folder(tmp_path_factory.mktemp("tiny") / "data")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for `datasets` in this process and its children."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python with arguments in the repository, as a user would; the output comes back."""
+
+    def run(args: Sequence[object], **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *map(str, args)],
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONWARNINGS": "ignore"} | env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

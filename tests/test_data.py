@@ -1,0 +1,302 @@
+"""From a folder to splits: caching, versions, streaming, refusals, groups, classes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+import hf_ela.ela
+from conftest import REPOSITORY, TINY, picture, write_folder
+from hf_ela.data import Prepared, prepare
+from hf_ela.errors import (
+    DataError,
+    DatasetNotFoundError,
+    LabelError,
+    TooManyRejectedError,
+)
+from hf_ela.images import load_image
+from hf_ela.recipe import load_recipe
+from hf_ela.source import DataOptions
+from hf_ela.views import evaluation_views, training_views
+
+RECIPE = load_recipe("default", TINY)
+
+
+def prepared(folder: Path, recipe=RECIPE, **options) -> Prepared:
+    return prepare(DataOptions(source=str(folder), num_proc=1, **options), recipe)
+
+
+def counts(data: Prepared) -> tuple[int, int]:
+    return data.computed, data.cached
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming) -> None:
+    data = prepared(tiny, streaming=streaming)
+    assert data.summary["splits"]["train"]["n"] + data.summary["splits"]["validation"]["n"] == 32
+    assert data.summary["splits"]["test"] == {"n": 12, "fake": 6, "real": 6}
+    assert counts(data) == (44, 0)
+    split = data.train
+    for row, facts in zip(split.rows[:4], split.facts[:4], strict=True):
+        pixels = load_image(tiny / facts["file_name"]).pixels
+        expected = training_views(pixels, RECIPE, facts["key"])
+        assert np.array_equal(split.store.views("augmented", int(row)), expected)
+        expected = evaluation_views(pixels, RECIPE, "aligned", facts["key"])
+        assert np.array_equal(split.store.views("aligned", int(row)), expected)
+        assert facts["label"] == int("fake" in facts["file_name"])
+        assert (facts["format"], facts["width"]) == (
+            "PNG" if facts["file_name"].endswith("png") else "JPEG",
+            64,
+        )
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_second_preparation_computes_nothing(tiny, cache, streaming) -> None:
+    first = prepared(tiny, streaming=streaming)
+    second = prepared(tiny, streaming=streaming)
+    assert (counts(first), counts(second)) == ((44, 0), (0, 44))
+    assert first.summary == second.summary
+
+
+def test_one_and_two_processes_share_the_cache_and_the_pixels(tiny, cache) -> None:
+    first = prepared(tiny)
+    options = DataOptions(source=str(tiny), num_proc=2)
+    assert counts(prepare(options, RECIPE)) == (0, 44)
+    shutil.rmtree(cache)
+    again = prepare(options, RECIPE)
+    assert counts(again) == (44, 0)
+    for row in range(32):
+        expected = first.train.store.views("augmented", row)
+        assert np.array_equal(again.train.store.views("augmented", row), expected)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("what", ["ela version", "views version", "codec", "quality", "content"])
+def test_whatever_changes_the_pixels_computes_again(
+    tmp_path, cache, monkeypatch, streaming, what
+) -> None:
+    folder = write_folder(tmp_path / "data", train=5, test=2)
+    options = {"streaming": streaming}
+    recipe = load_recipe("default", TINY)
+    assert counts(prepared(folder, recipe, **options)) == (14, 0)
+    if what == "ela version":
+        monkeypatch.setattr("hf_ela.ela.ELA_VERSION", hf_ela.ela.ELA_VERSION + 1)
+    elif what == "views version":
+        monkeypatch.setattr("hf_ela.views.VIEWS_VERSION", 1000)
+    elif what == "codec":
+        monkeypatch.setattr("PIL.__version__", "99.0")
+    elif what == "quality":
+        recipe = load_recipe("default", [*TINY, "ela.qualities=[81]"])
+    else:
+        picture(77, fake=False).save(folder / "train/real/train000.png")
+    computed, cached = counts(prepared(folder, recipe, **options))
+    assert computed >= 10  # the train split at least
+    assert computed + cached == 14
+
+
+def test_training_settings_do_not_touch_the_cache(tiny, cache) -> None:
+    prepared(tiny)
+    other = load_recipe(
+        "default", [*TINY, "training.seed=5", "training.epochs=9", "validation.seed=3", "name=x"]
+    )
+    assert counts(prepared(tiny, other)) == (0, 44)
+
+
+def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
+    """A real process is killed by SIGKILL once some shards of 64 images are there."""
+    folder = write_folder(tmp_path / "data", train=130, test=2)
+    script = tmp_path / "stream.py"
+    script.write_text(
+        "import sys\n"
+        "from hf_ela.data import prepare\n"
+        "from hf_ela.recipe import load_recipe\n"
+        "from hf_ela.source import DataOptions\n"
+        "if __name__ == '__main__':\n"
+        "    options = DataOptions(sys.argv[1], streaming=True, cache_dir=sys.argv[2], num_proc=1)\n"
+        "    data = prepare(options, load_recipe('default', sys.argv[3:]))\n"
+        "    print('counts', data.computed, data.cached)\n"
+    )
+    slow = [*TINY, "augmentation.views=40"]
+    command = [sys.executable, str(script), str(folder), str(tmp_path / "cache"), *slow]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (there := list((tmp_path / "cache").glob("train-*/*.arrow"))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = list((tmp_path / "cache").glob("train-*/*.arrow"))
+    assert 1 <= len(there) < 5  # 260 images are 5 shards
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=True
+    )
+    cached = 64 * len(there)
+    assert f"counts {264 - cached} {cached}" in done.stdout
+
+
+def test_bad_images_are_skipped_and_listed(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=10, test=4)
+    (folder / "train/real/broken.png").write_bytes(b"no image")
+    (folder / "test/fake/empty.jpg").write_bytes(b"")
+    for streaming in (False, True):
+        data = prepared(folder, streaming=streaming, max_rejected=0.1)
+        rejected = {bad["file"]: (bad["split"], bad["reason"]) for bad in data.summary["rejected"]}
+        assert set(rejected) == {"train/real/broken.png", "test/fake/empty.jpg"}
+        assert rejected["train/real/broken.png"][0] == "train"
+        assert rejected["train/real/broken.png"][1].startswith("NotAnImageError: ")
+        assert rejected["test/fake/empty.jpg"][1].startswith("EmptyImageError: ")
+        assert data.summary["splits"]["test"]["n"] == 8
+
+
+def test_too_many_bad_images_are_an_error_that_says_which(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=10, test=4)
+    (folder / "train/real/broken.png").write_bytes(b"no image")
+    with pytest.raises(TooManyRejectedError, match=r"(?s)2.0%.*1 refused of 29.*broken\.png: Not"):
+        prepared(folder)
+
+
+def test_limit_takes_a_balanced_subset_of_every_split(tiny, cache) -> None:
+    for streaming in (False, True):
+        data = prepared(tiny, limit=8, streaming=streaming, groups=None)
+        splits = data.summary["splits"]
+        assert splits["test"] == {"n": 8, "fake": 4, "real": 4}
+        assert splits["train"]["fake"] + splits["validation"]["fake"] == 4
+
+
+def test_groups_stay_on_one_side(tiny, cache, tmp_path) -> None:
+    lines = ["file_name,group"]
+    for kind in ("fake", "real"):
+        lines += [
+            f"train/{kind}/{path.name},{kind}{i // 2}"
+            for i, path in enumerate(sorted((tiny / "train" / kind).iterdir()))
+        ]
+    (tmp_path / "groups.csv").write_text("\n".join(lines))
+    data = prepared(tiny, groups=str(tmp_path / "groups.csv"))
+    sides = [
+        {data.groups.get(facts["file_name"], "group") for facts in split.facts}
+        for split in (data.train, data.validation)
+    ]
+    assert all(sides)
+    assert not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 16
+
+
+def test_near_duplicates_stay_on_one_side(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=12, test=2)
+    for kind in ("fake", "real"):
+        for path in sorted((folder / "train" / kind).glob("*.png")):
+            load_image(path).pixels.save(path.with_name(f"copy-{path.stem}.jpg"), quality=95)
+    data = prepared(folder)
+
+    def originals(split) -> set[str]:
+        names = [Path(facts["file_name"]) for facts in split.facts]
+        return {f"{n.parent.name}/{n.stem.removeprefix('copy-')}" for n in names}
+
+    assert len(data.train) + len(data.validation) == 36
+    assert not originals(data.train) & originals(data.validation)
+
+
+def test_dataset_without_a_test_split_gets_one(tmp_path, cache) -> None:
+    write_folder(tmp_path / "all", train=24, test=0)
+    shutil.rmtree(tmp_path / "all/test")
+    (tmp_path / "all/train").rename(tmp_path / "flat")
+    data = prepared(tmp_path / "flat")
+    splits = data.summary["splits"]
+    assert sum(split["n"] for split in splits.values()) == 48
+    assert min(splits["test"]["fake"], splits["test"]["real"]) >= 1
+    names = [facts["file_name"] for s in (data.train, data.validation, data.test) for facts in s.facts]
+    assert len(set(names)) == 48
+    with pytest.raises(DataError, match="--no-streaming"):
+        prepared(tmp_path / "flat", streaming=True)
+
+
+def test_parquet_gives_the_same_views(tiny, cache, tmp_path) -> None:
+    rows = datasets.load_dataset("imagefolder", data_dir=str(tiny))
+    for split, table in rows.items():
+        columns = table.cast_column("image", datasets.Image(decode=False)).to_dict()
+        columns["image"] = [
+            {"bytes": Path(image["path"]).read_bytes(), "path": Path(image["path"]).name}
+            for image in columns["image"]
+        ]
+        datasets.Dataset.from_dict(columns, features=table.features).to_parquet(
+            tmp_path / "parquet" / f"{split}-00000-of-00001.parquet"
+        )
+    from_folder, from_parquet = prepared(tiny), prepared(tmp_path / "parquet")
+    assert from_parquet.summary["fingerprint"] == from_folder.summary["fingerprint"]
+    assert from_parquet.summary["classes"] == {"fake": "fake", "real": "real"}
+
+
+def test_other_class_names_need_a_map(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=10, test=3)
+    for split in ("train", "test"):
+        (folder / split / "fake").rename(folder / split / "machine")  # now after `human`...
+        (folder / split / "real").rename(folder / split / "human")
+    with pytest.raises(LabelError, match="--label-map"):
+        prepared(folder)
+    with pytest.raises(LabelError, match="human"):
+        prepared(folder, label_map={"machine": "fake", "humans": "real"})
+    data = prepared(folder, label_map={"machine": "fake", "human": "real"})
+    assert data.summary["classes"] == {"human": "real", "machine": "fake"}
+    assert all(facts["label"] == ("machine" in facts["file_name"]) for facts in data.train.facts)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"limit": 1}, "2 or more"),
+        ({"max_rejected": 1.5}, "from 0 to 1"),
+        ({"num_proc": 0}, "1 or more"),
+    ],
+)
+def test_options_out_of_range(options, rule) -> None:
+    with pytest.raises(DataError, match=rule):
+        DataOptions(**options)
+
+
+def test_revision_of_a_local_folder_is_refused(tiny) -> None:
+    with pytest.raises(DataError, match="goes with a dataset of the Hub"):
+        DataOptions(source=str(tiny), revision="main")
+
+
+def test_a_folder_that_is_no_dataset(tmp_path, cache) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetNotFoundError, match="train/"):
+        prepared(tmp_path / "empty")
+    (tmp_path / "one/train/fake").mkdir(parents=True)
+    (tmp_path / "one/train/fake/note.txt").write_text("x")
+    with pytest.raises(DataError):
+        prepared(tmp_path / "one")
+
+
+def test_one_class_in_a_split_is_an_error(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=8, test=2)
+    shutil.rmtree(folder / "test/real")
+    (folder / "test/real").mkdir()
+    with pytest.raises(DataError, match="both classes.*test"):
+        prepared(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_reading_a_store_does_not_grow_the_process(tiny, cache) -> None:
+    def resident() -> int:
+        fields = Path("/proc/self/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    recipe = load_recipe("default", ["augmentation.views=40"])
+    data = prepared(tiny, recipe)  # 32 images of 40 views of 147 KB: 188 MB
+    before = resident()
+    for row in data.train.rows:
+        data.train.store.views("augmented", int(row)).sum()
+    assert resident() - before > 50e6  # the pages are there
+    data.train.store.release()
+    assert resident() - before < 30e6

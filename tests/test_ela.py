@@ -1,0 +1,146 @@
+"""ELA against Pillow's own arithmetic, written out the long way."""
+
+import os
+import threading
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops, ImageEnhance
+
+import hf_ela
+from hf_ela.ela import error_level
+
+
+def noise(height: int, width: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def saved(image: Image.Image, quality: int) -> Image.Image:
+    file = BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    quality=st.integers(1, 100),
+    seed=st.integers(0, 9),
+)
+def test_absolute_difference_equals_pillow(height: int, width: int, quality: int, seed: int) -> None:
+    image = noise(height, width, seed)
+    level = error_level(image, quality)
+    expected = np.asarray(ImageChops.difference(image, saved(image, quality)))
+    assert level.dtype == np.uint8
+    assert np.array_equal(level, expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(1, 50), quality=st.integers(1, 100))
+def test_signed_luma_chroma_equals_pillow(size: int, quality: int) -> None:
+    image = noise(size, 33)
+    level = error_level(image, quality, signed=True, color="YCbCr")
+    after = np.asarray(saved(image, quality).convert("YCbCr"), int)
+    assert level.dtype == np.int16
+    assert np.array_equal(level, after - np.asarray(image.convert("YCbCr"), int))
+
+
+def test_stretch_is_that_of_the_published_recipe() -> None:
+    image = noise(40, 50)
+    difference = ImageChops.difference(image, saved(image, 90))
+    largest = max(high for _, high in difference.getextrema())
+    expected = ImageEnhance.Brightness(difference).enhance(255.0 / largest)
+    level = error_level(image, 90, gain="max")
+    assert np.array_equal(level, np.asarray(expected))
+    assert level.max() == 255
+
+
+def test_black_image_has_no_error_and_no_division_by_zero() -> None:
+    assert error_level(Image.new("RGB", (16, 16)), gain="max").max() == 0
+
+
+def test_fixed_gain_rounds_clips_and_puts_zero_at_128() -> None:
+    image = noise(32, 32)
+    plain = error_level(image, 75, signed=True).astype(float)
+    level = error_level(image, 75, signed=True, gain=2.5)
+    assert np.array_equal(level, np.clip(np.rint(plain * 2.5) + 128, 0, 255))
+    absolute = error_level(image, 75, gain=3)
+    assert np.array_equal(absolute, np.clip(np.abs(plain) * 3, 0, 255))
+
+
+def test_several_qualities_are_stacked_in_order() -> None:
+    image = noise(24, 20)
+    level = error_level(image, [95, 50], gain=1.0)
+    assert level.shape == (24, 20, 6)
+    assert np.array_equal(level[..., :3], error_level(image, 95))
+    assert np.array_equal(level[..., 3:], error_level(image, 50))
+
+
+def test_takes_what_load_image_takes(tmp_path) -> None:
+    image = noise(16, 16)
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(error_level(tmp_path / "a.png"), error_level(image))
+    assert np.array_equal(hf_ela.error_level(np.asarray(image)), error_level(image))
+
+
+@pytest.mark.parametrize("name", ["BytesIO", "memory file"])
+def test_descriptor_and_buffer_give_the_same_pixels(name, monkeypatch) -> None:
+    image = noise(64, 48)
+    expected = np.asarray(ImageChops.difference(image, saved(image, 85)))
+    if name == "BytesIO":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    elif not hasattr(os, "memfd_create"):
+        pytest.skip("this system has no files in memory")
+    assert np.array_equal(error_level(image, 85), expected)
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    images = [noise(64, 64, seed) for seed in range(8)]
+    expected = [error_level(image, 80) for image in images]
+    found: dict[int, np.ndarray] = {}
+
+    def work(i: int) -> None:
+        for _ in range(10):
+            found[i] = error_level(images[i], 80)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(found[i], expected[i]) for i in range(8))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_no_descriptor_is_left_open() -> None:
+    image = noise(16, 16)
+    error_level(image)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        error_level(image, [70, 80])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ({"quality": 0}, "integer from 1 to 100"),
+        ({"quality": 101}, "integer from 1 to 100"),
+        ({"quality": True}, "integer from 1 to 100"),
+        ({"quality": [90, 9.5]}, "integer from 1 to 100"),
+        ({"quality": []}, "at least one"),
+        ({"color": "LAB"}, "'RGB' or 'YCbCr'"),
+        ({"gain": 0}, "above 0"),
+        ({"gain": -2.0}, "above 0"),
+        ({"gain": "most"}, "above 0"),
+        ({"gain": float("nan")}, "above 0"),
+        ({"gain": "max", "signed": True}, "absolute differences only"),
+    ],
+)
+def test_settings_out_of_range_say_the_rule(arguments, rule) -> None:
+    with pytest.raises(ValueError, match=rule):
+        error_level(noise(8, 8), **arguments)

@@ -1,0 +1,115 @@
+"""Views: the published recipe step by step, crops, alignment, augmentation."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops, ImageEnhance
+
+from hf_ela.ela import error_level, round_trip
+from hf_ela.images import load_image
+from hf_ela.recipe import load_recipe
+from hf_ela.views import (
+    ALIGNED_QUALITY,
+    ALIGNED_SIDE,
+    align,
+    evaluation_views,
+    pixel_versions,
+    training_views,
+)
+
+REFERENCE = load_recipe("reference")
+DEFAULT = load_recipe("default")
+AS_IS = load_recipe("default", ["input.training=as_is"])
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_reference_view_is_the_published_recipe_step_by_step() -> None:
+    image = noise(300, 200)
+    small = image.resize((256, 256))
+    difference = ImageChops.difference(small, round_trip(small, 90))
+    largest = max(high for _, high in difference.getextrema())
+    expected = ImageEnhance.Brightness(difference).enhance(255.0 / largest).resize((128, 128))
+    views = evaluation_views(image, REFERENCE, "as_is", key="")
+    assert views.shape == (1, 128, 128, 3)
+    assert np.array_equal(views[0], np.asarray(expected))
+
+
+def test_crops_are_native_pixels_off_the_jpeg_grid() -> None:
+    image = noise(301, 203)
+    views = evaluation_views(image, DEFAULT, "as_is", key="")
+    assert views.shape == (4, 128, 128, 9)
+    corners = [(4, 4), (172, 4), (4, 75), (172, 75)]  # room: 301 - 128 = 173, 203 - 128 = 75
+    for view, (x, y) in zip(views, corners, strict=True):
+        crop = image.crop((x, y, x + 128, y + 128))
+        expected = error_level(crop, [75, 85, 95], signed=True, color="YCbCr", gain=1.0)
+        assert np.array_equal(view, expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    width=st.integers(1, 200),
+    height=st.integers(1, 200),
+    protocol=st.sampled_from(["as_is", "aligned"]),
+)
+def test_any_size_gives_views_of_the_fixed_shape(width: int, height: int, protocol) -> None:
+    image = noise(width, height)
+    for recipe in (REFERENCE, DEFAULT):
+        views = evaluation_views(image, recipe, protocol, key="k")
+        assert views.shape == (recipe.evaluation_views, *recipe.input_shape)
+        assert views.dtype == np.uint8
+
+
+@pytest.mark.parametrize("recipe", [DEFAULT, AS_IS])
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (127, 129), (900, 40)])
+def test_augmentation_takes_any_size(recipe, size) -> None:
+    assert training_views(noise(*size), recipe, "k").shape == (6, 128, 128, 9)
+
+
+def test_draws_depend_on_the_key_alone() -> None:
+    image = noise(300, 280)
+    first = training_views(image, DEFAULT, "a")
+    assert np.array_equal(first, training_views(image, DEFAULT, "a"))
+    assert not np.array_equal(first, training_views(image, DEFAULT, "b"))
+    assert len({view.tobytes() for view in first}) == len(first)
+    aligned = evaluation_views(image, DEFAULT, "aligned", key="a")
+    assert np.array_equal(aligned, evaluation_views(image, DEFAULT, "aligned", key="a"))
+    assert not np.array_equal(aligned, evaluation_views(image, DEFAULT, "aligned", key="b"))
+
+
+def test_alignment_equalises_size_and_jpeg_history() -> None:
+    images = [noise(1200, 700), noise(260, 300), round_trip(noise(500, 500), 40)]
+    sides, qualities = set(), set()
+    for i in range(60):
+        aligned = align(images[i % 3], key=str(i))
+        sides.add(max(aligned.size))
+        # Of all qualities, the one that an image went through last changes it least.
+        changes = [error_level(aligned, q).mean() for q in range(70, 100)]
+        qualities.add(70 + int(np.argmin(changes[:-2])))
+    assert min(sides) >= ALIGNED_SIDE[0]
+    assert max(sides) <= ALIGNED_SIDE[1]
+    assert len(sides) > 20
+    assert min(qualities) >= ALIGNED_QUALITY[0] - 1
+    assert len(qualities) > 8
+
+
+def test_alignment_keeps_the_aspect() -> None:
+    width, height = align(noise(800, 400), key="k").size
+    assert abs(width - 2 * height) <= 1
+
+
+def test_versions_name_what_decides_the_pixels() -> None:
+    assert {"ela", "views", "pillow", "libjpeg", "webp"} <= set(pixel_versions())
+
+
+def test_real_images_give_views_of_both_classes(pool) -> None:
+    paths = sorted(pool.glob("test/*/*"))[::20]
+    spread = [
+        evaluation_views(load_image(path).pixels, DEFAULT, "aligned", path.name).std()
+        for path in paths
+    ]
+    assert len(spread) > 10
+    assert min(spread) > 0
