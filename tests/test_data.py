@@ -119,8 +119,9 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
         "from hf_ela.recipe import load_recipe\n"
         "from hf_ela.source import DataOptions\n"
         "if __name__ == '__main__':\n"
-        "    options = DataOptions(sys.argv[1], streaming=True, cache_dir=sys.argv[2], num_proc=1)\n"
-        "    data = prepare(options, load_recipe('default', sys.argv[3:]))\n"
+        "    source, cache, *overrides = sys.argv[1:]\n"
+        "    options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=1)\n"
+        "    data = prepare(options, load_recipe('default', overrides))\n"
         "    print('counts', data.computed, data.cached)\n"
     )
     slow = [*TINY, "augmentation.views=40"]
@@ -214,7 +215,9 @@ def test_dataset_without_a_test_split_gets_one(tmp_path, cache) -> None:
     splits = data.summary["splits"]
     assert sum(split["n"] for split in splits.values()) == 48
     assert min(splits["test"]["fake"], splits["test"]["real"]) >= 1
-    names = [facts["file_name"] for s in (data.train, data.validation, data.test) for facts in s.facts]
+    names = [
+        facts["file_name"] for s in (data.train, data.validation, data.test) for facts in s.facts
+    ]
     assert len(set(names)) == 48
     with pytest.raises(DataError, match="--no-streaming"):
         prepared(tmp_path / "flat", streaming=True)
@@ -282,7 +285,7 @@ def test_one_class_in_a_split_is_an_error(tmp_path, cache) -> None:
     folder = write_folder(tmp_path / "data", train=8, test=2)
     shutil.rmtree(folder / "test/real")
     (folder / "test/real").mkdir()
-    with pytest.raises(DataError, match="both classes.*test"):
+    with pytest.raises(DataError, match=r"both classes.*test"):
         prepared(folder)
 
 

@@ -3,6 +3,7 @@
 import os
 import threading
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,13 @@ from PIL import Image, ImageChops, ImageEnhance
 import hf_ela
 from hf_ela.ela import error_level
 
+DESCRIPTORS = Path("/proc/self/fd")
+
 
 def noise(height: int, width: int, seed: int = 0) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    )
 
 
 def saved(image: Image.Image, quality: int) -> Image.Image:
@@ -31,7 +36,9 @@ def saved(image: Image.Image, quality: int) -> Image.Image:
     quality=st.integers(1, 100),
     seed=st.integers(0, 9),
 )
-def test_absolute_difference_equals_pillow(height: int, width: int, quality: int, seed: int) -> None:
+def test_absolute_difference_equals_pillow(
+    height: int, width: int, quality: int, seed: int
+) -> None:
     image = noise(height, width, seed)
     level = error_level(image, quality)
     expected = np.asarray(ImageChops.difference(image, saved(image, quality)))
@@ -115,14 +122,14 @@ def test_threads_do_not_disturb_each_other() -> None:
     assert all(np.array_equal(found[i], expected[i]) for i in range(8))
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")
 def test_no_descriptor_is_left_open() -> None:
     image = noise(16, 16)
     error_level(image)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(DESCRIPTORS.iterdir()))
     for _ in range(20):
         error_level(image, [70, 80])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(DESCRIPTORS.iterdir())) == before
 
 
 @pytest.mark.parametrize(

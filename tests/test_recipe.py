@@ -26,7 +26,11 @@ def test_reference_holds_the_published_numbers() -> None:
     assert (recipe.input.before, recipe.input.size) == (256, 128)
     assert (recipe.validation.fraction, recipe.validation.seed) == (0.2, 59)
     stopping = recipe.training.early_stopping
-    assert (stopping.monitor, stopping.patience, stopping.restore_best) == ("val_accuracy", 2, False)
+    assert (stopping.monitor, stopping.patience, stopping.restore_best) == (
+        "val_accuracy",
+        2,
+        False,
+    )
 
 
 def test_overrides_of_every_kind() -> None:
@@ -104,7 +108,7 @@ def test_no_such_recipe_lists_the_built_in_ones(tmp_path) -> None:
     with pytest.raises(RecipeError, match="no TOML"):
         load_recipe(tmp_path / "bad.toml")
     (tmp_path / "half.toml").write_text('name = "half"\nextra = 1\n')
-    with pytest.raises(RecipeError, match="(?s)missing.*unknown key `extra`"):
+    with pytest.raises(RecipeError, match=r"(?s)missing.*unknown key `extra`"):
         load_recipe(tmp_path / "half.toml")
 
 

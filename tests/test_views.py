@@ -24,7 +24,9 @@ AS_IS = load_recipe("default", ["input.training=as_is"])
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    )
 
 
 def test_reference_view_is_the_published_recipe_step_by_step() -> None:

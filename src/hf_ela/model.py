@@ -33,17 +33,19 @@ def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTensor:
-    # 128 stands for a residual of zero; 16 brings the usual residual to order one.
-    x = layers.Rescaling(1 / 16, offset=-128 / 16)(x)
+    # 128 stands for a residual of zero. Luma and chroma, low and high quality differ tenfold in
+    # size: each channel is brought to order one by its own statistics.
+    x = layers.Rescaling(1 / 8, offset=-128 / 8)(x)
+    x = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(x)
     x = layers.Conv2D(network.widths[0], network.patch, strides=network.patch, use_bias=False)(x)
-    x = layers.BatchNormalization()(x)
+    x = layers.BatchNormalization(momentum=0.9)(x)
     for stage, width in enumerate(network.widths):
         if stage:
             x = layers.Conv2D(width, 2, strides=2, use_bias=False)(x)
-            x = layers.BatchNormalization()(x)
+            x = layers.BatchNormalization(momentum=0.9)(x)
         for _ in range(network.blocks):
             x = _residual(x, width)
-    x = layers.BatchNormalization()(x)
+    x = layers.BatchNormalization(momentum=0.9)(x)
     x = layers.Activation("relu")(x)
     x = layers.GlobalAveragePooling2D()(x)
     return layers.Dropout(network.dropout)(x)
@@ -52,8 +54,8 @@ def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTe
 def _residual(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
     y = layers.Activation("relu")(x)
     y = layers.Conv2D(width, 3, padding="same", use_bias=False)(y)
-    y = layers.BatchNormalization()(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
     y = layers.Activation("relu")(y)
     y = layers.Conv2D(width, 1, use_bias=False)(y)
-    y = layers.BatchNormalization()(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
     return layers.Add()([x, y])

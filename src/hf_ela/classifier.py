@@ -1,0 +1,234 @@
+"""Predict with a saved model: images in, calibrated probabilities out."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
+
+import numpy as np
+from PIL import Image
+
+from hf_ela.errors import ImageError, ModelError
+from hf_ela.images import ImageSource, load_image
+from hf_ela.recipe import LABELS, Recipe
+from hf_ela.saved import read_model, write_model
+from hf_ela.views import evaluation_views
+
+if TYPE_CHECKING:
+    from hf_ela.backend import keras
+
+__all__ = ["ElaClassifier", "LabelScore", "image_logits"]
+
+T = TypeVar("T")
+Source = TypeVar("Source", bound=ImageSource)
+
+
+class LabelScore(TypedDict):
+    """A class name and its calibrated probability."""
+
+    label: str
+    score: float
+
+
+class ElaClassifier:
+    """Tells AI-generated (``fake``) from human-made (``real``) images.
+
+    Attributes:
+        labels: ``("fake", "real")``.
+        model: The Keras network of `recipe`, uint8 views in, softmax in the order of `labels` out.
+        recipe: How an image becomes views, and which network judges them.
+        temperature: The logit of an image is divided by it.
+        threshold: Probability of fake from which on an image is called fake.
+        data: What is recorded of the training data, or None.
+    """
+
+    labels = LABELS
+
+    def __init__(
+        self,
+        model: "keras.Model",
+        recipe: Recipe,
+        temperature: float = 1.0,
+        threshold: float = 0.5,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """Wrap a trained network; see the class for the arguments."""
+        self.model = model
+        self.recipe = recipe
+        self.temperature = temperature
+        self.threshold = threshold
+        self.data = data
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> Self:
+        """Load what `save_pretrained` wrote.
+
+        Args:
+            folder: The saved folder, or a run folder, whose `weights/` is taken.
+
+        Raises:
+            ModelError: There is no usable model: no folder, no or damaged settings, settings of a
+                newer hf-ela, or weights that are missing, damaged or of another network.
+            BackendError: No Keras backend is installed.
+        """
+        network, settings = read_model(Path(folder))
+        return cls(
+            network, settings.recipe, settings.temperature, settings.threshold, settings.data
+        )
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a path is iterable too; the first fit counts
+        self, images: Source, *, batch_size: int = 32, progress: bool = False
+    ) -> list[LabelScore]: ...
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # as above, a list before any other iterable
+        self,
+        images: list[Source] | tuple[Source, ...],
+        *,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> list[list[LabelScore]]: ...
+    @overload
+    def predict(
+        self, images: Iterable[Source], *, batch_size: int = 32, progress: bool = False
+    ) -> Iterator[list[LabelScore]]: ...
+    def predict(
+        self, images: Any, *, batch_size: int = 32, progress: bool = False
+    ) -> list[LabelScore] | list[list[LabelScore]] | Iterator[list[LabelScore]]:
+        """Return the probability of each class, in the shape of a ``transformers`` pipeline.
+
+        An image gives ``[{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}]``.
+        The scores are the calibrated probabilities. The first entry is the predicted label, which
+        is fake from `threshold` on; so with a threshold other than 0.5 the first score of an
+        image near it can be the smaller one.
+
+        Args:
+            images: One image, that is anything `load_image` takes: a path, bytes, a binary file
+                object, a PIL image, a uint8 array. Or a list or another sequence of images: gives
+                a list. Or any other iterable, such as a generator: gives an iterator, which draws
+                `batch_size` images at a time, and only when their results are asked for.
+            batch_size: Images per step of the network, each with
+                `recipe.evaluation_views` views.
+            progress: Show a bar on standard error.
+
+        Raises:
+            ImageError: An image is refused. From an iterator it comes where the image's result
+                would, after the results of all before it. `scores` goes on instead.
+            TypeError: An image is of none of the types above.
+        """
+        if _is_one(images):
+            return next(self._predictions([images], 1, progress))
+        predictions = self._predictions(images, batch_size, progress)
+        return list(predictions) if isinstance(images, Sequence) else predictions
+
+    def scores(
+        self, images: Iterable[ImageSource], *, batch_size: int = 32
+    ) -> Iterator[float | ImageError]:
+        """Yield the probability of fake of each image, or why it is refused, in order.
+
+        Draws `batch_size` images at a time. `label` names the class of a probability.
+        """
+        for batch in _batched(images, batch_size):
+            views = [self._views(image) for image in batch]
+            readable = [array for array in views if not isinstance(array, ImageError)]
+            logits = image_logits(self.model, readable, batch_size)
+            # The logistic function, written so that no logit overflows.
+            probabilities = iter(np.exp(-np.logaddexp(0, -logits / self.temperature)).tolist())
+            for array in views:
+                yield array if isinstance(array, ImageError) else next(probabilities)
+
+    def label(self, score: float) -> str:
+        """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
+        return "fake" if score >= self.threshold else "real"
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model, without optimizer state, in float32.
+
+        The folder is written beside its place and then renamed. An earlier saved model there is
+        replaced; killed between the two renames, it is left beside as ``.NAME.*.old``.
+
+        Raises:
+            ModelError: At `folder` is something that is not a saved model.
+        """
+        write_model(
+            Path(folder),
+            self.model,
+            self.recipe,
+            temperature=self.temperature,
+            threshold=self.threshold,
+            data=self.data,
+        )
+
+    def _views(self, image: ImageSource) -> np.ndarray | ImageError:
+        try:
+            return evaluation_views(load_image(image).pixels, self.recipe, "as_is", key="")
+        except ImageError as error:
+            return error
+
+    def _predictions(
+        self, images: Iterable[ImageSource], batch_size: int, progress: bool
+    ) -> Iterator[list[LabelScore]]:
+        results: Iterable[float | ImageError] = self.scores(images, batch_size=batch_size)
+        if progress:
+            from rich.console import Console
+            from rich.progress import track
+
+            total = len(images) if isinstance(images, Sequence) else None
+            results = track(results, "Predicting", total, console=Console(stderr=True))
+        for score in results:
+            if isinstance(score, ImageError):
+                raise score
+            entries = [LabelScore(label="fake", score=score)]
+            entries.append(LabelScore(label="real", score=1 - score))
+            yield entries if self.label(score) == "fake" else entries[::-1]
+
+
+def image_logits(
+    model: "keras.Model", views: Iterable[np.ndarray], batch_size: int = 32
+) -> np.ndarray:
+    """Return the logit of each image: the one definition of the score, before the temperature.
+
+    The logit of a view is log p(fake) - log p(real) of the softmax, each limited to the smallest
+    normal float32 (so that logits end at ±87.3); that of an image is the mean over its views.
+
+    Args:
+        model: Network of `build_model`.
+        views: For each image a uint8 array, views x height x width x channels; all alike.
+        batch_size: Images per step. The last step is filled up with zeros to a power of two:
+            few shapes to compile for, and one image does not pay for a full batch.
+
+    Returns:
+        float64 array, one value for each image.
+
+    Raises:
+        ModelError: The network's output is not finite.
+    """
+    logits = [_batch_logits(model, batch) for batch in _batched(views, batch_size)]
+    return np.concatenate([np.empty(0), *logits])
+
+
+def _batch_logits(model: "keras.Model", views: list[np.ndarray]) -> np.ndarray:
+    filling = 2 ** (len(views) - 1).bit_length() - len(views)
+    rows = np.concatenate([*views, *[np.zeros_like(views[0])] * filling])
+    probabilities = np.asarray(model.predict_on_batch(rows), np.float64)
+    if not np.isfinite(probabilities).all():
+        raise ModelError(
+            "The network's output must be finite. Received: NaN or infinity. "
+            "Its training has diverged: train again, with a lower learning rate."
+        )
+    logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    by_image = (logs[:, 0] - logs[:, 1]).reshape(-1, len(views[0]))
+    return np.asarray(by_image[: len(views)].mean(axis=1))
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    if size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={size}.")
+    iterator = iter(items)
+    return iter(lambda: list(islice(iterator, size)), [])
+
+
+def _is_one(images: object) -> bool:
+    one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+    return isinstance(images, one) or hasattr(images, "read") or not isinstance(images, Iterable)

@@ -1,0 +1,294 @@
+"""The command `hf-ela`: one function for each subcommand, heavy imports inside."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_ela import __version__
+from hf_ela.errors import HfElaError, ImageError
+
+if TYPE_CHECKING:
+    from hf_ela.classifier import ElaClassifier
+
+SIGNED_GAIN = 8.0
+MEANING = (
+    "P(fake) is this model's estimate that an image is AI-generated; from {threshold:.3f} on it "
+    "is called fake. It is no proof: it comes from traces of compression, and can be wrong, most "
+    "of all on kinds of images that the model was not trained on."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    0: done; 1: an image was refused; 2: nothing could be done as asked (wrong usage, no usable
+    model, no backend, an output that cannot be written); 130: interrupted; 141: the reader of the
+    output went away. `argparse` itself exits with 0 after ``--help`` and 2 on wrong usage.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file name may be beyond the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of oddities in files; what matters to the answer comes as a refusal.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            status: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # What is still in the buffer has no reader: the interpreter must not try it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (HfElaError, OSError) as error:
+        print(f"hf-ela: {_printable(str(error))}", file=sys.stderr)
+        return 1 if isinstance(error, ImageError) else 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hf-ela", description="Tell human-made art from AI-generated art."
+    )
+    parser.add_argument("--version", action="version", version=f"hf-ela {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    predict = commands.add_parser(
+        "predict",
+        help="score images",
+        description="Score images by a saved model. Folders are searched for images, at every "
+        "depth. Exit status: 0 all scored, 1 some refused, 2 wrong usage or no usable model.",
+    )
+    predict.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
+    predict.add_argument("--model", required=True, metavar="FOLDER", help="a saved model or a run")
+    predict.add_argument("--json", action="store_true", help="one JSON object per line")
+    predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per step")
+    predict.set_defaults(run=_predict, parser=predict)
+
+    ela = commands.add_parser(
+        "ela",
+        help="draw the error levels of an image",
+        description="Draw an image and its error levels at several JPEG qualities side by side. "
+        "Error levels are computed at full size; only the picture of them is scaled down, to 512 "
+        "pixels. An earlier picture is replaced.",
+    )
+    ela.add_argument("image", metavar="IMAGE")
+    ela.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="default: NAME.ela.png")
+    ela.add_argument("--qualities", type=int, nargs="+", default=[75, 85, 90, 95], metavar="Q")
+    ela.add_argument(
+        "--gain",
+        type=_gain,
+        metavar="max|N",
+        help="brightness: a factor, or max for full range at each quality (default: max, or "
+        f"{SIGNED_GAIN:g} with --signed)",
+    )
+    ela.add_argument("--signed", action="store_true", help="keep the sign; mid-grey is zero")
+    ela.add_argument(
+        "--color",
+        choices=["RGB", "YCbCr"],
+        default="RGB",
+        help="colour space of the difference (absolute YCbCr is shown as red, green, blue)",
+    )
+    ela.set_defaults(run=_ela, parser=ela)
+
+    samples = commands.add_parser(
+        "samples",
+        help="make a small synthetic dataset",
+        description="Write a small labelled set of synthetic images, the same on every machine.",
+    )
+    samples.add_argument("folder", metavar="FOLDER")
+    samples.add_argument("--per-class", type=int, default=160, metavar="N")
+    samples.add_argument("--test-per-class", type=int, default=40, metavar="N")
+    samples.add_argument("--seed", type=int, default=0, metavar="N")
+    samples.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes")
+    samples.set_defaults(run=_samples, parser=samples)
+    return parser
+
+
+def _gain(text: str) -> float | str:
+    try:
+        return text if text == "max" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be max or a number. Received: {text}.") from None
+
+
+# ------------------------------------------------------------------------------------- predict
+
+
+def _predict(options: argparse.Namespace) -> int:
+    if options.batch_size < 1:
+        options.parser.error(f"--batch-size must be at least 1. Received: {options.batch_size}.")
+    from hf_ela.classifier import ElaClassifier
+
+    with _native_messages_held_back():
+        classifier = ElaClassifier.from_pretrained(options.model)
+    files = list(_files(options.paths))
+    results = _results(classifier, files, options)
+    show = _print_lines if options.json else partial(_print_table, threshold=classifier.threshold)
+    return 1 if show(results) else 0
+
+
+def _files(paths: Sequence[str]) -> Iterator[str]:
+    """Yield the files named, and those in the folders named; a folder without any as itself."""
+    from hf_ela.images import IMAGE_SUFFIXES
+
+    def refuse(error: OSError) -> None:
+        unreadable.append(os.fsdecode(error.filename))
+
+    for path in paths:
+        unreadable: list[str] = []  # subfolders that may not be read: refused when they are opened
+        found = [
+            os.path.join(folder, name)  # noqa: PTH118  (a Path would not give a name as it came)
+            for folder, _, names in os.walk(path, onerror=refuse)
+            for name in names
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+        ]
+        yield from sorted(found + [name for name in unreadable if name != path]) or [path]
+
+
+def _results(
+    classifier: "ElaClassifier", files: list[str], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Yield what `--json` prints, in order, with a bar where it disturbs nothing."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
+    scores = classifier.scores(files, batch_size=options.batch_size)
+    bar = track(
+        scores,
+        "Predicting",
+        len(files),
+        console=console,
+        transient=True,
+        disable=mixed or not console.is_terminal,
+    )
+    for file, score in zip(files, bar, strict=True):
+        if isinstance(score, ImageError):
+            empty = os.path.isdir(file)  # noqa: PTH112  (as below)
+            reason = "is a folder in which no image was found" if empty else score.reason
+            yield {"file": file, "error": {"type": type(score).__name__, "message": reason}}
+        else:
+            label, scores_ = classifier.label(score), {"fake": score, "real": 1 - score}
+            yield {"file": file, "label": label, "score": scores_[label], "scores": scores_}
+
+
+def _print_lines(results: Iterator[dict[str, Any]]) -> int:
+    refused = 0
+    for result in results:
+        print(json.dumps(result), flush=True)
+        refused += "error" in result
+    return refused
+
+
+def _print_table(results: Iterator[dict[str, Any]], threshold: float) -> int:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("File", "Label", "P(fake)", "Note")
+    for column in table.columns:
+        column.overflow = "fold"
+    refused = 0
+    for result in results:
+        # Text, since a file name may look like markup.
+        file = Text(_printable(result["file"]))
+        if "error" in result:
+            refused += 1
+            table.add_row(file, "-", "-", Text(_printable(result["error"]["message"])))
+        else:
+            table.add_row(file, result["label"], f"{result['scores']['fake']:.3f}", "")
+    console = Console()
+    with console.capture() as captured:  # rich itself would exit on a closed pipe
+        console.print(table)
+        console.print(MEANING.format(threshold=threshold))
+    sys.stdout.write(captured.get())
+    return refused
+
+
+@contextmanager
+def _native_messages_held_back() -> Iterator[None]:
+    """Keep what libraries write to stderr while a backend starts; shown only if that fails.
+
+    TensorFlow's first lines ignore its own log level. They bypass Python, hence descriptors.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except (HfElaError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+# ----------------------------------------------------------------------------------------- ela
+
+
+def _ela(options: argparse.Namespace) -> int:
+    from hf_ela.ela import Gain, check_settings
+    from hf_ela.picture import ela_picture
+
+    output = options.output or Path(f"{Path(options.image).stem}.ela.png")
+    if output.suffix.lower() != ".png":
+        options.parser.error(f"the output must be a .png file. Received: {output}.")
+    if output.exists() and Path(options.image).exists() and output.samefile(options.image):
+        options.parser.error(f"the output must not be the image itself. Received: {output}.")
+    usual: Gain = SIGNED_GAIN if options.signed else "max"
+    gain = usual if options.gain is None else options.gain
+    settings = {"signed": options.signed, "color": options.color, "gain": gain}
+    try:
+        check_settings(options.qualities, **settings)
+    except ValueError as error:
+        options.parser.error(str(error))
+
+    picture = ela_picture(options.image, options.qualities, **settings)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        picture.save(temporary, "PNG")
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(_printable(str(output)))
+    return 0
+
+
+# ------------------------------------------------------------------------------------- samples
+
+
+def _samples(options: argparse.Namespace) -> int:
+    from hf_ela.synthetic import write_samples
+
+    folder = write_samples(
+        options.folder,
+        per_class=options.per_class,
+        test_per_class=options.test_per_class,
+        seed=options.seed,
+        num_proc=options.num_proc,
+        progress=sys.stderr.isatty(),
+    )
+    print(_printable(str(folder)))
+    return 0
+
+
+def _printable(text: str) -> str:
+    """Escape what could break or steer a terminal: line ends, controls, surrogates."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

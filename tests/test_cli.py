@@ -1,0 +1,357 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import hf_ela
+from bad_files import encode, picture, write_bad_files
+from hf_ela import ElaClassifier, error_level
+from hf_ela.cli import main
+from hf_ela.model import build_model
+from hf_ela.recipe import load_recipe
+
+# Keras reads a TensorFlow variable by an interface that NumPy 2 calls old.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+HEAVY = ["keras", "tensorflow", "jax", "torch", "datasets", "numpy", "PIL", "pydantic"]
+COMMAND = [sys.executable, "-c", "import sys; from hf_ela.cli import main; sys.exit(main())"]
+
+
+def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person would, in a process of its own."""
+    return subprocess.run(
+        [*COMMAND, *map(os.fspath, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ElaClassifier:
+    overrides = ("input.size=32", "network.widths=[4, 8]", "network.blocks=1")
+    recipe = load_recipe("default", overrides)
+    return ElaClassifier(build_model(recipe), recipe, threshold=0.3)
+
+
+@pytest.fixture(scope="module")
+def model(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    classifier.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three images and a text, two levels deep, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    deep = tmp_path / "art" / "deep"
+    deep.mkdir(parents=True)
+    for seed, path in enumerate(("art/b.PNG", "art/a.jpg", "art/deep/c.webp")):
+        image_format = {".PNG": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[Path(path).suffix]
+        (tmp_path / path).write_bytes(encode(picture(seed=seed), image_format))
+    (deep / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+class TestPredict:
+    def test_json_has_a_line_per_file(
+        self,
+        model: str,
+        classifier: ElaClassifier,
+        folder: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        assert main(["predict", "art", "--model", model, "--json", "--batch-size", "2"]) == 0
+        out, err = capsys.readouterr()
+        found = [json.loads(line) for line in out.splitlines()]
+        assert [one["file"] for one in found] == [
+            str(Path(name)) for name in ("art/a.jpg", "art/b.PNG", "art/deep/c.webp")
+        ]
+        assert err == ""
+        for one in found:
+            first, second = classifier.predict(one["file"])
+            assert set(one) == {"file", "label", "score", "scores"}
+            assert one["label"] == first["label"]
+            assert one["score"] == pytest.approx(first["score"], abs=1e-6)
+            assert one["scores"][second["label"]] == pytest.approx(second["score"], abs=1e-6)
+            assert sum(one["scores"].values()) == pytest.approx(1)
+
+    def test_table_is_for_people(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "[red]odd\x1b[31m\n.png").write_text("no image")
+        names = ["[red]odd\x1b[31m\n.png", "art"]
+        assert main(["predict", *names, "--model", model]) == 1
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert "\x1b" not in out
+        one_line = out.replace("\n", " ")
+        for text in (
+            "[red]odd\\x1b[31m\\n.png",
+            "a.jpg",
+            "P(fake)",
+            "must be one of",
+            "from 0.300 on it is called fake",
+        ):
+            assert text in one_line
+        assert out.count("fake") + out.count("real") >= 3
+
+    def test_a_bad_file_stops_nothing(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "art" / "aa.png").write_text("no image")
+        assert main(["predict", "missing.jpg", "art", "--model", model, "--json"]) == 1
+        out, _ = capsys.readouterr()
+        missing, first, bad, *others = [json.loads(line) for line in out.splitlines()]
+        assert missing["error"]["type"] == "ImageNotReadableError"
+        assert bad["error"]["type"] == "NotAnImageError"
+        assert bad["error"]["message"].startswith("must be one of")
+        assert [len(one) for one in (missing, bad)] == [2, 2]
+        assert ["score" in one for one in (first, *others)] == [True, True, True]
+
+    def test_a_folder_without_images_is_refused(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "empty").mkdir()
+        assert main(["predict", "empty", "art", "--model", model, "--json"]) == 1
+        refused, *others = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert refused["file"] == "empty"
+        assert refused["error"]["message"] == "is a folder in which no image was found"
+        assert len(others) == 3
+
+    def test_every_bad_file_gives_a_score_or_its_refusal(self, model: str, tmp_path: Path) -> None:
+        bad_files = write_bad_files(tmp_path)
+        done = run("predict", *(path for path, _ in bad_files), "--model", model, "--json")
+        assert done.stderr == ""
+        assert done.returncode == 1
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        # A folder is searched, so the message of an empty one is the command's own.
+        wrong = [
+            (one, expected)
+            for one, (path, expected) in zip(found, bad_files, strict=True)
+            if one["file"] != str(path)
+            or (one["error"]["type"] if "error" in one else "ok")
+            != (expected if isinstance(expected, str) else expected.__name__)
+        ]
+        assert wrong == []
+
+    @pytest.mark.parametrize(
+        ("way", "status"), [("close", 141), ("interrupt", 130)], ids=["closed pipe", "Ctrl-C"]
+    )
+    def test_ends_quietly(self, model: str, folder: Path, way: str, status: int) -> None:
+        # So many that it is still busy when it is stopped after the first line.
+        many = ["art/a.jpg"] * 50_000
+        process = subprocess.Popen(
+            [*COMMAND, "predict", "--model", model, "--json", "--batch-size", "1", *many],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert b'"art/a.jpg"' in process.stdout.readline()
+        if way == "interrupt":
+            process.send_signal(signal.SIGINT)
+            process.stdout.read()
+        else:
+            process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(60) == status
+        process.stdout.close()
+        process.stderr.close()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["art"], "--model"),
+            (["--model", "MODEL"], "FILE_OR_FOLDER"),
+            (["art", "--model", "MODEL", "--batch-size", "0"], "--batch-size must be at least 1"),
+        ],
+    )
+    def test_wrong_usage(
+        self,
+        folder: Path,
+        model: str,
+        arguments: list[str],
+        message: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            main(["predict", *(model if one == "MODEL" else one for one in arguments)])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+
+    def test_no_model_is_one_line(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["predict", "art", "--model", "nowhere"]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("hf-ela: A model must be a folder")
+        assert err.count("\n") == 1
+
+
+class TestEla:
+    def test_draws_the_levels_side_by_side(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["ela", "art/b.PNG", "--qualities", "75", "95", "--gain", "20"]) == 0
+        assert capsys.readouterr() == ("b.ela.png\n", "")
+        row = np.asarray(Image.open("b.ela.png"))
+        # Every panel is in the row, pixel for pixel, under its caption.
+        panels = [np.asarray(Image.open("art/b.PNG"))]
+        panels += [error_level("art/b.PNG", quality, gain=20) for quality in (75, 95)]
+        width = row.shape[1] // 3
+        for number, panel in enumerate(panels):
+            part = row[:, number * width : (number + 1) * width]
+            height, left = part.shape[0] - 4 - panel.shape[0], 4
+            shown = part[height:-4, left : left + panel.shape[1]]
+            assert np.array_equal(shown, panel)
+            assert (part[:height].min(axis=2) < 100).any()
+
+    def test_shows_nothing_changed_as_grey_when_signed(self, folder: Path) -> None:
+        Image.new("RGB", (80, 60), (128, 128, 128)).save("flat.png")
+        for color in ("RGB", "YCbCr"):
+            assert main(["ela", "flat.png", "--qualities", "90", "--signed", "--color", color]) == 0
+            row = Image.open("flat.ela.png")
+            assert row.getpixel((row.width * 3 // 4, row.height - 10)) == (128, 128, 128)
+
+    def test_shows_signed_ycbcr_as_an_image_in_ycbcr(self, folder: Path) -> None:
+        arguments = ["--signed", "--color", "YCbCr", "--gain", "4", "--qualities", "60"]
+        assert main(["ela", "art/b.PNG", *arguments]) == 0
+        levels = error_level("art/b.PNG", 60, signed=True, color="YCbCr", gain=4)
+        expected = np.asarray(Image.frombytes("YCbCr", (61, 47), levels.tobytes()).convert("RGB"))
+        row = np.asarray(Image.open("b.ela.png"))
+        left = row.shape[1] // 2 + 4
+        assert np.array_equal(row[-4 - 47 : -4, left : left + 61], expected)
+
+    def test_scales_large_images_after_the_levels(self, folder: Path) -> None:
+        picture(1500, 700).save("large.png")
+        assert main(["ela", "large.png", "-o", "out.png", "--qualities", "90", "--gain", "9"]) == 0
+        row = Image.open("out.png")
+        assert row.size == (2 * (512 + 8), 239 + 28 + 4)
+        levels = Image.fromarray(error_level("large.png", 90, gain=9))
+        levels.thumbnail((512, 512), Image.Resampling.LANCZOS)
+        assert row.crop((524, 28, 1036, 267)).tobytes() == levels.tobytes()
+
+    def test_replaces_a_picture_but_never_the_image(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copy("art/b.PNG", "b.png")
+        before = Path("b.png").read_bytes()
+        with pytest.raises(SystemExit) as stopped:
+            main(["ela", "b.png", "-o", "./b.png"])
+        assert stopped.value.code == 2
+        assert "must not be the image itself" in capsys.readouterr().err
+        assert Path("b.png").read_bytes() == before
+        assert main(["ela", "b.png"]) == main(["ela", "b.png", "--gain", "5"]) == 0
+        assert sorted(path.name for path in folder.iterdir()) == ["art", "b.ela.png", "b.png"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--qualities", "0"], "`quality` must be an integer from 1 to 100"),
+            (["--gain", "bright"], "must be max or a number. Received: bright"),
+            (["--gain", "nan"], "`gain` must be"),
+            (["--gain", "0"], "`gain` must be"),
+            (["--gain", "max", "--signed"], "scales absolute differences only"),
+            (["-o", "out.jpg"], "must be a .png file"),
+        ],
+    )
+    def test_wrong_usage(
+        self, folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            main(["ela", "art/b.PNG", *arguments])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+        assert [path.name for path in folder.iterdir()] == ["art"]
+
+    def test_refusals_are_one_line(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["ela", "art/deep/notes.txt"]) == 1
+        assert capsys.readouterr().err.startswith("hf-ela: art/deep/notes.txt: must be one of")
+        assert main(["ela", "art/b.PNG", "-o", "nowhere/out.png"]) == 2
+        assert "nowhere" in capsys.readouterr().err
+
+    def test_draws_real_images(self, pool: Path, folder: Path) -> None:
+        for file in sorted((pool / "test" / "fake").iterdir())[:2]:
+            assert main(["ela", str(file), "--signed", "--color", "YCbCr"]) == 0
+            row = Image.open(f"{file.stem}.ela.png").convert("RGB")
+            assert row.width > 4 * row.height // 2
+            assert len(set(np.asarray(row)[30:-5, -100:].reshape(-1, 3)[:, 0].tolist())) > 20
+
+
+class TestSamples:
+    def test_writes_the_set(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        sizes = ["--per-class", "1", "--test-per-class", "1", "--seed", "3"]
+        assert main(["samples", "made", *sizes]) == 0
+        assert capsys.readouterr() == ("made\n", "")
+        assert len(list(Path("made").rglob("*.jpg"))) == 4
+        assert main(["samples", "art"]) == 2
+        assert capsys.readouterr().err.startswith("hf-ela: ")
+
+
+class TestStart:
+    def test_importing_the_package_is_light(self) -> None:
+        heavy = [*HEAVY, "huggingface_hub", "rich"]
+        code = f"import sys, hf_ela; print(sorted(set({heavy}) & set(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("[]\n", "")
+
+    def test_help_and_version_are_light(self) -> None:
+        code = (
+            "import sys; from hf_ela.cli import main\n"
+            "try: main(sys.argv[1:])\n"
+            f"finally: print(sorted(set({HEAVY}) & set(sys.modules)))"
+        )
+        for arguments, text in (
+            (["--help"], "predict"),
+            (["predict", "--help"], "--batch-size"),
+            (["ela", "--help"], "--qualities"),
+            (["--version"], f"hf-ela {hf_ela.__version__}"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", code, *arguments], capture_output=True, text=True
+            )
+            assert done.returncode == 0
+            assert text in done.stdout
+            assert done.stdout.endswith("[]\n")
+
+    def test_a_command_is_needed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            main([])
+        assert stopped.value.code == 2
+        assert "COMMAND" in capsys.readouterr().err
+
+    def test_without_a_backend_one_line_says_so(
+        self, model: str, folder: Path, tmp_path: Path
+    ) -> None:
+        # All that is installed, less the backends: links, in place of the packages' own folder.
+        packages = tmp_path / "packages"
+        packages.mkdir()
+        for installed in {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}:
+            for entry in Path(installed).iterdir():
+                if not entry.name.startswith(("tensorflow", "jax", "torch")):
+                    (packages / entry.name).symlink_to(entry)
+        source = Path(hf_ela.__file__).parents[1]
+        environment = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{packages}"}
+        environment.pop("KERAS_BACKEND", None)
+        program = [sys.executable, "-S", *COMMAND[1:], "predict", "art", "--model", model]
+        done = subprocess.run(program, capture_output=True, text=True, env=environment)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr == (
+            "hf-ela: Keras needs one of its backends: tensorflow, jax or torch. None is installed. "
+            'Install one, for example: pip install "hf-ela[jax]"\n'
+        )

@@ -1,0 +1,67 @@
+"""The networks: parameters, shapes, and the same weights on every backend."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from conftest import TINY
+from hf_ela.recipe import load_recipe
+
+PREDICT = """
+import sys
+import numpy as np
+from hf_ela.backend import BACKENDS, has_gpu, keras
+from hf_ela.model import build_model
+from hf_ela.recipe import load_recipe
+
+weights, views, out, *overrides = sys.argv[1:]
+model = build_model(load_recipe("default", overrides))
+model.load_weights(weights)
+np.save(out, np.asarray(model.predict_on_batch(np.load(views))))
+assert has_gpu() in (True, False)
+print(keras.backend.backend(), model.count_params())
+"""
+
+
+def test_reference_has_the_published_parameters() -> None:
+    from hf_ela.model import build_model
+
+    model = build_model(load_recipe("reference"))
+    counts = [layer.count_params() for layer in model.layers if layer.count_params()]
+    assert counts == [2_432, 25_632, 29_491_456, 514]
+    assert model.count_params() == 29_520_034
+
+
+def test_default_is_small_and_gives_probabilities() -> None:
+    from hf_ela.model import build_model
+
+    model = build_model(load_recipe("default"))
+    assert model.count_params() < 1_500_000
+    views = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 9), np.uint8)
+    probabilities = np.asarray(model.predict_on_batch(views))
+    assert probabilities.shape == (3, 2)
+    assert probabilities.dtype == np.float32
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_backends_load_each_others_weights(backend, tmp_path, python) -> None:
+    from hf_ela.backend import keras
+    from hf_ela.model import build_model
+
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    keras.utils.set_random_seed(1)
+    recipe = load_recipe("default", TINY)
+    model = build_model(recipe)
+    model.save_weights(tmp_path / "a.weights.h5")
+    views = np.random.default_rng(0).integers(100, 156, (5, *recipe.input_shape), np.uint8)
+    np.save(tmp_path / "views.npy", views)
+    files = [tmp_path / "a.weights.h5", tmp_path / "views.npy", tmp_path / "out.npy"]
+    done = python(["-c", PREDICT, *files, *TINY], KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [backend, str(model.count_params())]
+    expected = np.asarray(model.predict_on_batch(views))
+    assert np.abs(np.load(tmp_path / "out.npy") - expected).max() < 1e-5
+    assert np.ptp(expected[:, 0]) > 1e-4  # the views are told apart at all
