@@ -13,10 +13,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from conftest import REPOSITORY, TINY
-from hf_ela import ElaClassifier
+from hf_ela import ElaClassifier, load_image
 from hf_ela.metrics import METRICS
 from hf_ela.recipe import load_recipe
 
@@ -100,7 +99,7 @@ def test_run_folder_is_complete_and_tidy(run) -> None:
         "run.json",
         "weights",
     ]
-    plots = {path.stem: Image.open(path).size for path in (run / "plots").iterdir()}
+    plots = {path.stem: load_image(path).pixels.size for path in (run / "plots").iterdir()}
     assert set(plots) == {
         "confusion", "ela", "mistakes", "reliability", "roc",
         "sources_aligned", "sources_as_is", "training",

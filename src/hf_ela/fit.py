@@ -31,7 +31,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     """
 
     def __init__(self, split: Split, view_set: ViewSet, recipe: Recipe, seed: int | None) -> None:
-        """Prepare epoch 0; set `epoch` to continue at another one."""
+        """Prepare epoch 0; set `epoch` to go to another one."""
         super().__init__()
         self.split = split
         self.view_set = view_set
@@ -82,8 +82,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         return x, np.stack([fake, 1 - fake], axis=1).astype(np.float32)
 
     def on_epoch_end(self) -> None:
-        """Go on to the next epoch and give back the memory of the pages read."""
-        self.epoch += 1
+        """Give back the memory of the pages read. Keras calls this more often than its name says."""
         self.split.store.release()
 
 
@@ -132,6 +131,13 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         """Load the weights of the best epoch, where early stopping asks for them."""
         if self.stopping and self.stopping.restore_best and self.epochs:
             model.load_weights(self.folder / "best.weights.h5")
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Set what dropout draws by the number of the epoch: it is not among the weights."""
+        for layer in self.model.layers:
+            if generator := getattr(layer, "seed_generator", None):
+                seed = keras.ops.convert_to_numpy(generator.state)[0]
+                generator.state.assign(np.array([seed, epoch * 2**20 % 2**32], np.uint32))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Write the state; stop when the monitored value has not improved for long enough."""
@@ -193,14 +199,17 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(folder, how.early_stopping)
     checkpoint.restore(model)
-    batches.epoch = checkpoint.epochs
+    follow = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)
+    )
     if not checkpoint.finished:
         model.fit(
             batches,
             validation_data=held,
             initial_epoch=checkpoint.epochs,
             epochs=how.epochs,
-            callbacks=[checkpoint],
+            callbacks=[follow, checkpoint],
+            shuffle=False,  # of the batches; it is the images that are shuffled, by the epoch
             verbose="auto",
         )
         checkpoint.finished = True

@@ -1,0 +1,48 @@
+# `make` lists the targets. The first one that needs it makes a virtual environment in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    sample set, short training, evaluation, two predictions: everything in demo/"
+	@echo "make test    the tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   speed of the preprocessing"
+	@echo "make clean   remove .venv, demo/ and caches"
+	@echo "Another Python (3.11, 3.12 or 3.13): make PYTHON=python3.12 ..."
+
+demo: .venv/.installed
+	$(BIN)/hf-ela samples demo/samples --per-class 240 --test-per-class 60 --num-proc 2
+	rm -rf demo/run
+	$(BIN)/python train.py --data demo/samples --groups demo/samples/groups.csv --recipe default \
+	    --set input.training=as_is --set training.epochs=40 --set training.batch_size=16 \
+	    --out demo/run
+	$(BIN)/hf-ela predict --model demo/run \
+	    demo/samples/test/real/dots-0028.jpg demo/samples/test/fake/dots-0028.jpg
+
+test: .venv/.installed
+	$(BIN)/pytest
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.installed
+	$(BIN)/python benchmarks/preprocess.py
+
+clean:
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e ".[dev]"
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "hf-ela needs Python 3.11, 3.12 or 3.13. Received: PYTHON=$(PYTHON)," \
+	        "$$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
