@@ -9,7 +9,6 @@ from pathlib import Path
 # Before anything imports the clients: no request leaves a test, no bar fills a log.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
 import pytest

@@ -38,6 +38,7 @@ def test_overrides_of_every_kind() -> None:
         "default",
         ["training.epochs=3", "ela.qualities=[90]", "training.schedule=constant", "ela.gain = 2.5"],
     )
+    assert load_recipe("default", ["validation.fraction=.3"]).validation.fraction == 0.3
     assert (recipe.training.epochs, recipe.ela.qualities) == (3, [90])
     assert (recipe.training.schedule, recipe.ela.gain) == ("constant", 2.5)
     assert load_recipe("default").training.epochs != 3
@@ -81,7 +82,7 @@ def test_known_keys_reach_into_every_section() -> None:
         ("ela.gain=max", "absolute differences only"),
         ("input.kind=resize", "`input"),
         ("input.size=40", "`input.size`.*multiple of 16"),
-        ("network.widths=[8,8,8,8,8,8]", "`input.size`.*multiple of"),
+        ("network.patch=3", "`input.size`.*multiple of"),
         ("augmentation.rescale=[2, 1]", "rescale"),
         ("augmentation.jpeg_quality=[90, 60]", "jpeg_quality"),
         ("training.early_stopping.monitor=loss", "val_accuracy"),

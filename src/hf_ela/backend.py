@@ -27,8 +27,6 @@ def choose_backend() -> str:
                 'Install one, for example: pip install "hf-ela[jax]"'
             )
         os.environ["KERAS_BACKEND"] = installed
-    # TensorFlow greets on stderr at every import; an error still gets through.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 

@@ -4,10 +4,8 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ela import __version__
 from hf_ela.errors import HfElaError, ImageError
+from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (HfElaError, OSError) as error:
-        print(f"hf-ela: {_printable(str(error))}", file=sys.stderr)
+        print(f"hf-ela: {printable(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, ImageError) else 2
     return status
 
@@ -130,7 +129,7 @@ def _predict(options: argparse.Namespace) -> int:
         options.parser.error(f"--batch-size must be at least 1. Received: {options.batch_size}.")
     from hf_ela.classifier import ElaClassifier
 
-    with _native_messages_held_back():
+    with native_messages_held_back():
         classifier = ElaClassifier.from_pretrained(options.model)
     files = list(_files(options.paths))
     results = _results(classifier, files, options)
@@ -203,10 +202,10 @@ def _print_table(results: Iterator[dict[str, Any]], threshold: float) -> int:
     refused = 0
     for result in results:
         # Text, since a file name may look like markup.
-        file = Text(_printable(result["file"]))
+        file = Text(printable(result["file"]))
         if "error" in result:
             refused += 1
-            table.add_row(file, "-", "-", Text(_printable(result["error"]["message"])))
+            table.add_row(file, "-", "-", Text(printable(result["error"]["message"])))
         else:
             table.add_row(file, result["label"], f"{result['scores']['fake']:.3f}", "")
     console = Console()
@@ -215,29 +214,6 @@ def _print_table(results: Iterator[dict[str, Any]], threshold: float) -> int:
         console.print(MEANING.format(threshold=threshold))
     sys.stdout.write(captured.get())
     return refused
-
-
-@contextmanager
-def _native_messages_held_back() -> Iterator[None]:
-    """Keep what libraries write to stderr while a backend starts; shown only if that fails.
-
-    TensorFlow's first lines ignore its own log level. They bypass Python, hence descriptors.
-    """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except (HfElaError, KeyboardInterrupt):
-            raise
-        except BaseException:
-            kept.seek(0)
-            os.write(stderr, kept.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 # ----------------------------------------------------------------------------------------- ela
@@ -267,7 +243,7 @@ def _ela(options: argparse.Namespace) -> int:
         temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)
-    print(_printable(str(output)))
+    print(printable(str(output)))
     return 0
 
 
@@ -285,10 +261,5 @@ def _samples(options: argparse.Namespace) -> int:
         num_proc=options.num_proc,
         progress=sys.stderr.isatty(),
     )
-    print(_printable(str(folder)))
+    print(printable(str(folder)))
     return 0
-
-
-def _printable(text: str) -> str:
-    """Escape what could break or steer a terminal: line ends, controls, surrogates."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

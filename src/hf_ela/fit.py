@@ -82,7 +82,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         return x, np.stack([fake, 1 - fake], axis=1).astype(np.float32)
 
     def on_epoch_end(self) -> None:
-        """Give back the memory of the pages read. Keras calls this more often than its name says."""
+        """Give back the memory of the pages read; Keras calls this more often than it says."""
         self.split.store.release()
 
 

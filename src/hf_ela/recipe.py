@@ -4,6 +4,7 @@ A recipe travels with every run and every saved model, so that prediction repeat
 training did. The built-in ones are `recipes/reference.toml` and `recipes/default.toml`.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -295,7 +296,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word is a string: network.kind=reference
+        # As people type: a bare word is a string, network.kind=reference; and .5 is a number.
+        text = text.strip()
+        value = float(text) if re.fullmatch(r"-?\.\d+", text) else text
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})

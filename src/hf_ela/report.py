@@ -112,11 +112,14 @@ def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path
     labels = test.labels
 
     def item(position: int) -> tuple[str, np.ndarray, np.ndarray]:
-        kind = "fake" if labels[position] else "real"
         name = Path(test.facts[position]["file_name"]).name
-        return f"{kind} · {name}", *test.store.pictures(int(test.rows[position]))
+        return name, *test.store.pictures(int(test.rows[position]))
 
-    shown = [item(i) for label in (1, 0) for i in np.flatnonzero(labels == label)[:6]]
+    shown = []
+    for label, kind in ((1, "fake"), (0, "real")):
+        for position in np.flatnonzero(labels == label)[:6]:
+            name, image, ela = item(position)
+            shown.append((f"{kind} · {name}", image, ela))
     title = "Test images and their ELA (quality 90, stretched)"
     plots.ela_sheet(shown, folder / "ela.png", title=title)
     wrong = np.flatnonzero((scores >= threshold) != (labels == 1))

@@ -18,6 +18,7 @@ from hf_ela.data import prepare
 from hf_ela.errors import RunError
 from hf_ela.recipe import Recipe, parse_recipe
 from hf_ela.source import DataOptions
+from hf_ela.terminal import native_messages_held_back
 
 RUN_SCHEMA = 1
 """Version of the layout of ``run.json``."""
@@ -59,11 +60,15 @@ def train(
         )
     # Keras comes only now: a fork of the data's workers after TensorFlow's start may hang, and
     # a refused dataset need not wait for it.
-    from hf_ela.fit import fit
-    from hf_ela.report import evaluate_run
+    with native_messages_held_back():
+        from hf_ela.backend import has_gpu
+        from hf_ela.fit import fit
+        from hf_ela.report import evaluate_run
+
+        where = "a GPU" if has_gpu() else "the CPU"
 
     counts = f"{len(data.train)} images, validating on {len(data.validation)}"
-    say(f"Training {recipe.name} on {counts} ...")
+    say(f"Training {recipe.name} on {counts}, on {where} ...")
     model, checkpoint = fit(recipe, data.train, data.validation, out / "checkpoint")
     seconds["training"] = checkpoint.seconds
     with _timed(seconds, "evaluation"):

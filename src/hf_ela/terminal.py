@@ -1,0 +1,37 @@
+"""What a terminal should and should not be shown."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hf_ela.errors import HfElaError
+
+
+@contextmanager
+def native_messages_held_back() -> Iterator[None]:
+    """Keep what libraries write to stderr while a backend starts; shown only if that fails.
+
+    TensorFlow's first lines ignore its own log level. They bypass Python, hence descriptors.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except (HfElaError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def printable(text: str) -> str:
+    """Escape what could break or steer a terminal: line ends, controls, surrogates."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
