@@ -1,26 +1,30 @@
 # `make` lists the targets. The first one that needs it makes a virtual environment in .venv.
 
 PYTHON ?= python3
+DATA ?= demo/samples
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench clean demo/samples
 
 help:
 	@echo "make demo    sample set, short training, evaluation, two predictions: everything in demo/"
 	@echo "make test    the tests"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench   speed of the preprocessing"
+	@echo "make bench   speed of the preprocessing on the sample set, or DATA=FOLDER"
 	@echo "make clean   remove .venv, demo/ and caches"
 	@echo "Another Python (3.11, 3.12 or 3.13): make PYTHON=python3.12 ..."
 
-demo: .venv/.installed
-	$(BIN)/hf-ela samples demo/samples --per-class 240 --test-per-class 60 --num-proc 2
+demo: demo/samples
 	rm -rf demo/run
 	$(BIN)/python train.py --data demo/samples --groups demo/samples/groups.csv --recipe default \
 	    --set input.training=as_is --set training.epochs=40 --set training.batch_size=16 \
 	    --out demo/run
 	$(BIN)/hf-ela predict --model demo/run \
 	    demo/samples/test/real/dots-0028.jpg demo/samples/test/fake/dots-0028.jpg
+
+# A set that is there already is kept; the command says so.
+demo/samples: .venv/.installed
+	$(BIN)/hf-ela samples demo/samples --per-class 240 --test-per-class 60 --num-proc 2
 
 test: .venv/.installed
 	$(BIN)/pytest
@@ -30,8 +34,8 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.installed
-	$(BIN)/python benchmarks/preprocess.py
+bench: .venv/.installed $(DATA)
+	$(BIN)/python benchmarks/preprocess.py --data $(DATA)
 
 clean:
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

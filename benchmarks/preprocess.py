@@ -71,10 +71,14 @@ def passes(
     return len(paths) / median(seconds)
 
 
-def whole_preparation(data: str, recipe: str, processes: int) -> tuple[float, float]:
+def whole_preparation(
+    data: str, recipe: str, processes: int, limit: int | None
+) -> tuple[float, float]:
     """Return images per second of `prepare`: cold, then found in the cache."""
     with tempfile.TemporaryDirectory() as cache:
-        options = DataOptions(data, streaming=True, cache_dir=cache, num_proc=processes)
+        options = DataOptions(
+            data, streaming=True, cache_dir=cache, num_proc=processes, limit=limit
+        )
         rates = []
         for _ in range(2):
             started = perf_counter()
@@ -102,7 +106,7 @@ def speed(data: str, limit: int | None, repeat: int) -> dict[str, float]:
         rows[f"hf_ela views, {processes} process(es)"] = passes(ours, paths, processes, repeat)
     for recipe in ("reference", "default"):
         for processes in (1, 2):
-            cold, warm = whole_preparation(data, recipe, processes)
+            cold, warm = whole_preparation(data, recipe, processes, limit)
             rows[f"prepare {recipe}, {processes} worker(s), cold"] = cold
             rows[f"prepare {recipe}, {processes} worker(s), cached"] = warm
     return rows

@@ -84,7 +84,9 @@ class TestPredict:
         assert (low.label(0.0), high.label(0.999), high.label(1.0)) == ("fake", "real", "fake")
 
     def test_is_sorted_by_score_at_one_half(self) -> None:
-        predictions = [one for seed in range(4) for one in tiny_classifier(seed).predict(images(4))]
+        predictions = [
+            one for seed in range(2, 6) for one in tiny_classifier(seed).predict(images(4))
+        ]
         assert {one[0]["label"] for one in predictions} == {"fake", "real"}
         assert all(first["score"] >= second["score"] for first, second in predictions)
 

@@ -106,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a small labelled set of synthetic images, the same on every machine.",
     )
     samples.add_argument("folder", metavar="FOLDER")
-    samples.add_argument("--per-class", type=int, default=160, metavar="N")
-    samples.add_argument("--test-per-class", type=int, default=40, metavar="N")
+    samples.add_argument("--per-class", type=int, default=240, metavar="N")
+    samples.add_argument("--test-per-class", type=int, default=60, metavar="N")
     samples.add_argument("--seed", type=int, default=0, metavar="N")
     samples.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes")
     samples.set_defaults(run=_samples, parser=samples)
@@ -259,7 +259,7 @@ def _samples(options: argparse.Namespace) -> int:
         test_per_class=options.test_per_class,
         seed=options.seed,
         num_proc=options.num_proc,
-        progress=sys.stderr.isatty(),
+        progress=True,
     )
     print(printable(str(folder)))
     return 0
