@@ -27,7 +27,7 @@ demo/samples: .venv/.installed
 	$(BIN)/hf-ela samples demo/samples --per-class 240 --test-per-class 60 --num-proc 2
 
 test: .venv/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

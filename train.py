@@ -72,8 +72,8 @@ def main() -> int:
         os.environ["HF_TOKEN"] = token  # where every client looks, worker processes too
 
     from hf_ela.errors import HfElaError
-    from hf_ela.recipe import load_recipe, parse_label_map
-    from hf_ela.source import DataOptions
+    from hf_ela.recipe_file import load_recipe
+    from hf_ela.source import DataOptions, parse_label_map
     from hf_ela.training import recorded, summary, train
 
     out = args.pop("out", Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}")

@@ -28,7 +28,7 @@ from PIL import Image, ImageChops, ImageEnhance
 from hf_ela.data import prepare
 from hf_ela.images import IMAGE_SUFFIXES, load_image
 from hf_ela.provenance import environment
-from hf_ela.recipe import load_recipe
+from hf_ela.recipe_file import load_recipe
 from hf_ela.source import DataOptions
 from hf_ela.views import evaluation_views
 

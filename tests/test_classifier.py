@@ -21,7 +21,8 @@ from hf_ela.backend import keras
 from hf_ela.classifier import image_logits
 from hf_ela.errors import ImageNotReadableError, ModelError, NotAnImageError
 from hf_ela.model import build_model
-from hf_ela.recipe import Recipe, load_recipe
+from hf_ela.recipe import Recipe
+from hf_ela.recipe_file import load_recipe
 from hf_ela.views import evaluation_views
 
 # Keras reads a TensorFlow variable by an interface that NumPy 2 calls old.

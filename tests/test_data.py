@@ -22,7 +22,7 @@ from hf_ela.errors import (
     TooManyRejectedError,
 )
 from hf_ela.images import load_image
-from hf_ela.recipe import load_recipe
+from hf_ela.recipe_file import load_recipe
 from hf_ela.source import DataOptions
 from hf_ela.views import evaluation_views, training_views
 
@@ -116,7 +116,7 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
     script.write_text(
         "import sys\n"
         "from hf_ela.data import prepare\n"
-        "from hf_ela.recipe import load_recipe\n"
+        "from hf_ela.recipe_file import load_recipe\n"
         "from hf_ela.source import DataOptions\n"
         "if __name__ == '__main__':\n"
         "    source, cache, *overrides = sys.argv[1:]\n"
@@ -130,13 +130,13 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
         command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while not (there := list((tmp_path / "cache").glob("train-*/*.arrow"))):
+    while not (there := list((tmp_path / "cache").glob("train-*/[0-9]*.arrow"))):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    there = list((tmp_path / "cache").glob("train-*/*.arrow"))
+    there = list((tmp_path / "cache").glob("train-*/[0-9]*.arrow"))
     assert 1 <= len(there) < 5  # 260 images are 5 shards
     done = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=True

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from conftest import TINY
-from hf_ela.recipe import load_recipe
+from hf_ela.recipe_file import load_recipe
 
 PREDICT = """
 import sys
 import numpy as np
 from hf_ela.backend import BACKENDS, has_gpu, keras
 from hf_ela.model import build_model
-from hf_ela.recipe import load_recipe
+from hf_ela.recipe_file import load_recipe
 
 weights, views, out, *overrides = sys.argv[1:]
 model = build_model(load_recipe("default", overrides))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_ela import plots
+from hf_ela import plots, sheets
 from hf_ela.evaluation import by_source, confusion
 
 
@@ -49,10 +49,10 @@ DRAW = {
     "roc": lambda seed, path: plots.roc(curves(seed), path),
     "reliability": lambda seed, path: plots.reliability(curves(seed), path),
     "training_curves": lambda seed, path: plots.training_curves(history(seed), path),
-    "ela_sheet": lambda seed, path: plots.ela_sheet(
+    "ela_sheet": lambda seed, path: sheets.ela_sheet(
         [("a", noise(seed), noise(seed + 1)), ("b", noise(seed + 2), noise(seed)[..., 0])], path
     ),
-    "mistakes": lambda seed, path: plots.mistakes([("a", noise(seed), noise(2), 0.7)], path),
+    "mistakes": lambda seed, path: sheets.mistakes([("a", noise(seed), noise(2), 0.7)], path),
     "per_source": lambda seed, path: plots.per_source(
         by_source(["a", "b", "c"] * 20, *scores(seed), 0.5), path
     ),
@@ -109,10 +109,10 @@ def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
         (plots.training_curves, {"loss": [0.5, 0.4], "accuracy": [0.5, 0.6]}),
         (plots.training_curves, {"loss": [np.nan] * 3, "val_loss": [np.nan] * 3}),
         (plots.training_curves, {"loss": [1.0, np.inf], "val_loss": [1.0, np.nan]}),
-        (plots.ela_sheet, []),
-        (plots.ela_sheet, [("1x1", flat(9, 9, 9, shape=(1, 1)), flat(0, 0, 0, shape=(1, 1)))]),
-        (plots.ela_sheet, [("long", flat(9, 9, 9, shape=(1, 5000)), flat(0, 0, 0))]),
-        (plots.mistakes, []),
+        (sheets.ela_sheet, []),
+        (sheets.ela_sheet, [("1x1", flat(9, 9, 9, shape=(1, 1)), flat(0, 0, 0, shape=(1, 1)))]),
+        (sheets.ela_sheet, [("long", flat(9, 9, 9, shape=(1, 5000)), flat(0, 0, 0))]),
+        (sheets.mistakes, []),
         (plots.per_source, []),
     ],
 )
@@ -123,7 +123,7 @@ def test_odd_data_gives_a_page_too(draw, data, tmp_path):
 
 @pytest.mark.parametrize("title", ["$x_{1$", "墨竹 رسم 🎨", "a" * 500, "two\nlines", ""])
 def test_any_file_name_can_be_a_title(title, tmp_path):
-    plots.ela_sheet([(title, noise(1), noise(2))], tmp_path / "sheet.png", title=title)
+    sheets.ela_sheet([(title, noise(1), noise(2))], tmp_path / "sheet.png", title=title)
     plots.per_source(by_source([title] * 60, *scores(1), 0.5), tmp_path / "source.png")
     assert pixels(tmp_path / "sheet.png").shape[1] == plots.DPI * 7
 
@@ -147,7 +147,7 @@ def columns_of(page: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def test_sheet_puts_each_ela_right_of_its_image(tmp_path):
-    plots.ela_sheet([("a", RED, GREEN), ("b", YELLOW, BLACK)], tmp_path / "sheet.png")
+    sheets.ela_sheet([("a", RED, GREEN), ("b", YELLOW, BLACK)], tmp_path / "sheet.png")
     page = pixels(tmp_path / "sheet.png")
     edges = [columns_of(page, colour) for colour in (RED, GREEN, YELLOW, BLACK)]
     # An image is at least an inch wide, and the next begins after it.
@@ -158,7 +158,7 @@ def test_sheet_puts_each_ela_right_of_its_image(tmp_path):
 def test_mistakes_come_worst_first(tmp_path):
     """Above the threshold a mistake is real, below it fake: the true classes got .75, .15, .1."""
     items = [("c", YELLOW, BLACK, 0.75), ("b", RED, BLACK, 0.85), ("a", GREEN, BLACK, 0.1)]
-    plots.mistakes(items, tmp_path / "sheet.png", threshold=0.8)
+    sheets.mistakes(items, tmp_path / "sheet.png", threshold=0.8)
     page = pixels(tmp_path / "sheet.png")
     a, b, c = (columns_of(page, colour) for colour in (GREEN, RED, YELLOW))
     assert a.max() < b.min() <= b.max() < c.min()
@@ -166,7 +166,7 @@ def test_mistakes_come_worst_first(tmp_path):
 
 def test_mistakes_beyond_the_limit_are_left_out(tmp_path):
     items = [("b", YELLOW, BLACK, 0.6), ("a", RED, BLACK, 0.9)]
-    plots.mistakes(items, tmp_path / "sheet.png", limit=1)
+    sheets.mistakes(items, tmp_path / "sheet.png", limit=1)
     page = pixels(tmp_path / "sheet.png")
     assert len(columns_of(page, RED)) > 0
     assert len(columns_of(page, YELLOW)) == 0
@@ -176,8 +176,8 @@ def test_plots_touch_no_global_state(tmp_path):
     """pyplot would choose a backend, and with it perhaps a display, for the whole process."""
     code = (
         "import sys, hf_ela; assert 'matplotlib' not in sys.modules\n"
-        "from hf_ela import plots\n"
-        f"plots.training_curves({{'loss': [1, 2]}}, {str(tmp_path / 'a.png')!r})\n"
+        "from pathlib import Path; from hf_ela import plots\n"
+        f"plots.training_curves({{'loss': [1, 2]}}, Path({str(tmp_path / 'a.png')!r}))\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,8 +2,10 @@
 
 import pytest
 
-from hf_ela.errors import RecipeError
-from hf_ela.recipe import Recipe, built_in_recipes, known_keys, load_recipe, parse_label_map
+from hf_ela.errors import LabelError, RecipeError
+from hf_ela.recipe import Recipe
+from hf_ela.recipe_file import built_in_recipes, known_keys, load_recipe
+from hf_ela.source import parse_label_map
 
 NUMBERS = {"training.learning_rate": 5e-4, "training.batch_size": 100, "training.epochs": 22}
 
@@ -116,5 +118,5 @@ def test_no_such_recipe_lists_the_built_in_ones(tmp_path) -> None:
 def test_label_maps() -> None:
     assert parse_label_map("ai=fake, human=real") == {"ai": "fake", "human": "real"}
     for wrong in ("ai", "ai=0", "=fake", ""):
-        with pytest.raises(RecipeError, match="NAME=fake"):
+        with pytest.raises(LabelError, match="NAME=fake"):
             parse_label_map(wrong)

@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageEnhance
 
 from hf_ela.ela import error_level, round_trip
 from hf_ela.images import load_image
-from hf_ela.recipe import load_recipe
+from hf_ela.recipe_file import load_recipe
 from hf_ela.views import (
     ALIGNED_QUALITY,
     ALIGNED_SIDE,

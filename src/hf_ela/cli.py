@@ -221,6 +221,7 @@ def _print_table(results: Iterator[dict[str, Any]], threshold: float) -> int:
 
 def _ela(options: argparse.Namespace) -> int:
     from hf_ela.ela import Gain, check_settings
+    from hf_ela.files import whole_file
     from hf_ela.picture import ela_picture
 
     output = options.output or Path(f"{Path(options.image).stem}.ela.png")
@@ -237,12 +238,8 @@ def _ela(options: argparse.Namespace) -> int:
         options.parser.error(str(error))
 
     picture = ela_picture(options.image, options.qualities, **settings)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
+    with whole_file(output) as temporary:
         picture.save(temporary, "PNG")
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
     print(printable(str(output)))
     return 0
 

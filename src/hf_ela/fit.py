@@ -15,6 +15,7 @@ import numpy as np
 
 from hf_ela.backend import choose_backend, has_gpu, keras
 from hf_ela.data import Split
+from hf_ela.files import whole_file, write_json
 from hf_ela.model import build_model
 from hf_ela.recipe import EarlyStopping, Recipe
 from hf_ela.rows import ViewSet
@@ -157,17 +158,14 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         """Write the state, atomically."""
         self.seconds = perf_counter() - self._started
         state = {"history": self.history, "seconds": self.seconds, "finished": self.finished}
-        temporary = self.folder / "state.json.tmp"
-        temporary.write_text(json.dumps(state), "utf-8")
-        temporary.replace(self.folder / "state.json")
+        write_json(self.folder / "state.json", state)
 
     def _weights(self, epochs: int) -> Path:
         return self.folder / f"epoch-{epochs:04d}.weights.h5"
 
     def _save(self, path: Path) -> None:
-        temporary = path.with_name(f"new-{path.name}")
-        self.model.save_weights(temporary)
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            self.model.save_weights(temporary)
 
 
 def fit(

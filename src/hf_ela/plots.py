@@ -6,9 +6,8 @@ touched. Colours are Okabe and Ito's palette, which colour-blind people can tell
 Universal Design", 2008), and no picture depends on colour alone.
 """
 
-import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.metrics import auc, roc_curve
 
 from hf_ela.evaluation import SourceRow
+from hf_ela.files import whole_file
 from hf_ela.metrics import calibration_bins, check, confusion, expected_calibration_error
 
-Pixels = NDArray[np.uint8]
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
 BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
@@ -32,7 +31,6 @@ FAKE, REAL = VERMILLION, BLUE
 DPI = 150
 # Colour, line and marker of the curves of a plot, in order.
 STYLES = ((BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"))
-CELL = (3.5, 1.95)  # inches: an image and its ELA, side by side, with a name above
 
 
 def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], path: Path) -> None:
@@ -57,7 +55,7 @@ def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], pat
         axes.set_ylabel("true class")
         right = int(np.trace(counts))
         _title(axes, f"{_name(protocol)}: {right} of {counts.sum()} right")
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
@@ -87,7 +85,7 @@ def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
     axes.legend(loc="lower right", frameon=False)
     _title(axes, f"ROC: {' and '.join(map(_name, curves)) or 'no data'}")
     _tidy(axes)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def reliability(curves: Curves, path: Path) -> None:
@@ -128,7 +126,7 @@ def reliability(curves: Curves, path: Path) -> None:
         lower.margins(y=0.35)
         _tidy(upper)
         _tidy(lower)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def training_curves(
@@ -167,66 +165,7 @@ def training_curves(
         axes.legend(framealpha=0.85, edgecolor="none")
         _title(axes, f"{quantity}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
         _tidy(axes)
-    _write(figure, path)
-
-
-def ela_sheet(items: Iterable[tuple[str, Pixels, Pixels]], path: Path, *, title: str = "") -> None:
-    """Draw images with their ELA beside them, three pairs to a row.
-
-    Args:
-        items: Title, RGB image (H, W, 3) and ELA (H', W', 3) or (H', W'), uint8. A few dozen.
-        path: The PNG to write.
-        title: Stands above all; say protocol and n.
-    """
-    pairs = list(items)
-    columns = min(max(len(pairs), 2), 3)
-    rows = max(-(-len(pairs) // columns), 1)
-    # Placed by hand: a name is wider than the image that it stands above.
-    width, height = CELL[0] * columns, CELL[1] * rows + 0.4
-    figure = Figure(figsize=(width, height), dpi=DPI)
-    for index, (name, image, ela) in enumerate(pairs):
-        row, column = divmod(index, columns)
-        left, bottom = CELL[0] * column + 0.1, CELL[1] * (rows - 1 - row) + 0.06
-        wide, tall = CELL[0] / 2 - 0.1, CELL[1] - 0.32
-        for x, pixels in ((left, image), (left + wide + 0.04, ela)):
-            axes = figure.add_axes((x / width, bottom / height, wide / width, tall / height))
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-            axes.set(xticks=[], yticks=[], anchor="NW")
-            axes.spines[:].set_color(PALE)
-        above = (bottom + tall + 0.05) / height
-        figure.text(left / width, above, _shortened(name), size=9, color=INK, parse_math=False)
-    heading = title or "Images and their error level"
-    figure.text(
-        0.1 / width, 1 - 0.3 / height, heading, size=12, weight="bold", color=INK, parse_math=False
-    )
-    if not pairs:
-        figure.text(0.5, 0.4, "none", ha="center", size=14, color=GREY)
-    _write(figure, path)
-
-
-def mistakes(
-    items: Iterable[tuple[str, Pixels, Pixels, float]],
-    path: Path,
-    *,
-    threshold: float = 0.5,
-    title: str = "",
-    limit: int = 12,
-) -> None:
-    """Draw the wrongly answered images with the lowest probability of their true class.
-
-    Args:
-        items: Title, image and ELA as for `ela_sheet`, and score, of wrongly answered images only.
-        path: The PNG to write; without items it says that there are none.
-        threshold: Lowest score that is called fake: it tells which class each image truly has.
-        title: Stands above all; say protocol and n.
-        limit: Number of images to draw, the worst first.
-    """
-    worst = sorted(items, key=lambda item: _true_probability(item[3], threshold))[:limit]
-    sheet = [
-        (f"{'real' if score >= threshold else 'fake'}, score {score:.2f} · {name}", image, ela)
-        for name, image, ela, score in worst
-    ]
-    ela_sheet(sheet, path, title=title or "Worst mistakes")
+    write_figure(figure, path)
 
 
 def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> None:
@@ -248,7 +187,7 @@ def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> No
         axes.text(1.03, position, f"{value:.2f}", va="center", size=9, color=INK)
     classes = [" and ".join(name for name in ("fake", "real") if row[name]) for row in rows]
     names = [
-        f"{_shortened(row['source'], 28)} ({has}, n={row['n']})"
+        f"{shortened(row['source'], 28)} ({has}, n={row['n']})"
         for row, has in zip(rows, classes, strict=True)
     ]
     axes.set_yticks(range(len(rows)), names, parse_math=False)
@@ -258,7 +197,7 @@ def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> No
     _tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -280,15 +219,10 @@ def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _shortened(text: str, length: int = 42) -> str:
+def shortened(text: str, length: int = 42) -> str:
     """Cut the middle out of a long name: its end tells files apart."""
     half = length // 2
     return text if len(text) <= length else f"{text[: half - 1]}…{text[-half:]}"
-
-
-def _true_probability(score: float, threshold: float) -> float:
-    """Return what a wrongly answered image's true class got: fake, if it was called real."""
-    return 1 - score if score >= threshold else score
 
 
 def _best_epoch(values: Sequence[float], *, lowest: bool) -> int | None:
@@ -300,15 +234,10 @@ def _best_epoch(values: Sequence[float], *, lowest: bool) -> int | None:
     return int(finite.argmin() if lowest else finite.argmax()) + 1
 
 
-def _write(figure: Figure, path: Path) -> None:
-    path = Path(path)
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with warnings.catch_warnings():
-            # File names may hold letters that the font lacks; a box in their place will do.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(partial, format="png")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as temporary, warnings.catch_warnings():
+        # File names may hold letters that the font lacks; a box in their place will do.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(temporary, format="png")

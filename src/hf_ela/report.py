@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hf_ela import plots
+from hf_ela import plots, sheets
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier, image_logits
 from hf_ela.data import Prepared, Split
 from hf_ela.evaluation import by_source, fit_temperature, fit_threshold, measure, sigmoid
+from hf_ela.files import whole_file
 from hf_ela.fit import Checkpoint
 from hf_ela.metrics import confusion
 from hf_ela.provenance import environment
@@ -43,9 +44,8 @@ def evaluate_run(
     classifier = ElaClassifier(model, recipe, temperature, threshold, data=data.summary)
     classifier.save_pretrained(out / "weights")
     table = _predictions(data, scores)
-    temporary = out / "predictions.parquet.tmp"
-    table.to_parquet(temporary, index=False)
-    temporary.replace(out / "predictions.parquet")
+    with whole_file(out / "predictions.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
 
     labels = data.test.labels
     run = {
@@ -121,11 +121,11 @@ def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path
             name, image, ela = item(position)
             shown.append((f"{kind} · {name}", image, ela))
     title = "Test images and their ELA (quality 90, stretched)"
-    plots.ela_sheet(shown, folder / "ela.png", title=title)
+    sheets.ela_sheet(shown, folder / "ela.png", title=title)
     wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
     worst = wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))][:12]
     title = f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong"
-    plots.mistakes(
+    sheets.mistakes(
         [(*item(i), scores[i]) for i in worst],
         folder / "mistakes.png",
         threshold=threshold,

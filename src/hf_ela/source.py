@@ -215,3 +215,18 @@ def _guarded(rows: Any, repo_id: str) -> Any:
             yield from rows
 
     return rows if isinstance(rows, datasets.Dataset) else stream()
+
+
+def parse_label_map(text: str) -> dict[str, str]:
+    """Read ``"ai=fake,human=real"``.
+
+    Raises:
+        LabelError: It is not written so, or maps to something else than `LABELS`.
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and kind.strip() in LABELS for name, _, kind in pairs):
+        raise LabelError(
+            "A label map is written NAME=fake,NAME=real, as in ai=fake,human=real. "
+            f"Received: {text!r}."
+        )
+    return {name.strip(): kind.strip() for name, _, kind in pairs}

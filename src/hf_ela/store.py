@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm.auto import tqdm
 
+from hf_ela.files import whole_file, write_json
 from hf_ela.images import load_image
 from hf_ela.rows import FACTS, PICTURES, RowSettings, ViewSet, compute_row
 
@@ -114,7 +115,7 @@ def stream_store(
     fresh: set[Path] = set()
     if not manifest.exists():
         shards = _compute_missing(stream, folder, settings, num_proc, fresh)
-        _write_text(manifest, json.dumps({"shards": shards, "settings": settings.to_json()}))
+        write_json(manifest, {"shards": shards, "settings": settings.to_json()})
     shards = json.loads(manifest.read_text())["shards"]
     return ElaStore([_shard(folder, i) for i in range(shards)], settings, fresh)
 
@@ -165,12 +166,14 @@ def _leave_with_parent() -> None:
 
 def _write_shard(path: Path, first: int, rows: list[Mapping[str, Any]], settings: str) -> None:
     schema = RowSettings.from_json(settings).schema
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+    with (
+        whole_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_stream(sink, schema) as writer,
+    ):
         for index, row in enumerate(rows, start=first):
             values = compute_row(row["image"], row["label"], index, settings=settings)
             writer.write_batch(pa.RecordBatch.from_pylist([values], schema=schema))
-    temporary.replace(path)
 
 
 def _batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
@@ -181,9 +184,3 @@ def _batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapp
 
 def _shard(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.arrow"
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)

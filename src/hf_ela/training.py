@@ -16,7 +16,9 @@ from typing import Any
 
 from hf_ela.data import prepare
 from hf_ela.errors import RunError
-from hf_ela.recipe import Recipe, parse_recipe
+from hf_ela.files import write_json
+from hf_ela.recipe import Recipe
+from hf_ela.recipe_file import parse_recipe
 from hf_ela.source import DataOptions
 from hf_ela.terminal import native_messages_held_back
 
@@ -133,13 +135,6 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> N
     (out / "checkpoint").mkdir(parents=True, exist_ok=True)
     settings = {"recipe": recipe.model_dump(), "data": asdict(options)}
     write_json(out / "checkpoint" / "settings.json", settings)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write readable JSON to a temporary name, then rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
-    temporary.replace(path)
 
 
 @contextmanager
