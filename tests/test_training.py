@@ -222,7 +222,7 @@ def test_wrong_usage_is_one_line_without_traceback(
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run/run.json").exists()
+    assert not (tmp_path / "run").exists()  # it is not in the way of the next try
 
 
 def test_a_finished_run_is_neither_overwritten_nor_resumed(run, command, python) -> None:

@@ -12,6 +12,7 @@ from hf_ela.recipe_file import load_recipe
 from hf_ela.views import (
     ALIGNED_QUALITY,
     ALIGNED_SIDE,
+    _grid,
     align,
     evaluation_views,
     pixel_versions,
@@ -40,15 +41,30 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
     assert np.array_equal(views[0], np.asarray(expected))
 
 
-def test_crops_are_native_pixels_off_the_jpeg_grid() -> None:
-    image = noise(301, 203)
+@pytest.mark.parametrize(
+    ("size", "corners"),
+    [
+        ((301, 203), [(4, 4), (172, 4), (4, 68), (172, 68)]),
+        ((512, 256), [(4, 4), (380, 4), (4, 124), (380, 124)]),  # sides that are multiples of 8
+        ((129, 132), [(1, 4), (1, 4), (1, 4), (1, 4)]),  # hardly any room
+    ],
+)
+def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
+    image = noise(*size)
     views = evaluation_views(image, DEFAULT, "as_is", key="")
     assert views.shape == (4, 128, 128, 9)
-    corners = [(4, 4), (172, 4), (4, 75), (172, 75)]  # room: 301 - 128 = 173, 203 - 128 = 75
     for view, (x, y) in zip(views, corners, strict=True):
         crop = image.crop((x, y, x + 128, y + 128))
         expected = error_level(crop, [75, 85, 95], signed=True, color="YCbCr", gain=1.0)
         assert np.array_equal(view, expected)
+
+
+@pytest.mark.parametrize("side", range(132, 1100, 4))
+def test_no_crop_is_on_the_grid_of_a_jpeg(side) -> None:
+    recipe = load_recipe("default", ["input.grid=3"])
+    corners = list(_grid(Image.new("RGB", (side, 640)), recipe.input))
+    assert all(x % 8 == 4 and y % 8 == 4 for x, y in corners)
+    assert all(x + 128 <= side for x, _ in corners)
 
 
 @settings(max_examples=25, deadline=None)

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from hf_ela.data import prepare
-from hf_ela.errors import RunError
+from hf_ela.errors import HfElaError, RunError
 from hf_ela.files import write_json
 from hf_ela.recipe import Recipe
 from hf_ela.recipe_file import parse_recipe
@@ -55,7 +55,13 @@ def train(
     seconds: dict[str, float] = {}
     with _timed(seconds, "data"):
         say(f"Preparing {options.source} ...")
-        data = prepare(options, recipe)
+        try:
+            data = prepare(options, recipe)
+        except HfElaError:
+            if not resume:  # nothing is lost by giving the folder back, and it is not in the way
+                shutil.rmtree(out / "checkpoint")
+                out.rmdir()
+            raise
         say(
             f"ELA of {data.computed} images computed, of {data.cached} found in the cache; "
             f"{len(data.summary['rejected'])} images refused."

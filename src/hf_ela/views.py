@@ -132,7 +132,8 @@ def _grid(image: Image.Image, settings: Crops) -> Iterator[tuple[int, int]]:
     def steps(length: int) -> list[int]:
         room = length - settings.size
         places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
-        return [min(int(place) // 8 * 8 + 4, room) for place in places]
+        off_grid = [max(min(int(place), room - 4), 0) // 8 * 8 + 4 for place in places]
+        return [min(place, room) for place in off_grid]  # a room below 4 leaves no choice
 
     xs, ys = steps(image.width), steps(image.height)
     return ((x, y) for y in ys for x in xs)
