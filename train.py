@@ -13,6 +13,7 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,13 +71,23 @@ def main() -> int:
     args = {name: value for name, value in vars(parser().parse_args()).items() if value is not None}
     if token := args.pop("token", None):
         os.environ["HF_TOKEN"] = token  # where every client looks, worker processes too
+    out = args.pop("out", Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
+    try:
+        return run(out, args)
+    except KeyboardInterrupt:
+        resumable = (out / "checkpoint").exists()
+        hint = f"; go on with: python train.py --out {out} --resume" if resumable else ""
+        print(f"\ninterrupted{hint}", file=sys.stderr)
+        return 130
 
+
+def run(out: Path, args: dict[str, Any]) -> int:
+    """Train with the options that were given."""
     from hf_ela.errors import HfElaError
     from hf_ela.recipe_file import load_recipe
     from hf_ela.source import DataOptions, parse_label_map
     from hf_ela.training import recorded, summary, train
 
-    out = args.pop("out", Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
     resume = args.pop("resume")
     try:
         if resume and not args:
@@ -90,14 +101,11 @@ def main() -> int:
             if "label_map" in args:
                 args["label_map"] = parse_label_map(args["label_map"])
             options = DataOptions(**args)
-        run = train(recipe, options, out, resume=resume)
+        result = train(recipe, options, out, resume=resume)
     except HfElaError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: python train.py --out {out} --resume", file=sys.stderr)
-        return 130
-    print(summary(run, out))
+    print(summary(result, out))
     return 0
 
 

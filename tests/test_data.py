@@ -303,3 +303,91 @@ def test_reading_a_store_does_not_grow_the_process(tiny, cache) -> None:
     assert resident() - before > 50e6  # the pages are there
     data.train.store.release()
     assert resident() - before < 30e6
+
+
+def test_cache_dir_holds_what_is_mapped(tiny, cache, tmp_path) -> None:
+    first = prepared(tiny, cache_dir=str(tmp_path / "mine"))
+    assert counts(first) == (44, 0)
+    assert list((tmp_path / "mine").rglob("cache-*.arrow"))
+    assert counts(prepared(tiny, cache_dir=str(tmp_path / "mine"))) == (0, 44)
+
+
+@pytest.mark.parametrize("damage", ["delete", "empty"])
+def test_a_damaged_shard_is_computed_again(tiny, cache, tmp_path, damage) -> None:
+    options = {"streaming": True, "cache_dir": str(tmp_path / "mine")}
+    first = prepared(tiny, **options)
+    shard = next((tmp_path / "mine").glob("test-*/00000.arrow"))
+    if damage == "delete":
+        shard.unlink()
+    else:
+        shard.write_bytes(b"")
+    again = prepared(tiny, **options)
+    assert counts(again) == (12, 32)
+    assert again.summary == first.summary
+
+
+def test_groups_that_name_no_image_are_an_error(tiny, cache, tmp_path) -> None:
+    (tmp_path / "groups.csv").write_text("file_name,group\nelsewhere/x.jpg,g\n")
+    with pytest.raises(DataError, match=r"such as train/.*names none"):
+        prepared(tiny, groups=str(tmp_path / "groups.csv"))
+
+
+def test_splits_go_by_folders_not_by_names_of_files(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=24, test=0)
+    for kind in ("fake", "real"):
+        (folder / "train" / kind).rename(folder / kind)
+        (folder / kind / "train001.jpg").rename(folder / kind / "a test of ink.jpg")
+    shutil.rmtree(folder / "train")
+    shutil.rmtree(folder / "test")
+    splits = prepared(folder).summary["splits"]
+    assert sum(split["n"] for split in splits.values()) == 48
+    assert splits["test"]["n"] < 12
+
+
+def test_a_validation_split_is_taken_as_it_is(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=10, test=3)
+    (folder / "valid/fake").mkdir(parents=True)
+    (folder / "valid/real").mkdir()
+    for i in range(3):
+        picture(900 + i, fake=True).save(folder / f"valid/fake/{i}.png")
+        picture(950 + i, fake=False).save(folder / f"valid/real/{i}.png")
+    data = prepared(folder)
+    assert data.summary["splits"]["validation"] == {"n": 6, "fake": 3, "real": 3}
+    assert data.summary["splits"]["train"]["n"] == 20
+
+
+def test_test_images_that_are_in_train_too_are_counted(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=10, test=3)
+    assert prepared(folder).summary["test_near_duplicates_of_train"] == 0
+    shutil.copy(folder / "train/real/train000.png", folder / "test/real/again.png")
+    assert prepared(folder).summary["test_near_duplicates_of_train"] == 1
+
+
+def test_paths_of_another_machine_do_not_get_in(tmp_path, cache) -> None:
+    columns: dict[str, list] = {"image": [], "label": []}
+    for i in range(24):
+        picture(i, fake=i % 2 == 0).save(tmp_path / "x.png")
+        path = f"/home/somebody/secret/{i}.png"
+        columns["image"].append({"bytes": (tmp_path / "x.png").read_bytes(), "path": path})
+        columns["label"].append("fake" if i % 2 == 0 else "real")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    for split in ("train", "test"):
+        rows.to_parquet(tmp_path / "p" / f"{split}.parquet")
+    data = prepared(tmp_path / "p")
+    assert {facts["file_name"] for facts in data.test.facts} == {f"{i}.png" for i in range(24)}
+    assert data.test.labels.sum() == 12
+
+
+def test_labels_without_a_name_say_what_to_do(tmp_path, cache) -> None:
+    picture(0, fake=True).save(tmp_path / "x.png")
+    image = {"bytes": (tmp_path / "x.png").read_bytes(), "path": None}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    labels = [0, 1, -1, 0]
+    rows = datasets.Dataset.from_dict({"image": [image] * 4, "label": labels}, features=features)
+    for split in ("train", "test"):
+        rows.to_parquet(tmp_path / "p" / f"{split}.parquet")
+    with pytest.raises(LabelError, match="--label-map 0=fake,1=real"):
+        prepared(tmp_path / "p")
+    with pytest.raises(LabelError, match="Received: -1"):
+        prepared(tmp_path / "p", label_map={"0": "fake", "1": "real"})

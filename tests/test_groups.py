@@ -11,7 +11,7 @@ from hf_ela.errors import DataError
 from hf_ela.groups import GroupTable, clusters, grouped_split
 from hf_ela.rows import perceptual_hash
 
-NONE = GroupTable({})
+NONE = GroupTable({}, {})
 
 
 def table(tmp_path, text: str) -> GroupTable:
@@ -27,11 +27,19 @@ def test_table_finds_by_path_then_by_unambiguous_name(tmp_path) -> None:
     assert groups.get("test/a.jpg", "group") == "g2"
     assert groups.get("test/a.jpg", "source") is None
     assert groups.get("a.jpg", "group") is None
-    assert groups.get("elsewhere/ü b.jpg", "source") == "s3"
+    assert groups.get("ü b.jpg", "source") == "s3"
+    assert groups.get("elsewhere/ü b.jpg", "source") is None  # another file of the same name
     assert groups.get("train/a.jpg", "generator") is None
 
 
+def test_bare_names_in_the_table_serve_files_in_folders(tmp_path) -> None:
+    groups = table(tmp_path, "group,file_name\ng1,a.jpg\ng2\n")
+    assert groups.get("train/real/a.jpg", "group") == "g1"
+
+
 def test_table_refusals(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"two for a\.png"):
+        table(tmp_path, "file_name,group\na.png,g1\na.png,g2\n")
     with pytest.raises(DataError, match="file_name and group"):
         table(tmp_path, "name,group\na,b\n")
     with pytest.raises(DataError, match="cannot be read"):
@@ -61,7 +69,7 @@ def test_a_group_and_its_near_duplicates_are_one_cluster(tmp_path) -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=24, max_size=60),
-    fraction=st.sampled_from([0.1, 0.2, 0.25, 0.5]),
+    fraction=st.sampled_from([0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7]),
     seed=st.integers(0, 5),
 )
 def test_no_cluster_is_on_both_sides(sizes, fraction, seed) -> None:

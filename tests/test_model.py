@@ -11,7 +11,7 @@ from hf_ela.recipe_file import load_recipe
 PREDICT = """
 import sys
 import numpy as np
-from hf_ela.backend import BACKENDS, has_gpu, keras
+from hf_ela.backend import has_gpu, keras
 from hf_ela.model import build_model
 from hf_ela.recipe_file import load_recipe
 

@@ -115,6 +115,15 @@ def test_no_such_recipe_lists_the_built_in_ones(tmp_path) -> None:
         load_recipe(tmp_path / "half.toml")
 
 
+def test_sections_can_be_left_out_and_change_kind() -> None:
+    assert load_recipe("default", ["augmentation=none"]).augmentation is None
+    assert load_recipe("default", ["network.kind=reference"]).network.kind == "reference"
+    with pytest.raises(RecipeError, match="does not go with the kind"):
+        load_recipe("default", ["network.kind=reference", "network.patch=4"])
+    with pytest.raises(RecipeError, match="is a section"):
+        load_recipe("default", ["ela=3", "ela.gain=1"])
+
+
 def test_label_maps() -> None:
     assert parse_label_map("ai=fake, human=real") == {"ai": "fake", "human": "real"}
     for wrong in ("ai", "ai=0", "=fake", ""):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import REPOSITORY, TINY
+from conftest import REPOSITORY, TINY, picture, write_folder
 from hf_ela import ElaClassifier, load_image
 from hf_ela.metrics import METRICS
 from hf_ela.recipe_file import load_recipe
@@ -135,11 +135,20 @@ def test_another_seed_gives_other_weights(run, command, python, tmp_path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("recipe", "how"), [("default", signal.SIGKILL), ("reference", signal.SIGINT)]
+    ("recipe", "how", "backend"),
+    [
+        ("default", signal.SIGKILL, "tensorflow"),
+        ("reference", signal.SIGINT, "tensorflow"),
+        ("default", signal.SIGKILL, "jax"),
+        ("default", signal.SIGKILL, "torch"),
+    ],
 )
 def test_resume_after_interruption_ends_in_the_same_bits(
-    command, python, tmp_path, recipe, how
+    command, python, tmp_path, monkeypatch, recipe, how, backend
 ) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    monkeypatch.setenv("KERAS_BACKEND", backend)
     epochs = 40
     words = [*command[: command.index("--set")], "--set", f"training.epochs={epochs}"]
     if recipe == "default":
@@ -178,6 +187,64 @@ def test_resume_after_interruption_ends_in_the_same_bits(
     assert not (tmp_path / "cut/checkpoint").exists()
 
 
+def test_resume_refuses_other_images(python, tmp_path) -> None:
+    folder = write_folder(tmp_path / "data")
+    words = ["train.py", "--data", folder, "--cache-dir", tmp_path / "cache", *SMALL]
+    words += ["--set", "training.epochs=400", "--set", "training.early_stopping=none"]
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, *map(str, words), "--out", str(out)],
+        cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint/state.json").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    picture(12345, fake=False).save(folder / "train/real/train000.png")
+    resumed = python(["train.py", "--out", out, "--resume"])
+    assert resumed.returncode == 1
+    assert "needs the images that the run began with" in resumed.stderr
+    assert (out / "checkpoint/state.json").exists()  # nothing is lost
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> None:
+    """As a terminal does it: the signal goes to the whole group; or the parent alone is killed."""
+    folder = write_folder(tmp_path / "data", train=200, test=4)
+    words = ["train.py", "--data", folder, "--cache-dir", tmp_path / "cache", "--num-proc", 2]
+    words += [*SMALL, "--set", "augmentation.views=60", "--out", tmp_path / "run"]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, words)], cwd=REPOSITORY, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    # `datasets` writes to a temporary file beside its cache until a part is done.
+    while not any(path.stat().st_size for path in (tmp_path / "cache").rglob("tmp*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        assert "--resume" in errors
+    else:
+        process.kill()
+        process.wait()
+    while time.monotonic() < deadline:  # no worker outlives it
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("workers are still there")
+
+
 def test_early_stopping_keeps_the_best_epoch(command, python, tmp_path) -> None:
     words = [*command, "--set", "training.epochs=30", "--set", "training.early_stopping.patience=2"]
     words += ["--set", "training.learning_rate=0.05", "--set", "calibration.temperature=false"]
@@ -213,6 +280,7 @@ def test_other_backends_train_too(backend, command, python, tmp_path, tiny) -> N
         (["--out", "src"], "new or empty"),
         (["--out", "src", "--resume"], "interrupted run"),
         (["--groups", "missing.csv"], "missing.csv"),
+        (["--out", "README.md/run"], "must be writable"),
     ],
 )
 def test_wrong_usage_is_one_line_without_traceback(
@@ -223,6 +291,23 @@ def test_wrong_usage_is_one_line_without_traceback(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()  # it is not in the way of the next try
+
+
+def test_a_run_inside_its_data_is_refused(python, tmp_path) -> None:
+    folder = write_folder(tmp_path / "data", train=2, test=2)
+    done = python(["train.py", "--data", folder, "--out", folder / "run"])
+    assert done.returncode == 1
+    assert "outside the data" in done.stderr
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_a_missing_backend_is_said_before_any_work(command, python, tmp_path, backend) -> None:
+    if find_spec(backend) and backend == "torch":
+        pytest.skip("torch is installed")
+    done = python([*command, "--out", tmp_path / "run"], KERAS_BACKEND=backend)
+    assert done.returncode == 1
+    assert f"Received: {backend}" in done.stderr
+    assert "Preparing" not in done.stdout
 
 
 def test_a_finished_run_is_neither_overwritten_nor_resumed(run, command, python) -> None:

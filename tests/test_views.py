@@ -59,12 +59,12 @@ def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
         assert np.array_equal(view, expected)
 
 
-@pytest.mark.parametrize("side", range(132, 1100, 4))
-def test_no_crop_is_on_the_grid_of_a_jpeg(side) -> None:
+def test_no_crop_is_on_the_grid_of_a_jpeg() -> None:
     recipe = load_recipe("default", ["input.grid=3"])
-    corners = list(_grid(Image.new("RGB", (side, 640)), recipe.input))
-    assert all(x % 8 == 4 and y % 8 == 4 for x, y in corners)
-    assert all(x + 128 <= side for x, _ in corners)
+    for side in range(132, 1100):
+        corners = list(_grid(Image.new("RGB", (side, 640)), recipe.input))
+        assert all(x % 8 == 4 and y % 8 == 4 for x, y in corners)
+        assert all(x + 128 <= side for x, _ in corners)
 
 
 @settings(max_examples=25, deadline=None)

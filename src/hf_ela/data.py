@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from hf_ela.errors import DataError, TooManyRejectedError
-from hf_ela.groups import GroupTable, clusters, grouped_split
+from hf_ela.groups import GroupTable, clusters, grouped_split, near_duplicates
 from hf_ela.hub import HubDataset
 from hf_ela.recipe import Recipe
 from hf_ela.rows import RowSettings, ViewSet
@@ -91,6 +91,17 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
     splits = {name: _good(name, store) for name, store in stores.items()}
     if "validation" not in splits:
         splits |= _validation(splits["train"], recipe, groups)
+    matched = sum(
+        groups.get(facts["file_name"], "group") is not None
+        for split in splits.values()
+        for facts in split.facts
+    )
+    if options.groups and not matched:
+        example = splits["train"].facts[0]["file_name"]
+        raise DataError(
+            f"The groups file must name images of the dataset, such as {example}. "
+            f"Received: {options.groups}, which names none."
+        )
     summary = {
         "id": source.id,
         "revision": source.hub.revision if source.hub else None,
@@ -99,6 +110,8 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         "classes": source.classes,
         "splits": {name: _counts(splits[name]) for name in ("train", "validation", "test")},
         "limit": options.limit,
+        "groups": {"sha256": groups.sha256, "matched": matched} if options.groups else None,
+        "test_near_duplicates_of_train": _overlap(splits),
         "rejected": rejected,
     }
     return Prepared(
@@ -184,6 +197,12 @@ def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, S
         "train": Split(train.store, train.rows[kept]),
         "validation": Split(train.store, train.rows[held]),
     }
+
+
+def _overlap(splits: Mapping[str, Split]) -> int:
+    """Count the test images of which training or validation holds a near-duplicate."""
+    hashes = {name: [facts["perceptual_hash"] for facts in s.facts] for name, s in splits.items()}
+    return int(near_duplicates(hashes["test"], hashes["train"] + hashes["validation"]).sum())
 
 
 def _counts(split: Split) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from io import BytesIO
+from numbers import Integral
 from typing import IO, Literal
 
 import numpy as np
@@ -58,7 +59,7 @@ def error_level(
         ValueError: A setting is out of range.
         ImageError: The image is refused.
     """
-    qualities = [quality] if isinstance(quality, int) else list(quality)
+    qualities = list(quality) if isinstance(quality, Sequence) else [quality]
     check_settings(qualities, signed=signed, color=color, gain=gain)
     pixels = load_image(image).pixels
     layers = [_difference(pixels, q, signed, color, gain) for q in qualities]
@@ -76,7 +77,7 @@ def check_settings(
     if not qualities:
         raise ValueError("`quality` must name at least one JPEG quality. Received: none.")
     for q in qualities:
-        if isinstance(q, bool) or not isinstance(q, int) or not 1 <= q <= 100:
+        if isinstance(q, bool) or not isinstance(q, Integral) or not 1 <= q <= 100:
             raise ValueError(f"`quality` must be an integer from 1 to 100. Received: quality={q}.")
     if color not in ("RGB", "YCbCr"):
         raise ValueError(f"`color` must be 'RGB' or 'YCbCr'. Received: color={color!r}.")

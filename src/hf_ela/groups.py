@@ -3,6 +3,9 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from io import StringIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,43 +21,59 @@ NEAR_DUPLICATE_BITS = 3
 
 @dataclass(frozen=True)
 class GroupTable:
-    """Groups and sources by file name, from a CSV with `file_name,group` and perhaps `source`."""
+    """Groups and sources by file name, from a CSV with `file_name,group` and perhaps `source`.
+
+    Attributes:
+        rows: The CSV's rows by `file_name`.
+        bare: Those whose last part of the name no other row has, by that part.
+        sha256: Of the CSV; None without one.
+    """
 
     rows: dict[str, dict[str, str]]
-    path: Path | None = None
+    bare: dict[str, dict[str, str]]
+    sha256: str | None = None
 
     @classmethod
     def read(cls, path: str | Path | None) -> "GroupTable":
         """Read the CSV; ``None`` gives an empty table.
 
-        A row is found by the path inside the dataset, or by the bare file name where only one
-        row has it (Parquet keeps no folders).
-
         Raises:
-            DataError: The file is missing, or has not the two columns.
+            DataError: The file is missing, has not the two columns, or contradicts itself.
         """
         if path is None:
-            return cls({})
+            return cls({}, {})
         try:
-            with Path(path).open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file)
-                if not {"file_name", "group"} <= set(reader.fieldnames or ()):
-                    raise DataError(
-                        "A groups file is a CSV with the columns file_name and group. "
-                        f"Received: {path} with the columns {reader.fieldnames}."
-                    )
-                listed = {row["file_name"]: row for row in reader}
+            content = Path(path).read_bytes()
+            reader = csv.DictReader(StringIO(content.decode("utf-8-sig"), newline=""))
+            listed = [row for row in reader if row.get("file_name")]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"The groups file {path} cannot be read: {error}") from None
-        bare: dict[str, list[dict[str, str]]] = {}
-        for name, row in listed.items():
-            bare.setdefault(PurePosixPath(name).name, []).append(row)
-        unique = {name: rows[0] for name, rows in bare.items() if len(rows) == 1}
-        return cls(unique | listed, Path(path))
+        if not {"file_name", "group"} <= set(reader.fieldnames or ()):
+            raise DataError(
+                "A groups file is a CSV with the columns file_name and group. "
+                f"Received: {path} with the columns {reader.fieldnames}."
+            )
+        rows: dict[str, dict[str, str]] = {}
+        last_parts: dict[str, list[dict[str, str]]] = {}
+        for row in listed:
+            name = row["file_name"]
+            if rows.setdefault(name, row) != row:
+                raise DataError(f"A file has one group. Received: {path} with two for {name}.")
+            last_parts.setdefault(PurePosixPath(name).name, []).append(row)
+        bare = {name: same[0] for name, same in last_parts.items() if len(same) == 1}
+        return cls(rows, bare, sha256(content).hexdigest())
 
     def get(self, file_name: str, column: str) -> str | None:
-        """Return a column of an image's row; ``None`` where the table does not know."""
-        row = self.rows.get(file_name) or self.rows.get(PurePosixPath(file_name).name)
+        """Return a column of an image's row; None where the table does not know.
+
+        A row is found by the path inside the dataset. By the bare file name too, where either
+        side has no folder (Parquet keeps none) and only one row has that name.
+        """
+        row = self.rows.get(file_name)
+        if row is None:
+            found = self.bare.get(PurePosixPath(file_name).name)
+            if found and not ("/" in file_name and "/" in found["file_name"]):
+                row = found
         return (row.get(column) or None) if row else None
 
 
@@ -66,20 +85,32 @@ def clusters(file_names: Sequence[str], hashes: Sequence[int], groups: GroupTabl
         for index, name in enumerate(file_names)
         if (group := groups.get(name, "group"))
     ]
-    edges += _near_duplicates(np.array(hashes, np.int64).view(np.uint64))
+    unsigned = _unsigned(hashes)
+    edges += [(a, b) for a, b in _near_pairs(unsigned, unsigned) if a < b]
     left, right = np.array(edges or [(0, 0)]).T
     n = len(file_names)
     graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1])
 
 
-def _near_duplicates(hashes: np.ndarray) -> list[tuple[int, int]]:
-    pairs = []
+def near_duplicates(hashes: Sequence[int], others: Sequence[int]) -> np.ndarray:
+    """Return bool per hash: whether one of the others is a near-duplicate."""
+    found = np.zeros(len(hashes), bool)
+    found[[row for row, _ in _near_pairs(_unsigned(hashes), _unsigned(others))]] = True
+    return found
+
+
+def _unsigned(hashes: Sequence[int]) -> np.ndarray:
+    return np.array(hashes, np.int64).view(np.uint64)
+
+
+def _near_pairs(hashes: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
+    pairs: list[tuple[int, int]] = []
     for start in range(0, len(hashes), 256):  # 256 rows of the matrix at a time
-        block = hashes[start : start + 256, np.newaxis] ^ hashes[np.newaxis, :]
+        block = hashes[start : start + 256, np.newaxis] ^ others[np.newaxis, :]
         rows, columns = np.nonzero(np.bitwise_count(block) <= NEAR_DUPLICATE_BITS)
-        pairs += list(zip((rows + start).tolist(), columns.tolist(), strict=True))
-    return [(a, b) for a, b in pairs if a < b]
+        pairs += zip((rows + start).tolist(), columns.tolist(), strict=True)
+    return pairs
 
 
 def grouped_split(
@@ -93,13 +124,15 @@ def grouped_split(
     Raises:
         DataError: Too few clusters for such a split.
     """
-    folds = max(2, round(1 / fraction))
+    share = max(Fraction(fraction).limit_denominator(20), Fraction(1, 20))
+    folds = share.denominator
     counts = [len(np.unique(members[labels == label])) for label in np.unique(labels)]
     if len(counts) < 2 or min(counts) < folds:
         raise DataError(
             f"A split that holds out {fraction:.0%} needs at least {folds} groups of each class. "
-            f"Received: {counts} groups. Give more images, or a smaller validation.fraction."
+            f"Received: {counts} groups. Give more images, or a rounder validation.fraction."
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    kept, held = next(splitter.split(labels, labels, members))
-    return kept, held
+    parts = [part for _, part in splitter.split(labels, labels, members)]
+    held = np.sort(np.concatenate(parts[: share.numerator]))
+    return np.setdiff1d(np.arange(len(labels)), held), held

@@ -105,7 +105,11 @@ def resolve_dataset(
 
 
 def load_hub_rows(
-    dataset: HubDataset, *, streaming: bool, token: str | None = None
+    dataset: HubDataset,
+    *,
+    streaming: bool,
+    token: str | None = None,
+    cache_dir: str | None = None,
 ) -> "dict[str, datasets.Dataset | datasets.IterableDataset]":
     """Load the rows of every split, in the repository's order, images not decoded.
 
@@ -117,6 +121,7 @@ def load_hub_rows(
         dataset: What `resolve_dataset` gave.
         streaming: Read rows as they are asked for; else download everything first.
         token: As for `resolve_dataset`.
+        cache_dir: Instead of the cache of `datasets`.
 
     Returns:
         Split name -> rows.

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hf_ela.backend import choose_backend, has_gpu
+from hf_ela.backend import has_gpu, keras
 from hf_ela.views import pixel_versions
 
 _PACKAGES = (
@@ -34,7 +34,7 @@ def environment() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
-        "backend": choose_backend(),
+        "backend": keras.backend.backend(),
         "gpu": has_gpu(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "pixels": pixel_versions(),

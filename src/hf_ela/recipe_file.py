@@ -27,7 +27,8 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         recipe: A built-in name (``reference``, ``default``) or the path of a TOML file.
-        overrides: Texts such as ``"training.epochs=3"``, values in TOML notation.
+        overrides: Texts such as ``"training.epochs=3"``, values in TOML notation; ``none`` leaves
+            a section out, as in ``"augmentation=none"``; another ``kind`` empties its section.
 
     Raises:
         RecipeError: There is no such recipe, it is no TOML, or a key or value is not valid.
@@ -84,8 +85,15 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = float(text) if re.fullmatch(r"-?\.\d+", text) else text
     *sections, last = key.split(".")
     for section in sections:
-        values = values.setdefault(section, {})
-    values[last] = value
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(
+                f"`{section}` is a section. Received: {section}={inner!r} before {key}."
+            )
+        values = inner
+    if last == "kind" and values.get("kind") != value:
+        values.clear()  # the other keys of the section belong to the kind that it was
+    values[last] = None if value == "none" else value
 
 
 @cache
@@ -115,6 +123,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
     kinds = {"resize", "crops", "reference", "fully_convolutional"}  # tags of the unions
     key = ".".join(str(part) for part in problem["loc"] if part not in kinds)
     if problem["type"] == "extra_forbidden":
+        if key in known_keys():
+            return f"`{key}` does not go with the kind of its section. Leave it out."
         return f"unknown key {_unknown(key)}"
     if problem["type"] == "missing":
         return f"`{key}` is missing."

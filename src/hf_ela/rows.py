@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
+from pathlib import PurePath
 from typing import Any, Literal
 
 import numpy as np
@@ -101,7 +102,10 @@ def compute_row(
     how = RowSettings.from_json(settings)
     name = file_name(image["path"], how.root) or f"{how.split}/{index:06d}"
     if str(label) not in how.classes:
-        raise LabelError(f"A label is one of {sorted(how.classes)}. Received: {label} for {name}.")
+        raise LabelError(
+            f"A label is one of {sorted(how.classes)}. Received: {label} for {name}. "
+            "Mend the dataset, or map its labels: --label-map 0=fake,1=real"
+        )
     kind = how.classes[str(label)]
     row: dict[str, Any] = dict.fromkeys(how.schema.names) | {
         "file_name": name,
@@ -168,4 +172,6 @@ def file_name(path: str | None, root: str) -> str | None:
     if not path:
         return None
     _, found, inside = path.partition(root)
-    return (inside if found else path).replace(os.sep, "/").lstrip("/")
+    if not found:  # of another machine: its folders say nothing here
+        return PurePath(path).name if PurePath(path).is_absolute() else path
+    return inside.replace(os.sep, "/").lstrip("/")

@@ -14,11 +14,17 @@ import numpy as np
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
 from hf_ela.groups import GroupTable, clusters, grouped_split
 from hf_ela.hub import HubDataset, hub_errors, load_hub_rows, resolve_dataset
+from hf_ela.images import IMAGE_SUFFIXES
 from hf_ela.recipe import LABELS
 from hf_ela.rows import hash_row
 from hf_ela.views import pixel_versions
 
 DEFAULT_DATASET = "DataScienceProject/Art_Images_Ai_And_Real_"
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
 TEST_FRACTION = 0.1
 """What is held out as the test split of a dataset that has none."""
 
@@ -33,7 +39,8 @@ class DataOptions:
         streaming: ``None`` streams a Hub id and maps a local folder.
         groups: CSV with `file_name,group` and, optionally, `source`.
         label_map: The dataset's class names to `fake` and `real`.
-        limit: Class-balanced number of images of every split; ``None`` takes all.
+        limit: Number of images of every split, half of each class (a class with fewer gives all
+            that it has); ``None`` takes all.
         max_rejected: Share of refused images above which preparing fails.
         num_proc: Processes that compute ELA.
         cache_dir: Where ELA is kept, instead of the cache of `datasets`.
@@ -50,7 +57,11 @@ class DataOptions:
     cache_dir: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
+        """Refuse numbers out of range; make local paths absolute, for a resume from elsewhere."""
+        for name in ("source", "groups"):
+            path = getattr(self, name)
+            if path and Path(path).exists():
+                object.__setattr__(self, name, str(Path(path).resolve()))
         if self.limit is not None and self.limit < 2:
             raise DataError(f"`limit` must be 2 or more, for two classes. Received: {self.limit}.")
         if not 0 <= self.max_rejected <= 1:
@@ -95,11 +106,16 @@ def open_source(options: DataOptions, groups: GroupTable) -> Source:
     folder = Path(options.source)
     hub = None
     if folder.exists():
-        splits = _open_local(folder, streaming=bool(options.streaming))
+        splits = _open_local(folder, bool(options.streaming), options.cache_dir)
         name, root = folder.resolve().name, str(folder.resolve())
     else:
-        hub = resolve_dataset(options.source, options.revision)
-        splits = load_hub_rows(hub, streaming=options.streaming is not False)
+        try:
+            hub = resolve_dataset(options.source, options.revision)
+        except DataError as error:
+            hint = f"There is no local folder {options.source} either."
+            raise type(error)(f"{error} {hint}") from error
+        streaming = options.streaming is not False
+        splits = load_hub_rows(hub, streaming=streaming, cache_dir=options.cache_dir)
         name, root = hub.id, hub.conversion or hub.revision
     _check_columns(splits)
     classes, kinds = _classes(splits["train"].features["label"], options.label_map)
@@ -112,25 +128,53 @@ def open_source(options: DataOptions, groups: GroupTable) -> Source:
     return Source(name, hub, splits, classes, kinds, root)
 
 
-def _open_local(folder: Path, streaming: bool) -> dict[str, Any]:
-    if folder.is_file():
-        parquet = folder.suffix == ".parquet"
-        where: dict[str, Any] = {"data_files": {"train": str(folder)}}
-    else:
-        parquet = next(folder.rglob("*.parquet"), None) is not None
-        where = {"data_dir": str(folder)}
-    kind = ("parquet", {}) if parquet else ("imagefolder", {"drop_labels": False})
+def _open_local(folder: Path, streaming: bool, cache_dir: str | None) -> dict[str, Any]:
+    kind, files = _local_files(folder)
+    options = {"drop_labels": False} if kind == "imagefolder" else {}
     try:
-        splits = datasets.load_dataset(kind[0], **where, **kind[1], streaming=streaming)
+        splits = datasets.load_dataset(
+            kind, data_files=files, streaming=streaming, cache_dir=cache_dir, **options
+        )
     except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error)
+        if error.__cause__ is not None:
+            reason += f" ({type(error.__cause__).__name__}: {error.__cause__})"
         raise DatasetNotFoundError(
             "Data is a folder train/{fake,real}, test/{fake,real} of images, or Parquet files with "
-            f"the columns image and label. Received: {folder}, where `datasets` says: {error}"
+            f"the columns image and label. Received: {folder}, where `datasets` says: {reason}"
         ) from error
     if streaming:
         return {name: rows.decode(False) for name, rows in splits.items()}
     undecoded = datasets.Image(decode=False)
-    return {name: rows.cast_column("image", undecoded) for name, rows in splits.items()}
+    return {
+        name: rows.cast_column("image", undecoded) if "image" in rows.features else rows
+        for name, rows in splits.items()
+    }
+
+
+def _local_files(folder: Path) -> tuple[str, dict[str, list[str]]]:
+    """Return the builder's name, and the files of every split by the names of the folders.
+
+    `datasets` would also go by the names of files: a `test` in one makes it a split.
+    """
+    if folder.is_file():
+        return "parquet" if folder.suffix == ".parquet" else "imagefolder", {"train": [str(folder)]}
+    by_name = {
+        split: [path for name in names if (path := folder / name).is_dir()]
+        for split, names in SPLIT_FOLDERS.items()
+    }
+    found = {split: paths for split, paths in by_name.items() if paths} or {"train": [folder]}
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
+        pattern = "**"
+        kind = "imagefolder"
+    else:
+        kind, pattern = "parquet", "**/*.parquet"
+        if "train" not in by_name or not by_name["train"]:
+            patterns = {s: sorted(map(str, folder.rglob(f"{s}*.parquet"))) for s in SPLIT_FOLDERS}
+            named = {split: paths for split, paths in patterns.items() if paths}
+            if named:
+                return kind, named
+    return kind, {split: [f"{path}/{pattern}" for path in paths] for split, paths in found.items()}
 
 
 def _check_columns(splits: Mapping[str, Any]) -> None:
@@ -141,6 +185,12 @@ def _check_columns(splits: Mapping[str, Any]) -> None:
         if not {"image", "label"} <= set(columns):
             raise DataError(
                 f"Every split needs the columns image and label. Received: {name} with {columns}."
+            )
+        if not isinstance(rows.features["image"], datasets.Image):
+            raise DataError(
+                "The column image must be of the type Image of `datasets`. Received: "
+                f"{rows.features['image']} in {name}. Cast it: "
+                "rows.cast_column('image', datasets.Image())"
             )
 
 
@@ -199,8 +249,10 @@ def _quota(
 ) -> Iterator[tuple[Any, Any]]:
     left = {"fake": limit - limit // 2, "real": limit // 2}
     for row, label in rows:
-        kind = kinds.get(str(label), "fake")  # an unknown label is refused with its file's name
-        if left[kind]:
+        kind = kinds.get(str(label))
+        if kind is None:
+            yield row, label  # refused later, with its file's name
+        elif left[kind]:
             left[kind] -= 1
             yield row, label
         if not any(left.values()):

@@ -10,10 +10,12 @@ import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import datasets
@@ -80,17 +82,18 @@ def map_store(rows: datasets.Dataset, settings: RowSettings, num_proc: int) -> E
     """Compute ELA through `Dataset.map` and its cache."""
     folder = Path(rows.cache_files[0]["filename"]).parent
     before = set(folder.glob("*.arrow"))
-    mapped = rows.map(
-        compute_row,
-        input_columns=["image", "label"],
-        with_indices=True,
-        remove_columns=rows.column_names,
-        fn_kwargs={"settings": settings.to_json()},
-        features=datasets.Features.from_arrow_schema(settings.schema),
-        writer_batch_size=WRITE_ROWS,
-        num_proc=min(num_proc, len(rows)) if num_proc > 1 else None,
-        desc=f"ELA of {settings.split}",
-    )
+    with _watched_forks():
+        mapped = rows.map(
+            compute_row,
+            input_columns=["image", "label"],
+            with_indices=True,
+            remove_columns=rows.column_names,
+            fn_kwargs={"settings": settings.to_json()},
+            features=datasets.Features.from_arrow_schema(settings.schema),
+            writer_batch_size=WRITE_ROWS,
+            num_proc=min(num_proc, len(rows)) if num_proc > 1 else None,
+            desc=f"ELA of {settings.split}",
+        )
     files = [Path(file["filename"]) for file in mapped.cache_files]
     return ElaStore(files, settings, fresh=set(files) - before)
 
@@ -113,11 +116,22 @@ def stream_store(
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     fresh: set[Path] = set()
-    if not manifest.exists():
+    if not _complete(folder, manifest):
         shards = _compute_missing(stream, folder, settings, num_proc, fresh)
         write_json(manifest, {"shards": shards, "settings": settings.to_json()})
     shards = json.loads(manifest.read_text())["shards"]
     return ElaStore([_shard(folder, i) for i in range(shards)], settings, fresh)
+
+
+def _complete(folder: Path, manifest: Path) -> bool:
+    """Whether the manifest's shards are all there; one that a power loss emptied is removed."""
+    for shard in folder.glob("[0-9]*.arrow"):
+        if not shard.stat().st_size:
+            shard.unlink()
+    if not manifest.exists():
+        return False
+    shards = json.loads(manifest.read_text("utf-8"))["shards"]
+    return all(_shard(folder, number).exists() for number in range(shards))
 
 
 def _compute_missing(
@@ -158,10 +172,33 @@ def _start_worker() -> None:
 
 
 def _leave_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    parent = os.getppid()
+    while os.getppid() == parent:
+        sleep(1)
+    os._exit(1)
+
+
+_watching = False
+
+
+@contextmanager
+def _watched_forks() -> Iterator[None]:
+    """Make the workers that `datasets` forks behave as ours do."""
+    global _watching
+    _watching = True
+    try:
+        yield
+    finally:
+        _watching = False
+
+
+def _after_fork() -> None:
+    if _watching:
+        _start_worker()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _write_shard(path: Path, first: int, rows: list[Mapping[str, Any]], settings: str) -> None:

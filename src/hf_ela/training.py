@@ -8,13 +8,14 @@ A run folder holds `run.json` (written last: with it the run is complete), `weig
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from hf_ela.data import prepare
+from hf_ela.backend_choice import choose_backend
+from hf_ela.data import Prepared, prepare
 from hf_ela.errors import HfElaError, RunError
 from hf_ela.files import write_json
 from hf_ela.recipe import Recipe
@@ -51,21 +52,19 @@ def train(
         DataError: See `hf_ela.data.prepare`.
     """
     out = Path(out)
+    choose_backend()
     claim(out, recipe, options, resume=resume)
     seconds: dict[str, float] = {}
     with _timed(seconds, "data"):
         say(f"Preparing {options.source} ...")
-        try:
-            data = prepare(options, recipe)
-        except HfElaError:
-            if not resume:  # nothing is lost by giving the folder back, and it is not in the way
-                shutil.rmtree(out / "checkpoint")
-                out.rmdir()
-            raise
+        data = _prepare(out, recipe, options, resume=resume)
+        found = data.summary
         say(
             f"ELA of {data.computed} images computed, of {data.cached} found in the cache; "
-            f"{len(data.summary['rejected'])} images refused."
+            f"{len(found['rejected'])} images refused."
         )
+        if overlap := found["test_near_duplicates_of_train"]:
+            say(f"Beware: {overlap} test images have a near-duplicate in training or validation.")
     # Keras comes only now: a fork of the data's workers after TensorFlow's start may hang, and
     # a refused dataset need not wait for it.
     with native_messages_held_back():
@@ -102,6 +101,30 @@ def train(
     return run
 
 
+def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> Prepared:
+    """Prepare the data, the same as before where a run is resumed."""
+    pinned = out / "checkpoint" / "data.json"
+    before = json.loads(pinned.read_text("utf-8")) if pinned.exists() else None
+    if before and before["revision"]:
+        options = replace(options, revision=before["revision"])
+    try:
+        data = prepare(options, recipe)
+    except HfElaError:
+        if not resume:  # nothing is lost by giving the folder back, and it is not in the way
+            shutil.rmtree(out / "checkpoint")
+            with suppress(OSError):
+                out.rmdir()
+        raise
+    now = {key: data.summary[key] for key in ("revision", "fingerprint")}
+    if before not in (None, now):
+        raise RunError(
+            "--resume needs the images that the run began with. Received: others, at "
+            f"{options.source}. Bring them back, or train into another folder."
+        )
+    write_json(pinned, now)
+    return data
+
+
 def recorded(out: str | Path) -> tuple[Recipe, DataOptions]:
     """Return recipe and options of the interrupted run in a folder.
 
@@ -122,25 +145,40 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> N
     """Take a folder for a run, before anything is computed.
 
     Raises:
-        RunError: The folder holds something else.
+        RunError: The folder holds something else, lies in the data, or cannot be written.
     """
     if resume:
-        if recorded(out) != (recipe, options):
+        then_recipe, then = recorded(out)
+        # How the work is done may change; what is computed may not.
+        same = replace(
+            then,
+            num_proc=options.num_proc,
+            cache_dir=options.cache_dir,
+            streaming=options.streaming,
+        )
+        if (then_recipe, same) != (recipe, options):
             raise RunError(
                 "--resume goes on with the settings of the interrupted run. Received: others. "
                 "Leave them out, or train into another folder."
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        interrupted = (out / "checkpoint" / "settings.json").is_file()
+    if Path(options.source).is_dir() and out.resolve().is_relative_to(options.source):
         raise RunError(
-            f"A run needs a folder that is new or empty. Received: {out}. "
-            + ("Continue that run with --resume, or" if interrupted else "Take another, or")
-            + " remove it."
+            f"A run folder must lie outside the data. Received: {out} in {options.source}."
         )
-    (out / "checkpoint").mkdir(parents=True, exist_ok=True)
-    settings = {"recipe": recipe.model_dump(), "data": asdict(options)}
-    write_json(out / "checkpoint" / "settings.json", settings)
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            interrupted = (out / "checkpoint" / "settings.json").is_file()
+            raise RunError(
+                f"A run needs a folder that is new or empty. Received: {out}. "
+                + ("Continue that run with --resume, or" if interrupted else "Take another, or")
+                + " remove it."
+            )
+        (out / "checkpoint").mkdir(parents=True, exist_ok=True)
+        settings = {"recipe": recipe.model_dump(), "data": asdict(options)}
+        write_json(out / "checkpoint" / "settings.json", settings)
+    except OSError as error:
+        raise RunError(f"A run folder must be writable. Received: {out}: {error}") from error
 
 
 @contextmanager

@@ -25,7 +25,7 @@ ALIGNED_QUALITY = (75, 95)
 BORDER = 16
 """Pixels around a training crop that take part in its history: one chroma block."""
 VIEWS_VERSION = 1
-"""Raised whenever the pixels of a view change by our code; part of every cache key."""
+"""Raised whenever our code changes a view or a row: decoding, facts, hashes, draws."""
 
 _KERNELS = (
     Image.Resampling.BILINEAR,
@@ -36,8 +36,9 @@ _KERNELS = (
 
 def pixel_versions() -> dict[str, str]:
     """Return the versions of everything that the exact pixels of a view depend on."""
-    codecs = {name: features.version(name) or "none" for name in ("webp", "avif", "libtiff")}
-    return {**codec_versions(), **codecs, "views": str(VIEWS_VERSION)}
+    names = ("webp", "avif", "libtiff", "jpg_2000")
+    codecs = {name: features.version(name) or "none" for name in names}
+    return {**codec_versions(), **codecs, "numpy": np.__version__, "views": str(VIEWS_VERSION)}
 
 
 def evaluation_views(

@@ -1,0 +1,35 @@
+"""Which Keras backend to use, decided without importing Keras."""
+
+import os
+import sys
+from importlib.util import find_spec
+
+from hf_ela.errors import BackendError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def choose_backend() -> str:
+    """Return the Keras backend to use, and set ``KERAS_BACKEND`` when it is unset.
+
+    Keras takes TensorFlow when ``KERAS_BACKEND`` is unset and fails where it is missing; this
+    takes the first of `BACKENDS` that is installed.
+
+    Raises:
+        BackendError: None is installed, or ``KERAS_BACKEND`` names one that is not.
+    """
+    named = os.environ.get("KERAS_BACKEND")
+    if "keras" in sys.modules:
+        return named or "tensorflow"
+    installed = [name for name in BACKENDS if find_spec(name)]
+    if named and named not in installed:
+        raise BackendError(
+            f"KERAS_BACKEND must name an installed backend. Received: {named}; installed: "
+            f"{', '.join(installed) or 'none'}. Unset it, or install that backend."
+        )
+    if not installed:
+        raise BackendError(
+            "Keras needs one of its backends: tensorflow, jax or torch. None is installed. "
+            'Install one, for example: pip install "hf-ela[jax]"'
+        )
+    return os.environ.setdefault("KERAS_BACKEND", installed[0])
