@@ -27,7 +27,6 @@ from PIL import Image, ImageChops, ImageEnhance
 
 from hf_ela.data import prepare
 from hf_ela.images import IMAGE_SUFFIXES, load_image
-from hf_ela.provenance import environment
 from hf_ela.recipe_file import load_recipe
 from hf_ela.source import DataOptions
 from hf_ela.views import evaluation_views
@@ -152,6 +151,8 @@ def main() -> None:
     print(f"{'':48}{unit:>24}{'ratio':>8}")
     for row, value in rows.items():
         print(f"{row:48}{value:24.1f}{value / baseline:8.2f}")
+    from hf_ela.provenance import environment  # starts Keras, which workers need not wait for
+
     found = environment()
     del found["git_commit"]
     report = {"unit": unit, "rows": rows, "environment": found}

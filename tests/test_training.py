@@ -235,7 +235,7 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> N
         assert "--resume" in errors
     else:
         process.kill()
-        process.wait()
+        process.communicate(timeout=60)
     while time.monotonic() < deadline:  # no worker outlives it
         try:
             os.killpg(process.pid, 0)

@@ -19,6 +19,7 @@ from time import sleep
 from typing import Any
 
 import datasets
+import multiprocess
 import numpy as np
 import pyarrow as pa
 from tqdm.auto import tqdm
@@ -183,11 +184,16 @@ _watching = False
 
 @contextmanager
 def _watched_forks() -> Iterator[None]:
-    """Make the workers that `datasets` forks behave as ours do."""
+    """Make the workers that `datasets` forks behave as ours do, and Ctrl-C come through."""
     global _watching
     _watching = True
     try:
         yield
+    except multiprocess.TimeoutError as error:
+        # On its way out, `datasets` asks for results that are not there.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     finally:
         _watching = False
 
