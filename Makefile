@@ -25,6 +25,7 @@ demo: demo/samples
 # A set that is there already is kept; the command says so.
 demo/samples: .venv/.installed
 	$(BIN)/hf-ela samples demo/samples --per-class 240 --test-per-class 60 --num-proc 2
+	@echo "To go on by hand: . .venv/bin/activate"
 
 test: .venv/.installed
 	$(BIN)/pytest -n 2 --dist loadfile

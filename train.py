@@ -69,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the command line; return the exit status."""
     args = {name: value for name, value in vars(parser().parse_args()).items() if value is not None}
+    if args["resume"] and "out" not in args:
+        parser().error("--resume needs the folder of the interrupted run: --out FOLDER")
     if token := args.pop("token", None):
         os.environ["HF_TOKEN"] = token  # where every client looks, worker processes too
     out = args.pop("out", Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}")
@@ -83,10 +85,19 @@ def main() -> int:
 
 def run(out: Path, args: dict[str, Any]) -> int:
     """Train with the options that were given."""
-    from hf_ela.errors import HfElaError
-    from hf_ela.recipe_file import load_recipe
-    from hf_ela.source import DataOptions, parse_label_map
-    from hf_ela.training import recorded, summary, train
+    try:
+        from hf_ela.errors import HfElaError
+        from hf_ela.recipe_file import load_recipe
+        from hf_ela.source import DataOptions, parse_label_map
+        from hf_ela.training import recorded, summary, train
+    except ModuleNotFoundError as error:
+        print(
+            f"train.py: training needs the extra `train`. Received: no module {error.name}. "
+            'Install it with pip install ".[train]", or use the environment of `make`: '
+            ". .venv/bin/activate",
+            file=sys.stderr,
+        )
+        return 1
 
     resume = args.pop("resume")
     try:

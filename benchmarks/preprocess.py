@@ -148,6 +148,7 @@ def main() -> None:
     else:
         name, unit, rows = "preprocess", "images/s", speed(args.data, args.limit, args.repeat)
     baseline = next(iter(rows.values()))
+    print(f"ratio 1.00: {next(iter(rows))}; best with nothing else running")
     print(f"{'':48}{unit:>24}{'ratio':>8}")
     for row, value in rows.items():
         print(f"{row:48}{value:24.1f}{value / baseline:8.2f}")

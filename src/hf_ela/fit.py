@@ -6,6 +6,7 @@ to the weights that it would have had.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -209,7 +210,7 @@ def fit(
             epochs=how.epochs,
             callbacks=[follow, checkpoint],
             shuffle=False,  # of the batches; it is the images that are shuffled, by the epoch
-            verbose="auto",
+            verbose=1 if sys.stdout.isatty() else 2,  # a bar, or a line an epoch in a log
         )
         checkpoint.finished = True
         checkpoint.write()

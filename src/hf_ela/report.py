@@ -103,7 +103,7 @@ def _draw(
     plots.training_curves(checkpoint.history, folder / "training.png", monitor=monitor)
     for name in PROTOCOLS:
         if run["sources"][name]:
-            title = f"{name}, n = {len(test)}"
+            title = f"{name.replace('_', '-')}, n = {len(test)}"
             plots.per_source(run["sources"][name], folder / f"sources_{name}.png", title=title)
     _draw_sheets(test, scores["as_is"], threshold, folder)
 
@@ -117,14 +117,17 @@ def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path
 
     shown = []
     for label, kind in ((1, "fake"), (0, "real")):
-        for position in np.flatnonzero(labels == label)[:6]:
+        here = np.flatnonzero(labels == label)
+        for position in here[np.linspace(0, len(here) - 1, min(6, len(here))).astype(int)]:
             name, image, ela = item(position)
             shown.append((f"{kind} · {name}", image, ela))
-    title = "Test images and their ELA (quality 90, stretched)"
+    title = "Test images and their ELA, for the eye: quality 90, brightened"
     sheets.ela_sheet(shown, folder / "ela.png", title=title)
     wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
     worst = wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))][:12]
-    title = f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong"
+    title = (
+        f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong at the threshold {threshold:.2f}"
+    )
     sheets.mistakes(
         [(*item(i), scores[i]) for i in worst],
         folder / "mistakes.png",

@@ -129,9 +129,15 @@ def compute_row(
         )
         row[f"views_{view_set}"] = views.tobytes()
     if how.pictures:
-        level = Image.fromarray(error_level(loaded.pixels, gain="max"))
-        row |= {"thumbnail": _thumbnail(loaded.pixels), "ela": _thumbnail(level)}
+        row |= {"thumbnail": _thumbnail(loaded.pixels), "ela": _thumbnail(_bright(loaded.pixels))}
     return row
+
+
+def _bright(image: Image.Image) -> Image.Image:
+    """Return the ELA picture, stretched so that a few outliers do not leave it black."""
+    level = error_level(image)
+    top = max(float(np.percentile(level, 99.5)), 1.0)
+    return Image.fromarray(np.clip(level * (255 / top), 0, 255).astype(np.uint8))
 
 
 def _thumbnail(image: Image.Image) -> bytes:

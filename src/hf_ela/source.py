@@ -109,6 +109,11 @@ def open_source(options: DataOptions, groups: GroupTable) -> Source:
         splits = _open_local(folder, bool(options.streaming), options.cache_dir)
         name, root = folder.resolve().name, str(folder.resolve())
     else:
+        if options.source.startswith((".", "/", "~")) or options.source.count("/") > 1:
+            raise DatasetNotFoundError(
+                f"Data is a local folder or a Hub id user/name. Received: {options.source}, and "
+                "there is no such folder."
+            )
         try:
             hub = resolve_dataset(options.source, options.revision)
         except DataError as error:

@@ -202,6 +202,13 @@ def summary(run: dict[str, Any], out: Path) -> str:
     for metric, as_is in test["as_is"].items():
         if metric != "confusion":
             lines.append(f"{metric:20}{_cell(as_is):^22}{_cell(test['aligned'][metric]):^22}")
+    cells = [
+        cell for measured in test.values() for key, cell in measured.items() if key != "confusion"
+    ]
+    if any(cell["value"] is not None and cell["low"] == cell["high"] for cell in cells):
+        lines.append(
+            "An interval of no width is no certainty: all images of a class got one answer."
+        )
     lines.append(f"Written to {out}: run.json, weights/, predictions.parquet, plots/")
     return "\n".join(lines)
 
