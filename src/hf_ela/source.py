@@ -14,17 +14,12 @@ import numpy as np
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
 from hf_ela.groups import GroupTable, clusters, grouped_split
 from hf_ela.hub import HubDataset, hub_errors, load_hub_rows, resolve_dataset
-from hf_ela.images import IMAGE_SUFFIXES
+from hf_ela.local import load_local_rows
 from hf_ela.recipe import LABELS
 from hf_ela.rows import hash_row
 from hf_ela.views import pixel_versions
 
 DEFAULT_DATASET = "DataScienceProject/Art_Images_Ai_And_Real_"
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 TEST_FRACTION = 0.1
 """What is held out as the test split of a dataset that has none."""
 
@@ -106,7 +101,9 @@ def open_source(options: DataOptions, groups: GroupTable) -> Source:
     folder = Path(options.source)
     hub = None
     if folder.exists():
-        splits = _open_local(folder, bool(options.streaming), options.cache_dir)
+        splits = load_local_rows(
+            folder, streaming=bool(options.streaming), cache_dir=options.cache_dir
+        )
         name, root = folder.resolve().name, str(folder.resolve())
     else:
         if options.source.startswith((".", "/", "~")) or options.source.count("/") > 1:
@@ -131,55 +128,6 @@ def open_source(options: DataOptions, groups: GroupTable) -> Source:
     if hub:
         splits = {name: _guarded(rows, hub.id) for name, rows in splits.items()}
     return Source(name, hub, splits, classes, kinds, root)
-
-
-def _open_local(folder: Path, streaming: bool, cache_dir: str | None) -> dict[str, Any]:
-    kind, files = _local_files(folder)
-    options = {"drop_labels": False} if kind == "imagefolder" else {}
-    try:
-        splits = datasets.load_dataset(
-            kind, data_files=files, streaming=streaming, cache_dir=cache_dir, **options
-        )
-    except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error)
-        if error.__cause__ is not None:
-            reason += f" ({type(error.__cause__).__name__}: {error.__cause__})"
-        raise DatasetNotFoundError(
-            "Data is a folder train/{fake,real}, test/{fake,real} of images, or Parquet files with "
-            f"the columns image and label. Received: {folder}, where `datasets` says: {reason}"
-        ) from error
-    if streaming:
-        return {name: rows.decode(False) for name, rows in splits.items()}
-    undecoded = datasets.Image(decode=False)
-    return {
-        name: rows.cast_column("image", undecoded) if "image" in rows.features else rows
-        for name, rows in splits.items()
-    }
-
-
-def _local_files(folder: Path) -> tuple[str, dict[str, list[str]]]:
-    """Return the builder's name, and the files of every split by the names of the folders.
-
-    `datasets` would also go by the names of files: a `test` in one makes it a split.
-    """
-    if folder.is_file():
-        return "parquet" if folder.suffix == ".parquet" else "imagefolder", {"train": [str(folder)]}
-    by_name = {
-        split: [path for name in names if (path := folder / name).is_dir()]
-        for split, names in SPLIT_FOLDERS.items()
-    }
-    found = {split: paths for split, paths in by_name.items() if paths} or {"train": [folder]}
-    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
-        pattern = "**"
-        kind = "imagefolder"
-    else:
-        kind, pattern = "parquet", "**/*.parquet"
-        if "train" not in by_name or not by_name["train"]:
-            patterns = {s: sorted(map(str, folder.rglob(f"{s}*.parquet"))) for s in SPLIT_FOLDERS}
-            named = {split: paths for split, paths in patterns.items() if paths}
-            if named:
-                return kind, named
-    return kind, {split: [f"{path}/{pattern}" for path in paths] for split, paths in found.items()}
 
 
 def _check_columns(splits: Mapping[str, Any]) -> None:
