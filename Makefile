@@ -21,11 +21,11 @@ demo: demo/samples
 	    --out demo/run
 	$(BIN)/hf-ela predict --model demo/run \
 	    demo/samples/test/real/dots-0028.jpg demo/samples/test/fake/dots-0028.jpg
+	@echo "To go on by hand: . .venv/bin/activate"
 
 # A set that is there already is kept; the command says so.
 demo/samples: .venv/.installed
 	$(BIN)/hf-ela samples demo/samples --per-class 240 --test-per-class 60 --num-proc 2
-	@echo "To go on by hand: . .venv/bin/activate"
 
 test: .venv/.installed
 	$(BIN)/pytest -n 2 --dist loadfile
