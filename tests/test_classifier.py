@@ -162,7 +162,7 @@ class TestPredict:
 
     def test_refuses_what_is_no_image(self, classifier: ElaClassifier) -> None:
         with pytest.raises(TypeError, match="Received: int"):
-            classifier.predict(5)  # type: ignore[call-overload]
+            classifier.predict(5)
         with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
             classifier.predict([picture()], batch_size=0)
 

@@ -17,7 +17,7 @@
     │   ├── LabelError                  class names that are not `fake` and `real`
     │   └── TooManyRejectedError        more refused images than allowed
     ├── ModelError                      a folder without a usable model
-    ├── RunError                        a run folder that is in the way, or cannot be resumed
+    ├── RunError                        a run that is in the way, cannot be resumed, or diverged
     └── BackendError (ImportError)      no Keras backend is installed
 
 Every message states the rule, then what was received, then what to do.
@@ -100,7 +100,7 @@ class ModelError(HfElaError):
 
 
 class RunError(HfElaError):
-    """A run folder is in the way, or cannot be resumed."""
+    """A run folder is in the way or cannot be resumed, or a training diverged."""
 
 
 class BackendError(HfElaError, ImportError):

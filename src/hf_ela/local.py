@@ -30,11 +30,9 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
     Raises:
         DatasetNotFoundError: `datasets` finds no rows there.
     """
-    kind, files = _local_files(folder)
-    options = {"drop_labels": False} if kind == "imagefolder" else {}
     try:
         splits = datasets.load_dataset(
-            kind, data_files=files, streaming=streaming, cache_dir=cache_dir, **options
+            **_how_to_load(folder), streaming=streaming, cache_dir=cache_dir
         )
     except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error)
@@ -53,26 +51,24 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
     }
 
 
-def _local_files(folder: Path) -> tuple[str, dict[str, list[str]]]:
-    """Return the builder's name, and the files of every split by the names of the folders.
+def _how_to_load(folder: Path) -> dict[str, Any]:
+    """Return the arguments of `load_dataset`.
 
-    `datasets` would also go by the names of files: a `test` in one makes it a split.
+    The splits of an imagefolder go by the names of its folders alone: `datasets` would also go by
+    the names of files, and make an image with a `test` in its name a split.
     """
     if folder.is_file():
-        return "parquet" if folder.suffix == ".parquet" else "imagefolder", {"train": [str(folder)]}
-    by_name = {
-        split: [path for name in names if (path := folder / name).is_dir()]
+        kind = "parquet" if folder.suffix == ".parquet" else "imagefolder"
+        return {"path": kind, "data_files": {"train": str(folder)}}
+    if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
+        return {"path": "parquet", "data_dir": str(folder)}
+    files = {
+        split: [f"{folder / name}/**" for name in names if (folder / name).is_dir()]
         for split, names in SPLIT_FOLDERS.items()
     }
-    found = {split: paths for split, paths in by_name.items() if paths} or {"train": [folder]}
-    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
-        pattern = "**"
-        kind = "imagefolder"
-    else:
-        kind, pattern = "parquet", "**/*.parquet"
-        if "train" not in by_name or not by_name["train"]:
-            patterns = {s: sorted(map(str, folder.rglob(f"{s}*.parquet"))) for s in SPLIT_FOLDERS}
-            named = {split: paths for split, paths in patterns.items() if paths}
-            if named:
-                return kind, named
-    return kind, {split: [f"{path}/{pattern}" for path in paths] for split, paths in found.items()}
+    found = {split: patterns for split, patterns in files.items() if patterns}
+    return {
+        "path": "imagefolder",
+        "data_files": found or {"train": f"{folder}/**"},
+        "drop_labels": False,
+    }
