@@ -26,7 +26,7 @@ COMMIT = re.compile("[0-9a-f]{40}")
 # Reads one JSON list of [code, variables] per line and answers each with one line.
 CLIENT = """
 import json, sys
-from hf_ela import hub
+from hf_ela.hub import dataset as hub
 from hf_ela.errors import HfElaError
 
 def rows_of(dataset, streaming, token=None):
@@ -316,7 +316,7 @@ def test_a_malformed_token_is_refused_and_not_shown(
     hub: LocalHub, client: Client, token: str
 ) -> None:
     answer = client(RESOLVE, repo_id="user/any", revision=None, token=token)
-    assert answer["error"][0] == "DataError"
+    assert answer["error"][0] == "HfElaError"
     assert "printable ASCII" in answer["message"]
     assert "secret" not in answer["message"]
 
@@ -440,7 +440,7 @@ result = [row["image"] for row in rows]
     repository = hub.add_dataset("user/shards", {"data/train-0.parquet": parquet(folder(1), "t")})
     client(code.replace("result = ", "#"), repo_id=repository.id)
     repository.private = True
-    answer = client("with hub.hub_errors('user/shards'): list(rows)")
+    answer = client("with hub.dataset_errors('user/shards'): list(rows)")
     assert answer["error"][0] == "DatasetNotFoundError"
 
 
@@ -492,7 +492,7 @@ with ProcessPoolExecutor(2, get_context("forkserver")) as pool:
 
 def test_a_local_image_is_read_or_refused(tmp_path: Path) -> None:
     from hf_ela.errors import ImageNotReadableError
-    from hf_ela.hub import read_image
+    from hf_ela.hub.dataset import read_image
 
     file = tmp_path / "é.jpg"
     file.write_bytes(jpeg(1, 2, 3))
@@ -510,7 +510,6 @@ def test_the_live_dataset(tmp_path: Path) -> None:
     del environment["HF_ENDPOINT"]
     code = """
 from itertools import islice
-dataset = hub.resolve_dataset("DataScienceProject/Art_Images_Ai_And_Real_")
 splits = hub.load_hub_rows(dataset, streaming=True)
 rows = splits["train"]
 read = [len(hub.read_image(row["image"])) for row in islice(rows, 3)]

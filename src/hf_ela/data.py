@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from hf_ela.errors import DataError, TooManyRejectedError
 from hf_ela.groups import GroupTable, clusters, grouped_split, near_duplicates
-from hf_ela.hub import HubDataset
+from hf_ela.hub.dataset import HubDataset
 from hf_ela.recipe import Recipe
 from hf_ela.rows import RowSettings, ViewSet
 from hf_ela.source import DataOptions, Source, open_source

@@ -13,10 +13,15 @@
     ├── RecipeError (ValueError)        a recipe or an override that is not valid
     ├── DataError                       a dataset that cannot be used as asked
     │   ├── DatasetNotFoundError        no such folder, repository, revision, or not for this token
-    │   ├── HubUnreachableError         no answer from the Hub
     │   ├── LabelError                  class names that are not `fake` and `real`
     │   └── TooManyRejectedError        more refused images than allowed
-    ├── ModelError                      a folder without a usable model
+    ├── ModelError                      no usable model: damaged, of another kind, too new
+    │   └── ModelNotFoundError          no such repository, revision, or not for this token
+    ├── HubUnreachableError             no answer from the Hub
+    ├── ReleaseError                    a release that cannot be made or sent
+    │   ├── CardError                   a model card that the Hub would refuse, or cannot be merged
+    │   ├── HeadMovedError              somebody else committed in between
+    │   └── VerificationError           what the Hub gives back is not what was released
     ├── RunError                        a run that is in the way, cannot be resumed, or diverged
     └── BackendError (ImportError)      no Keras backend is installed
 
@@ -83,10 +88,6 @@ class DatasetNotFoundError(DataError):
     """The folder, repository or revision does not exist, or is not visible to this token."""
 
 
-class HubUnreachableError(DataError):
-    """The Hub did not answer."""
-
-
 class LabelError(DataError):
     """The class names are not ``fake`` and ``real`` and no label map was given."""
 
@@ -96,7 +97,31 @@ class TooManyRejectedError(DataError):
 
 
 class ModelError(HfElaError):
-    """A folder does not hold a usable model."""
+    """A folder or repository does not hold a usable model."""
+
+
+class ModelNotFoundError(ModelError):
+    """The repository or revision does not exist, or is not visible to this token."""
+
+
+class HubUnreachableError(HfElaError):
+    """The Hub did not answer."""
+
+
+class ReleaseError(HfElaError):
+    """A release cannot be made or sent."""
+
+
+class CardError(ReleaseError):
+    """A model card breaks the Hub's rules, or cannot be merged with the earlier one."""
+
+
+class HeadMovedError(ReleaseError):
+    """The repository's head is no longer what the release was planned on."""
+
+
+class VerificationError(ReleaseError):
+    """What the Hub gives back differs from what was released."""
 
 
 class RunError(HfElaError):

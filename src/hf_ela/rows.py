@@ -20,7 +20,7 @@ from PIL import Image
 
 from hf_ela.ela import error_level
 from hf_ela.errors import ImageError, LabelError
-from hf_ela.hub import read_image
+from hf_ela.hub.dataset import read_image
 from hf_ela.images import load_image
 from hf_ela.recipe import Preprocessing, Protocol
 from hf_ela.views import evaluation_views, pixel_versions, training_views

@@ -13,7 +13,7 @@ import numpy as np
 
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
 from hf_ela.groups import GroupTable, clusters, grouped_split
-from hf_ela.hub import HubDataset, hub_errors, load_hub_rows, resolve_dataset
+from hf_ela.hub.dataset import HubDataset, dataset_errors, load_hub_rows, resolve_dataset
 from hf_ela.local import load_local_rows
 from hf_ela.recipe import LABELS
 from hf_ela.rows import hash_row
@@ -216,7 +216,7 @@ def _guarded(rows: Any, repo_id: str) -> Any:
     """Give a stream typed errors for what the Hub does while it is read."""
 
     def stream() -> Iterator[Any]:
-        with hub_errors(repo_id):
+        with dataset_errors(repo_id):
             yield from rows
 
     return rows if isinstance(rows, datasets.Dataset) else stream()

@@ -1,36 +1,35 @@
-"""Datasets of the Hugging Face Hub; the only module that imports huggingface_hub.
+"""Datasets of the Hub: pinned, then read.
 
 `resolve_dataset` pins a repository to 40-character commits before anything is loaded,
-`load_hub_rows` reads exactly those, and `read_image` gets the bytes behind a row. What the
-clients raise becomes a `DataError` with a way out; put `hub_errors` around the iteration of a
-stream.
+`load_hub_rows` reads exactly those, and `read_image` gets the bytes behind a row. Put
+`dataset_errors` around the iteration of a stream.
 """
 
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi, HfFileSystem, constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.hf_api import DatasetInfo, RepoFile, RepoFolder
 
 from hf_ela.errors import (
     DataError,
     DatasetNotFoundError,
-    HfElaError,
     HubUnreachableError,
     ImageNotReadableError,
+)
+from hf_ela.hub.client import (
+    Repository,
+    checked,
+    client,
+    hub_errors,
+    malformed,
+    not_visible,
+    revisions,
 )
 
 if TYPE_CHECKING:
@@ -42,9 +41,6 @@ logger = logging.getLogger(__name__)
 # <config>/<split>/0000.parquet; <split>-part0, -part1, ... above 10,000 files, and partial-<split>
 # where it stopped at its size limit (huggingface/dataset-viewer, libcommon/parquet_utils.py).
 CONVERSION_REF = "refs/convert/parquet"
-LOGIN = "`hf auth login`, the variable HF_TOKEN, or --token"
-# The client's HTTPError, of httpx or httpx2 by the version of huggingface_hub, and OSError.
-_CLIENT_ERRORS: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
 
 
 @dataclass(frozen=True)
@@ -82,20 +78,19 @@ def resolve_dataset(
         HubUnreachableError: The Hub did not answer.
         DataError: The Hub answered something else.
     """
-    if repo_id.count("/") != 1:
-        raise _malformed(repo_id)
-    api = _api(token)
-    with hub_errors(repo_id):
+    repository = Repository(repo_id, "dataset")
+    api = client(token)
+    if repo_id.count("/") != 1:  # the client would take `name` for a canonical dataset
+        raise malformed(repository)
+    with hub_errors(repository):
         try:
             info = api.dataset_info(
                 repo_id, revision=revision, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
             )
-        except HFValidationError as error:
-            raise _malformed(repo_id) from error
         except RevisionNotFoundError as error:
             raise DatasetNotFoundError(
                 f"A revision is a branch, a tag or a commit of the dataset {repo_id}. "
-                f"Received: {revision!r}, which it does not have. {_revisions(api, repo_id)}"
+                f"Received: {revision!r}, which it does not have. {revisions(api, repository)}"
             ) from error
         if info.gated:
             api.auth_check(info.id, repo_type="dataset")
@@ -133,17 +128,17 @@ def load_hub_rows(
     import datasets
 
     commit, files = dataset.revision, None
-    with hub_errors(dataset.id, datasets.exceptions.DatasetsError):
+    with dataset_errors(dataset.id, datasets.exceptions.DatasetsError):
         if dataset.conversion is not None:
             commit = dataset.conversion
-            paths = _api(token).list_repo_files(dataset.id, repo_type="dataset", revision=commit)
+            paths = client(token).list_repo_files(dataset.id, repo_type="dataset", revision=commit)
             files = _converted_splits(paths)
         try:
             builder = datasets.load_dataset_builder(
-                dataset.id, revision=commit, data_files=files, token=_checked(token)
+                dataset.id, revision=commit, data_files=files, token=checked(token)
             )
         except datasets.exceptions.DatasetNotFoundError as error:
-            raise _not_visible(dataset.id) from error
+            raise not_visible(Repository(dataset.id, "dataset")) from error
         if builder.hash != commit:
             # `datasets` prefers a local folder of the same name, and on any trouble with the Hub
             # falls back to the newest copy in its cache.
@@ -158,6 +153,11 @@ def load_hub_rows(
             return {split: rows.decode(False) for split, rows in streams.items()}
         builder.download_and_prepare()
         return {split: _undecoded(rows) for split, rows in builder.as_dataset().items()}
+
+
+def dataset_errors(repo_id: str, *more: type[Exception]) -> AbstractContextManager[None]:
+    """Turn what the clients raise while reading a dataset into a `DataError`; see `hub_errors`."""
+    return hub_errors(Repository(repo_id, "dataset"), *more)
 
 
 def read_image(image: Mapping[str, Any], token: str | None = None) -> bytes:
@@ -178,110 +178,13 @@ def read_image(image: Mapping[str, Any], token: str | None = None) -> bytes:
     path = str(image["path"])
     if path.startswith("hf://"):
         repo_id = path.removeprefix("hf://datasets/").partition("@")[0]
-        hub = HfFileSystem(token=_checked(token))
-        with hub_errors(repo_id), hub.open(path, "rb") as file:
+        hub = HfFileSystem(token=checked(token))
+        with dataset_errors(repo_id), hub.open(path, "rb") as file:
             return bytes(file.read())
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise ImageNotReadableError(path, error.strerror or str(error)) from error
-
-
-@contextmanager
-def hub_errors(repo_id: str, *more: type[Exception]) -> Iterator[None]:
-    """Turn what the clients raise while reading a dataset into a `DataError`.
-
-    Args:
-        repo_id: The dataset, for the message.
-        *more: Further exceptions to turn.
-    """
-    turned: tuple[type[Exception], ...] = (*_CLIENT_ERRORS, ValueError, *more)
-    try:
-        yield
-    except HfElaError:
-        raise
-    except turned as error:
-        *_, root = causes = list(_causes(error))
-        known = (_known_error(cause, repo_id) for cause in causes)
-        raise next((found for found in known if found), None) or DataError(
-            f"The dataset {repo_id} must hold image files or Parquet that `datasets` can load. "
-            f"Received: {type(root).__name__}: {root}. Fix the dataset, or download it and pass a "
-            "local folder with --data."
-        ) from error
-
-
-def _known_error(error: BaseException, repo_id: str) -> DataError | None:
-    local = "or pass a local folder with --data"
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    if isinstance(error, OfflineModeIsEnabled):
-        return HubUnreachableError(
-            f"A dataset of the Hub needs the network. Received: {repo_id!r} with HF_HUB_OFFLINE "
-            f"set. Unset it, {local}."
-        )
-    if isinstance(error, GatedRepoError):
-        return DatasetNotFoundError(
-            f"The dataset {repo_id} is gated: its owner grants access. Ask for it at "
-            f"{constants.ENDPOINT}/datasets/{repo_id}, then log in: {LOGIN}."
-        )
-    if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
-        return _not_visible(repo_id)
-    # Every other error of the client itself is one of transport.
-    transport = isinstance(error, _CLIENT_ERRORS[0]) and status is None
-    if transport or isinstance(error, ConnectionError | TimeoutError):
-        received = f"no answer ({type(error).__name__})"
-    elif status is not None and (status == 429 or status >= 500):
-        received = f"status {status}"
-    else:
-        return None
-    return HubUnreachableError(
-        f"The Hub at {constants.ENDPOINT} must answer to read {repo_id!r}. Received: {received}. "
-        f"Check the network and HF_ENDPOINT, {local}."
-    )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    current: BaseException | None = error
-    while current is not None:
-        yield current
-        # The cause of an answer with an error status is the client's view of the same.
-        current = None if isinstance(current, HfHubHTTPError) else current.__cause__
-
-
-def _not_visible(repo_id: str) -> DatasetNotFoundError:
-    return DatasetNotFoundError(
-        f"A dataset must exist on {constants.ENDPOINT} and be visible to you. Received: "
-        f"{repo_id!r}, which does not exist, or is private or gated. Check the name, and log in "
-        f"with a token that may read it: {LOGIN}."
-    )
-
-
-def _malformed(repo_id: str) -> DatasetNotFoundError:
-    return DatasetNotFoundError(
-        "A dataset of the Hub is named `user/name`, of letters, digits, `-`, `_` and `.`, at most "
-        f"96 characters. Received: {repo_id!r}. For a local folder, check that it exists."
-    )
-
-
-def _api(token: str | None) -> HfApi:
-    return HfApi(token=_checked(token), library_name="hf-ela")
-
-
-def _checked(token: str | None) -> str | None:
-    # The HTTP client would quote such a token in its error.
-    if token and not re.fullmatch("[!-~]+", token):
-        raise DataError(
-            "A token of the Hub is printable ASCII without spaces. Received: one that is not. "
-            "Copy it again from the settings of your account."
-        )
-    return token or None
-
-
-def _revisions(api: HfApi, repo_id: str) -> str:
-    with suppress(*_CLIENT_ERRORS):
-        refs = api.list_repo_refs(repo_id, repo_type="dataset")
-        branches = ", ".join(ref.name for ref in refs.branches) or "none"
-        return f"Branches: {branches}; tags: {', '.join(t.name for t in refs.tags) or 'none'}."
-    return "Look its revisions up on its page."
 
 
 def _conversion(api: HfApi, info: DatasetInfo) -> str | None:
