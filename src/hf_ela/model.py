@@ -1,5 +1,7 @@
 """The networks, from built-in Keras layers only: uint8 views in, class probabilities out."""
 
+from typing import Any
+
 from hf_ela.backend import keras
 from hf_ela.recipe import LABELS, FullyConvolutional, Recipe
 
@@ -19,6 +21,24 @@ def build_model(recipe: Recipe) -> keras.Model:
     logits = layers.Dense(len(LABELS), dtype="float32", name="logits")(x)
     outputs = layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(inputs, outputs, name=f"hf_ela_{network.kind}")
+
+
+def describe(model: keras.Model, recipe: Recipe) -> dict[str, Any]:
+    """Return the `model` section of ``run.json``: input, parameters, and the layers in order."""
+    return {
+        "network": recipe.network.kind,
+        "input_shape": list(recipe.input_shape),
+        "parameters": model.count_params(),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": type(layer).__name__,
+                "output": list(layer.output.shape[1:]),
+                "parameters": layer.count_params(),
+            }
+            for layer in model.layers
+        ],
+    }
 
 
 def _reference(x: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,5 +1,7 @@
 """What a trained network is worth: calibration, metrics, plots and predictions of a run."""
 
+import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from hf_ela.fit import Checkpoint
 from hf_ela.metrics import confusion
 from hf_ela.provenance import environment
 from hf_ela.recipe import Protocol, Recipe
+from hf_ela.samples import MODEL_CARD, label_of, sample_pictures
 
 Scores = dict[str, np.ndarray]
+WITH_IMAGES = {"ela.png", "mistakes.png"}
+"""Plots that show images of the dataset, whose licence nobody may know: not for publication."""
 PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
 
 
@@ -27,7 +32,8 @@ def evaluate_run(
     """Calibrate on validation, measure on test under both protocols, write all but ``run.json``.
 
     Returns:
-        The sections `calibration`, `evaluation`, `sources` and `environment` of ``run.json``.
+        The sections `calibration`, `evaluation`, `sources`, `samples`, `plots` and `environment`
+        of ``run.json``.
     """
     held, protocol = data.validation, recipe.input.training
     held_logits = image_logits(model, held.views(protocol))
@@ -57,10 +63,29 @@ def evaluate_run(
         "sources": {
             name: by_source(table["source"], labels, scores[name], threshold) for name in PROTOCOLS
         },
+        "samples": _samples(classifier),
         "environment": environment(),
     }
     _draw(run, checkpoint, data.test, scores, out / "plots")
-    return run
+    shutil.copytree(MODEL_CARD / "samples", out / "samples", dirs_exist_ok=True)
+    drawn = {path.name for path in (out / "plots").iterdir()}
+    return {**run, "plots": sorted(drawn - WITH_IMAGES)}
+
+
+def _samples(classifier: ElaClassifier) -> list[dict[str, Any]]:
+    """Score the package's own pictures: what every copy of the model must give again."""
+    pictures = sample_pictures()
+    return [
+        {
+            "file": name,
+            "label": label_of(name),
+            "sha256": sha256(path.read_bytes()).hexdigest(),
+            "score": score,
+        }
+        for (name, path), score in zip(
+            pictures.items(), classifier.scores(pictures.values()), strict=True
+        )
+    ]
 
 
 def _measured(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Any]:

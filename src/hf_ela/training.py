@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,12 +21,9 @@ from hf_ela.errors import HfElaError, RunError
 from hf_ela.files import write_json
 from hf_ela.recipe import Recipe
 from hf_ela.recipe_file import parse_recipe
+from hf_ela.run_file import RUN_SCHEMA
 from hf_ela.source import DataOptions
 from hf_ela.terminal import native_messages_held_back
-
-RUN_SCHEMA = 1
-"""Version of the layout of ``run.json``."""
-
 
 def train(
     recipe: Recipe,
@@ -70,6 +68,7 @@ def train(
     with native_messages_held_back():
         from hf_ela.backend import has_gpu
         from hf_ela.fit import fit
+        from hf_ela.model import describe
         from hf_ela.report import evaluate_run
 
         where = "a GPU" if has_gpu() else "the CPU"
@@ -83,11 +82,12 @@ def train(
         results = evaluate_run(model, recipe, data, checkpoint, out)
     run = {
         "schema": RUN_SCHEMA,
+        "created": f"{datetime.now(UTC):%Y-%m-%d}",
         "recipe": recipe.model_dump(),
         "seed": recipe.training.seed,
         "data": data.summary,
         "ela": {"computed": data.computed, "cached": data.cached},
-        "model": {"network": recipe.network.kind, "parameters": model.count_params()},
+        "model": describe(model, recipe),
         "training": {
             "epochs": checkpoint.epochs,
             "best_epoch": checkpoint.best_epoch,
