@@ -60,6 +60,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--num-proc", type=int, metavar="N", help="processes that compute ELA (2)")
     p.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
+    p.add_argument(
+        "--emissions",
+        dest="country",
+        metavar="ISO",
+        help="measure CO2 with codecarbon, in the country with this three-letter code",
+    )
     p.add_argument("--token", help="of the Hub, for a private dataset; better: `hf auth login`")
     p.add_argument("--out", metavar="FOLDER", type=Path, help="the run folder (runs/<time>)")
     p.add_argument("--resume", action="store_true", help="continue the interrupted run in --out")
@@ -99,7 +105,7 @@ def run(out: Path, args: dict[str, Any]) -> int:
         )
         return 1
 
-    resume = args.pop("resume")
+    resume, country = args.pop("resume"), args.pop("country", None)
     try:
         if resume and not args:
             recipe, options = recorded(out)
@@ -112,7 +118,7 @@ def run(out: Path, args: dict[str, Any]) -> int:
             if "label_map" in args:
                 args["label_map"] = parse_label_map(args["label_map"])
             options = DataOptions(**args)
-        result = train(recipe, options, out, resume=resume)
+        result = train(recipe, options, out, resume=resume, country=country)
     except HfElaError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ from typing import Any
 
 from hf_ela.backend_choice import choose_backend
 from hf_ela.data import Prepared, prepare
+from hf_ela.emissions import measured, tracker_for
 from hf_ela.errors import HfElaError, RunError
 from hf_ela.files import write_json
 from hf_ela.recipe import Recipe
@@ -25,12 +26,14 @@ from hf_ela.run_file import RUN_SCHEMA
 from hf_ela.source import DataOptions
 from hf_ela.terminal import native_messages_held_back
 
+
 def train(
     recipe: Recipe,
     options: DataOptions,
     out: str | Path,
     *,
     resume: bool = False,
+    country: str | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train, evaluate and write a run folder.
@@ -40,17 +43,25 @@ def train(
         options: On what data.
         out: The run folder; it must not hold a run, unless `resume`.
         resume: Continue the interrupted run in `out`, with its own recipe and options.
+        country: Measure the emissions of the training; see `hf_ela.emissions`.
         say: Receives a line about each step.
 
     Returns:
         What ``run.json`` holds.
 
     Raises:
-        RunError: `out` holds a run already, or, with `resume`, no such interrupted run.
+        RunError: `out` holds a run already, or, with `resume`, no such interrupted run;
+            or emissions cannot be measured.
         DataError: See `hf_ela.data.prepare`.
     """
     out = Path(out)
     choose_backend()
+    if resume and country:
+        raise RunError(
+            "Emissions are measured over a whole training. Received: --emissions with --resume. "
+            "Leave it out."
+        )
+    tracker = tracker_for(country)
     claim(out, recipe, options, resume=resume)
     seconds: dict[str, float] = {}
     with _timed(seconds, "data"):
@@ -75,7 +86,8 @@ def train(
 
     counts = f"{len(data.train)} images, validating on {len(data.validation)}"
     say(f"Training {recipe.name} on {counts}, on {where} ...")
-    model, checkpoint = fit(recipe, data.train, data.validation, out / "checkpoint")
+    with measured(tracker) as emissions:
+        model, checkpoint = fit(recipe, data.train, data.validation, out / "checkpoint")
     seconds["training"] = checkpoint.seconds
     with _timed(seconds, "evaluation"):
         say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
@@ -96,6 +108,8 @@ def train(
         **results,
         "timing": {f"{name}_seconds": round(value, 2) for name, value in seconds.items()},
     }
+    if emissions:
+        run["co2_eq_emissions"] = emissions
     write_json(out / "run.json", run)
     shutil.rmtree(out / "checkpoint")
     return run
