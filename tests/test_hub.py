@@ -1,4 +1,4 @@
-"""Datasets of the Hub, read by the real clients from a Hub over loopback (hub_server.py).
+"""Datasets of the Hub, read by the real clients from a Hub over loopback (hub_server).
 
 The clients read their environment when they are imported, so they run in a process of their own:
 the fixture `client` sends code to it, and gets back what the code assigns to `result`.
@@ -391,9 +391,9 @@ def test_no_answer_from_the_hub(hub: LocalHub, tmp_path: Path) -> None:
     ],
 )
 def test_a_status_that_is_an_error(hub: LocalHub, client: Client, status: int, error: str) -> None:
-    hub.faults["/api/datasets/user/fault"] = status
+    hub.fault("*", "/api/datasets/user/fault", status=status)
     answer = client(RESOLVE, repo_id="user/fault", revision=None, token=None)
-    hub.faults.clear()
+    hub.clear_faults()
     assert answer["error"][0] == error
     assert "user/fault" in answer["message"]
 
@@ -450,9 +450,9 @@ def test_a_local_copy_is_not_taken_for_the_hub(
     repository = hub.add_dataset("user/local", folder(1))
     client(READ, repo_id=repository.id, revision=None, streaming=False)
     repository.commit(folder(1, green=200))
-    hub.faults["local/resolve/"] = 400
+    hub.fault("*", "local/resolve/", status=400)
     cached = client(READ, repo_id=repository.id, revision=None, streaming=False)
-    hub.faults.clear()
+    hub.clear_faults()
 
     for path, data in folder(1).items():
         file = tmp_path / repository.id / path
