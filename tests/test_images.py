@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -470,7 +471,29 @@ class TestLimit:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
         assert load_image(PLAIN[suffix]).pixels.size == (61, 47)
 
-    @pytest.mark.parametrize("suffix", ["webp", "tif"])
+    @pytest.mark.parametrize("lossless", [True, False])
+    @pytest.mark.parametrize("extended", [True, False])
+    def test_of_webp_comes_before_its_decoder(self, lossless: bool, extended: bool) -> None:
+        exif = oriented(1) if extended else b""  # an extra chunk needs the extended header
+        data = encode(picture(), "WEBP", lossless=lossless, exif=exif)
+        assert (data[12:16] == b"VP8X") == extended
+        assert load_image(data, max_pixels=61 * 47).pixels.size == (61, 47)
+        # The header alone, which no decoder takes: the limit is what refuses it.
+        with pytest.raises(ImageTooLargeError, match=r"at most 2,866 .* 61 × 47 = 2,867"):
+            load_image(data[:30], max_pixels=61 * 47 - 1)
+
+    @pytest.mark.parametrize(
+        "suffix",
+        [
+            pytest.param(
+                "webp",
+                marks=pytest.mark.skipif(
+                    int(PIL.__version__.split(".")[0]) < 13, reason="Pillow 12 leaves it to us"
+                ),
+            ),
+            "tif",
+        ],
+    )
     def test_where_pillow_insists_its_error_is_ours(
         self, suffix: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -136,8 +136,9 @@ def load_image(
             end and left open; a PIL image (its current frame); or a uint8 array of shape
             (H, W, 3), (H, W) or (H, W, 4).
         name: What to call the image in errors and in its info, instead of its path.
-        max_pixels: Largest width × height, checked before any pixel is decoded. TIFF, GIF and WebP
-            cannot pass Pillow's own error limit (twice ``PIL.Image.MAX_IMAGE_PIXELS``) either.
+        max_pixels: Largest width × height, checked before any pixel is decoded. TIFF, GIF and, from
+            Pillow 13 on, WebP cannot pass Pillow's own error limit (twice
+            ``PIL.Image.MAX_IMAGE_PIXELS``) either.
 
     Returns:
         The RGB pixels, upright and without metadata, and an ``ImageInfo``.
@@ -248,20 +249,17 @@ def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedIm
     opened: Image.Image
     try:
         if isinstance(source, bytes):
-            opened = _reader(source[:16], name)(BytesIO(source), "")
+            reader = _reader(source[:16], name)
+            if reader is WebPImageFile and (size := _webp_size(source)):
+                # Its decoder takes memory for the canvas as soon as it is made.
+                _check_size(*size, name, max_pixels)
+            opened = reader(BytesIO(source), "")
             size_bytes = len(source)
         else:
             opened = source
             size_bytes = None
         width, height = opened.size
-        if not width or not height:
-            raise EmptyImageError(name, f"must have pixels. Received: {width} × {height}")
-        if width * height > max_pixels:
-            raise ImageTooLargeError(
-                name,
-                f"must have at most {max_pixels:,} pixels. Received: {width} × {height} = "
-                f"{width * height:,}. Raise `max_pixels` if the file is trusted",
-            )
+        _check_size(width, height, name, max_pixels)
         mode = opened.mode
         if mode not in RGB_MODES:
             raise UnsupportedModeError(
@@ -298,6 +296,31 @@ def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedIm
         cause = str(error) or repr(error)
         raise TruncatedImageError(name, f"is truncated or damaged; decoding: {cause}") from error
     return LoadedImage(pixels, info)
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if not width or not height:
+        raise EmptyImageError(name, f"must have pixels. Received: {width} × {height}")
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            name,
+            f"must have at most {max_pixels:,} pixels. Received: {width} × {height} = "
+            f"{width * height:,}. Raise `max_pixels` if the file is trusted",
+        )
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """Return the canvas size in a WebP header (RFC 9649), or None where it has none."""
+    if data[12:16] == b"VP8X" and len(data) >= 30:
+        side = [int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27)]
+    elif data[12:16] == b"VP8L" and len(data) >= 25:
+        bits = int.from_bytes(data[21:25], "little")
+        side = [(bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1]
+    elif data[12:16] == b"VP8 " and len(data) >= 30:
+        side = [int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28)]
+    else:
+        return None
+    return side[0], side[1]
 
 
 def _orientation(image: Image.Image) -> int:

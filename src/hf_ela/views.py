@@ -7,9 +7,10 @@ Evaluation looks at an image under one of two protocols:
   quality drawn from one distribution for all classes, so that file history tells nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter, features
@@ -32,6 +33,15 @@ _KERNELS = (
     Image.Resampling.BICUBIC,
     Image.Resampling.LANCZOS,
 )
+
+
+class Box(NamedTuple):
+    """A rectangle of an image, in pixels; (x, y) is its upper left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
 
 
 def pixel_versions() -> dict[str, str]:
@@ -60,9 +70,29 @@ def evaluation_views(
     settings = recipe.input
     if isinstance(settings, Resize):
         return _resized(image, recipe, settings)[np.newaxis]
+    boxes = view_boxes(image.size, recipe)
     image = _at_least(image, settings.size)
-    crops = (_crop(image, x, y, settings.size) for x, y in _grid(image, settings))
+    crops = (_crop(image, box.x, box.y, settings.size) for box in boxes)
     return np.stack([_ela(crop, recipe) for crop in crops])
+
+
+def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
+    """Return which part of an image each view of `evaluation_views` shows, in the same order.
+
+    A view of a resized image shows all of it; so does a crop in a direction where the image is
+    smaller than the crop.
+
+    Args:
+        size: Width and height of the image; under ``aligned``, of the aligned one.
+        recipe: Says how inputs are made.
+    """
+    width, height = size
+    settings = recipe.input
+    if isinstance(settings, Resize):
+        return [Box(0, 0, width, height)]
+    xs, ys = _steps(width, settings), _steps(height, settings)
+    wide, high = min(settings.size, width), min(settings.size, height)
+    return [Box(x, y, wide, high) for y in ys for x in xs]
 
 
 def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
@@ -127,17 +157,13 @@ def _at_least(image: Image.Image, side: int) -> Image.Image:
     return Image.fromarray(np.pad(np.asarray(image), pad, mode="symmetric"))
 
 
-def _grid(image: Image.Image, settings: Crops) -> Iterator[tuple[int, int]]:
+def _steps(length: int, settings: Crops) -> list[int]:
     # Corners four pixels off the 8 x 8 grid: on the grid, a JPEG's own quantisation would answer
     # instead of its content, and training, at random phases, has seen hardly any such crop.
-    def steps(length: int) -> list[int]:
-        room = length - settings.size
-        places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
-        off_grid = [max(min(int(place), room - 4), 0) // 8 * 8 + 4 for place in places]
-        return [min(place, room) for place in off_grid]  # a room below 4 leaves no choice
-
-    xs, ys = steps(image.width), steps(image.height)
-    return ((x, y) for y in ys for x in xs)
+    room = max(length - settings.size, 0)
+    places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
+    off_grid = [max(min(int(place), room - 4), 0) // 8 * 8 + 4 for place in places]
+    return [min(place, room) for place in off_grid]  # a room below 4 leaves no choice
 
 
 def _crop(image: Image.Image, x: int, y: int, size: int) -> Image.Image:

@@ -1,0 +1,421 @@
+"""The endpoint's handler and the Space, as their users get them: in an environment of their own."""
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import huggingface_hub
+import numpy as np
+import pytest
+from huggingface_hub import InferenceClient, SpaceCard
+from PIL import Image
+
+from bad_files import encode, picture
+from conftest import REPOSITORY, TINY
+from hf_ela import ElaClassifier
+from hf_ela.model import build_model
+from hf_ela.package import requirements, wheel
+from hf_ela.recipe_file import load_recipe
+from hf_ela.samples import sample_pictures
+from hf_ela.space import space_files
+from toolkit import load_handler
+
+JPEG = encode(picture(150, 90), "JPEG", quality=87)
+PNG = encode(picture(80, 120, seed=1), "PNG")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ElaClassifier:
+    recipe = load_recipe("default", [*TINY, "input.grid=2"])
+    model = build_model(recipe)
+    rng = np.random.default_rng(2)  # the same network on every backend
+    kernels = [weight for weight in model.weights if weight.name == "kernel"]
+    for kernel in kernels:
+        kernel.assign(rng.normal(0, np.prod(kernel.shape[:-1]) ** -0.5, kernel.shape))
+    # A low temperature, so that images differ for an untrained network too.
+    return ElaClassifier(model, recipe, temperature=0.1, threshold=0.65)
+
+
+@pytest.fixture(scope="module")
+def release(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an endpoint downloads, as links into a cache, such as the Hub's client makes."""
+    blobs, folder = (tmp_path_factory.mktemp(name) for name in ("blobs", "release"))
+    classifier.save_pretrained(blobs / "model")
+    name, package = wheel()
+    (blobs / "package").write_bytes(package)
+    (blobs / "requirements").write_text(requirements("jax"))
+    shutil.copy(REPOSITORY / "src/hf_ela/assets/handler.py", blobs / "handler")
+    for link in ("handler.py", "requirements.txt"):
+        (folder / link).symlink_to(blobs / link.partition(".")[0])
+    (folder / name).symlink_to(blobs / "package")
+    for path in (blobs / "model").iterdir():
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+def score_of(classifier: ElaClassifier, data: bytes) -> float:
+    return next(iter(classifier.scores([data])))
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@pytest.fixture(scope="module")
+def handler(release: Path) -> Iterator[Callable[[dict[str, Any]], Any]]:
+    path = sys.path[:]
+    yield load_handler(str(release))
+    sys.path[:] = path
+
+
+class TestHandler:
+    """The handler's answers; it is loaded here as the toolkit loads it, for speed."""
+
+    @pytest.mark.parametrize("data", [JPEG, PNG], ids=["jpeg", "png"])
+    def test_every_form_of_an_image_gives_its_score(
+        self, handler: Any, classifier: ElaClassifier, data: bytes
+    ) -> None:
+        expected = classifier.predict(data)
+        lines = base64.encodebytes(data).decode()  # as the `base64` command prints it
+        pixels = Image.open(BytesIO(data)).convert("RGB")
+        forms = [data, pixels, base64_of(data), lines, f"data:image/x;base64,{base64_of(data)}"]
+        for form in forms:
+            assert handler({"inputs": form}) == expected
+        assert handler({"inputs": forms}) == [expected] * 5
+
+    def test_a_list_of_one_gives_a_list(self, handler: Any, classifier: ElaClassifier) -> None:
+        assert handler({"inputs": [JPEG]}) == [classifier.predict(JPEG)]
+
+    def test_one_refused_image_leaves_the_others(
+        self, handler: Any, classifier: ElaClassifier
+    ) -> None:
+        bad = ["%%%", base64_of(b"no image"), 7, base64_of(JPEG[:300])]
+        good, *refused, last = handler({"inputs": [JPEG, *bad, PNG]})
+        assert (good, last) == (classifier.predict(JPEG), classifier.predict(PNG))
+        assert [list(answer) for answer in refused] == [["error"]] * 4
+        reasons = ["must be the base64 text", "must be one of AVIF", "Received: int", "truncated"]
+        for answer, reason in zip(refused, reasons, strict=True):
+            assert reason in answer["error"]
+
+    @pytest.mark.parametrize("value", [1, "1", 1.0])
+    def test_top_k(self, handler: Any, classifier: ElaClassifier, value: object) -> None:
+        answer = handler({"inputs": JPEG, "parameters": {"top_k": value}})
+        assert answer == classifier.predict(JPEG)[:1]
+        both = {"top_k": 9, "threshold": None}  # what some clients send for "not given"
+        assert handler({"inputs": JPEG, "parameters": both}) == classifier.predict(JPEG)
+
+    def test_threshold(self, handler: Any, classifier: ElaClassifier) -> None:
+        score = score_of(classifier, JPEG)
+        for threshold, label in ((0, "fake"), (score, "fake"), (str(score + 1e-6), "real")):
+            answer = handler({"inputs": JPEG, "parameters": {"threshold": threshold}})
+            assert answer[0]["label"] == label
+            assert {entry["label"]: entry["score"] for entry in answer}["fake"] == score
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ({}, "must be an image"),
+            ({"inputs": {"image": "x"}}, "must be an image.* Received: dict"),
+            ({"inputs": []}, "list of 1 to 16. Received: a list of 0"),
+            ({"inputs": [JPEG] * 17}, "list of 1 to 16. Received: a list of 17"),
+            ({"inputs": "/etc/passwd"}, "base64 text of a file"),
+            ({"inputs": "https://example.com/a.jpg"}, "base64 text of a file"),
+            ({"inputs": bytes(20 * 2**20 + 1)}, "at most 20,971,520 bytes"),
+            ({"inputs": "A" * 28 * 2**20}, "at most 20,971,520 bytes"),
+            ({"inputs": b""}, "has zero bytes"),
+            ({"inputs": JPEG, "parameters": [1]}, "must be an object. Received: list"),
+            ({"inputs": JPEG, "parameters": {"topk": 1}}, "knows top_k, threshold. Rec.*'topk'"),
+            *(
+                ({"inputs": JPEG, "parameters": {"top_k": k}}, "`top_k` must be a whole number")
+                for k in (0, -1, 1.5, True, "two", float("nan"), float("inf"), 10**400, [1])
+            ),
+            *(
+                ({"inputs": JPEG, "parameters": {"threshold": t}}, "`threshold` must be a number")
+                for t in (-0.1, 1.1, float("nan"), "half", False)
+            ),
+        ],
+    )
+    def test_refusals_say_the_rule(self, handler: Any, data: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message) as caught:
+            handler(data)
+        assert type(caught.value).__name__ == "RequestError"
+        assert len(str(caught.value)) < 300
+
+    def test_an_error_of_ours_tells_the_client_nothing(
+        self, handler: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(handler.classifier, "model", None)  # as if it were broken
+        with pytest.raises(RuntimeError, match=r"^The request failed; the log of"):
+            handler({"inputs": JPEG})
+        assert "AttributeError" in caplog.text
+
+
+def run_quietly(*command: object) -> None:
+    """Run a command; what it printed is in the error."""
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+
+@pytest.fixture(scope="module")
+def clean(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with nothing but what `requirements.txt` names."""
+    folder = tmp_path_factory.mktemp("clean")
+    run_quietly(sys.executable, "-m", "venv", folder)
+    python = folder / "bin" / "python"
+    try:
+        run_quietly(python, "-m", "pip", "install", "--no-deps", "packaging")
+    except RuntimeError as error:
+        pytest.skip(f"nothing can be installed here: {error}")
+    run_quietly(python, "-m", "pip", "install", "-r", release / "requirements.txt")
+    return python
+
+
+@contextmanager
+def served(command: list[object], folder: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a server, without anything of this environment."""
+    process = subprocess.Popen(
+        [*map(str, command)],
+        cwd=folder,
+        env={"PATH": os.defpath, "HOME": str(folder), "HF_HUB_OFFLINE": "1"} | env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def endpoint(clean: Path, release: Path, tmp_path_factory: Any) -> Iterator[str]:
+    command = [clean, REPOSITORY / "tests" / "toolkit.py", release]
+    with served(command, tmp_path_factory.mktemp("home")) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+
+
+@pytest.mark.slow
+class TestEndpoint:
+    def post(self, url: str, body: bytes, content_type: str) -> tuple[int, Any]:
+        request = Request(url, body, {"Content-Type": content_type})
+        try:
+            with urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def test_gives_the_scores_of_this_environment(
+        self, endpoint: str, classifier: ElaClassifier
+    ) -> None:
+        jpeg, png = score_of(classifier, JPEG), score_of(classifier, PNG)
+        assert abs(jpeg - png) > 0.01  # or it would show nothing
+        status, answer = self.post(endpoint, JPEG, "image/jpeg")
+        scores = {entry["label"]: entry["score"] for entry in answer}
+        assert status == 200
+        assert scores == pytest.approx({"fake": jpeg, "real": 1 - jpeg}, abs=1e-4)
+        batch = {"inputs": [base64_of(JPEG), base64_of(PNG)], "parameters": {"threshold": 0}}
+        status, answer = self.post(endpoint, json.dumps(batch).encode(), "application/json")
+        assert [entry[0]["score"] for entry in answer] == pytest.approx([jpeg, png], abs=1e-4)
+
+    def test_parameters_in_the_address(self, endpoint: str) -> None:
+        status, answer = self.post(f"{endpoint}?top_k=1&threshold=0.0", PNG, "image/png")
+        assert (status, [entry["label"] for entry in answer]) == (200, ["fake"])
+
+    def test_refusals_are_status_400_and_json(self, endpoint: str) -> None:
+        status, answer = self.post(f"{endpoint}?top_p=1", PNG, "image/png")
+        assert status == 400
+        assert answer == {"error": "`parameters` knows top_k, threshold. Received: 'top_p'."}
+        body = json.dumps({"inputs": base64_of(b"GIF89a")}).encode()
+        status, answer = self.post(endpoint, body, "application/json")
+        assert status == 400
+        assert answer["error"].startswith("The image is refused: ")
+
+    def test_the_hubs_own_client_reads_it(
+        self,
+        endpoint: str,
+        classifier: ElaClassifier,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        (tmp_path / "art.jpg").write_bytes(JPEG)
+        client = InferenceClient(endpoint)
+        for options in ({}, {"top_k": 1}):  # the file itself; with parameters, as base64
+            answer = client.image_classification(str(tmp_path / "art.jpg"), **options)
+            assert len(answer) == options.get("top_k", 2)
+            best = classifier.predict(JPEG)[0]
+            assert answer[0].label == best["label"]
+            assert answer[0].score == pytest.approx(best["score"], abs=1e-4)
+
+
+def chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROME") or next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        pytest.skip("no Chromium is here (CHROME can name one)")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    options += ["--disable-background-networking", "--disable-component-update"]
+    with playwright.sync_playwright() as started:
+        chrome = started.chromium.launch(
+            executable_path=chromium(), args=[*options, "--disable-sync"]
+        )
+        yield chrome
+        chrome.close()
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Gradio puts uploads."""
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def space(
+    browser: Any, clean: Path, release: Path, uploads: Path, tmp_path_factory: Any
+) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("space")
+    for name, content in space_files("user/model", "0" * 40).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "model.json").write_text(json.dumps({"repo": str(release), "revision": None}))
+    version = SpaceCard.load(folder / "README.md").data["sdk_version"]
+    needed = ["-r", folder / "requirements.txt"]
+    run_quietly(clean, "-m", "pip", "install", f"gradio=={version}", *needed)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(uploads)}
+    env["GRADIO_ANALYTICS_ENABLED"] = "False"
+    with served([clean, "app.py"], folder, **env) as process:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if not probe.connect_ex(("127.0.0.1", port)):
+                    break
+            time.sleep(0.2)
+        else:
+            pytest.fail("the page did not start")
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.mark.slow
+class TestSpace:
+    @pytest.fixture
+    def page(self, browser: Any, space: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+        """The page, in a browser that reaches nothing else."""
+        width = getattr(request, "param", 1280)
+        context = browser.new_context(viewport={"width": width, "height": 844})
+        page, elsewhere = context.new_page(), []
+
+        def guard(route: Any) -> None:
+            if route.request.url.startswith((space, "data:", "blob:")):
+                route.continue_()
+            else:
+                elsewhere.append(route.request.url)
+                route.abort()
+
+        page.route("**/*", guard)
+        page.goto(space)
+        page.wait_for_selector("input[type=file]", state="attached", timeout=60_000)
+        yield page
+        context.close()
+        assert elsewhere == []
+
+    def upload(self, page: Any, name: str, data: bytes) -> None:
+        page.set_input_files(
+            "input[type=file]", {"name": name, "mimeType": "image/jpeg", "buffer": data}
+        )
+
+    def shown(self, page: Any) -> float:
+        return float(page.locator("#score").inner_text(timeout=60_000))
+
+    @pytest.mark.parametrize("page", [1280, 390], indirect=True)
+    @pytest.mark.parametrize(("name", "data"), [("a.jpg", JPEG), ("b.png", PNG)])
+    def test_the_file_as_it_is_gets_its_answer(
+        self, page: Any, classifier: ElaClassifier, name: str, data: bytes, uploads: Path
+    ) -> None:
+        expected = score_of(classifier, data)
+        again = encode(Image.open(BytesIO(data)), "JPEG", quality=75)
+        assert abs(score_of(classifier, again) - expected) > 0.005  # a copy would be noticed
+        self.upload(page, name, data)
+        assert self.shown(page) == pytest.approx(expected, abs=6e-4)
+        label = classifier.predict(data)[0]["label"]
+        says = {"fake": "AI-generated", "real": "human-made"}[label]
+        assert page.get_by_role("heading", name=f"To the model this looks {says}").is_visible()
+        assert "from 0.650 on" in page.inner_text("#answer")
+        widths = page.eval_on_selector_all("#answer img", "all => all.map(i => i.naturalWidth)")
+        assert len(widths) == 3
+        assert min(widths) > 0
+        # Nothing sticks out on a phone, and nothing of the file is left.
+        right = "all => Math.max(...all.map(i => i.getBoundingClientRect().right))"
+        edge = page.eval_on_selector_all("#answer *, #samples *", right)
+        assert edge <= page.viewport_size["width"]
+        left = [path.read_bytes() for path in uploads.rglob("*") if path.is_file()]
+        assert left
+        assert data not in left
+
+    def test_what_is_no_image_gets_its_reason(self, page: Any, uploads: Path) -> None:
+        bad = b"<img src=x onerror=document.title='run'>"
+        self.upload(page, "a.jpg", bad)
+        alert = page.locator("#answer [role=alert]")
+        assert "cannot be read as an image" in alert.inner_text(timeout=60_000)
+        assert "a.jpg: must be one of AVIF" in alert.inner_text()
+        assert page.title() != "run"
+        self.upload(page, "b.jpg", JPEG)  # and the next one works
+        self.shown(page)
+        assert alert.count() == 0
+        assert bad not in [path.read_bytes() for path in uploads.rglob("*") if path.is_file()]
+
+    def test_another_kind_of_file_is_refused_at_once(self, page: Any) -> None:
+        page.set_input_files(
+            "input[type=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}
+        )
+        page.get_by_text("Invalid file type: a.txt").wait_for(timeout=60_000)
+
+    def test_samples_answer_by_mouse_and_by_key(self, page: Any, classifier: ElaClassifier) -> None:
+        names, pictures = zip(*sample_pictures().items(), strict=True)
+        samples = [
+            page.get_by_role("button", name=Path(name).stem.replace("-", ", ")) for name in names
+        ]
+        samples[0].click(timeout=60_000)
+        first, last = (score_of(classifier, pictures[at].read_bytes()) for at in (0, -1))
+        assert abs(first - last) > 0.002
+        assert self.shown(page) == pytest.approx(first, abs=6e-4)
+        samples[-1].focus()
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            f"document.querySelector('#score').innerText != '{first:.3f}'", timeout=60_000
+        )
+        assert self.shown(page) == pytest.approx(last, abs=6e-4)
+
+
+def test_the_space_names_its_model() -> None:
+    files = space_files("user/model", "a" * 40)
+    card = SpaceCard(files["README.md"].decode())
+    assert card.data["models"] == ["user/model"]
+    assert (card.data["sdk"], card.data["app_file"]) == ("gradio", "app.py")
+    assert len(card.data["short_description"]) <= 60
+    assert json.loads(files["model.json"]) == {"repo": "user/model", "revision": "a" * 40}
+    assert "jax" in files["requirements.txt"].decode()
+    assert {f"samples/{name}" for name in sample_pictures()} <= {*files}

@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from bad_files import picture
+from conftest import TINY
+from hf_ela import ElaClassifier, error_level
+from hf_ela.backend import keras
+from hf_ela.classifier import view_logits
+from hf_ela.errors import NotAnImageError
+from hf_ela.explain import SIDE, Evidence, overlay
+from hf_ela.model import build_model
+from hf_ela.recipe_file import load_recipe
+from hf_ela.views import Box, evaluation_views, view_boxes
+
+CROPS = load_recipe("default", [*TINY, "input.grid=3"])
+RESIZED = load_recipe(
+    "default",
+    [*TINY, "augmentation=none", "input={kind='resize',before=64,size=32,training='as_is'}"],
+)
+
+
+def classifier_of(recipe) -> ElaClassifier:
+    keras.utils.set_random_seed(3)
+    # A low temperature, so that the views of an untrained network differ.
+    return ElaClassifier(build_model(recipe), recipe, temperature=0.01, threshold=0.4)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ElaClassifier:
+    return classifier_of(CROPS)
+
+
+class TestBoxes:
+    @pytest.mark.parametrize("size", [(32, 32), (33, 40), (61, 47), (200, 90)])
+    def test_each_is_what_its_view_shows(self, size: tuple[int, int]) -> None:
+        image = picture(*size)
+        views = evaluation_views(image, CROPS, "as_is", key="")
+        boxes = view_boxes(size, CROPS)
+        assert len(boxes) == len(views) == 9
+        for box, view in zip(boxes, views, strict=True):
+            part = image.crop((box.x, box.y, box.x + box.width, box.y + box.height))
+            ela = CROPS.ela
+            expected = error_level(
+                part, ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain
+            )
+            assert np.array_equal(view, expected)
+
+    def test_of_an_image_smaller_than_a_crop_stay_inside(self) -> None:
+        assert view_boxes((20, 50), CROPS)[0] == Box(0, 4, 20, 32)
+        assert {(box.x, box.width) for box in view_boxes((20, 50), CROPS)} == {(0, 20)}
+
+    def test_of_a_resized_image_is_all_of_it(self) -> None:
+        assert view_boxes((200, 90), RESIZED) == [Box(0, 0, 200, 90)]
+
+
+class TestEvidence:
+    def test_the_score_is_that_of_the_mean_logit(self, classifier: ElaClassifier) -> None:
+        image = picture(150, 90)
+        found = classifier.explain(image)
+        views = evaluation_views(image, CROPS, "as_is", key="")
+        (logits,) = view_logits(classifier.model, [views])
+        assert found.score == next(iter(classifier.scores([image])))
+        assert found.score == classifier.calibrated(np.array([logits.mean()]))[0]
+        assert found.scores == classifier.calibrated(logits).tolist()
+        assert found.label == classifier.predict(image)[0]["label"]
+        assert len(set(found.scores)) == 9  # or the test would show little
+
+    def test_the_map_is_the_mean_of_the_views_over_a_pixel(self, classifier: ElaClassifier) -> None:
+        found = classifier.explain(picture(70, 120))
+        assert found.map.shape == (120, 70)
+        assert found.map.dtype == np.float32
+        seen = 0
+        for y in range(0, 120, 3):
+            for x in range(0, 70, 3):
+                over = [
+                    score
+                    for box, score in zip(found.boxes, found.scores, strict=True)
+                    if box.x <= x < box.x + box.width and box.y <= y < box.y + box.height
+                ]
+                expected = np.mean(over) if over else np.nan
+                assert found.map[y, x] == pytest.approx(expected, abs=1e-6, nan_ok=True)
+                seen += len(over) > 1
+        assert seen > 20
+        assert np.isnan(found.map).any()
+
+    def test_a_resized_image_has_one_view_of_all(self) -> None:
+        found = classifier_of(RESIZED).explain(picture(70, 50))
+        assert found.boxes == [Box(0, 0, 70, 50)]
+        assert found.map == pytest.approx(np.full((50, 70), found.score), abs=1e-6)
+
+    def test_the_ela_picture_is_not_dark_for_one_bright_pixel(
+        self, classifier: ElaClassifier
+    ) -> None:
+        pixels = np.full((90, 90, 3), 128, np.uint8) + np.arange(90, dtype=np.uint8)[:, None, None]
+        pixels[40, 40] = 255, 0, 0
+        found = classifier.explain(pixels)
+        plain = error_level(pixels, 80)
+        assert plain.max() > 50
+        assert np.mean(np.asarray(found.ela) == 255) > 0.004
+        assert found.ela.size == (90, 90)
+
+    def test_what_is_no_image_is_refused(self, classifier: ElaClassifier) -> None:
+        with pytest.raises(NotAnImageError):
+            classifier.explain(b"no image")
+
+
+class TestOverlay:
+    def evidence(self, threshold: float, scores: tuple[float, float]) -> Evidence:
+        seen = np.full((50, 100), np.nan, np.float32)
+        seen[:, :40], seen[:, 60:] = scores
+        return Evidence(
+            image=Image.new("RGB", (100, 50), (200, 200, 200)),
+            label="fake",
+            score=0.5,
+            threshold=threshold,
+            boxes=[Box(0, 0, 40, 50), Box(60, 0, 40, 50)],
+            scores=list(scores),
+            map=seen,
+            ela=Image.new("RGB", (100, 50)),
+        )
+
+    def test_red_for_fake_blue_for_real_dark_for_unseen(self) -> None:
+        drawn = overlay(self.evidence(0.5, (0.95, 0.05)))
+        assert drawn.width == SIDE
+        y = drawn.width // 4
+        (r, g, b), (r2, g2, b2) = drawn.getpixel((100, y)), drawn.getpixel((SIDE - 100, y))
+        assert r > 190
+        assert max(g, b) < 140
+        assert b2 > 190
+        assert max(r2, g2) < 140
+        assert set(drawn.getpixel((SIDE // 2, y))) == {90}
+
+    @pytest.mark.parametrize("threshold", [0.0, 0.6, 1.0])
+    def test_the_colour_turns_at_the_threshold(self, threshold: float) -> None:
+        drawn = overlay(self.evidence(threshold, (threshold, threshold)))
+        assert set(drawn.getpixel((100, SIDE // 4))) == {200}
+
+    def test_a_narrow_image_leaves_room_for_the_legend(self) -> None:
+        found = self.evidence(0.5, (0.9, 0.1))
+        narrow = Evidence(
+            **{
+                **vars(found),
+                "image": Image.new("RGB", (10, 900)),
+                "map": np.zeros((900, 10), "f4"),
+            }
+        )
+        drawn = overlay(narrow)
+        assert drawn.width > 300
+        assert drawn.height > SIDE
