@@ -1,0 +1,499 @@
+"""The model card: golden, merged with what a person wrote, escaped, and checked.
+
+Make the golden card again after a change that is meant, and read the difference:
+    python tests/test_card.py && git diff tests/golden
+"""
+
+import copy
+import json
+import re
+import string
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from conftest import TINY
+from hf_ela import __version__
+from hf_ela.card import BEGIN, END, ORIGINAL, check_card, make_card
+from hf_ela.errors import CardError
+from hf_ela.front_matter import GENERATED, split_card
+
+GOLDEN = Path(__file__).parent / "golden"
+RUN = json.loads((GOLDEN / "run.json").read_text("utf-8"))
+MINIMAL = {
+    "schema": 1,
+    "recipe": {"name": "reference"},
+    "data": {"id": "my-folder"},
+    "calibration": {"threshold": 0.5},
+    "evaluation": {"test": {"as_is": {"accuracy": {"value": 0.5, "low": 0, "high": 1, "n": 2}}}},
+}
+COMMAND = ["-c", "import sys; from hf_ela.cli import main; sys.exit(main())"]
+RELEASE = {"repo_id": "user/repo", "revision": "v1.0.0"}
+
+
+def golden_card() -> str:
+    # A new version of the package is no other card.
+    return make_card(RUN, **RELEASE).replace(f"hf_ela-{__version__}-py3", "hf_ela-0.1.0-py3")
+
+
+def metadata(card: str) -> dict:
+    return yaml.safe_load(split_card(card)[0])
+
+
+def html(card: str) -> str:
+    return MarkdownIt("commonmark", {"html": True}).enable("table").render(split_card(card)[1])
+
+
+def changed(**sections) -> dict:
+    """The golden run with other values in some sections; None removes a key."""
+    run = copy.deepcopy(RUN)
+    for name, values in sections.items():
+        run[name] = {**run[name], **values} if isinstance(run.get(name), dict) else values
+    return run
+
+
+# --------------------------------------------------------------------------------- its contents
+
+
+def test_golden_card() -> None:
+    assert golden_card().encode() == (GOLDEN / "README.md").read_bytes()
+    check_card(golden_card())
+
+
+def test_a_card_is_a_function_of_its_run() -> None:
+    before = copy.deepcopy(RUN)
+    assert make_card(RUN, **RELEASE) == make_card(RUN, **RELEASE)
+    assert before == RUN
+
+
+def test_metadata_say_what_was_measured() -> None:
+    found = metadata(make_card(RUN, **RELEASE))
+    assert found["datasets"] == [ORIGINAL]
+    assert found["co2_eq_emissions"]["emissions"] == 12.345
+    [index] = found["model-index"]
+    [result] = index["results"]
+    assert result["dataset"]["revision"] == RUN["data"]["revision"]
+    named = {metric["name"]: metric["value"] for metric in result["metrics"]}
+    test = RUN["evaluation"]["test"]
+    assert len(named) == 20
+    assert named["Recall (as-is)"] == test["as_is"]["recall"]["value"]
+    assert named["Expected calibration error (aligned)"] == test["aligned"]["ece"]["value"]
+    first = found["widget"][2]  # at the threshold of .47, .48 is fake, though real is likelier
+    assert first["output"] == [{"label": "fake", "score": 0.48}, {"label": "real", "score": 0.52}]
+
+
+def test_an_undefined_metric_is_left_out() -> None:
+    run = copy.deepcopy(RUN)
+    run["evaluation"]["test"]["as_is"]["roc_auc"] = {"value": None, "low": None, "high": None}
+    card = make_card(run)
+    names = [metric["name"] for metric in metadata(card)["model-index"][0]["results"][0]["metrics"]]
+    assert "ROC AUC (as-is)" not in names
+    assert "ROC AUC (aligned)" in names
+    assert "| ROC AUC | undefined | 0.8" in card
+
+
+def test_a_local_folder_is_not_called_a_dataset_of_the_hub() -> None:
+    card = make_card(changed(data={"id": "my-folder", "revision": None}), **RELEASE)
+    found = metadata(card)
+    assert "datasets" not in found
+    assert "revision" not in found["model-index"][0]["results"][0]["dataset"]
+    assert "hf-ela reproduce user/repo@v1.0.0 --data FOLDER\n" in card
+    assert "Label trap" not in card
+    assert "other data" in card
+
+
+def test_the_card_of_a_run_folder_works_from_within_it() -> None:
+    card = make_card(RUN)
+    assert 'ElaClassifier.from_pretrained(".")' in card
+    assert "hf-ela reproduce .\n" in card
+    assert "pip install" not in card
+
+
+def test_without_a_tag_the_newest_release_is_meant() -> None:
+    card = make_card(RUN, repo_id="user/repo")
+    assert 'from_pretrained("user/repo").predict' in card
+    assert "/resolve/main/hf_ela-" in card
+    assert "hf-ela reproduce user/repo\n" in card
+
+
+def test_a_quick_trial_says_so_first() -> None:
+    body = split_card(make_card(changed(data={"limit": 200})))[1]
+    assert body.index("Only 200 images") < body.index("## Use")
+    assert "quick trial" not in make_card(RUN)
+
+
+def test_sections_without_data_do_not_appear() -> None:
+    card = make_card(MINIMAL)
+    check_card(card)
+    headings = re.findall(r"^##+ (.*)", card, re.MULTILINE)
+    assert headings == [
+        "Use", "Results", "Beside other models", "Data", "Training", "Reproduce",
+        "Intended use", "Out of scope", "Limits",
+    ]  # fmt: skip
+    assert not re.search(r"None|Undefined|plots/", card)
+    assert set(metadata(card)) == {
+        "license", "language", "tags", "library_name", "pipeline_tag", "metrics", "model-index",
+    }  # fmt: skip
+
+
+def test_a_run_without_what_a_card_needs() -> None:
+    for key in ("recipe", "data", "evaluation", "calibration"):
+        with pytest.raises(CardError, match="Copy the run again"):
+            make_card({name: value for name, value in MINIMAL.items() if name != key})
+
+
+@pytest.mark.parametrize(
+    "names", [{"repo_id": "no-user"}, {"repo_id": 'a/b").x('}, {"repo_id": "a/b", "revision": "`"}]
+)
+def test_names_that_would_break_a_command(names) -> None:
+    with pytest.raises(CardError, match="must match"):
+        make_card(RUN, **names)
+
+
+# ------------------------------------------------------------------------------------ its escaping
+
+HOSTILE = [
+    "a|b", "`", "``x``", "<script>alert(1)</script>", "two\nlines", "a\n---\nb", "# heading",
+    "![x](y)", "*x*", "_x_", "[x](http://x.y)", "&lt;", "\\", "\\|", "|\\", "-->", "<!-- ", END,
+    BEGIN, "{{ 7*7 }}", "{% x %}", " x ", "\t", "\x1b[31m", "\r", "\x85", "\u2028", "a\u2029b",
+    "$x$", "~~x~~", "é 画", "\udcff", "https://x.y",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_values_of_a_run_are_shown_and_change_nothing_else(text) -> None:
+    plain = html(make_card(_with("plain")))
+    card = make_card(_with(text))
+    check_card(card)
+    shown = html(card)
+    for tag in (
+        "<table>",
+        "<tr>",
+        "<td>",
+        "<th>",
+        "<h2>",
+        "<a ",
+        "<em>",
+        "<strong>",
+        "<img ",
+        "<p>",
+    ):
+        assert shown.count(tag) == plain.count(tag), tag
+    assert "<script" not in shown
+    assert split_card(card)[1].count("<!--") == 2
+    assert make_card(_with(text), previous=card) == card
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text())
+def test_any_name_of_a_file_takes_one_row(text) -> None:
+    shown = html(make_card(_with(text)))
+    assert shown.count("<tr>") == html(make_card(_with("plain"))).count("<tr>")
+    visible = text.strip() if text.isprintable() else ""
+    if visible and visible.isalnum():
+        assert visible in shown
+
+
+def _with(text: str) -> dict:
+    run = copy.deepcopy(MINIMAL)
+    run["data"] |= {
+        "id": text,
+        "fingerprint": text,
+        "classes": {text: "fake", "real": "real"},
+        "rejected": [{"file": text, "split": text, "reason": text}],
+    }
+    run["recipe"] = {"name": text, "training": {"optimizer": text, text: 1}}
+    row = RUN["sources"]["as_is"][0]
+    run["sources"] = {"as_is": [{**row, "source": text}]}
+    run["environment"] = {"processor": text, "cores": 2, "packages": {text: text}, "backend": text}
+    run["training"] = {"epochs": 1}
+    run["plots"] = [text, "roc.png"]
+    return run
+
+
+def test_refused_images_are_listed_up_to_a_limit() -> None:
+    rejected = [{"file": f"{i}.png", "split": "train", "reason": f"r{i % 15}"} for i in range(70)]
+    card = make_card(changed(data={"rejected": rejected}))
+    assert "| `19.png` |" in card
+    assert "| `20.png` |" not in card
+    assert "And 50 more" in card
+    assert "r9 (5)." in card
+
+
+# ---------------------------------------------------------------------- what a person wrote stays
+
+
+def test_a_second_card_renews_its_part_and_keeps_the_rest() -> None:
+    first = make_card(RUN, **RELEASE)
+    edited = first.replace(
+        "# Human-made", "# My own title\n\n{{ 7*7 }} <!-- mine -->\n\n# Human-made"
+    )
+    edited = edited.replace(
+        "license: apache-2.0", "# why\nlicense:   'mit' # mine\nthumbnail: a.png"
+    )
+    edited = edited.replace("- art\n", "- art\n- mine\n").rstrip("\n")
+    later = make_card(changed(calibration={"threshold": 0.123}), previous=edited, repo_id="u/new")
+    assert "P(fake) = 0.123" in later
+    assert "0.470 on" not in later
+    assert "{{ 7*7 }} <!-- mine -->" in later
+    assert later.startswith("---\n# why\nlicense:   'mit' # mine\nthumbnail: a.png\nlanguage:")
+    assert metadata(later)["tags"][-1] == "mine"
+    assert metadata(later)["model-index"][0]["name"] == "new"
+    assert outside(later) == outside(edited)
+    assert make_card(RUN, **RELEASE, previous=edited, replace=True) == first
+
+
+def test_generated_keys_go_with_what_they_said() -> None:
+    first = make_card(RUN, **RELEASE)
+    run = {key: value for key, value in RUN.items() if key not in ("co2_eq_emissions", "samples")}
+    later = metadata(make_card(run, previous=first))
+    assert "co2_eq_emissions" not in later
+    assert "widget" not in later
+
+
+def test_a_card_without_markers_keeps_all_its_text() -> None:
+    card = make_card(RUN, previous="# Mine\n\nAll of it.")
+    assert split_card(card)[1].startswith("\n# Mine\n\nAll of it.\n\n" + BEGIN)
+    assert metadata(card)["license"] == "apache-2.0"
+    assert make_card(RUN, previous=card) == card
+
+
+def test_a_repository_made_on_the_website_gets_the_whole_card() -> None:
+    card = make_card(RUN, previous="---\nlicense: cc-by-4.0\n---\n")
+    assert metadata(card)["license"] == "cc-by-4.0"
+    assert "## Limits" in card
+    check_card(card)
+
+
+@pytest.mark.parametrize("previous", ["", "\n", "\ufeff", "---\n---\n", "---\n---", "---\n\n---\n"])
+def test_nothing_before(previous) -> None:
+    card = make_card(RUN, previous=previous)
+    assert metadata(card) == metadata(make_card(RUN))
+    assert outside(card).strip() == outside(make_card(RUN)).strip()
+
+
+def test_line_ends_and_byte_order_mark_of_a_card_from_windows() -> None:
+    first = make_card(RUN).replace("# Human-made", "# Mine\n\n# Human-made").replace("\n", "\r\n")
+    card = make_card(changed(calibration={"threshold": 0.2}), previous="\ufeff" + first)
+    assert "\n" not in card.replace("\r\n", "")
+    assert outside(card) == outside(first)
+    assert "P(fake) = 0.200" in card
+    check_card(card)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (END, ""),
+        (BEGIN, ""),
+        (END, END + "\n\n" + END),
+        (BEGIN, BEGIN + "\n\n" + BEGIN),
+        (BEGIN, BEGIN + "\n" + END + "\n" + BEGIN),
+        (END, "text " + END),
+        (END, END + " text"),
+        (END, END + "\n\ntext " + END),
+        (BEGIN, "<!-- hf-ela: something else -->"),
+    ],
+)
+def test_damaged_markers_are_refused(old, new) -> None:
+    with pytest.raises(CardError, match="two marker lines"):
+        make_card(RUN, previous=make_card(RUN).replace(old, new))
+
+
+def test_swapped_markers_are_refused() -> None:
+    card = make_card(RUN).replace(BEGIN, "x").replace(END, BEGIN).replace("\nx\n", f"\n{END}\n")
+    with pytest.raises(CardError, match="Received: end, begin"):
+        make_card(RUN, previous=card)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("license: [mit", "must be YAML"),
+        ("just a line", "a str"),
+        ("- a\n- b", "a list"),
+        ("license: mit\nlicense: apache-2.0", "twice: license"),
+        ("{license: mit, tags: [a]}", "another kind"),
+        ("  license: mit\n  language: en", "another kind"),
+        ("1: x", "another kind"),
+        ("null", "another kind"),
+        ("{}", "another kind"),
+        ("released: 2026-02-30", "must be YAML"),
+        ("metrics: &a [accuracy]\nmine: *a", "anchors"),
+        ("license: mit\n...", "anchors"),
+    ],
+)
+def test_front_matter_that_cannot_be_edited_is_refused(text, reason) -> None:
+    with pytest.raises(CardError, match=reason) as caught:
+        make_card(RUN, previous=f"---\n{text}\n---\n\n# Mine\n")
+    assert "--replace" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "language: no",  # a language for the Hub, False for this YAML
+        'license: mit   # "why"\n\n# about tags\ntags: [a,\n  b]\n# the end',
+        "extra: |\n  text\n\n  # no comment",
+        "extra: >-\n  folded\n  text\nlicense: mit",
+        "license: mit\n# with a line to come: x",
+        "datasets:\n- old\n# kept\n\nthumbnail: x",
+        "tags: one",
+        "a: 1e3\nb: 0o7\nc: 1_000\nd: 2026-01-01\ne: ~\nf: 'é'",
+        "x: &a {k: 1}\ny: *a",
+    ],
+)
+def test_lines_of_a_person_stay_as_they_are(text) -> None:
+    card = make_card(RUN, previous=f"---\n{text}\n---\n# Mine\n")
+    lines = split_card(card)[0].splitlines()
+    for line in text.splitlines():
+        if not re.match(r"- old|datasets:|tags:|  b\]", line):
+            assert line in lines
+    assert make_card(RUN, previous=card) == card
+
+
+FIRST = make_card(MINIMAL)
+LATER = {**MINIMAL, "calibration": {"threshold": 0.2}}
+HUMAN = st.text(st.characters(codec="utf-8")).filter(lambda text: "hf-ela:" not in text)
+KEYS = st.text(string.ascii_lowercase + "_-", min_size=1, max_size=9).filter(
+    lambda key: key[0].isalpha() and isinstance(yaml.safe_load(key), str)
+)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+VALUES = st.recursive(
+    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
+)
+FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@FUZZ
+@given(HUMAN, HUMAN, st.dictionaries(KEYS, VALUES, max_size=5), st.booleans())
+def test_whatever_a_person_writes_survives_a_second_card(above, below, values, one_line) -> None:
+    known = {*metadata(FIRST), *GENERATED}
+    values = {key: value for key, value in values.items() if key not in known}
+    if one_line:
+        mine = "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
+    else:
+        mine = yaml.safe_dump(values, sort_keys=False) if values else ""
+    previous = FIRST.replace("---\n", f"---\n# mine\n{mine}", 1)
+    previous = previous.replace(BEGIN, f"{above}\n{BEGIN}").replace(END, f"{END}\n{below}")
+    card = make_card(LATER, previous=previous)
+    assert outside(card) == outside(previous)
+    assert split_card(card)[0].startswith(f"# mine\n{mine}license: apache-2.0\n")
+    assert list(metadata(card))[: len(values)] == list(values)
+    assert "P(fake) = 0.200" in card
+    assert make_card(LATER, previous=card) == card
+
+
+@FUZZ
+@given(st.text(), HUMAN)
+@example("a: |+\n  x\n", "y")
+@example("NULL", "")
+@example("---", "---")
+def test_any_front_matter_is_merged_or_refused(front, below) -> None:
+    assume("hf-ela:" not in front)
+    previous = f"---\n{front}\n---\n# Mine\n{below}"
+    try:
+        card = make_card(LATER, previous=previous)
+    except CardError:
+        return
+    assert below in card
+    assert make_card(LATER, previous=card) == card
+
+
+def outside(card: str) -> str:
+    """What is not between the markers, without the metadata."""
+    body = split_card(card)[1]
+    above, _, rest = body.partition(BEGIN)
+    return above + rest.partition(END)[2]
+
+
+# ------------------------------------------------------------------------------ what is published
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("license: apache-2.0", "license: my-own", "`license`"),
+        ("license: apache-2.0\n", "", "`license`"),
+        ("license: apache-2.0", "license: []", "`license`"),
+        ("pipeline_tag: image-classification", "pipeline_tag: image", "`pipeline_tag`"),
+        ("- art\n", "- no\n", "`tags`"),
+        (f"- {ORIGINAL}\n", "- 1\n", "`datasets`"),
+        ("emissions: 12.345", "emissions: .nan", "finite"),
+        ("value: 0.828", "value: .inf", "finite"),
+        ("value: 0.828", "value: good", "`model-index`"),
+        ("      name: Image classification", "      title: Image classification", "`model-index`"),
+        ("  - task:\n", "  - job:\n", "`model-index`"),
+        ("---\n", "---\n[", "must be YAML"),
+    ],
+)
+def test_what_the_hub_would_refuse_is_refused_here(old, new, message) -> None:
+    card = make_card(RUN)
+    assert old in card
+    with pytest.raises(CardError, match=message):
+        check_card(card.replace(old, new, 1))
+
+
+def test_a_text_without_metadata_is_refused() -> None:
+    with pytest.raises(CardError, match="license"):
+        check_card("# Mine\n")
+
+
+# ----------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def run_folder(tiny, python, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("card")
+    words = [word for override in TINY for word in ("--set", override)]
+    words += ["--data", tiny, "--out", folder / "run", "--cache-dir", folder / "cache"]
+    done = python(["train.py", *words, "--num-proc", 1], HF_DATASETS_CACHE=str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_the_command_writes_the_card_of_a_real_run(run_folder, python) -> None:
+    card = run_folder / "README.md"
+    done = python([*COMMAND, "card", run_folder])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == str(card)
+    first = card.read_bytes().decode()
+    check_card(first)
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", first)
+    assert "samples/ela.png" in pictures
+    assert "plots/roc.png" in pictures
+    assert all((run_folder / name).is_file() for name in pictures)
+    assert all((run_folder / entry["src"]).is_file() for entry in metadata(first)["widget"])
+
+    card.write_bytes(first.replace("# Human-made", "# Mine\r\n\r\n# Human-made").encode())
+    done = python([*COMMAND, "card", run_folder, "--repo", "user/repo", "--tag", "v2.0.0"])
+    assert done.returncode == 0, done.stderr
+    assert b"# Mine\r\n\r\n# Human-made" in card.read_bytes()
+    assert b"user/repo@v2.0.0 --data FOLDER" in card.read_bytes()
+
+    edited = card.read_bytes().replace(END.encode(), b"")
+    card.write_bytes(edited)
+    done = python([*COMMAND, "card", run_folder])
+    assert done.returncode == 2
+    assert "two marker lines" in done.stderr
+    assert card.read_bytes() == edited
+
+    card.write_bytes(b"\xff")
+    assert "must be UTF-8" in python([*COMMAND, "card", run_folder]).stderr
+    done = python([*COMMAND, "card", run_folder, "--replace"])
+    assert card.read_bytes().decode() == first
+
+
+def test_the_command_needs_a_run(tmp_path, python) -> None:
+    done = python([*COMMAND, "card", tmp_path])
+    assert done.returncode == 2
+    assert "has a run.json" in done.stderr
+    assert not (tmp_path / "README.md").exists()
+
+
+if __name__ == "__main__":
+    (GOLDEN / "README.md").write_bytes(golden_card().encode())
