@@ -21,6 +21,7 @@ from hf_ela.backend import keras
 from hf_ela.classifier import image_logits
 from hf_ela.errors import ImageNotReadableError, ModelError, NotAnImageError
 from hf_ela.model import build_model
+from hf_ela.origin import split_revision
 from hf_ela.recipe import Recipe
 from hf_ela.recipe_file import load_recipe
 from hf_ela.views import evaluation_views
@@ -338,6 +339,52 @@ def weights_that_are_no_hdf5(folder: Path) -> None:
     change(weights_sha256=sha256(b"no HDF5").hexdigest())(folder)
 
 
+def rewrite(edit: Callable[[h5py.File, Path], object]) -> Callable[[Path], None]:
+    """Edit the file of weights, and state its new checksum."""
+
+    def changed(folder: Path) -> None:
+        path = folder / "model.weights.h5"
+        with h5py.File(path, "r+") as file:
+            edit(file, folder.parent)
+        change(weights_sha256=sha256(path.read_bytes()).hexdigest())(folder)
+
+    return changed
+
+
+BIAS = "layers/dense/vars/1"
+
+
+def secret(folder: Path) -> Path:
+    """The numbers of another file."""
+    path = folder / "secret.h5"
+    with h5py.File(path, "w") as file:
+        file["numbers"] = np.zeros(2, np.float32)
+    return path
+
+
+def put(file: h5py.File, name: str, item: object) -> None:
+    del file[name]
+    file[name] = item
+
+
+def external_storage(file: h5py.File, beside: Path) -> None:
+    del file[BIAS]
+    (beside / "secret.bin").write_bytes(bytes(8))
+    stored = [(str(beside / "secret.bin"), 0, 8)]
+    file.create_dataset(BIAS, (2,), np.float32, external=stored)
+
+
+def virtual(file: h5py.File, beside: Path) -> None:
+    del file[BIAS]
+    layout = h5py.VirtualLayout((2,), np.float32)
+    layout[:] = h5py.VirtualSource(secret(beside), "numbers", (2,))
+    file.create_virtual_dataset(BIAS, layout)
+
+
+def nested(file: h5py.File, beside: Path) -> None:
+    file["layers/dense/vars/deep"] = file["layers"]  # a group within itself
+
+
 class TestDamage:
     @pytest.mark.parametrize(
         ("damage", "message"),
@@ -354,13 +401,30 @@ class TestDamage:
             (change(novelty=5), "`novelty`"),
             (change(labels=["real", "fake"]), "`labels"),
             (change(temperature=0), "`temperature`"),
-            (change(threshold=float("nan")), "`threshold`"),
+            (change(threshold=float("nan")), "must be JSON"),
+            (change(threshold=2), "`threshold`"),
             (change(recipe__input__size="32"), "`recipe.input"),
             (change(recipe__ela__qualities=[0]), "`quality` must be an integer from 1 to 100"),
             (flip_a_bit, "Received: .*weights.h5 with [0-9a-f]{64}. It is damaged"),
             (change(recipe__network__widths=[8, 8]), "must fit the network of the recipe"),
             (change(recipe__network__blocks=2), "must fit the network of the recipe"),
             (weights_that_are_no_hdf5, "must fit the network of the recipe"),
+            (write("hf_ela.json", b" " * 2**24 + b"{}"), "at most 16,777,216 bytes"),
+            (write("hf_ela.json", b'{"schema": 1' + b"0" * 9999 + b"}"), "must be JSON"),
+            (change(data={"threshold": float("inf")}), "must be JSON"),
+            (change(**{f"novelty{i}": i for i in range(999)}), "Copy the folder again"),
+            (
+                change(recipe__network={"kind": "reference"}, recipe__input__size=1024),
+                r"weights .* at most 268,435,456 .* about 2,114,0",
+            ),
+            (
+                change(
+                    recipe__network__widths=[1024] * 2,
+                    recipe__network__patch=1,
+                    recipe__input__size=1024,
+                ),
+                "layers .* at most 268,435,456 .* about 4,294,967,296",
+            ),
         ],
     )
     def test_is_named(
@@ -371,6 +435,121 @@ class TestDamage:
         damage(folder)
         with pytest.raises(ModelError, match=message):
             ElaClassifier.from_pretrained(folder)
+
+    @pytest.mark.parametrize(
+        ("edit", "message"),
+        [
+            (
+                lambda f, beside: put(f, BIAS, h5py.ExternalLink(secret(beside), "numbers")),
+                r"layers/dense/vars/1 is a link \(ExternalLink\)",
+            ),
+            (
+                lambda f, beside: put(f, "layers/dense", h5py.ExternalLink(secret(beside), "/")),
+                r"layers/dense is a link \(ExternalLink\)",
+            ),
+            (lambda f, _: put(f, BIAS, h5py.SoftLink("/layers")), r"is a link \(SoftLink\)"),
+            (external_storage, "vars/1 has its numbers in another file"),
+            (virtual, "vars/1 has its numbers in another file"),
+            (lambda f, _: put(f, BIAS, np.dtype("f4")), "vars/1 is a Datatype"),
+            (lambda f, _: put(f, BIAS, "text"), "vars/1 holds object, not numbers"),
+            (lambda f, _: put(f, BIAS, h5py.Empty("f4")), "vars/1 holds float32, not numbers"),
+            (
+                lambda f, _: f.create_dataset("bomb", (2**40,), "f4", chunks=(2**20,)),
+                "bomb is stored in chunks",
+            ),
+            (lambda f, _: f.create_dataset("bomb", (2**40,), "f4"), "arrays of more than"),
+            (nested, "nested deeper than 8"),
+            (lambda f, _: [f.create_group(f"g{i}") for i in range(50_001)], "more than 50,000"),
+            (lambda f, _: put(f, BIAS, np.zeros(3, np.float32)), "of which Keras says"),
+            (lambda f, _: put(f, BIAS, np.zeros((1, 2), np.float32)), "of which Keras says"),
+        ],
+    )
+    def test_weights_are_numbers_of_their_own_file(
+        self,
+        saved: Path,
+        tmp_path: Path,
+        edit: Callable[[h5py.File, Path], object],
+        message: str,
+    ) -> None:
+        folder = tmp_path / "model"
+        shutil.copytree(saved, folder)
+        rewrite(edit)(folder)
+        with pytest.raises(ModelError, match=message):
+            ElaClassifier.from_pretrained(folder)
+
+    @settings(max_examples=40, deadline=None)
+    @given(data=st.data())
+    def test_any_damage_to_the_weights_is_typed(
+        self,
+        classifier: ElaClassifier,
+        saved: Path,
+        tmp_path_factory: pytest.TempPathFactory,
+        data: st.DataObject,
+    ) -> None:
+        folder = tmp_path_factory.mktemp("damaged") / "model"
+        shutil.copytree(saved, folder)
+        weights = bytearray((folder / "model.weights.h5").read_bytes())
+        first = data.draw(st.integers(0, len(weights) - 1))
+        weights[first : first + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+        (folder / "model.weights.h5").write_bytes(weights)
+        change(weights_sha256=sha256(weights).hexdigest())(folder)
+        with contextlib.suppress(ModelError):
+            loaded = ElaClassifier.from_pretrained(folder)
+            assert loaded.model.count_params() == classifier.model.count_params()
+
+    @settings(max_examples=20, deadline=None)
+    @given(
+        kind=st.sampled_from(["reference", "fully_convolutional"]),
+        size=st.sampled_from([32, 64, 128]),
+        qualities=st.lists(st.integers(50, 95), min_size=1, max_size=4),
+        widths=st.lists(st.integers(4, 64), min_size=1, max_size=3),
+        patch=st.sampled_from([1, 4, 8]),
+        blocks=st.integers(1, 3),
+    )
+    def test_the_bound_knows_the_size_of_every_network(
+        self, kind: str, size: int, qualities: list[int], widths: list[int], patch: int, blocks: int
+    ) -> None:
+        network = f"network={{kind='{kind}'}}"
+        if kind == "fully_convolutional":
+            network = (
+                f"{network[:-1]}, patch={patch}, widths={widths}, blocks={blocks}, dropout=0}}"
+            )
+        recipe = load_recipe(
+            "default", [f"input.size={size}", f"ela.qualities={qualities}", network]
+        )
+        model = build_model(recipe)
+        small = sum(12 * width for width in widths) * (blocks + 1) + 6 * 32 + 600
+        assert recipe.weights <= model.count_params() <= recipe.weights + small
+        views = recipe.evaluation_views
+        layers = max(math.prod(layer.output.shape[1:]) for layer in model.layers)
+        assert recipe.largest_layer == views * layers
+
+    def test_neither_a_folder_nor_a_repository(self, saved: Path, tmp_path: Path) -> None:
+        for source in ("nowhere", "./no/where", "/no/where", "~/model", "", "a/b/c", "../x"):
+            with pytest.raises(ModelError, match="or a repository of the Hub, `user/repo`"):
+                ElaClassifier.from_pretrained(source)
+        with pytest.raises(ModelError, match="which is no folder"):
+            ElaClassifier.from_pretrained(tmp_path / "user" / "repo")
+        for source in (saved, str(saved)):
+            with pytest.raises(ModelError, match="`revision` goes with a repository"):
+                ElaClassifier.from_pretrained(source, revision="v1")
+
+    def test_a_folder_goes_before_a_repository_of_its_name(
+        self, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.copytree(saved, tmp_path / "user" / "repo@v1")
+        monkeypatch.chdir(tmp_path)
+        assert split_revision("user/repo@v1") == ("user/repo@v1", None)
+        assert ElaClassifier.from_pretrained("user/repo@v1").revision is None
+        assert split_revision("user/repo@refs/pr/1") == ("user/repo", "refs/pr/1")
+        assert split_revision("user/repo") == ("user/repo", None)
+        with pytest.raises(ModelError, match="after the @"):
+            split_revision("user/repo@")
+
+    def test_links_of_the_owner_are_followed(self, saved: Path, tmp_path: Path) -> None:
+        for path in saved.iterdir():
+            (tmp_path / path.name).symlink_to(path)
+        assert ElaClassifier.from_pretrained(tmp_path).threshold == 0.4
 
     def test_a_file_is_no_model(self, saved: Path) -> None:
         with pytest.raises(ModelError, match="which is no folder"):

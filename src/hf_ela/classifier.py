@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
 
 import numpy as np
@@ -11,14 +12,16 @@ from PIL import Image
 
 from hf_ela.errors import ImageError, ModelError
 from hf_ela.images import ImageSource, load_image
+from hf_ela.origin import locate
 from hf_ela.recipe import LABELS, Recipe
 from hf_ela.saved import read_model, write_model
 from hf_ela.views import evaluation_views
 
 if TYPE_CHECKING:
     from hf_ela.backend import keras
+    from hf_ela.explain import Evidence
 
-__all__ = ["ElaClassifier", "LabelScore", "image_logits"]
+__all__ = ["ElaClassifier", "LabelScore", "image_logits", "view_logits"]
 
 T = TypeVar("T")
 Source = TypeVar("Source", bound=ImageSource)
@@ -41,6 +44,7 @@ class ElaClassifier:
         temperature: The logit of an image is divided by it.
         threshold: Probability of fake from which on an image is called fake.
         data: What is recorded of the training data, or None.
+        revision: The 40-character commit of the Hub that it was loaded from, or None.
     """
 
     labels = LABELS
@@ -52,6 +56,7 @@ class ElaClassifier:
         temperature: float = 1.0,
         threshold: float = 0.5,
         data: dict[str, Any] | None = None,
+        revision: str | None = None,
     ) -> None:
         """Wrap a trained network; see the class for the arguments."""
         self.model = model
@@ -59,22 +64,57 @@ class ElaClassifier:
         self.temperature = temperature
         self.threshold = threshold
         self.data = data
+        self.revision = revision
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str]) -> Self:
-        """Load what `save_pretrained` wrote.
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load a model from the Hub, or what `save_pretrained` wrote.
+
+        Two files are downloaded from one commit (`revision` of the result names it): settings,
+        which are validated, and weights, which are checked and put into a network of our own. No
+        code of the repository is run, nothing is unpickled. Without the network the client's cache
+        serves: for a commit the same, for a branch or a tag what it was when last loaded.
 
         Args:
-            folder: The saved folder, or a run folder, whose `weights/` is taken.
+            source: ``user/repo`` on the Hub, or a saved folder, or a run folder, whose `weights/`
+                is taken. A folder that exists goes before a repository of that name; a `Path` is
+                always a folder.
+            revision: Branch, tag or commit of the repository; the head of main by default.
+            token: Access token of the Hub; that of ``hf auth login`` or HF_TOKEN by default.
+            cache_dir: Where downloads are kept, instead of the cache of `huggingface_hub`.
+            local_files_only: Take what was downloaded before, and ask nobody.
 
         Raises:
+            ModelNotFoundError: The repository or the revision does not exist, or not for this
+                token.
             ModelError: There is no usable model: no folder, no or damaged settings, settings of a
                 newer hf-ela, or weights that are missing, damaged or of another network.
+            HubUnreachableError: The Hub did not answer, and the cache does not hold the model.
             BackendError: No Keras backend is installed.
         """
-        network, settings = read_model(Path(folder))
+        folder, commit = locate(
+            source,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        network, settings = read_model(folder)
         return cls(
-            network, settings.recipe, settings.temperature, settings.threshold, settings.data
+            network,
+            settings.recipe,
+            settings.temperature,
+            settings.threshold,
+            settings.data,
+            commit,
         )
 
     @overload
@@ -133,10 +173,26 @@ class ElaClassifier:
             views = [self._views(image) for image in batch]
             readable = [array for array in views if not isinstance(array, ImageError)]
             logits = image_logits(self.model, readable, batch_size)
-            # The logistic function, written so that no logit overflows.
-            probabilities = iter(np.exp(-np.logaddexp(0, -logits / self.temperature)).tolist())
+            probabilities = iter(self.calibrated(logits).tolist())
             for array in views:
                 yield array if isinstance(array, ImageError) else next(probabilities)
+
+    def explain(self, image: ImageSource) -> "Evidence":
+        """Return what each view of an image says, and where in the image it lies.
+
+        `hf_ela.explain.overlay` draws it.
+
+        Raises:
+            ImageError: The image is refused.
+        """
+        from hf_ela.explain import evidence
+
+        return evidence(self, image)
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """Return the probabilities of fake that logits of `image_logits` stand for."""
+        # The logistic function, written so that no logit overflows.
+        return np.asarray(np.exp(-np.logaddexp(0, -logits / self.temperature)))
 
     def label(self, score: float) -> str:
         """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
@@ -159,6 +215,45 @@ class ElaClassifier:
             threshold=self.threshold,
             data=self.data,
         )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        branch: str = "main",
+        tag: str | None = None,
+        private: bool = False,
+        create_pr: bool = False,
+        message: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Send the model to the Hub in one commit, and verify the download.
+
+        It sends the model and its endpoint handler, and leaves the card and all else as they are.
+        A run goes with its card, figures and record by ``push_to_hub.py``.
+
+        Args:
+            repo_id: ``user/repo``; made if there is none.
+            branch: Where the commit goes; made from main if there is none.
+            tag: ``vX.Y.Z``, made after verification; never moved.
+            private: Make a new repository private; an existing public one is refused.
+            create_pr: Open a pull request instead of committing to the branch.
+            message: Of the commit.
+            token: Access token; the one of ``hf auth login`` or HF_TOKEN by default.
+
+        Returns:
+            The 40-character commit that holds the model.
+
+        Raises:
+            ReleaseError: It cannot be sent, or the download differs.
+            HubUnreachableError: The Hub did not answer.
+        """
+        from hf_ela.hub.push import Options, push_model
+
+        options = Options(branch, tag, private, create_pr, message)
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(Path(folder) / "model")
+            return push_model(Path(folder) / "model", repo_id, options, token=token)
 
     def _views(self, image: ImageSource) -> np.ndarray | ImageError:
         try:
@@ -189,8 +284,21 @@ def image_logits(
 ) -> np.ndarray:
     """Return the logit of each image: the one definition of the score, before the temperature.
 
-    The logit of a view is log p(fake) - log p(real) of the softmax, each limited to the smallest
-    normal float32 (so that logits end at ±87.3); that of an image is the mean over its views.
+    It is the mean of the image's `view_logits`; the arguments and errors are the same.
+
+    Returns:
+        float64 array, one value for each image.
+    """
+    return np.asarray(view_logits(model, views, batch_size).mean(axis=1))
+
+
+def view_logits(
+    model: "keras.Model", views: Iterable[np.ndarray], batch_size: int = 32
+) -> np.ndarray:
+    """Return the logit of each view of each image.
+
+    It is log p(fake) - log p(real) of the softmax, each limited to the smallest normal float32
+    (so that logits end at ±87.3).
 
     Args:
         model: Network of `build_model`.
@@ -199,13 +307,13 @@ def image_logits(
             few shapes to compile for, and one image does not pay for a full batch.
 
     Returns:
-        float64 array, one value for each image.
+        float64 array, images x views; 0 x 1 without images.
 
     Raises:
         ModelError: The network's output is not finite.
     """
     logits = [_batch_logits(model, batch) for batch in _batched(views, batch_size)]
-    return np.concatenate([np.empty(0), *logits])
+    return np.concatenate(logits) if logits else np.empty((0, 1))
 
 
 def _batch_logits(model: "keras.Model", views: list[np.ndarray]) -> np.ndarray:
@@ -219,7 +327,7 @@ def _batch_logits(model: "keras.Model", views: list[np.ndarray]) -> np.ndarray:
         )
     logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     by_image = (logs[:, 0] - logs[:, 1]).reshape(-1, len(views[0]))
-    return np.asarray(by_image[: len(views)].mean(axis=1))
+    return np.asarray(by_image[: len(views)])
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -6,13 +6,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela import __version__
-from hf_ela.errors import HfElaError, ImageError
+from hf_ela.errors import CardError, HfElaError, ImageError
 from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
@@ -69,7 +70,12 @@ def _parser() -> argparse.ArgumentParser:
         "depth. Exit status: 0 all scored, 1 some refused, 2 wrong usage or no usable model.",
     )
     predict.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
-    predict.add_argument("--model", required=True, metavar="FOLDER", help="a saved model or a run")
+    predict.add_argument(
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="a saved model, a run, or user/repo[@revision] of the Hub",
+    )
     predict.add_argument("--json", action="store_true", help="one JSON object per line")
     predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per step")
     predict.set_defaults(run=_predict, parser=predict)
@@ -111,6 +117,54 @@ def _parser() -> argparse.ArgumentParser:
     samples.add_argument("--seed", type=int, default=0, metavar="N")
     samples.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes")
     samples.set_defaults(run=_samples, parser=samples)
+
+    card = commands.add_parser(
+        "card",
+        help="write the model card of a run",
+        description="Write RUN/README.md, the model card, from RUN/run.json, without a network. "
+        "Text outside of its two marker lines stays, and so do metadata that you added.",
+    )
+    card.add_argument("folder", type=Path, metavar="RUN", help="a run folder, as train.py wrote it")
+    card.add_argument("--repo", metavar="USER/NAME", help="the card of the release there")
+    card.add_argument("--tag", metavar="vX.Y.Z", help="of that release; main by default")
+    card.add_argument(
+        "--replace", action="store_true", help="write it anew, hand-written text included"
+    )
+    card.set_defaults(run=_card, parser=card)
+
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="train again what a release records, and compare",
+        description="Train again with the recipe, seed and data that a release records, and "
+        "compare the test metrics with the recorded 95 % intervals. The new run is kept, with the "
+        "comparison in reproduction.json. Exit status: 0 all inside, 1 some outside, 2 it could "
+        "not be done.",
+    )
+    reproduce.add_argument(
+        "model", metavar="MODEL", help="user/repo[@revision] of the Hub, a release's folder, a run"
+    )
+    reproduce.add_argument(
+        "--data", metavar="FOLDER", help="the data, where the release was trained on a local folder"
+    )
+    reproduce.add_argument("--groups", metavar="CSV", help="its groups, as for train.py")
+    reproduce.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="the new run (runs/reproduce-<time>); an interrupted one goes on",
+    )
+    reproduce.add_argument(
+        "--limit", type=int, metavar="N", help="only N images of every split: a quick check"
+    )
+    reproduce.add_argument(
+        "--streaming",
+        action=argparse.BooleanOptionalAction,
+        help="read in one pass without downloading first (default for a Hub dataset)",
+    )
+    reproduce.add_argument("--num-proc", type=int, default=2, metavar="N", help="processes")
+    reproduce.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
+    reproduce.add_argument("--token", help="of the Hub, if private; better: `hf auth login`")
+    reproduce.set_defaults(run=_reproduce, parser=reproduce)
     return parser
 
 
@@ -128,9 +182,12 @@ def _predict(options: argparse.Namespace) -> int:
     if options.batch_size < 1:
         options.parser.error(f"--batch-size must be at least 1. Received: {options.batch_size}.")
     from hf_ela.classifier import ElaClassifier
+    from hf_ela.origin import locate, split_revision
 
+    source, revision = split_revision(options.model)
+    folder, _ = locate(source, revision=revision)  # a download shows its progress
     with native_messages_held_back():
-        classifier = ElaClassifier.from_pretrained(options.model)
+        classifier = ElaClassifier.from_pretrained(folder)
     files = list(_files(options.paths))
     results = _results(classifier, files, options)
     show = _print_lines if options.json else partial(_print_table, threshold=classifier.threshold)
@@ -259,4 +316,68 @@ def _samples(options: argparse.Namespace) -> int:
         progress=True,
     )
     print(printable(str(folder)))
+    return 0
+
+
+# ----------------------------------------------------------------------------------- reproduce
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from hf_ela.comparison import report
+    from hf_ela.origin import split_revision
+    from hf_ela.reproduce import reproduce
+
+    if options.token:
+        os.environ["HF_TOKEN"] = options.token  # where every client looks, worker processes too
+    source, revision = split_revision(options.model)
+    out = options.out or Path("runs") / f"reproduce-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        result = reproduce(
+            source,
+            out,
+            revision=revision,
+            data=options.data,
+            groups=options.groups,
+            limit=options.limit,
+            streaming=options.streaming,
+            num_proc=options.num_proc,
+            cache_dir=options.cache_dir,
+        )
+    except KeyboardInterrupt:
+        if (out / "checkpoint").is_dir():
+            print(
+                f"\ninterrupted; to go on, repeat the command with --out {printable(str(out))}",
+                file=sys.stderr,
+            )
+        raise
+    print(report(result))
+    print(f"Written to {printable(str(out))}: the run, and reproduction.json")
+    return 0 if result.inside else 1
+
+
+# ---------------------------------------------------------------------------------------- card
+
+
+def _card(options: argparse.Namespace) -> int:
+    from hf_ela.card import check_card, make_card
+    from hf_ela.files import whole_file
+    from hf_ela.run_file import read_run
+
+    run = read_run(options.folder)
+    path = options.folder / "README.md"
+    before = None
+    if path.exists() and not options.replace:
+        try:
+            before = path.read_bytes().decode()  # its line ends stay
+        except UnicodeDecodeError as error:
+            raise CardError(
+                f"{path} must be UTF-8 text. Received: {error}. Save it so, or give --replace."
+            ) from error
+    card = make_card(
+        run, repo_id=options.repo, revision=options.tag, previous=before, replace=options.replace
+    )
+    check_card(card)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(card.encode())
+    print(printable(str(path)))
     return 0

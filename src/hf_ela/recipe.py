@@ -4,6 +4,7 @@ A recipe travels with every run and every saved model, so that prediction repeat
 training did. The built-in ones are `recipes/reference.toml` and `recipes/default.toml`.
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,6 +13,10 @@ from hf_ela.ela import check_settings
 
 LABELS = ("fake", "real")
 """Class names in the order of the network's outputs; `fake` is the positive class."""
+
+LARGEST = 2**28
+"""Numbers in the weights of a network, and in one of its layers for one image: 1 GiB each. A
+recipe may come from anywhere; the reference network stays below with inputs up to 368 pixels."""
 
 Protocol = Literal["as_is", "aligned"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -207,3 +212,39 @@ class Recipe(Preprocessing):
     def preprocessing(self) -> Preprocessing:
         """The part that decides the pixels of the views."""
         return Preprocessing(ela=self.ela, input=self.input, augmentation=self.augmentation)
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        for what, numbers in (("weights", self.weights), ("layers", self.largest_layer)):
+            if numbers > LARGEST:
+                raise ValueError(
+                    f"The {what} of a network hold at most {LARGEST:,} numbers for an image. "
+                    f"Received: a recipe with about {numbers:,}. Lower input.size, input.grid or "
+                    "network.widths, or raise network.patch."
+                )
+        return self
+
+    @property
+    def weights(self) -> int:
+        """Number of the network's weights, without the few of normalisation and biases."""
+        channels, network = self.ela.channels, self.network
+        if network.kind == "reference":
+            return 25 * 32 * (channels + 32) + ((self.input.size - 8) // 2) ** 2 * 32 * 256
+        widths = network.widths
+        stem = network.patch**2 * channels * widths[0]
+        strides = sum(4 * a * b for a, b in pairwise(widths))
+        return stem + strides + sum(network.blocks * 10 * width**2 for width in widths)
+
+    @property
+    def largest_layer(self) -> int:
+        """Numbers in the largest layer for one image, with all its views."""
+        size, network = self.input.size, self.network
+        layers = [size**2 * self.ela.channels]
+        if network.kind == "reference":
+            layers.append((size - 4) ** 2 * 32)
+        else:
+            layers += [
+                (size // network.patch // 2**stage) ** 2 * width
+                for stage, width in enumerate(network.widths)
+            ]
+        return self.evaluation_views * max(layers)

@@ -4,6 +4,10 @@ Keras's own `config.json`, `metadata.json` and `model.weights.h5`, so that Keras
 too, and `hf_ela.json` (`Settings`), the only description that we read: the network is rebuilt from
 the validated recipe in it, so that nothing from the folder is unpickled or run. Weights that any
 backend wrote load in any other.
+
+File names are constants, and the weights are checked to lie in one file: nothing that a folder says
+leads out of it. Symbolic links are followed: only who owns the folder makes them, as the cache of
+the Hub's client does.
 """
 
 import platform
@@ -11,7 +15,7 @@ import shutil
 import warnings
 from hashlib import file_digest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -22,16 +26,21 @@ from hf_ela import __version__
 from hf_ela.errors import ModelError
 from hf_ela.recipe import Recipe
 from hf_ela.views import pixel_versions
+from hf_ela.weights import check_weights
 
 if TYPE_CHECKING:
     from hf_ela.backend import keras
 
-__all__ = ["SCHEMA", "Settings", "read_model", "write_model"]
+__all__ = ["SCHEMA", "Settings", "read_json", "read_model", "read_settings", "write_model"]
+
+Model = TypeVar("Model", bound=BaseModel)
 
 SCHEMA = 1
 """Version of `hf_ela.json`; raised whenever an older hf-ela could no longer read it."""
 SETTINGS_FILE = "hf_ela.json"
 WEIGHTS_FILE = "model.weights.h5"
+JSON_LIMIT = 2**24
+"""Bytes of JSON that are read: room for 100,000 refused images."""
 FILES = frozenset({"config.json", "metadata.json", WEIGHTS_FILE, SETTINGS_FILE})
 
 
@@ -59,7 +68,7 @@ def read_model(folder: Path) -> tuple["keras.Model", Settings]:
         BackendError: No Keras backend is installed.
     """
     folder = _saved_folder(folder)
-    settings = _read_settings(folder / SETTINGS_FILE)
+    settings = read_settings(folder / SETTINGS_FILE)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise ModelError(
@@ -73,6 +82,7 @@ def read_model(folder: Path) -> tuple["keras.Model", Settings]:
             f"{settings.weights_sha256}. Received: {weights} with {digest}. "
             "It is damaged or of another model: copy or download the folder again."
         )
+    check_weights(weights, settings.recipe)
     network = _full_precision_network(settings.recipe)
     try:
         with warnings.catch_warnings():
@@ -175,24 +185,44 @@ def _saved_folder(folder: Path) -> Path:
     )
 
 
-def _read_settings(path: Path) -> Settings:
-    text = path.read_bytes()
-    try:
-        values = from_json(text)
-    except ValueError as error:
-        raise ModelError(f"{path} must be JSON: {error}. Copy the folder again.") from None
-    schema = values.get("schema") if isinstance(values, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
+def read_settings(path: Path) -> Settings:
+    """Read and validate `hf_ela.json`.
+
+    Raises:
+        ModelError: It is too large, no JSON, of a newer hf-ela, or not valid.
+    """
+    return read_json(path, Settings, SCHEMA)
+
+
+def read_json(path: Path, kind: type[Model], schema: int) -> Model:
+    """Read JSON that anybody may have written; of a key that comes twice, the last counts.
+
+    Raises:
+        ModelError: It is too large, no JSON, of a schema above `schema`, or not a valid `kind`.
+    """
+    with path.open("rb") as file:
+        text = file.read(JSON_LIMIT + 1)
+    if len(text) > JSON_LIMIT:
         raise ModelError(
-            f"`schema` of {path} must be at most {SCHEMA} for hf-ela {__version__}. "
-            f"Received: schema={schema}, of a newer version. Upgrade: pip install -U hf-ela"
+            f"{path.name} has at most {JSON_LIMIT:,} bytes. Received: {path}, which is larger. "
+            "It is damaged, or was not made by hf-ela: do not use it."
         )
     try:
-        return Settings.model_validate_json(text)
+        values = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise ModelError(f"{path} must be JSON: {error}. Copy the folder again.") from None
+    found = values.get("schema") if isinstance(values, dict) else None
+    if isinstance(found, int) and found > schema:
+        raise ModelError(
+            f"`schema` of {path} must be at most {schema} for hf-ela {__version__}. "
+            f"Received: schema={found}, of a newer version. Upgrade: pip install -U hf-ela"
+        )
+    try:
+        return kind.model_validate_json(text)
     except ValidationError as error:
         problems = [
-            f"`{'.'.join(map(str, problem['loc']))}`: {problem['msg']}"
-            for problem in error.errors(include_url=False)
+            f"`{'.'.join(map(str, problem['loc']))[:100]}`: {problem['msg'][:300]}"
+            for problem in error.errors(include_url=False)[:12]  # not a book, of a hostile file
         ]
         raise ModelError(
             f"{path} is not valid: {'; '.join(problems)}. Copy the folder again, or save the model "

@@ -1,0 +1,102 @@
+"""The life of a release, from a dataset of the Hub to its reproduction by somebody else."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY, TINY, picture, write_folder
+from hub_server import LocalHub
+
+DATASET = "somebody/art"
+MODEL = "tester/detector"
+PREDICT = """
+import json, sys
+from hf_ela import ElaClassifier
+
+classifier = ElaClassifier.from_pretrained(sys.argv[1], revision=sys.argv[2] or None)
+scores = list(classifier.scores(sys.argv[3:]))
+print(json.dumps({"revision": classifier.revision, "scores": scores}))
+"""
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[LocalHub]:
+    """A Hub with a dataset of synthetic images."""
+    folder = write_folder(tmp_path / "art")
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*g")}
+    with LocalHub() as hub:
+        hub.add_dataset(DATASET, files)
+        yield hub
+
+
+def test_a_release_is_trained_pushed_loaded_and_reproduced(hub: LocalHub, tmp_path: Path) -> None:
+    def command(*words: object, home: str, token: str = "") -> str:
+        """Run a command as a user with a home of their own; return what it printed."""
+        environment = hub.environment(tmp_path / home) | {"KERAS_BACKEND": "jax"}
+        scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            [str(word) for word in words],
+            cwd=REPOSITORY,
+            env=environment | {"HF_TOKEN": token, "PATH": scripts, "PYTHONWARNINGS": "ignore"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    # A maintainer trains from the Hub, looks at the plan, and releases.
+    run = tmp_path / "run"
+    settings = [word for override in TINY for word in ("--set", override)]
+    command("python", "train.py", "--data", DATASET, "--out", run, *settings, home="maintainer")
+    plan = command(
+        *("python", "push_to_hub.py", run, MODEL, "--tag", "v1.0.0", "--dry-run"),
+        home="maintainer",
+    )
+    assert "nothing was sent" in plan
+    assert ("models", MODEL) not in hub.repositories
+    pushed = command(
+        "python",
+        "push_to_hub.py",
+        run,
+        MODEL,
+        "--tag",
+        "v1.0.0",
+        home="maintainer",
+        token=hub.token,
+    )
+    assert "Tagged v1.0.0" in pushed
+    released = hub.repositories["models", MODEL].find("v1.0.0")
+    record = json.loads((run / "run.json").read_text())
+    assert record["data"]["revision"] == hub.repositories["datasets", DATASET].find("main").sha
+
+    # Somebody else, on another machine as it were, gets the same scores: by Python, ...
+    images = [tmp_path / "a.png", tmp_path / "b.jpg"]
+    for seed, path in enumerate(images):
+        picture(seed, fake=bool(seed), side=100).save(path)
+    mine = json.loads(command("python", "-c", PREDICT, run, "", *images, home="maintainer"))
+    theirs = command("python", "-c", PREDICT, MODEL, "v1.0.0", *images, home="stranger")
+    assert json.loads(theirs) == {"revision": released.sha, "scores": mine["scores"]}
+    # ... on the command line, ...
+    lines = command(
+        *("hf-ela", "predict", "--json", "--model", f"{MODEL}@v1.0.0", *images), home="stranger"
+    )
+    shown = [json.loads(line)["scores"]["fake"] for line in lines.splitlines()]
+    assert shown == mine["scores"]
+
+    # ... and, by the command in the card, the training itself.
+    card = released.files["README.md"].decode()
+    (reproduce,) = re.findall(r"^hf-ela reproduce .*$", card, re.MULTILINE)
+    assert reproduce == f"hf-ela reproduce {MODEL}@v1.0.0"
+    again = tmp_path / "again"
+    printed = command(*reproduce.split(), "--out", again, home="stranger")
+    assert "outside" not in printed
+    found = json.loads((again / "run.json").read_text())
+    assert found["evaluation"] == record["evaluation"]  # the same machine: to the bit

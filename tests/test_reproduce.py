@@ -1,0 +1,386 @@
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import TINY, write_folder
+from hf_ela.comparison import Reproduction, compare, differences, report
+from hf_ela.errors import ModelError, RunError
+from hf_ela.metrics import METRICS
+from hf_ela.recipe_file import load_recipe
+from hf_ela.record import Record, read_record
+from hf_ela.reproduce import reproduce
+from hf_ela.source import DataOptions
+from hf_ela.training import train
+from hub_server import LocalHub
+
+COMMAND = "import sys; from hf_ela.cli import main; sys.exit(main())"
+DATA, MODEL = "somebody/art", "somebody/ela"
+
+
+def minimal() -> dict[str, Any]:
+    """A run.json as a release has it, made by hand."""
+    cell = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 12}
+    measured = {"accuracy": cell, "f1": cell, "confusion": {"tp": 5, "fn": 1, "fp": 1, "tn": 5}}
+    return {
+        "schema": 1,
+        "recipe": load_recipe("default", TINY).model_dump(),
+        "data": {
+            "id": "user/art",
+            "revision": "a" * 40,
+            "conversion": None,
+            "fingerprint": "b" * 64,
+            "classes": {"ai": "fake", "human": "real"},
+            "splits": {"train": {"n": 90}, "validation": {"n": 8}, "test": {"n": 12}},
+            "limit": None,
+            "groups": None,
+            "rejected": [],
+        },
+        "evaluation": {"test": {"as_is": measured, "aligned": measured}},
+        "environment": {
+            "python": "3.11.7",
+            "backend": "jax",
+            "gpu": False,
+            "packages": {"keras": "3.15.1"},
+            "pixels": {"pillow": "13.0.0"},
+        },
+    }
+
+
+def changed(run: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """A copy with other values; the parts of a key are joined by two underscores."""
+    run = copy.deepcopy(run)
+    for key, value in values.items():
+        *sections, last = key.split("__")
+        target = run
+        for section in sections:
+            target = target[section]
+        target[last] = value
+    return run
+
+
+# ------------------------------------------------------------------------------------- compare
+
+NUMBER = st.floats(0, 1)
+NOTHING = {"value": None, "low": None, "high": None, "n": 3}
+
+
+@st.composite
+def intervals(draw: st.DrawFn) -> dict[str, Any]:
+    if draw(st.booleans()):
+        return NOTHING
+    low, value, high = sorted(draw(st.lists(NUMBER, min_size=3, max_size=3)))
+    return {"value": value, "low": low, "high": high, "n": 9}
+
+
+MEASURED = st.dictionaries(st.sampled_from(METRICS), intervals())
+RUNS = st.builds(
+    lambda as_is, aligned: {"evaluation": {"test": {"as_is": as_is, "aligned": aligned}}},
+    MEASURED,
+    MEASURED,
+)
+
+
+class TestCompare:
+    @given(RUNS)
+    def test_a_run_lies_inside_itself(self, run: dict[str, Any]) -> None:
+        rows = compare(run, run)
+        assert all(row.inside for row in rows)
+        test = run["evaluation"]["test"]
+        assert [(row.protocol, row.metric) for row in rows] == [
+            (protocol, metric) for protocol in test for metric in test[protocol]
+        ]
+
+    @given(RUNS, RUNS)
+    def test_every_metric_of_both_has_a_row(self, then: Any, now: Any) -> None:
+        rows = {(row.protocol, row.metric): row for row in compare(then, now)}
+        for protocol in ("as_is", "aligned"):
+            before, after = (run["evaluation"]["test"][protocol] for run in (then, now))
+            names = {metric for name, metric in rows if name == protocol}
+            assert names == set(before) | set(after)
+            for metric in names:
+                row = rows[protocol, metric]
+                assert row.recorded == before.get(metric)
+                assert row.reproduced == after.get(metric)
+                if metric not in before or metric not in after:
+                    assert not row.inside
+
+    @given(intervals(), intervals())
+    def test_inside_is_between_the_ends_or_undefined_twice(self, then: Any, now: Any) -> None:
+        runs = [{"evaluation": {"test": {"as_is": {"f1": cell}}}} for cell in (then, now)]
+        (row,) = compare(*runs)
+        if then["value"] is None or now["value"] is None:
+            assert row.inside is (then["value"] is None and now["value"] is None)
+        else:
+            assert row.inside is (then["low"] <= now["value"] and now["value"] <= then["high"])
+
+    def test_differences_are_what_decides_the_figures(self) -> None:
+        run = minimal()
+        assert differences(run, run) == []
+        other = changed(
+            run,
+            data__fingerprint="c" * 64,
+            data__rejected=[{"file": "a.png"}],
+            data__splits__test__n=13,
+            environment__python="3.12.0",
+            environment__packages={"keras": "3.16.0", "jax": "0.11"},
+            environment__gpu=True,
+        )
+        assert {(d.what, d.recorded, d.reproduced) for d in differences(run, other)} == {
+            ("dataset fingerprint", "b" * 64, "c" * 64),
+            ("images refused", 0, 1),
+            ("images test", 12, 13),
+            ("python", "3.11.7", "3.12.0"),
+            ("package keras", "3.15.1", "3.16.0"),
+            ("package jax", None, "0.11"),
+            ("gpu", False, True),
+        }
+
+
+# -------------------------------------------------------------------------------------- record
+
+
+def read(folder: Path, run: Any) -> Record:
+    (folder / "run.json").write_text(run if isinstance(run, str) else json.dumps(run))
+    return read_record(folder / "run.json")
+
+
+class TestRecord:
+    def test_what_training_wrote_is_taken_whole(self, tmp_path: Path) -> None:
+        later = changed(minimal(), novelty=1, data__novelty=1, environment__novelty="x")
+        record = read(tmp_path, later).model_dump(by_alias=True)
+        assert compare(record, later) == compare(later, later)
+        assert differences(record, later) == []
+        assert record["recipe"] == later["recipe"]
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"schema": 2}, "Upgrade"),
+            ({"schema": "1"}, "`schema`"),
+            ({"recipe": {}}, "`recipe.ela`"),
+            ({"recipe__training__epochs": 10**9}, "`recipe.training.epochs`"),
+            ({"recipe__network": {"kind": "os.system"}}, "`recipe.network`"),
+            ({"data__id": 5}, "`data.id`"),
+            ({"data__id": "/etc"}, "a dataset of the Hub is user/name"),
+            ({"data__id": ".."}, "a dataset of the Hub is user/name"),
+            ({"data__id": "../art"}, "a dataset of the Hub is user/name"),
+            ({"data__id": "user/.."}, "a dataset of the Hub is user/name"),
+            ({"data__id": "~/art"}, "a dataset of the Hub is user/name"),
+            ({"data__id": "user/art/x"}, "a dataset of the Hub is user/name"),
+            ({"data__id": "user/art\n"}, "a dataset of the Hub is user/name"),
+            ({"data__id": "parquet"}, "a dataset of the Hub is user/name"),
+            ({"data__revision": "main"}, "`data.revision`"),
+            ({"data__revision": "refs/../../x"}, "`data.revision`"),
+            ({"data__limit": -1}, "`data.limit`"),
+            ({"data__classes": {"ai": "harmful"}}, "`data.classes.ai`"),
+            ({"data__splits": {"../x": {"n": 1}}}, "`data.splits"),
+            ({"environment__backend": "os"}, "`environment.backend`"),
+            ({"environment__packages": [1]}, "`environment.packages`"),
+            ({"evaluation__test__aligned": {"confusion": {}}}, "at least one metric"),
+            ({"evaluation__test__as_is__f1": 0.5}, "`evaluation.test.as_is.f1`"),
+            ({"evaluation__test__as_is__f1": NOTHING | {"low": 0.1}}, "low <= value <= high"),
+            (
+                {"evaluation__test__as_is__f1": {"value": 1.0, "low": 0.1, "high": 0.9, "n": 1}},
+                "low <= value <= high",
+            ),
+        ],
+    )
+    def test_what_is_not_valid_is_named(
+        self, tmp_path: Path, values: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ModelError, match=message):
+            read(tmp_path, changed(minimal(), **values))
+
+    @pytest.mark.parametrize("text", ["", "{", "[" * 99_999, '{"schema": NaN}', " " * 2**24 + "{}"])
+    def test_what_is_no_json_is_refused(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(ModelError):
+            read(tmp_path, text)
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match=r"with its run\.json"):
+            reproduce(str(tmp_path), tmp_path / "out")
+
+
+class TestData:
+    def test_of_a_local_folder_must_be_given(self, tmp_path: Path) -> None:
+        read(tmp_path, changed(minimal(), data__revision=None, data__id="art"))
+        with pytest.raises(RunError, match=f"hf-ela reproduce {tmp_path} --data FOLDER$"):
+            reproduce(str(tmp_path), tmp_path / "out")
+        with pytest.raises(RunError, match="--data is a folder of this machine"):
+            reproduce(str(tmp_path), tmp_path / "out", data=str(tmp_path / "none"))
+        assert not (tmp_path / "out").exists()
+
+    def test_a_local_folder_is_never_taken_for_that_of_the_hub(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A release may name what lies where the command happens to be run."""
+        write_folder(tmp_path / "user" / "art", train=4, test=4)
+        read(tmp_path, minimal())
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(RunError, match="Work in another folder"):
+            reproduce(str(tmp_path), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_without_the_extra_it_says_what_to_install(self, tmp_path: Path) -> None:
+        read(tmp_path, changed(minimal(), data__revision=None))
+        code = f"import sys; sys.modules['datasets'] = None; {COMMAND}"
+        words = ["reproduce", tmp_path, "--data", tmp_path]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("hf-ela: To reproduce is to train")
+        assert 'pip install "hf-ela[train]"' in done.stderr
+
+
+# ----------------------------------------------------------------------------- from data to end
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a local folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    options = DataOptions(source=str(tiny), num_proc=1, cache_dir=str(folder / "cache"))
+    train(load_recipe("default", TINY), options, folder / "run", say=lambda line: None)
+    return folder / "run"
+
+
+class TestLocalRelease:
+    def test_the_same_data_gives_the_same_bits(
+        self, trained: Path, tiny: Path, tmp_path: Path
+    ) -> None:
+        """Also when it was interrupted: the same command goes on."""
+        out, said = tmp_path / "out", []
+
+        def interrupt(line: str) -> None:
+            said.append(line)
+            if line.startswith("Evaluating"):
+                raise KeyboardInterrupt
+
+        def again(say: Callable[[str], None]) -> Any:
+            return reproduce(str(trained), out, data=str(tiny), num_proc=1, say=say)
+
+        with pytest.raises(KeyboardInterrupt):
+            again(interrupt)
+        assert not (out / "run.json").exists()
+        result = again(said.append)
+        assert result.inside
+        assert {row.protocol for row in result.rows} == {"as_is", "aligned"}
+        assert len(result.rows) == 2 * len(METRICS)
+        assert all(row.reproduced == row.recorded for row in result.rows)
+        assert [d.what for d in result.differences] == []
+        assert not any("Beware: " in line and "release" in line for line in said)
+        written = json.loads((out / "reproduction.json").read_text())
+        assert written["inside"] is True
+        assert len(written["rows"]) == len(result.rows)
+        text = report(result)
+        assert f"REPRODUCED: all {len(result.rows)} figures" in text
+        assert "Data and environment are the same." in text
+        with pytest.raises(RunError, match="new or empty"):
+            again(said.append)
+
+    def test_other_images_are_said_before_training_and_listed(
+        self, trained: Path, tmp_path: Path
+    ) -> None:
+        release, said = tmp_path / "release", []
+        release.mkdir()
+        run = json.loads((trained / "run.json").read_text())
+        cell = {"value": 0.999, "low": 0.999, "high": 0.999, "n": 12}
+        read(release, changed(run, evaluation__test__as_is__accuracy=cell))
+        data = write_folder(tmp_path / "data", train=18, test=6)
+        result = reproduce(
+            str(release), tmp_path / "out", data=str(data), num_proc=1, say=said.append
+        )
+        beware = next(i for i, line in enumerate(said) if "does not hold the images" in line)
+        training = next(i for i, line in enumerate(said) if line.startswith("Training"))
+        assert beware < training
+        what = {difference.what for difference in result.differences}
+        assert {"dataset fingerprint", "images train"} <= what
+        assert not result.inside
+        outside = next(row for row in result.rows if row.metric == "accuracy")
+        assert not outside.inside
+        text = report(result)
+        assert "NOT REPRODUCED: " in text
+        assert "OUTSIDE" in text
+
+    def test_what_a_release_says_cannot_steer_a_terminal(self, trained: Path) -> None:
+        run = json.loads((trained / "run.json").read_text())
+        evil = changed(run, environment__python="\x1b[2J\n3.11")
+        rows = compare(evil, run)
+        text = report(Reproduction("a", None, 4, rows, differences(evil, run), True))
+        assert "\x1b" not in text
+        assert "(--limit 4): its figures need not fall inside" in text
+
+
+@pytest.fixture
+def hub() -> Iterator[LocalHub]:
+    with LocalHub() as server:
+        yield server
+
+
+def command(hub: LocalHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMMAND, *map(str, words)],
+        env=hub.environment(home) | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_release_of_a_hub_dataset(hub: LocalHub, trained: Path, tiny: Path, tmp_path: Path) -> None:
+    """Recorded commit and limit, an empty cache, and both verdicts."""
+    images = {p.relative_to(tiny).as_posix(): p.read_bytes() for p in sorted(tiny.rglob("*.*g"))}
+    dataset = hub.add_dataset(DATA, images)
+    commit = dataset.find("main").sha
+    dataset.commit(dict.fromkeys(images))  # the head is of no use any more
+    run = json.loads((trained / "run.json").read_text())
+    recorded = changed(run, data__id=DATA, data__revision=commit, evaluation=run["evaluation"])
+    model = hub.add_model(MODEL, {"run.json": json.dumps(recorded).encode()})
+    model.tag("v1")
+    cell = {"value": 0.999, "low": 0.999, "high": 0.999, "n": 12}
+    outside = changed(recorded, evaluation__test__as_is__brier=cell)
+    model.commit({"run.json": json.dumps(outside).encode()})
+
+    options = ["--num-proc", 1, "--cache-dir", tmp_path / "cache"]
+    done = command(hub, tmp_path, "reproduce", f"{MODEL}@v1", "--out", "first", *options)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "REPRODUCED: all 20 figures lie inside" in done.stdout
+    written = json.loads((tmp_path / "first/reproduction.json").read_text())
+    assert (written["source"], written["revision"]) == (MODEL, model.find("v1").sha)
+    assert all(row["recorded"] == row["reproduced"] for row in written["rows"])
+    again = json.loads((tmp_path / "first/run.json").read_text())
+    assert again["data"]["revision"] == commit
+    assert again["data"]["fingerprint"] == run["data"]["fingerprint"]
+
+    done = command(hub, tmp_path, "reproduce", MODEL, *options)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "NOT REPRODUCED: 1 of 20 figures" in done.stdout
+    (out,) = (tmp_path / "runs").iterdir()
+    assert f"Written to runs/{out.name}" in done.stdout
+
+
+def test_what_is_no_release_ends_with_status_2(hub: LocalHub, tmp_path: Path) -> None:
+    hub.add_model("somebody/weights", {"model.safetensors": b"x"})
+    for name, said in (
+        ("somebody/weights", "has run.json"),
+        ("somebody/nothing", "does not exist"),
+        ("nowhere", "neither"),
+        ("somebody/weights@", "after the @"),
+    ):
+        done = command(hub, tmp_path, "reproduce", name)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("hf-ela: ")
+        assert said in done.stderr
+    assert not (tmp_path / "runs").exists()
