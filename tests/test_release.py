@@ -236,6 +236,23 @@ def test_private_is_never_a_public_repository(hub: LocalHub, push: Push) -> None
     assert history(hub, "tester/open") == before
 
 
+def test_a_space_goes_along_and_shows_that_very_commit(hub: LocalHub, push: Push) -> None:
+    plan = push("tester/shown", "--space", "tester/demo", "--dry-run")
+    assert plan.status == 0, plan.err
+    assert "spaces/tester/demo: a new repository" in plan.out
+    assert ("spaces", "tester/demo") not in hub.repositories
+    done = push("tester/shown", "--space", "tester/demo")
+    assert done.status == 0, done.err
+    space = hub.repositories["spaces", "tester/demo"]
+    sent = space.find("main").files
+    commit = hub.repositories["models", "tester/shown"].find("main").sha
+    assert json.loads(sent["model.json"]) == {"repo": "tester/shown", "revision": commit}
+    assert {"app.py", "requirements.txt", "README.md"} < set(sent)
+    before = space.find("main").sha
+    assert push("tester/shown", "--space", "tester/demo").status == 0
+    assert space.find("main").sha == before
+
+
 def test_what_an_earlier_release_left_is_removed_and_others_files_stay(
     hub: LocalHub, push: Push
 ) -> None:

@@ -1,14 +1,15 @@
 """From ``run.json`` to the model card of its release.
 
-A pure function: the record of a run in, Markdown out, with no network and no clock, so that a card
-can be made again at any time. The text a person may edit is ``model_card/prose.md``; the part that
-every card gets anew is ``model_card/template.md``, between two marker lines.
+`make_card` is pure: the record of a run in, Markdown out, with no network and no clock, so that a
+card can be made again at any time. The text a person may edit is ``model_card/prose.md``; the part
+that every card gets anew is ``model_card/template.md``, between two marker lines.
 """
 
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, TemplateError
@@ -17,11 +18,13 @@ from markupsafe import Markup
 from hf_ela import __version__
 from hf_ela.card_metadata import METRIC_NAMES, check_card, run_metadata
 from hf_ela.errors import CardError
+from hf_ela.files import whole_file
 from hf_ela.front_matter import merge_metadata, read_metadata, split_card
+from hf_ela.run_file import read_run
 from hf_ela.samples import MODEL_CARD
 from hf_ela.terminal import printable
 
-__all__ = ["check_card", "make_card"]
+__all__ = ["check_card", "decode_card", "make_card", "write_card"]
 
 BEGIN = "<!-- hf-ela: begin. Made from run.json by hf-ela card; your text outside of it stays. -->"
 END = "<!-- hf-ela: end -->"
@@ -92,6 +95,53 @@ def make_card(
     metadata = merge_metadata(written, generated, read_metadata(default), eol)
     gap = "" if body.startswith(("\n", "\r")) else eol
     return f"---{eol}{metadata}---{eol}{gap}{body}"
+
+
+def write_card(
+    folder: Path,
+    *,
+    repo_id: str | None = None,
+    revision: str | None = None,
+    replace: bool = False,
+) -> Path:
+    """Write ``README.md`` of a run folder, checked; hand-written text in the one before stays.
+
+    Args:
+        folder: A run folder with its ``run.json``.
+        repo_id: As for `make_card`.
+        revision: As for `make_card`.
+        replace: As for `make_card`.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        RunError: There is no ``run.json``, or it is damaged.
+        CardError: The card cannot be made; the one before is as it was.
+    """
+    path = folder / "README.md"
+    run = read_run(folder)
+    before = decode_card(path.read_bytes()) if path.exists() and not replace else None
+    card = make_card(run, repo_id=repo_id, revision=revision, previous=before)
+    check_card(card)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(card.encode())
+    return path
+
+
+def decode_card(content: bytes) -> str:
+    """Return the text of a card; its line ends stay.
+
+    Raises:
+        CardError: It is no UTF-8.
+    """
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise CardError(
+            f"A card must be UTF-8 text. Received: a README.md of which Python says: {error}. "
+            "Save it so, or have it written anew (--replace, or --replace-card when pushing)."
+        ) from error
 
 
 def _with_block(body: str, block: str, eol: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela import __version__
-from hf_ela.errors import CardError, HfElaError, ImageError
+from hf_ela.errors import HfElaError, ImageError
 from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
@@ -359,25 +359,10 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def _card(options: argparse.Namespace) -> int:
-    from hf_ela.card import check_card, make_card
-    from hf_ela.files import whole_file
-    from hf_ela.run_file import read_run
+    from hf_ela.card import write_card
 
-    run = read_run(options.folder)
-    path = options.folder / "README.md"
-    before = None
-    if path.exists() and not options.replace:
-        try:
-            before = path.read_bytes().decode()  # its line ends stay
-        except UnicodeDecodeError as error:
-            raise CardError(
-                f"{path} must be UTF-8 text. Received: {error}. Save it so, or give --replace."
-            ) from error
-    card = make_card(
-        run, repo_id=options.repo, revision=options.tag, previous=before, replace=options.replace
+    path = write_card(
+        options.folder, repo_id=options.repo, revision=options.tag, replace=options.replace
     )
-    check_card(card)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(card.encode())
     print(printable(str(path)))
     return 0

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_ela.card import check_card, make_card
+from hf_ela.card import check_card, decode_card, make_card
 from hf_ela.errors import ReleaseError
 from hf_ela.package import requirements, wheel
 from hf_ela.run_file import read_run
@@ -35,7 +35,7 @@ def release_files(
     repo_id: str,
     *,
     revision: str | None = None,
-    card_before: str | None = None,
+    card_before: bytes | None = None,
     replace_card: bool = False,
 ) -> Files:
     """Return the files of a release.
@@ -56,10 +56,9 @@ def release_files(
     run = read_run(run_folder)
     local = run_folder / CARD
     if card_before is None and local.is_file():
-        card_before = local.read_text("utf-8")
-    card = make_card(
-        run, repo_id=repo_id, revision=revision, previous=card_before, replace=replace_card
-    )
+        card_before = local.read_bytes()
+    previous = None if replace_card or card_before is None else decode_card(card_before)
+    card = make_card(run, repo_id=repo_id, revision=revision, previous=previous)
     check_card(card)
     result = {key: run[key] for key in ("calibration", "evaluation")}
     files = {

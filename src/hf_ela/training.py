@@ -1,8 +1,8 @@
 """A training from options to a run folder: data, network, evaluation, `run.json`.
 
-A run folder holds `run.json` (written last: with it the run is complete), `weights/` (what
-`ElaClassifier.from_pretrained` loads), `predictions.parquet` and `plots/`. Until then it holds
-`checkpoint/`, from which an interrupted run goes on.
+A run folder holds `run.json` (with it the run is complete), `README.md` (the model card made of
+it), `weights/` (what `ElaClassifier.from_pretrained` loads), `predictions.parquet`, `plots/` and
+`samples/`. Until then it holds `checkpoint/`, from which an interrupted run goes on.
 """
 
 import json
@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from hf_ela.backend_choice import choose_backend
+from hf_ela.card import write_card
 from hf_ela.data import Prepared, prepare
 from hf_ela.emissions import measured, tracker_for
 from hf_ela.errors import HfElaError, RunError
@@ -112,6 +113,10 @@ def train(
         run["co2_eq_emissions"] = emissions
     write_json(out / "run.json", run)
     shutil.rmtree(out / "checkpoint")
+    try:
+        write_card(out)
+    except (HfElaError, OSError) as error:
+        say(f"The run is complete, its card could not be made: {error}")
     return run
 
 
@@ -223,7 +228,9 @@ def summary(run: dict[str, Any], out: Path) -> str:
         lines.append(
             "An interval of no width is no certainty: all images of a class got one answer."
         )
-    lines.append(f"Written to {out}: run.json, weights/, predictions.parquet, plots/")
+    lines.append(
+        f"Written to {out}: README.md (the model card), run.json, weights/, plots/ and more"
+    )
     return "\n".join(lines)
 
 

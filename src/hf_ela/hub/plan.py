@@ -20,7 +20,7 @@ from hf_ela.release import CARD, Files, contents
 
 __all__ = ["MakeFiles", "Options", "Plan", "make_plan"]
 
-MakeFiles = Callable[[str | None], Files]
+MakeFiles = Callable[[bytes | None], Files]
 """Gives the files of a repository, from the card that it has now (None without one)."""
 
 _TAG = re.compile(r"v\d+\.\d+\.\d+")
@@ -69,7 +69,7 @@ class Head:
         private: Whether others can see the repository.
         has_branch: Whether the branch exists; else `commit` is that of main.
         files: Path -> git's name of the contents, or the SHA-256 of a large file.
-        card: The text of its README.md.
+        card: Its README.md.
         tags: Name -> commit.
     """
 
@@ -77,7 +77,7 @@ class Head:
     private: bool
     has_branch: bool
     files: Mapping[str, str]
-    card: str | None
+    card: bytes | None
     tags: Mapping[str, str]
 
 
@@ -114,11 +114,10 @@ class Plan:
         for path, change in self.changes.items():
             size = len(contents(self.files[path])) if path in self.files else 0
             lines.append(f"  {change:8}{size:>12,} bytes  {path}")
-        card = contents(self.files[CARD]).decode() if CARD in self.files else ""
-        diff = difflib.unified_diff(
-            (head.card or "").splitlines(), card.splitlines(), "on the Hub", "new", lineterm=""
-        )
-        if card and card != head.card:
+        if self.changes.get(CARD) in ("new", "changed"):
+            before, after = head.card or b"", contents(self.files[CARD])
+            old, new = (text.decode(errors="replace").splitlines() for text in (before, after))
+            diff = difflib.unified_diff(old, new, "on the Hub", "new", lineterm="")
             lines += ["The card's changes:", *(f"  {line}" for line in diff)]
         if not self.needs_commit:
             lines.append("Nothing to commit: the repository holds these files.")
@@ -191,6 +190,6 @@ def _read_head(api: HfApi, repository: Repository, branch: str) -> Head:
     if CARD in files:
         with TemporaryDirectory() as folder:
             path = api.hf_hub_download(id_, CARD, revision=commit, repo_type=kind, cache_dir=folder)
-            card = Path(path).read_text("utf-8")
+            card = Path(path).read_bytes()
     tags = {ref.name: ref.target_commit for ref in refs.tags}
     return Head(commit, bool(info.private), branch in branches, files, card, tags)

@@ -62,7 +62,7 @@ def release(
     """
     run = read_run(run_folder)
 
-    def files(card_before: str | None) -> Files:
+    def files(card_before: bytes | None) -> Files:
         return release_files(
             run_folder,
             repo_id,
