@@ -26,10 +26,11 @@ from bad_files import encode, picture
 from conftest import REPOSITORY, TINY
 from hf_ela import ElaClassifier
 from hf_ela.model import build_model
-from hf_ela.package import requirements, wheel
 from hf_ela.recipe_file import load_recipe
+from hf_ela.release import contents, model_files
 from hf_ela.samples import sample_pictures
 from hf_ela.space import space_files
+from hub_server import LocalHub
 from toolkit import load_handler
 
 JPEG = encode(picture(150, 90), "JPEG", quality=87)
@@ -53,15 +54,9 @@ def release(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory)
     """What an endpoint downloads, as links into a cache, such as the Hub's client makes."""
     blobs, folder = (tmp_path_factory.mktemp(name) for name in ("blobs", "release"))
     classifier.save_pretrained(blobs / "model")
-    name, package = wheel()
-    (blobs / "package").write_bytes(package)
-    (blobs / "requirements").write_text(requirements("jax"))
-    shutil.copy(REPOSITORY / "src/hf_ela/assets/handler.py", blobs / "handler")
-    for link in ("handler.py", "requirements.txt"):
-        (folder / link).symlink_to(blobs / link.partition(".")[0])
-    (folder / name).symlink_to(blobs / "package")
-    for path in (blobs / "model").iterdir():
-        (folder / path.name).symlink_to(path)
+    for number, (name, file) in enumerate(model_files(blobs / "model").items()):
+        (blobs / str(number)).write_bytes(contents(file))
+        (folder / name).symlink_to(blobs / str(number))
     return folder
 
 
@@ -291,14 +286,28 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def hub() -> Iterator[LocalHub]:
+    with LocalHub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
 def space(
-    browser: Any, clean: Path, release: Path, uploads: Path, tmp_path_factory: Any
+    browser: Any,
+    clean: Path,
+    hub: LocalHub,
+    release: Path,
+    uploads: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
+    """The page of a Space, which loads its model from the Hub."""
     folder = tmp_path_factory.mktemp("space")
-    for name, content in space_files("user/model", "0" * 40).items():
+    model = hub.add_model(
+        "user/model", {p.name: p.read_bytes() for p in release.iterdir() if p.is_file()}
+    )
+    for name, content in space_files("user/model", model.find("main").sha).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
-    (folder / "model.json").write_text(json.dumps({"repo": str(release), "revision": None}))
     version = SpaceCard.load(folder / "README.md").data["sdk_version"]
     needed = ["-r", folder / "requirements.txt"]
     run_quietly(clean, "-m", "pip", "install", f"gradio=={version}", *needed)
@@ -307,6 +316,9 @@ def space(
         port = free.getsockname()[1]
     env = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(uploads)}
     env["GRADIO_ANALYTICS_ENABLED"] = "False"
+    names = hub.environment(tmp_path_factory.mktemp("home"))
+    env |= {key: value for key, value in names.items() if key.startswith("HF_")}
+    env["HF_HUB_OFFLINE"] = "0"
     with served([clean, "app.py"], folder, **env) as process:
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:

@@ -1,6 +1,7 @@
 """push_to_hub.py against a Hub over loopback: plan, one commit, verification, tag, faults."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi, constants
 
 from conftest import REPOSITORY, TINY
 from hub_server import LocalHub
@@ -69,7 +71,7 @@ def hub() -> Iterator[LocalHub]:
 @pytest.fixture(scope="module")
 def environment(hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = hub.environment(tmp_path_factory.mktemp("home"))
-    return home | {"KERAS_BACKEND": "jax", "HF_TOKEN": hub.token, "PYTHONPATH": str(REPOSITORY)}
+    return home | {"KERAS_BACKEND": "jax", "HF_TOKEN": hub.token}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,7 @@ def push(environment: dict[str, str], run: Path) -> Iterator[Push]:
     """Run push_to_hub.py with the tiny run, or another."""
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", PUSHER],
+        cwd=REPOSITORY,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -508,3 +511,34 @@ print(commit)
     assert head.title == "By itself"
     assert {"README.md", "plots/a.png", "model.weights.h5", "handler.py"} <= set(head.files)
     assert "run.json" not in head.files
+
+
+@pytest.mark.network
+def test_the_live_hub_takes_and_gives_back_a_release(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a person with a token (HF_TOKEN, may write): a private repository, deleted in the end."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    api = HfApi(token=os.environ["HF_TOKEN"])
+    repo = f"{api.whoami()['name']}/hf-ela-test-{int(time.time())}"
+    live = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    live |= {"KERAS_BACKEND": "jax", "HF_HOME": str(tmp_path), "HF_TOKEN": os.environ["HF_TOKEN"]}
+    words = ["push_to_hub.py", run, repo, "--private", "--tag", "v1.0.0"]
+    try:
+        done = command(live, *words)
+        assert done.status == 0, done.err
+        again = command(live, *words)
+        assert again.status == 0, again.err
+        assert "this very release already" in again.out
+        code = f"""
+import json
+from hf_ela import ElaClassifier
+classifier = ElaClassifier.from_pretrained("{repo}", revision="v1.0.0")
+run = json.load(open("{run}/run.json"))
+pictures = ["{run}/samples/" + sample["file"] for sample in run["samples"]]
+assert list(classifier.scores(pictures)) == [sample["score"] for sample in run["samples"]]
+"""
+        loaded = command(live, "-c", code)
+        assert loaded.status == 0, loaded.err
+    finally:
+        api.delete_repo(repo, missing_ok=True)
