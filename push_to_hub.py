@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from hf_ela.errors import HfElaError
+from hf_ela.terminal import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--private", action="store_true", help="make a new repository private")
     p.add_argument("--message", metavar="TEXT", help="of the commit")
     p.add_argument(
-        "--replace-card", action="store_true", help="write the card anew, hand-written text too"
+        "--replace-card",
+        action="store_true",
+        help="send the card of RUN in place of the one on the Hub, hand-written text too",
     )
     p.add_argument("--space", metavar="USER/NAME", help="push the demo Space of this release too")
     p.add_argument("--token", help="of the Hub; better: `hf auth login`")
@@ -63,7 +66,7 @@ def main() -> int:
         print("\ninterrupted; the same command again finishes the job", file=sys.stderr)
         return 130
     except HfElaError as error:
-        print(f"push_to_hub.py: {error}", file=sys.stderr)
+        print(f"push_to_hub.py: {printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -126,6 +126,41 @@ def test_a_quick_trial_says_so_first() -> None:
     assert "quick trial" not in make_card(RUN)
 
 
+def test_what_a_recipe_did_not_do_is_not_claimed() -> None:
+    assert "chosen on the validation split" in make_card(RUN)
+    assert "and is released" in make_card(RUN)
+    run = copy.deepcopy(RUN)
+    run["recipe"]["calibration"] = {"temperature": False, "threshold": 0.5}
+    run["recipe"]["training"]["early_stopping"]["restore_best"] = False
+    card = make_card(run)
+    assert "validation split" not in card.partition("## Results")[2].partition("| as-is, of")[0]
+    assert "not calibrated" in card
+    assert "fixed by the recipe" in card
+    assert "and is released" not in card
+
+
+def test_a_demonstration_says_so_first() -> None:
+    run = copy.deepcopy(RUN)
+    assert "drew" not in make_card(run)
+    run["data"]["synthetic"] = True
+    assert "A demonstration, not a detector." in make_card(run)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: &a [*a]",
+        "x: " + "[" * 3000 + "]" * 3000,
+        'x: !!timestamp "2001"',
+        "a: &a [1, 1]\n" + "".join(f"b{i}: [*a, *a, *a]\n" for i in range(6)),
+    ],
+    ids=["endless", "deep", "date", "bomb"],
+)
+def test_hostile_front_matter_is_refused(text: str) -> None:
+    with pytest.raises(CardError, match="must be YAML"):
+        make_card(RUN, previous=f"---\n{text}\n---\n# Mine\n")
+
+
 def test_sections_without_data_do_not_appear() -> None:
     card = make_card(MINIMAL)
     check_card(card)
@@ -491,7 +526,7 @@ def test_the_command_writes_the_card_of_a_real_run(run_folder, python) -> None:
 def test_the_command_needs_a_run(tmp_path, python) -> None:
     done = python([*COMMAND, "card", tmp_path])
     assert done.returncode == 2
-    assert "has a run.json" in done.stderr
+    assert "a folder with run.json" in done.stderr
     assert not (tmp_path / "README.md").exists()
 
 

@@ -383,8 +383,8 @@ class TestSpace:
         right = "all => Math.max(...all.map(i => i.getBoundingClientRect().right))"
         edge = page.eval_on_selector_all("#answer *, #samples *", right)
         assert edge <= page.viewport_size["width"]
+        assert any(uploads.iterdir())
         left = [path.read_bytes() for path in uploads.rglob("*") if path.is_file()]
-        assert left
         assert data not in left
 
     def test_what_is_no_image_gets_its_reason(self, page: Any, uploads: Path) -> None:
@@ -410,6 +410,13 @@ class TestSpace:
         samples = [
             page.get_by_role("button", name=Path(name).stem.replace("-", ", ")) for name in names
         ]
+        icons = page.eval_on_selector_all(
+            "#samples img", "all => all.map(i => [i.src, i.naturalWidth])"
+        )
+        assert len(icons) == len(names)
+        for (source, width), name in zip(icons, names, strict=True):
+            assert source.endswith(f"/samples/{name}")  # not a copy among the uploads, which go
+            assert width > 0
         samples[0].click(timeout=60_000)
         first, last = (score_of(classifier, pictures[at].read_bytes()) for at in (0, -1))
         assert abs(first - last) > 0.002

@@ -91,12 +91,18 @@ def test_a_release_is_trained_pushed_loaded_and_reproduced(hub: LocalHub, tmp_pa
     shown = [json.loads(line)["scores"]["fake"] for line in lines.splitlines()]
     assert shown == mine["scores"]
 
+    # ... with Keras alone, ...
+    alone = "import sys, keras, huggingface_hub as hub; "
+    alone += "model = keras.saving.load_model(hub.snapshot_download(sys.argv[1])); "
+    alone += "print(model.count_params())"
+    assert int(command("python", "-c", alone, MODEL, home="stranger")) > 0
     # ... and, by the command in the card, the training itself.
     card = released.files["README.md"].decode()
     (reproduce,) = re.findall(r"^hf-ela reproduce .*$", card, re.MULTILINE)
     assert reproduce == f"hf-ela reproduce {MODEL}@v1.0.0"
     again = tmp_path / "again"
     printed = command(*reproduce.split(), "--out", again, home="stranger")
-    assert "outside" not in printed
+    assert "REPRODUCED" in printed
+    assert "OUTSIDE" not in printed
     found = json.loads((again / "run.json").read_text())
     assert found["evaluation"] == record["evaluation"]  # the same machine: to the bit

@@ -123,7 +123,9 @@ def history(hub: LocalHub, repo: str, revision: str = "main") -> list[str]:
 def test_a_dry_run_says_everything_and_sends_nothing(hub: LocalHub, push: Push) -> None:
     done = push("tester/dry", "--dry-run", "--tag", "v1.0.0", "--private")
     assert done.status == 0, done.err
-    assert re.search(r"a new repository, private, to the branch main", done.out)
+    assert re.search(
+        r"a new repository \(or one that you may not see\), private, to the branch", done.out
+    )
     assert re.search(r"new +[\d,]+ bytes  model\.weights\.h5", done.out)
     assert "+# " in done.out
     assert "v1.0.0" in done.out
@@ -174,6 +176,8 @@ def test_an_unchanged_release_makes_no_commit(hub: LocalHub, push: Push) -> None
     again = push("tester/same", "--tag", "v1.0.0")
     assert again.status == 0, again.err
     assert "this very release already" in again.out
+    untagged = push("tester/same")
+    assert "Nothing to commit" in untagged.out
     assert history(hub, "tester/same") == before
 
 
@@ -205,7 +209,12 @@ def test_hand_written_text_of_the_card_survives_a_push(
     card = files(hub, "tester/card")["README.md"].decode()
     assert "To my grandmother." in card
     assert ".123" in card
+    (other / "README.md").write_text("# Local\n")
+    kept = push("tester/card", run=other)
+    assert "Beware" in kept.out
+    assert "# Local" not in files(hub, "tester/card")["README.md"].decode()
     assert push("tester/card", "--replace-card", run=other).status == 0
+    assert "# Local" in files(hub, "tester/card")["README.md"].decode()
     assert "grandmother" not in files(hub, "tester/card")["README.md"].decode()
 
 
@@ -217,7 +226,11 @@ def test_a_pull_request_leaves_main_alone(hub: LocalHub, push: Push, run: Path) 
     assert history(hub, "tester/proposed") == before
     proposed = files(hub, "tester/proposed", "refs/pr/1")
     assert proposed["run.json"] == (run / "run.json").read_bytes()
-    assert proposed["README.md"].startswith(b"# Mine\n") or b"# Mine" in proposed["README.md"]
+    assert b"# Mine\n" in proposed["README.md"]
+    again = push("tester/proposed", "--create-pr")
+    assert again.status == 0, again.err
+    assert "Proposed already" in again.out
+    assert "refs/pr/2" not in hub.repositories["models", "tester/proposed"].refs
 
 
 def test_a_branch_is_made_from_main(hub: LocalHub, push: Push) -> None:
@@ -261,14 +274,18 @@ def test_what_an_earlier_release_left_is_removed_and_others_files_stay(
 ) -> None:
     hub.add_model(
         "tester/left",
-        {"hf_ela-0.0.1-py3-none-any.whl": b"old", "plots/gone.png": b"old", "mine.txt": b"mine"},
+        {
+            "hf_ela-0.0.1-py3-none-any.whl": b"old",
+            "plots/sources_as_is.png": b"old",
+            "plots/mine.png": b"mine",
+        },
     )
     done = push("tester/left")
     assert done.status == 0, done.err
     now = files(hub, "tester/left")
     assert "hf_ela-0.0.1-py3-none-any.whl" not in now
-    assert "plots/gone.png" not in now
-    assert now["mine.txt"] == b"mine"
+    assert "plots/sources_as_is.png" not in now
+    assert now["plots/mine.png"] == b"mine"
 
 
 # --- What must not be sent ---------------------------------------------------------------------
@@ -278,7 +295,8 @@ def test_stray_files_of_the_run_folder_stay(
     hub: LocalHub, push: Push, run: Path, tmp_path: Path
 ) -> None:
     other = shutil.copytree(run, tmp_path / "other")
-    for name in (".env", "weights/optimizer.bin", "plots/notes.png", "plots/mistakes.png"):
+    stray = (".env", "weights/optimizer.bin", "plots/notes.png", "plots/mistakes.png")
+    for name in (*stray, "samples/.env", "samples/photo-fake.jpg", "samples/notes.md"):
         (other / name).write_text("HF_TOKEN=hf_of_mine")
     (other / "checkpoint").mkdir()
     (other / "checkpoint" / "state.json").write_text("{}")
@@ -290,7 +308,16 @@ def test_stray_files_of_the_run_folder_stay(
 
 @pytest.mark.parametrize(
     "secret",
-    ["/home/somebody/art", "see /mnt/data/art", "C:\\art\\fake", "hf_" + "a1" * 17, "~/art"],
+    [
+        "/home/somebody/art",
+        "see:/mnt/data/art",
+        "`/mnt/data/art`",
+        "file:///mnt/art",
+        "C:\\art\\fake",
+        "\\\\server\\share",
+        "~/art",
+        "hf_" + "a1" * 17,
+    ],
 )
 def test_a_path_or_a_token_in_json_stops_the_release(
     hub: LocalHub, push: Push, run: Path, tmp_path: Path, secret: str
@@ -321,6 +348,7 @@ def test_an_incomplete_run_is_refused(push: Push, run: Path, tmp_path: Path, mis
     [
         (["--tag", "1.0"], "vX.Y.Z"),
         (["--tag", "v1.0.0", "--create-pr"], "Merge it first"),
+        (["--space", "tester/any", "--create-pr"], "Merge it first"),
         (["--token", "hf_secret\nline"], "printable ASCII"),
     ],
 )
@@ -372,7 +400,9 @@ def test_after_a_fault_the_same_command_finishes_the_job(
     assert "repeat the command" in done.err.lower()
     if name != "create refused":
         left = files(hub, repo)
-        assert left == before or left.keys() >= {"run.json", "model.weights.h5", "README.md"}
+        whole = {path.name: path.read_bytes() for path in (run / "weights").iterdir()}
+        whole |= {"run.json": (run / "run.json").read_bytes(), "mine.txt": b"mine"}
+        assert left == before or left.items() >= whole.items()
 
     again = push(repo, "--tag", "v1.0.0")
     assert again.status == 0, again.err
@@ -403,6 +433,8 @@ def test_a_head_that_moved_once_is_read_again(hub: LocalHub, push: Push, status:
         repository.commit({"README.md": b"# Mine\n\nWritten meanwhile.\n"})
 
     hub.before("POST", f"{repo}/commit/", move, times=1)
+    if status == 409:  # the local Hub itself says 412
+        hub.fault("POST", f"{repo}/commit/", status=409, times=1)
     done = push(repo)
     assert done.status == 0, done.err
     assert "moved" in done.out
@@ -464,6 +496,88 @@ def test_without_a_token_that_may_write_nothing_is_left(
     assert history(hub, "tester/closed") == before
 
 
+def test_a_tag_that_arrived_is_found_after_the_card_was_edited(hub: LocalHub, push: Push) -> None:
+    repository = hub.add_model("tester/edited", {"README.md": b"# Mine\n"})
+    hub.fault("POST", "tester/edited/tag/", drop="after", times=1)
+    assert push("tester/edited", "--tag", "v1.0.0").status == 1
+    hub.clear_faults()
+    repository.commit({"README.md": b"# Mine, edited on the website\n"})
+    head = repository.find("main").sha
+    done = push("tester/edited", "--tag", "v1.0.0", "--space", "tester/edited-demo")
+    assert done.status == 0, done.err
+    assert "this very release already" in done.out
+    assert repository.find("main").sha == head
+    shown = hub.repositories["spaces", "tester/edited-demo"].find("main").files["model.json"]
+    assert json.loads(shown)["revision"] == repository.find("v1.0.0").sha
+
+
+def test_a_space_of_others_is_refused_before_the_model_is_sent(hub: LocalHub, push: Push) -> None:
+    hub.add_space("tester/game", {"app.py": b"print()", "README.md": b"# A game\n"})
+    done = push("tester/unsent", "--space", "tester/game")
+    assert done.status == 1
+    assert "model.json" in done.err
+    assert ("models", "tester/unsent") not in hub.repositories
+
+
+def test_a_model_of_another_kind_is_not_overwritten(hub: LocalHub, push: Push) -> None:
+    hub.add_model("tester/bert", {"README.md": b"# Bert\n", "config.json": b"{}"})
+    before = history(hub, "tester/bert")
+    done = push("tester/bert")
+    assert done.status == 1
+    assert "config.json" in done.err
+    assert history(hub, "tester/bert") == before
+
+
+@pytest.mark.parametrize("options", [["art"], ["tester/any", "--space", "demo"]])
+def test_a_name_needs_its_user(hub: LocalHub, push: Push, options: list[str]) -> None:
+    done = push(*options)
+    assert done.status == 1
+    assert "`user/name`" in done.err
+    assert ("models", "tester/any") not in hub.repositories
+
+
+def test_the_text_of_a_space_stays(hub: LocalHub, push: Push) -> None:
+    assert push("tester/kept", "--space", "tester/kept-demo").status == 0
+    space = hub.repositories["spaces", "tester/kept-demo"]
+    card = space.find("main").files["README.md"]
+    space.commit({"README.md": card.replace(b"emoji:", b"pinned: true\nemoji:") + b"\nThanks!\n"})
+    assert push("tester/kept", "--space", "tester/kept-demo", "--message", "Again").status == 0
+    now = space.find("main").files["README.md"]
+    assert b"Thanks!" in now
+    assert b"pinned: true" in now
+
+
+@pytest.mark.parametrize("damage", ["no samples", "another sample", "dataset images", "a link"])
+def test_a_run_that_cannot_be_verified_or_shown_is_refused(
+    hub: LocalHub, push: Push, run: Path, tmp_path: Path, damage: str
+) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
+    record = json.loads((other / "run.json").read_text())
+    picture = other / "samples" / "dots-real.jpg"
+    match damage:
+        case "no samples":
+            record["samples"] = []
+        case "another sample":
+            picture.write_bytes((other / "samples" / "dots-fake.jpg").read_bytes())
+        case "dataset images":
+            record["plots"].append("mistakes.png")
+        case _:
+            picture.unlink()
+            picture.symlink_to(run / "samples" / "dots-real.jpg")
+    (other / "run.json").write_text(json.dumps(record))
+    done = push("tester/damaged", run=other)
+    assert done.status == 1
+    assert "Received: " in done.err
+    assert ("models", "tester/damaged") not in hub.repositories
+
+
+def test_what_the_hub_holds_cannot_steer_the_terminal(hub: LocalHub, push: Push) -> None:
+    hub.add_model("tester/escape", {"README.md": b"# \x1b[2JMine\n", "plots/roc\x1b.png": b""})
+    done = push("tester/escape", "--dry-run")
+    assert "Mine" in done.out
+    assert "\x1b" not in done.out + done.err
+
+
 def test_killed_while_it_uploads_the_same_command_finishes(
     hub: LocalHub, environment: dict[str, str], run: Path
 ) -> None:
@@ -511,6 +625,19 @@ print(commit)
     assert head.title == "By itself"
     assert {"README.md", "plots/a.png", "model.weights.h5", "handler.py"} <= set(head.files)
     assert "run.json" not in head.files
+
+
+def test_a_classifier_is_not_put_under_the_card_of_another(
+    hub: LocalHub, environment: dict[str, str], run: Path
+) -> None:
+    card = {"README.md": b"# Mine\n", "run.json": b"{}", "model.weights.h5": b"other"}
+    card["hf_ela.json"] = b"{}"
+    before = hub.add_model("tester/carded", card).find("main").sha
+    code = "import sys; from hf_ela import ElaClassifier as E; "
+    code += "E.from_pretrained(sys.argv[1]).push_to_hub('tester/carded')"
+    done = command(environment, "-c", code, run)
+    assert "tell of other weights" in done.err
+    assert history(hub, "tester/carded") == [before]
 
 
 @pytest.mark.network

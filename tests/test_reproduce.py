@@ -317,7 +317,7 @@ class TestLocalRelease:
         rows = compare(evil, run)
         text = report(Reproduction("a", None, 4, rows, differences(evil, run), True))
         assert "\x1b" not in text
-        assert "(--limit 4): its figures need not fall inside" in text
+        assert "A QUICK CHECK (--limit 4), whose figures need not fall inside" in text
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from conftest import REPOSITORY, TINY, picture, write_folder
 from hf_ela import ElaClassifier, load_image
 from hf_ela.metrics import METRICS
 from hf_ela.recipe_file import load_recipe
+from hf_ela.source import DataOptions
+from hf_ela.training import train
 
 SMALL = [word for override in TINY for word in ("--set", override)]
 
@@ -329,3 +331,16 @@ def test_the_published_recipe_runs_on_real_images(pool, pool_csv, python, tmp_pa
     content = read(tmp_path / "run")
     assert content["model"]["parameters"] == 29_520_034
     assert content["calibration"] == {"temperature": 1.0, "threshold": 0.5}
+
+
+def test_a_card_that_fails_loses_nothing(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hf_ela.card.MODEL_CARD", tmp_path / "nowhere")  # no template
+    said: list[str] = []
+    options = DataOptions(str(tiny), cache_dir=str(tmp_path / "cache"))
+    run = train(load_recipe("default", TINY), options, tmp_path / "run", say=said.append)
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == run
+    assert (tmp_path / "run" / "weights" / "model.weights.h5").is_file()
+    assert not (tmp_path / "run" / "README.md").exists()
+    assert "its card could not be made" in said[-1]

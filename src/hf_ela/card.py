@@ -24,7 +24,15 @@ from hf_ela.run_file import read_run
 from hf_ela.samples import MODEL_CARD
 from hf_ela.terminal import printable
 
-__all__ = ["check_card", "decode_card", "make_card", "write_card"]
+__all__ = [
+    "CAPTIONS",
+    "check_card",
+    "decode_card",
+    "has_text",
+    "make_card",
+    "write_card",
+    "written_text",
+]
 
 BEGIN = "<!-- hf-ela: begin. Made from run.json by hf-ela card; your text outside of it stays. -->"
 END = "<!-- hf-ela: end -->"
@@ -127,6 +135,18 @@ def write_card(
     with whole_file(path) as temporary:
         temporary.write_bytes(card.encode())
     return path
+
+
+def has_text(card: str | None) -> bool:
+    """Return whether a card has more than metadata."""
+    return card is not None and bool(split_card(card)[1].strip())
+
+
+def written_text(card: str) -> str:
+    """Return what a person may have written in a card: all below the metadata but the block."""
+    body = split_card(card)[1]
+    marks = list(_MARKER_LINE.finditer(body))
+    return body[: marks[0].start()] + body[marks[-1].end() :] if marks else body
 
 
 def decode_card(content: bytes) -> str:

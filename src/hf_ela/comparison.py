@@ -127,15 +127,16 @@ def report(result: Reproduction) -> str:
     for found in result.differences:
         lines.append(printable(f"  {found.what}: {found.recorded}, now {found.reproduced}"))
     outside = sum(not row.inside for row in result.rows)
-    if outside:
+    if result.limit:
+        verdict = (
+            f"A QUICK CHECK (--limit {result.limit}), whose figures need not fall inside: "
+            f"{outside} of {len(result.rows)} lie outside their"
+        )
+    elif outside:
         verdict = f"NOT REPRODUCED: {outside} of {len(result.rows)} figures lie outside their"
     else:
         verdict = f"REPRODUCED: all {len(result.rows)} figures lie inside their"
     lines += ["", f"{verdict} recorded 95 % interval."]
-    if result.limit:
-        lines.append(
-            f"This was a smaller run (--limit {result.limit}): its figures need not fall inside."
-        )
     return "\n".join(lines)
 
 

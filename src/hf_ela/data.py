@@ -110,6 +110,7 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         "classes": source.classes,
         "splits": {name: _counts(splits[name]) for name in ("train", "validation", "test")},
         "limit": options.limit,
+        "synthetic": (Path(options.source) / "samples.json").is_file(),
         "groups": {"sha256": groups.sha256, "matched": matched} if options.groups else None,
         "test_near_duplicates_of_train": _overlap(splits),
         "rejected": rejected,

@@ -4,6 +4,7 @@ The keys in `GENERATED` are written anew with every card. All others are a perso
 stay as they are, with comments and quotes.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +26,8 @@ GENERATED = (
     "model-index",
 )
 _EMPTY_BLOCK = re.compile(r"\s*---(\r\n|\r|\n)---[ \t]*(\r\n|\r|\n|$)")
+MOST_ALIASES = 16
+"""In the front matter of a card; each may double what it stands for."""
 _MEND = "Mend it, or have the card written anew (--replace, or --replace-card when pushing)."
 
 
@@ -116,8 +119,13 @@ def _entries(text: str) -> tuple[dict[str, Any], str, dict[str, str]]:
 def read_metadata(text: str) -> dict[str, Any]:
     """Return the values of YAML without fences; none of them where there is no text."""
     try:
+        events = yaml.parse(text, yaml.SafeLoader)
+        if sum(isinstance(event, yaml.AliasEvent) for event in events) > MOST_ALIASES:
+            raise ValueError(f"more than {MOST_ALIASES} aliases (*name)")
         values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        json.dumps(values, default=str, skipkeys=True)  # refuses what contains itself
+    # ValueError, AttributeError: a date that does not exist; RecursionError: nested too deep.
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         raise CardError(
             f"The front matter of a card must be YAML. Received: {error}. {_MEND}"
         ) from error

@@ -59,11 +59,12 @@ def _processor() -> str:
 
 
 def _git_commit() -> str | None:
-    """Commit of the checkout that this package runs from; None for an installed package."""
+    """Commit of the checkout that this package runs from, and whether files differ from it."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*"]
+    command.append("--dirty=+changes")
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  (no word of it comes from outside)
     except (OSError, subprocess.CalledProcessError):

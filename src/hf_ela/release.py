@@ -1,33 +1,36 @@
 """What a release is made of: a run folder in, the files of a Hub repository out. No network.
 
-Only the files listed in `release_files` ever leave the machine, and JSON with a path of this
-machine or a token in it stays as well.
+Only the files named in `release_files` and `model_files` ever leave the machine. JSON with a path
+of this machine in it stays as well, and so does any text with a token.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hf_ela.card import check_card, decode_card, make_card
+from hf_ela.card import CAPTIONS, check_card, decode_card, has_text, make_card
 from hf_ela.errors import ReleaseError
 from hf_ela.package import requirements, wheel
 from hf_ela.run_file import read_run
+from hf_ela.samples import sample_pictures
 from hf_ela.saved import FILES as MODEL_FILES
 
-__all__ = ["CARD", "Files", "contents", "model_files", "release_files"]
+__all__ = ["CARD", "RECORD", "Files", "contents", "model_files", "release_files"]
 
 Files = Mapping[str, bytes | Path]
 """Path in the repository -> contents, or the local file that holds them."""
 
 CARD = "README.md"
+RECORD = "run.json"
 ENDPOINT_BACKEND = "jax"
 """The Keras backend that an endpoint installs: the smallest one."""
 
-# An absolute path of Unix (of two parts or more, after a space, a quote or a bracket), of Windows,
-# or below a home; and an access token of the Hub.
-_PRIVATE = re.compile(r"(?:^|[\s'\"(\[=])(?:/[\w.-]+/|~/|[A-Za-z]:[\\/])|\bhf_[A-Za-z0-9]{20,}")
+# An absolute path of Unix (of two parts or more), of Windows, of a share, or below a home.
+_PATH = re.compile(r"(?<![\w./])(?:/[\w.-]+/|~/|\\\\[\w.-]+\\)|(?<!\w)(?:[A-Za-z]:[\\/]|file:)")
+_TOKEN = re.compile(r"\b(?:hf|ghp|gho|api_org)_[A-Za-z0-9]{20,}|\bAKIA[0-9A-Z]{16}\b")
 
 
 def release_files(
@@ -44,9 +47,9 @@ def release_files(
         run_folder: A complete run folder.
         repo_id: ``user/name``, for the card's snippets.
         revision: Tag of the release, for the same.
-        card_before: The repository's card: what a person wrote in it stays. Without one, the card
-            in the run folder takes its place.
-        replace_card: Write the card anew instead.
+        card_before: The repository's card: what a person wrote in it stays. Where it has no text,
+            the card in the run folder takes its place.
+        replace_card: Take the card in the run folder all the same.
 
     Raises:
         RunError: The run has not ended, or its record is damaged.
@@ -55,22 +58,56 @@ def release_files(
     """
     run = read_run(run_folder)
     local = run_folder / CARD
-    if card_before is None and local.is_file():
-        card_before = local.read_bytes()
     previous = None if replace_card or card_before is None else decode_card(card_before)
+    if local.is_file() and not has_text(previous):
+        previous = decode_card(local.read_bytes())
     card = make_card(run, repo_id=repo_id, revision=revision, previous=previous)
     check_card(card)
     result = {key: run[key] for key in ("calibration", "evaluation")}
     files = {
         CARD: card.encode(),
-        "run.json": run_folder / "run.json",
+        RECORD: run_folder / RECORD,
         "metrics.json": (json.dumps(result, indent=2, allow_nan=False) + "\n").encode(),
         **model_files(run_folder / "weights"),
-        **{f"plots/{name}": run_folder / "plots" / name for name in run["plots"]},
-        **{f"samples/{path.name}": path for path in sorted((run_folder / "samples").iterdir())},
+        **{f"plots/{name}": run_folder / "plots" / name for name in _plots(run)},
+        **{f"samples/{name}": run_folder / "samples" / name for name in _samples(run, run_folder)},
     }
     _check(files)
     return files
+
+
+def _plots(run: Mapping[str, Any]) -> list[str]:
+    """Return the plots of a run that a card shows; others may show images of the dataset."""
+    plots = run.get("plots")
+    if not isinstance(plots, list) or not set(plots) <= set(CAPTIONS):
+        raise ReleaseError(
+            f"`plots` of run.json must be a list of {', '.join(CAPTIONS)}. Received: {plots!r}. "
+            "Train again with this version."
+        )
+    return plots
+
+
+def _samples(run: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the sample pictures with recorded scores, and what belongs to them.
+
+    Verification rests on them, so that there must be some, as they were scored.
+    """
+    recorded = {sample["file"]: sample["sha256"] for sample in run.get("samples") or []}
+    known = set(sample_pictures())
+    if not recorded or not set(recorded) <= known:
+        raise ReleaseError(
+            "A release is verified by the recorded scores of the sample pictures, "
+            f"{', '.join(sorted(known))}. Received: a run.json with {list(recorded) or 'none'}. "
+            "Train again with this version."
+        )
+    for name, digest in recorded.items():
+        path = folder / "samples" / name
+        if path.is_file() and sha256(path.read_bytes()).hexdigest() != digest:
+            raise ReleaseError(
+                f"A sample picture must be the one that was scored. Received: another {path}. "
+                "Copy it from model_card/samples, or train again."
+            )
+    return sorted([*recorded, "README.md", "ela.png"])
 
 
 def contents(file: bytes | Path) -> bytes:
@@ -91,20 +128,32 @@ def model_files(folder: Path) -> Files:
 
 
 def _check(files: Files) -> None:
-    for name, content in files.items():
-        if isinstance(content, Path) and not content.is_file():
+    for name, file in files.items():
+        if isinstance(file, Path) and (file.is_symlink() or not file.is_file()):
             raise ReleaseError(
-                f"A release needs {name}. Received: a run folder without {content.name}. "
-                "Copy the folder again, or train again."
+                f"A release needs {name}, and as a file. Received: a run folder without "
+                f"{file.name}, or with a link. Copy the folder again, or train again."
             )
-        if name.endswith(".json"):
-            for place, value in _strings(json.loads(contents(content))):
-                if _PRIVATE.search(value):
-                    # The value itself may be a secret.
-                    raise ReleaseError(
-                        "What is published must hold no path of this machine and no token. "
-                        f"Received: one in {name}, at {place}. Mend it there, or train again."
-                    )
+        if name.endswith((".json", ".md")):
+            text = contents(file).decode()
+            private = _private_place(text) if name.endswith(".json") else None
+            if private is None and (_TOKEN.search(text) or str(Path.home()) + "/" in text):
+                private = "some place"
+            if private:  # what stands there may itself be a secret
+                raise ReleaseError(
+                    "What is published must hold no path of this machine and no token. "
+                    f"Received: one in {name}, at {private}. Mend it there, or train again."
+                )
+
+
+def _private_place(text: str) -> str | None:
+    """Return where in JSON a path of a machine or a token stands."""
+    found = (
+        place
+        for place, value in _strings(json.loads(text))
+        if _PATH.search(value) or _TOKEN.search(value)
+    )
+    return next(found, None)
 
 
 def _strings(value: Any, place: str = "$") -> Iterator[tuple[str, str]]:

@@ -67,7 +67,7 @@ def reproduce(
             "Beware: the training kept the groups of a CSV on one side of the split. Without "
             "--groups FILE, the split and the figures may differ."
         )
-    _prefer_backend(record.environment.backend)
+    _prefer_backend(record.environment.backend, say)
     try:
         from hf_ela.data import prepare
         from hf_ela.source import DataOptions
@@ -95,6 +95,8 @@ def reproduce(
                 f"Beware: {data} does not hold the images and labels that the release was trained "
                 "on. The figures may differ."
             )
+    if limit:
+        say(f"A quick check with {limit} images of every split: figures need not fall inside.")
     out = Path(out)
     resume = (out / "checkpoint" / "settings.json").is_file()
     new = train(record.recipe, options, out, resume=resume, say=say)
@@ -135,7 +137,9 @@ def _data_source(record: Record, data: str | None, origin: str) -> dict[str, str
     return {"source": recorded.id, "revision": recorded.revision}
 
 
-def _prefer_backend(recorded: str) -> None:
+def _prefer_backend(recorded: str, say: Callable[[str], None]) -> None:
     """Take the recorded backend where it is installed and nobody has chosen one."""
     if find_spec(recorded):
         os.environ.setdefault("KERAS_BACKEND", recorded)
+    if os.environ.get("KERAS_BACKEND") != recorded:
+        say(f"Beware: the release was trained with Keras on {recorded}. The figures may differ.")

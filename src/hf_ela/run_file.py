@@ -22,11 +22,16 @@ def read_run(folder: Path) -> dict[str, Any]:
     try:
         run = json.loads(path.read_text("utf-8"))
         schema = run["schema"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         interrupted = (folder / "checkpoint").is_dir()
-        hint = "Finish it with --resume." if interrupted else "Give the folder train.py wrote."
+        hint = (
+            f"Finish it: python train.py --out {folder} --resume"
+            if interrupted
+            else "Give the folder that train.py wrote."
+        )
+        found = "without it" if folder.is_dir() else "which is no folder"
         raise RunError(
-            f"A run that has ended has a run.json. Received: {folder}, without it. {hint}"
+            f"A run that has ended is a folder with run.json. Received: {folder}, {found}. {hint}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(

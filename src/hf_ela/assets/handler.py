@@ -9,8 +9,9 @@ or as JSON, an image in base64 or a list of such:
     {"inputs": "/9j/4AAQ...", "parameters": {"top_k": 1, "threshold": 0.5}}
 
 The answer is [{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}], or a list of
-such. What is refused is answered with status 400 and {"error": "why"}; one of several images with
-{"error": "why"} in its place.
+such. In JSON the file arrives as it is; an image body is turned to RGB by the toolkit first, which
+can change the score of a picture with transparency or 16 bits a little. What is refused is answered
+with status 400 and {"error": "why"}; one of several images with {"error": "why"} in its place.
 """
 
 import base64

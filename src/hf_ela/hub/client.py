@@ -25,7 +25,7 @@ from hf_ela.errors import (
     ReleaseError,
 )
 
-LOGIN = "`hf auth login`, the variable HF_TOKEN, or --token"
+LOGIN = "`hf auth login`, or the variable HF_TOKEN"
 # The client's HTTPError, of httpx or httpx2 by the version of huggingface_hub, and OSError.
 CLIENT_ERRORS: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
 
@@ -119,8 +119,8 @@ def malformed(repository: Repository) -> HfElaError:
     """The id is no id of the Hub."""
     return repository.not_found(
         f"A {repository.kind} of the Hub is named `user/name`, of letters, digits, `-`, `_` and "
-        f"`.`, at most 96 characters. Received: {repository.id!r}. For a local folder, check that "
-        "it exists."
+        f"`.`, at most 96 characters. Received: {repository.id!r}. "
+        + ("Check the name." if repository.writing else "For a local folder, check that it exists.")
     )
 
 

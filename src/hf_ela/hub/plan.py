@@ -14,19 +14,24 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
+from hf_ela.card import CAPTIONS
 from hf_ela.errors import ReleaseError
-from hf_ela.hub.client import Repository
-from hf_ela.release import CARD, Files, contents
+from hf_ela.hub.client import Repository, hub_errors, malformed
+from hf_ela.release import CARD, RECORD, Files, contents
+from hf_ela.saved import SETTINGS_FILE
+from hf_ela.terminal import printable
 
-__all__ = ["MakeFiles", "Options", "Plan", "make_plan"]
+__all__ = ["Head", "MakeFiles", "Options", "Plan", "are_held_by", "make_plan", "read_tree"]
 
-MakeFiles = Callable[[bytes | None], Files]
-"""Gives the files of a repository, from the card that it has now (None without one)."""
+MARKS = {"model": SETTINGS_FILE, "space": "model.json"}
+"""The file that tells a repository of this package from others."""
+HOUSEKEEPING = {".gitattributes", "README.md"}
+"""What the Hub puts into a new repository."""
 
 _TAG = re.compile(r"v\d+\.\d+\.\d+")
 # What an earlier release may have left behind.
 _WHEEL = re.compile(r"hf_ela-[^/]+\.whl")
-_PLOT = re.compile(r"plots/[^/]+\.png")
+_PLOTS = {f"plots/{name}" for name in CAPTIONS}
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Options:
         private: Make a new repository private; an existing public one is refused.
         create_pr: Open a pull request instead of committing to the branch.
         message: Of the commit.
-        replace_card: Write the card anew, hand-written text included.
+        replace_card: Send the card of the run folder, whatever a person wrote on the Hub.
     """
 
     branch: str = "main"
@@ -65,7 +70,8 @@ class Head:
     """What a branch holds before the push.
 
     Attributes:
-        commit: Its newest commit; None while there is no such repository.
+        commit: Its newest commit, or the one with the tag of the release where there is one; None
+            while there is no such repository.
         private: Whether others can see the repository.
         has_branch: Whether the branch exists; else `commit` is that of main.
         files: Path -> git's name of the contents, or the SHA-256 of a large file.
@@ -79,6 +85,10 @@ class Head:
     files: Mapping[str, str]
     card: bytes | None
     tags: Mapping[str, str]
+
+
+MakeFiles = Callable[[Head], Files]
+"""Gives the files of a repository, from what it holds now."""
 
 
 @dataclass(frozen=True)
@@ -108,17 +118,21 @@ class Plan:
         """The plan in words: repository, every file with size and change, card's diff, tag."""
         head, options = self.head, self.options
         seen = "private" if (options.private if head.commit is None else head.private) else "public"
-        state = "a new repository" if head.commit is None else f"at {head.commit[:7]}"
+        new = "a new repository (or one that you may not see)"
+        state = new if head.commit is None else f"at {head.commit[:7]}"
         where = "as a pull request" if options.create_pr else f"to the branch {options.branch}"
-        lines = [f"{self.repository.url}: {state}, {seen}, {where}"]
-        for path, change in self.changes.items():
-            size = len(contents(self.files[path])) if path in self.files else 0
-            lines.append(f"  {change:8}{size:>12,} bytes  {path}")
+        lines = []
         if self.changes.get(CARD) in ("new", "changed"):
             before, after = head.card or b"", contents(self.files[CARD])
-            old, new = (text.decode(errors="replace").splitlines() for text in (before, after))
-            diff = difflib.unified_diff(old, new, "on the Hub", "new", lineterm="")
-            lines += ["The card's changes:", *(f"  {line}" for line in diff)]
+            old_lines, new_lines = (
+                text.decode(errors="replace").splitlines() for text in (before, after)
+            )
+            diff = difflib.unified_diff(old_lines, new_lines, "on the Hub", "new", lineterm="")
+            lines += ["The card's changes:", *(f"  {printable(line)}" for line in diff)]
+        lines.append(f"{self.repository.url}: {state}, {seen}, {where}")
+        for path, change in self.changes.items():
+            size = len(contents(self.files[path])) if path in self.files else 0
+            lines.append(f"  {change:8}{size:>12,} bytes  {printable(path)}")
         if not self.needs_commit:
             lines.append("Nothing to commit: the repository holds these files.")
         if options.tag:
@@ -144,17 +158,19 @@ def make_plan(
         ReleaseError: What is asked for would be refused later: a tag that names something else,
             or privacy of a repository that is public.
     """
-    head = _read_head(api, repository, options.branch)
-    files = make_files(head.card)
+    if repository.id.count("/") != 1:  # the client would leave it to the Hub
+        raise malformed(repository)
+    with hub_errors(repository):
+        head = _read_head(api, repository, options)
+    files = make_files(head)
     changes: dict[str, Any] = {}
-    for path, content in sorted(files.items()):
+    for path, file in sorted(files.items()):
         there = head.files.get(path)
-        same = there in (git_hash(data := contents(content)), sha256(data).hexdigest())
-        changes[path] = "new" if there is None else "same" if same else "changed"
-    for path in sorted(head.files):
-        if path not in files and (
-            _WHEEL.fullmatch(path) or (CARD in files and _PLOT.fullmatch(path))
-        ):
+        kept = "same" if _is(file, there) else "changed"
+        changes[path] = "new" if there is None else kept
+    stale = _PLOTS if RECORD in files else set()
+    for path in sorted(head.files.keys() - files.keys()):
+        if path in stale or _WHEEL.fullmatch(path):
             changes[path] = "removed"
     plan = Plan(repository, options, head, files, changes)
     if options.private and head.commit and not head.private:
@@ -162,34 +178,59 @@ def make_plan(
             f"--private needs a new or private repository. Received: {repository.url}, which is "
             "public. Change it in its settings first, or leave the option out."
         )
-    tagged = head.tags.get(options.tag or "")
-    if tagged and (plan.needs_commit or tagged != head.commit):
+    if options.tag in head.tags and plan.needs_commit:
         raise ReleaseError(
             f"A tag names one release for ever. Received: {options.tag}, which {repository.id} "
-            f"has at {tagged[:7]}. Take the next version."
+            f"has at {str(head.commit)[:7]} with other files. Take the next version."
+        )
+    foreign = files.keys() & head.files.keys() - HOUSEKEEPING
+    if foreign and (mark := MARKS[repository.kind]) not in head.files:
+        raise ReleaseError(
+            f"A push goes to a {repository.kind} of this package, known by its {mark}, or to one "
+            f"whose files it leaves alone. Received: {repository.url}, without it and with "
+            f"{', '.join(sorted(foreign))}. Take another name."
         )
     return plan
 
 
-def _read_head(api: HfApi, repository: Repository, branch: str) -> Head:
+def read_tree(api: HfApi, repository: Repository, revision: str) -> dict[str, str]:
+    """Return path -> git's name of the contents, or the SHA-256 of a large file."""
+    entries = api.list_repo_tree(
+        repository.id, recursive=True, revision=revision, repo_type=repository.kind
+    )
+    return {
+        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
+        for entry in entries
+        if isinstance(entry, RepoFile)
+    }
+
+
+def _read_head(api: HfApi, repository: Repository, options: Options) -> Head:
     id_, kind = repository.id, repository.kind
     try:
         info = api.repo_info(id_, repo_type=kind, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
         refs = api.list_repo_refs(id_, repo_type=kind)
     except RepositoryNotFoundError:
-        return Head(None, False, branch == "main", {}, None, {})
+        return Head(None, False, options.branch == "main", {}, None, {})
     branches = {ref.name: ref.target_commit for ref in refs.branches}
-    commit = branches.get(branch) or branches["main"]
-    entries = api.list_repo_tree(id_, recursive=True, revision=commit, repo_type=kind)
-    files = {
-        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
-        for entry in entries
-        if isinstance(entry, RepoFile)
-    }
+    tags = {ref.name: ref.target_commit for ref in refs.tags}
+    # What has the tag already is compared with that: the branch may have gone on.
+    tagged = tags.get(options.tag) if options.tag else None
+    commit = tagged or branches.get(options.branch) or branches["main"]
+    files = read_tree(api, repository, commit)
     card = None
     if CARD in files:
         with TemporaryDirectory() as folder:
             path = api.hf_hub_download(id_, CARD, revision=commit, repo_type=kind, cache_dir=folder)
             card = Path(path).read_bytes()
-    tags = {ref.name: ref.target_commit for ref in refs.tags}
-    return Head(commit, bool(info.private), branch in branches, files, card, tags)
+    return Head(commit, bool(info.private), options.branch in branches, files, card, tags)
+
+
+def are_held_by(tree: Mapping[str, str], files: Files) -> bool:
+    """Whether a tree, as `read_tree` gives it, has all these files as they are."""
+    return all(_is(file, tree.get(path)) for path, file in files.items())
+
+
+def _is(file: bytes | Path, checksum: str | None) -> bool:
+    data = contents(file)
+    return checksum in (git_hash(data), sha256(data).hexdigest())

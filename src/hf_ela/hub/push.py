@@ -7,6 +7,7 @@ found, verified and tagged.
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,12 +15,24 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from hf_ela.errors import HeadMovedError, ModelError, VerificationError
+from hf_ela.card import written_text
+from hf_ela.errors import HeadMovedError, ModelError, ReleaseError, VerificationError
 from hf_ela.hub.client import Repository, client, hub_errors
-from hf_ela.hub.plan import MakeFiles, Options, Plan, make_plan
-from hf_ela.release import Files, contents, model_files, release_files
+from hf_ela.hub.plan import (
+    MARKS,
+    Head,
+    MakeFiles,
+    Options,
+    Plan,
+    are_held_by,
+    make_plan,
+    read_tree,
+)
+from hf_ela.release import CARD, RECORD, Files, contents, model_files, release_files
 from hf_ela.run_file import read_run
+from hf_ela.saved import WEIGHTS_FILE
 from hf_ela.space import space_files
+from hf_ela.terminal import native_messages_held_back
 
 __all__ = ["Options", "push_model", "release"]
 
@@ -61,105 +74,137 @@ def release(
         HubUnreachableError: The Hub did not answer.
     """
     run = read_run(run_folder)
-
-    def files(card_before: bytes | None) -> Files:
-        return release_files(
-            run_folder,
-            repo_id,
-            revision=options.tag,
-            card_before=card_before,
-            replace_card=options.replace_card,
+    if space and options.create_pr:
+        raise ReleaseError(
+            "A Space shows what is released. Received: --space with a pull request. "
+            "Merge it first, then repeat the command without --create-pr."
         )
 
+    def files(head: Head) -> Files:
+        make = partial(
+            release_files,
+            run_folder,
+            repo_id,
+            card_before=head.card,
+            replace_card=options.replace_card,
+        )
+        if options.tag is None:  # what was released with a tag, and did not change, keeps its name
+            for tag in (tag for tag, commit in head.tags.items() if commit == head.commit):
+                if are_held_by(head.files, released := make(revision=tag)):
+                    return released
+        branch = None if options.branch == "main" else options.branch
+        return make(revision=options.tag or branch)
+
     api = client(token)
-    repository = Repository(repo_id, "model", writing=True)
-    commit = None
-    if dry_run:
-        _show(api, repository, files, options, say)
-    else:
-        commit = _publish(api, repository, files, options, run=run, say=say)
+    plans = [make_plan(api, Repository(repo_id, "model", writing=True), files, options)]
     if space:
-        shown = Repository(space, "space", writing=True)
+        page = Repository(space, "space", writing=True)
         alone = Options(private=options.private, message=options.message)
-        pinned = space_files(repo_id, commit or "0" * 40)  # a dry run knows no commit yet
-        if dry_run:
-            _show(api, shown, lambda _: pinned, alone, say)
-        else:
-            _publish(api, shown, lambda _: pinned, alone, say=say)
+        # What would be refused is refused before anything is sent; a new commit has no name yet.
+        shown = "0" * 40 if plans[0].needs_commit else str(plans[0].head.commit)
+        plans.append(make_plan(api, page, _pin(repo_id, shown), alone))
     if dry_run:
+        for plan in plans:
+            say(str(plan))
+        if notice := _unsent_text(run_folder, plans[0]):
+            say(notice)
         say("Dry run: nothing was sent.")
+        return None
+    if notice := _unsent_text(run_folder, plans[0]):
+        say(notice)
+    commit = _publish(api, plans[0], files, run=run, say=say)
+    if space:
+        pinned = _pin(repo_id, commit)
+        _publish(api, make_plan(api, page, pinned, alone), pinned, say=say)
     return commit
 
 
 def push_model(folder: Path, repo_id: str, options: Options, *, token: str | None = None) -> str:
     """Send a saved model without a card; see `ElaClassifier.push_to_hub`."""
     files = model_files(folder)
-    repository = Repository(repo_id, "model", writing=True)
-    return _publish(client(token), repository, lambda _: files, options, say=logger.info)
+    api = client(token)
+    plan = make_plan(api, Repository(repo_id, "model", writing=True), lambda _: files, options)
+    if RECORD in plan.head.files and plan.changes[WEIGHTS_FILE] == "changed":
+        raise ReleaseError(
+            f"A card tells of the model beside it. Received: {repo_id}, whose card and {RECORD} "
+            "tell of other weights. Release the run with push_to_hub.py, or take another "
+            "repository or branch."
+        )
+    return _publish(api, plan, lambda _: files, say=logger.info)
 
 
-def _show(
-    api: HfApi,
-    repository: Repository,
-    make_files: MakeFiles,
-    options: Options,
-    say: Callable[[str], None],
-) -> None:
-    with hub_errors(repository):
-        say(str(make_plan(api, repository, make_files, options)))
+def _unsent_text(run_folder: Path, plan: Plan) -> str | None:
+    """Say so where a person wrote into the card of the run, and the Hub's card is kept."""
+    path = run_folder / CARD
+    if not path.is_file() or written_text(path.read_bytes().decode(errors="replace")) == (
+        written_text(contents(plan.files[CARD]).decode())
+    ):
+        return None
+    return (
+        f"Beware: the text of {path} outside of the generated part is not that of the card on the "
+        "Hub, which is kept. Edit it there, or send yours with --replace-card."
+    )
+
+
+def _pin(repo_id: str, commit: str) -> MakeFiles:
+    """Return what makes the files of a Space that shows a commit."""
+
+    def files(head: Head) -> Files:
+        ours = MARKS["space"] in head.files  # else it is what the Hub writes into a new Space
+        return space_files(repo_id, commit, head.card if ours else None)
+
+    return files
 
 
 def _publish(
     api: HfApi,
-    repository: Repository,
+    plan: Plan,
     make_files: MakeFiles,
-    options: Options,
     *,
     run: Mapping[str, Any] | None = None,
     say: Callable[[str], None],
 ) -> str:
-    """Plan, commit, verify, tag; return the commit that holds the files.
+    """Commit, verify, tag; return the commit that holds the files.
 
     `run` is the run whose recorded scores the downloaded model must give again.
     """
-    with hub_errors(repository):
+    repository, options = plan.repository, plan.options
+    if options.tag in plan.head.tags:  # with other files it was refused
+        say(f"{options.tag} is this very release already: {repository.url}")
+        return str(plan.head.commit)
+    if plan.head.commit is None:
+        _create(api, plan)
         plan = make_plan(api, repository, make_files, options)
-        if options.tag in plan.head.tags:  # of another commit, or other files, it was refused
-            say(f"{options.tag} is this very release already: {repository.url}")
-            return str(plan.head.commit)
-        if plan.head.commit is None:
-            _create(api, plan)
-            plan = make_plan(api, repository, make_files, options)
+    commit = _commit(api, plan, say)
+    if commit is None:
+        say(f"The head moved since {str(plan.head.commit)[:7]}: planning again.")
+        plan = make_plan(api, repository, make_files, options)
         commit = _commit(api, plan, say)
-        if commit is None:
-            say(f"The head moved since {(plan.head.commit or '')[:7]}: planning again.")
-            plan = make_plan(api, repository, make_files, options)
-            commit = _commit(api, plan, say)
-        if commit is None:
-            raise HeadMovedError(
-                f"A release is one commit on a known parent. Received: {repository.url}, whose "
-                "head moved twice meanwhile. Repeat the command, or propose it with --create-pr."
-            )
-        _verify(api, plan, commit, run)
-        scores = f" and {len(run['samples'])} scores" if run else ""
-        say(f"Verified: {len(plan.files)} checksums{scores} agree with the download.")
-        if options.tag:
-            api.create_tag(
-                repository.id, tag=options.tag, revision=commit, repo_type=repository.kind
-            )
-            say(f"Tagged {options.tag}.")
+    if commit is None:
+        raise HeadMovedError(
+            f"A release is one commit on a known parent. Received: {repository.url}, whose "
+            "head moved twice meanwhile. Repeat the command, or propose it with --create-pr."
+        )
+    say("Downloading and checking it ...")
+    _verify(api, plan, commit, run)
+    scores = f" and {len(run['samples'])} scores" if run else ""
+    say(f"Verified: {len(plan.files)} checksums{scores} agree with the download.")
+    if options.tag:
+        _tag(api, repository, options.tag, commit)
+        say(f"Tagged {options.tag}.")
     return commit
 
 
 def _create(api: HfApi, plan: Plan) -> None:
     # A token of another, or one that may not write, is refused here.
-    api.create_repo(
-        plan.repository.id,
-        repo_type=plan.repository.kind,
-        private=plan.options.private,
-        space_sdk="gradio" if plan.repository.kind == "space" else None,
-        exist_ok=True,
-    )
+    with hub_errors(plan.repository):
+        api.create_repo(
+            plan.repository.id,
+            repo_type=plan.repository.kind,
+            private=plan.options.private,
+            space_sdk="gradio" if plan.repository.kind == "space" else None,
+            exist_ok=True,
+        )
 
 
 def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:
@@ -168,14 +213,18 @@ def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:
     if not plan.needs_commit:
         say(f"Nothing to commit: {repository.url} holds these files.")
         return head.commit
+    if options.create_pr and (proposed := _proposed(api, plan)):
+        say(f"Proposed already, and still open: {repository.url}/discussions/{proposed[0]}")
+        return proposed[1]
     if not head.has_branch:
-        api.create_branch(
-            repository.id,
-            branch=options.branch,
-            revision=head.commit,
-            repo_type=repository.kind,
-            exist_ok=True,
-        )
+        with hub_errors(repository):
+            api.create_branch(
+                repository.id,
+                branch=options.branch,
+                revision=head.commit,
+                repo_type=repository.kind,
+                exist_ok=True,
+            )
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationDelete(path)
         if change == "removed"
@@ -198,9 +247,39 @@ def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:
             if error.response.status_code in _MOVED:
                 return None
             raise
-    where = f"as {made.pr_url}" if made.pr_url else f"to {repository.url}"
-    say(f"Committed {len(operations)} files {where}: {made.oid}")
+    where = f"as {made.pr_url}" if made.pr_url else f"to {options.branch} of {repository.url}"
+    files = "1 file" if len(operations) == 1 else f"{len(operations)} files"
+    say(f"Committed {files} {where}: {made.oid}")
     return made.oid
+
+
+def _proposed(api: HfApi, plan: Plan) -> tuple[int, str] | None:
+    """Return number and commit of an open pull request that holds just the planned files."""
+    id_, kind = plan.repository.id, plan.repository.kind
+    with hub_errors(plan.repository):
+        proposals = api.get_repo_discussions(
+            id_, repo_type=kind, discussion_type="pull_request", discussion_status="open"
+        )
+        for proposal in proposals:
+            ref = f"refs/pr/{proposal.num}"
+            if are_held_by(read_tree(api, plan.repository, ref), plan.files):
+                return proposal.num, str(api.repo_info(id_, repo_type=kind, revision=ref).sha)
+    return None
+
+
+def _tag(api: HfApi, repository: Repository, tag: str, commit: str) -> None:
+    with hub_errors(repository):
+        try:
+            api.create_tag(repository.id, tag=tag, revision=commit, repo_type=repository.kind)
+        except HfHubHTTPError as error:
+            if error.response.status_code != 409:
+                raise
+            refs = api.list_repo_refs(repository.id, repo_type=repository.kind)
+            if (tag, commit) not in [(ref.name, ref.target_commit) for ref in refs.tags]:
+                raise ReleaseError(
+                    f"A tag names one release for ever. Received: {tag}, which somebody else gave "
+                    f"to another commit meanwhile. Take the next version: this is {commit}."
+                ) from error
 
 
 def _verify(api: HfApi, plan: Plan, commit: str, run: Mapping[str, Any] | None) -> None:
@@ -213,15 +292,15 @@ def _verify(api: HfApi, plan: Plan, commit: str, run: Mapping[str, Any] | None) 
 
     repository = plan.repository
     with TemporaryDirectory() as cache:
-        folder = Path(
-            api.snapshot_download(
+        with hub_errors(repository):
+            downloaded = api.snapshot_download(
                 repository.id,
                 repo_type=repository.kind,
                 revision=commit,
                 cache_dir=cache,
                 allow_patterns=list(plan.files),
             )
-        )
+        folder = Path(downloaded)
         differing = [
             name
             for name, content in plan.files.items()
@@ -229,7 +308,8 @@ def _verify(api: HfApi, plan: Plan, commit: str, run: Mapping[str, Any] | None) 
         ]
         if not differing and run is not None:
             try:
-                classifier = ElaClassifier.from_pretrained(folder)
+                with native_messages_held_back():
+                    classifier = ElaClassifier.from_pretrained(folder)
                 pictures = [folder / "samples" / sample["file"] for sample in run["samples"]]
                 scores = list(classifier.scores(pictures))
             except ModelError as error:

@@ -37,7 +37,7 @@ LIMITS = """
 **It is no proof of who made a picture**: do not accuse anybody by it. The model sees a file's
 history before it sees its maker, so a screenshot, a resize or a messenger's compression can turn
 the answer around, and it is weak on generators and kinds of art that it was not trained on. Give it
-the original file. Your file is deleted as soon as it is answered.
+the original file. Your file is deleted as soon as you have your answer.
 """
 CSS = """
 #samples img { width: 56px; height: 56px; object-fit: cover; border-radius: 4px }
@@ -46,7 +46,7 @@ CSS = """
   background: linear-gradient(90deg, #1d4ed8, #d4d4d8, #d62828) }
 #answer .bar i { position: absolute; top: -5px; width: 4px; height: 24px; margin-left: -2px;
   background: var(--body-text-color) }
-#answer .bar i.limit { width: 0; background: none; border-left: 2px dashed #000 }
+#answer .bar i.limit { width: 0; background: none; border-left: 2px dashed var(--body-text-color) }
 #answer .pictures { display: grid; gap: 12px; margin-top: 12px;
   grid-template-columns: repeat(auto-fit, minmax(min(240px, 100%), 1fr)) }
 #answer figure { margin: 0 } #answer img { width: 100%; height: auto; border-radius: 6px }
@@ -78,8 +78,8 @@ def answer(path: Path) -> str:
     where = (
         "This model looks at the whole picture at once: the colour says nothing about places."
         if classifier.recipe.input.kind == "resize"
-        else "Where the evidence sits: "
-        f"{for_fake} of the {len(found.scores)} views say AI-generated."
+        else "Where the evidence sits: of the places it looked at (frames), "
+        f"{for_fake} of {len(found.scores)} say AI-generated."
     )
     pictures = [
         ("The picture", found.image),
@@ -92,8 +92,8 @@ def answer(path: Path) -> str:
 AI-generated"><i class="limit" style="left: {threshold:.1%}"></i><i style="left: {found.score:.1%}">
 </i></div>
 <p>Its estimate that the picture is AI-generated is <b id="score">{found.score:.3f}</b> (from 0 to
-1). It calls a picture AI-generated from {threshold:.3f} on (dashed): the threshold that its
-training set.</p>
+1). It calls a picture AI-generated from {threshold:.3f} on (dashed line), a limit that was chosen
+with its training.</p>
 <div class="pictures">{"".join(figure(*entry) for entry in pictures)}</div></div>"""
 
 
@@ -109,10 +109,12 @@ def figure(caption: str, picture: Image.Image) -> str:
     )
 
 
+gr.set_static_paths([HERE / "samples"])  # or the buttons' icons go with the uploads
+
 with gr.Blocks(title="Human-made or AI-generated?", delete_cache=(60, 60)) as page:
     gr.Markdown(INTRO)
     upload = gr.File(label="Your picture: the original file", file_types=["image"], height=150)
-    gr.Markdown("Or try one of these, painted by a program:")
+    gr.Markdown("Or try one of these. A program painted them; the model may be wrong about them.")
     with gr.Row(elem_id="samples"):
         samples = [
             gr.Button(path.stem.replace("-", ", "), icon=str(path), min_width=140)
