@@ -87,6 +87,8 @@ def changed(command: str, endpoint: str) -> str:
         (r'^pip install (?="\.)', "pip install --dry-run --no-deps "),
         # The wheel of the card is installed, but beside this environment and without the rest.
         (r'^pip install (?="hf-ela)', "pip install --no-deps --target site "),
+        # It asks for the token at the terminal.
+        (r"^hf auth login", r'\g<0> --token "$HF_TOKEN"'),
         ("https://huggingface.co", endpoint),
         # `make test` would come here again.
         (r"^make ", "make --dry-run "),

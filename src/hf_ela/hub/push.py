@@ -106,12 +106,11 @@ def release(
     if dry_run:
         for plan in plans:
             say(str(plan))
-        if notice := _unsent_text(run_folder, plans[0]):
-            say(notice)
-        say("Dry run: nothing was sent.")
-        return None
     if notice := _unsent_text(run_folder, plans[0]):
         say(notice)
+    if dry_run:
+        say("Dry run: nothing was sent.")
+        return None
     commit = _publish(api, plans[0], files, run=run, say=say)
     if space:
         pinned = _pin(repo_id, commit)
