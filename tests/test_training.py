@@ -96,9 +96,11 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
 
 def test_run_folder_is_complete_and_tidy(run) -> None:
     assert sorted(path.name for path in run.iterdir()) == [
+        "README.md",
         "plots",
         "predictions.parquet",
         "run.json",
+        "samples",
         "weights",
     ]
     plots = {path.stem: load_image(path).pixels.size for path in (run / "plots").iterdir()}
