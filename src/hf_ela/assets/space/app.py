@@ -78,7 +78,7 @@ def answer(path: Path) -> str:
     where = (
         "This model looks at the whole picture at once: the colour says nothing about places."
         if classifier.recipe.input.kind == "resize"
-        else "Where the evidence sits: of the places it looked at (frames), "
+        else "Where the evidence sits: of the places it looked at, "
         f"{for_fake} of {len(found.scores)} say AI-generated."
     )
     pictures = [
