@@ -18,8 +18,8 @@ from PIL import Image
 from bad_files import encode, picture
 from hf_ela import ElaClassifier
 from hf_ela.backend import keras
-from hf_ela.classifier import image_logits
 from hf_ela.errors import ImageNotReadableError, ModelError, NotAnImageError
+from hf_ela.logits import image_logits
 from hf_ela.model import build_model
 from hf_ela.origin import split_revision
 from hf_ela.recipe import Recipe

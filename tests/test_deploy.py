@@ -403,7 +403,10 @@ class TestSpace:
         page.set_input_files(
             "input[type=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}
         )
-        page.get_by_text("Invalid file type: a.txt").wait_for(timeout=60_000)
+        refusal = page.get_by_text("Invalid file type: a.txt")
+        refusal.wait_for(timeout=60_000)
+        assert refusal.is_visible()
+        assert page.locator("#score").count() == 0
 
     def test_samples_answer_by_mouse_and_by_key(self, page: Any, classifier: ElaClassifier) -> None:
         names, pictures = zip(*sample_pictures().items(), strict=True)

@@ -6,9 +6,9 @@ from bad_files import picture
 from conftest import TINY
 from hf_ela import ElaClassifier, error_level
 from hf_ela.backend import keras
-from hf_ela.classifier import view_logits
 from hf_ela.errors import NotAnImageError
 from hf_ela.explain import SIDE, Evidence, overlay
+from hf_ela.logits import view_logits
 from hf_ela.model import build_model
 from hf_ela.recipe_file import load_recipe
 from hf_ela.views import Box, evaluation_views, view_boxes

@@ -285,4 +285,5 @@ def test_a_folder_needs_no_client_of_the_hub(saved: Path) -> None:
         "read_settings(folder / 'hf_ela.json');"
         "assert commit is None; assert 'huggingface_hub' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, saved], check=True)
+    done = subprocess.run([sys.executable, "-c", code, saved], check=False)
+    assert done.returncode == 0

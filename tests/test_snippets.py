@@ -287,7 +287,7 @@ def test_readme(snippet: Snippet, reader: Reader, request: pytest.FixtureRequest
     if "runs/mine" in snippet.text:
         name = "interrupted" if "--resume" in snippet.text else "run"
         shutil.copytree(request.getfixturevalue(name), reader.folder / "runs" / "mine")
-    reader.run(snippet)
+    reader.run(snippet)  # asserts the status, and what the command is to leave behind
 
 
 @pytest.mark.slow

@@ -62,7 +62,6 @@ def make_card(
     repo_id: str | None = None,
     revision: str | None = None,
     previous: str | None = None,
-    replace: bool = False,
 ) -> str:
     """Return the model card of a run.
 
@@ -71,8 +70,7 @@ def make_card(
         repo_id: ``user/name`` of the release; None for the card of a run folder.
         revision: Tag of the release, as in ``v1.0.0``.
         previous: The card before. Its text outside of the markers stays, and so do the metadata
-            that a person wrote.
-        replace: Write the card anew, whatever `previous` is.
+            that a person wrote. None writes the card anew.
 
     Raises:
         CardError: The previous card cannot be merged, or `run` is damaged.
@@ -83,7 +81,7 @@ def make_card(
     ):
         if value is not None and not re.fullmatch(rule, value, re.ASCII):
             raise CardError(f"`{name}` must match {rule}. Received: {value!r}. Check the name.")
-    before = "" if replace or previous is None else previous
+    before = previous or ""
     eol = "\r\n" if "\r\n" in before else "\n"
     written, body = split_card(before)
     default, prose = split_card((MODEL_CARD / "prose.md").read_text("utf-8"))
@@ -118,7 +116,7 @@ def write_card(
         folder: A run folder with its ``run.json``.
         repo_id: As for `make_card`.
         revision: As for `make_card`.
-        replace: As for `make_card`.
+        replace: Write the card anew, whatever a person wrote.
 
     Returns:
         The path of the card.
@@ -285,7 +283,7 @@ def code(value: object) -> Markup:
     text = printable(str(value))
     if text.strip() == text != "" and not set(text) & set(_ENTITIES):
         return Markup(f"`{text}`")  # noqa: S704  (nothing in it ends the code)
-    return Markup(f"<code>{text.translate(_CODE_ESCAPES)}</code>")  # noqa: S704
+    return Markup(f"<code>{text.translate(_CODE_ESCAPES)}</code>")  # noqa: S704  (escaped here)
 
 
 def _interval(cell: Mapping[str, Any] | None) -> str:

@@ -81,7 +81,7 @@ def run_metadata(run: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]:
         co2_eq_emissions=run.get("co2_eq_emissions") or None,
         model_name=repo_id.partition("/")[2] if repo_id else f"hf-ela-{run['recipe']['name']}",
         eval_results=results or None,
-    ).to_dict()  # type: ignore[no-untyped-call]
+    ).to_dict()  # type: ignore[no-untyped-call]  # the client leaves it untyped
     return {key: card[key] for key in GENERATED if key in card}
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-from hf_ela.errors import ImageError, ModelError
+from hf_ela.errors import ImageError
 from hf_ela.images import ImageSource, load_image
+from hf_ela.logits import batched, image_logits
 from hf_ela.origin import locate
 from hf_ela.recipe import LABELS, Recipe
 from hf_ela.saved import read_model, write_model
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from hf_ela.backend import keras
     from hf_ela.explain import Evidence
 
-__all__ = ["ElaClassifier", "LabelScore", "image_logits", "view_logits"]
+__all__ = ["ElaClassifier", "LabelScore"]
 
-T = TypeVar("T")
 Source = TypeVar("Source", bound=ImageSource)
 
 
@@ -169,7 +168,7 @@ class ElaClassifier:
 
         Draws `batch_size` images at a time. `label` names the class of a probability.
         """
-        for batch in _batched(images, batch_size):
+        for batch in batched(images, batch_size):
             views = [self._views(image) for image in batch]
             readable = [array for array in views if not isinstance(array, ImageError)]
             logits = image_logits(self.model, readable, batch_size)
@@ -277,64 +276,6 @@ class ElaClassifier:
             entries = [LabelScore(label="fake", score=score)]
             entries.append(LabelScore(label="real", score=1 - score))
             yield entries if self.label(score) == "fake" else entries[::-1]
-
-
-def image_logits(
-    model: "keras.Model", views: Iterable[np.ndarray], batch_size: int = 32
-) -> np.ndarray:
-    """Return the logit of each image: the one definition of the score, before the temperature.
-
-    It is the mean of the image's `view_logits`; the arguments and errors are the same.
-
-    Returns:
-        float64 array, one value for each image.
-    """
-    return np.asarray(view_logits(model, views, batch_size).mean(axis=1))
-
-
-def view_logits(
-    model: "keras.Model", views: Iterable[np.ndarray], batch_size: int = 32
-) -> np.ndarray:
-    """Return the logit of each view of each image.
-
-    It is log p(fake) - log p(real) of the softmax, each limited to the smallest normal float32
-    (so that logits end at ±87.3).
-
-    Args:
-        model: Network of `build_model`.
-        views: For each image a uint8 array, views x height x width x channels; all alike.
-        batch_size: Images per step. The last step is filled up with zeros to a power of two:
-            few shapes to compile for, and one image does not pay for a full batch.
-
-    Returns:
-        float64 array, images x views; 0 x 1 without images.
-
-    Raises:
-        ModelError: The network's output is not finite.
-    """
-    logits = [_batch_logits(model, batch) for batch in _batched(views, batch_size)]
-    return np.concatenate(logits) if logits else np.empty((0, 1))
-
-
-def _batch_logits(model: "keras.Model", views: list[np.ndarray]) -> np.ndarray:
-    filling = 2 ** (len(views) - 1).bit_length() - len(views)
-    rows = np.concatenate([*views, *[np.zeros_like(views[0])] * filling])
-    probabilities = np.asarray(model.predict_on_batch(rows), np.float64)
-    if not np.isfinite(probabilities).all():
-        raise ModelError(
-            "The network's output must be finite. Received: NaN or infinity. "
-            "Its training has diverged: train again, with a lower learning rate."
-        )
-    logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    by_image = (logs[:, 0] - logs[:, 1]).reshape(-1, len(views[0]))
-    return np.asarray(by_image[: len(views)])
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    if size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={size}.")
-    iterator = iter(items)
-    return iter(lambda: list(islice(iterator, size)), [])
 
 
 def _is_one(images: object) -> bool:

@@ -207,7 +207,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
             os.path.join(folder, name)  # noqa: PTH118  (a Path would not give a name as it came)
             for folder, _, names in os.walk(path, onerror=refuse)
             for name in names
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  (as above)
         ]
         yield from sorted(found + [name for name in unreadable if name != path]) or [path]
 

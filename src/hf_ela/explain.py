@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from hf_ela.classifier import ElaClassifier, view_logits
+from hf_ela.classifier import ElaClassifier
 from hf_ela.ela import error_level
 from hf_ela.images import ImageSource, load_image
+from hf_ela.logits import view_logits
 from hf_ela.views import Box, evaluation_views, view_boxes
 
 __all__ = ["Evidence", "evidence", "overlay"]

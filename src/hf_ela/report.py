@@ -10,11 +10,12 @@ import pandas as pd
 
 from hf_ela import plots, sheets
 from hf_ela.backend import keras
-from hf_ela.classifier import ElaClassifier, image_logits
+from hf_ela.classifier import ElaClassifier
 from hf_ela.data import Prepared, Split
 from hf_ela.evaluation import by_source, fit_temperature, fit_threshold, measure, sigmoid
 from hf_ela.files import whole_file
 from hf_ela.fit import Checkpoint
+from hf_ela.logits import image_logits
 from hf_ela.metrics import confusion
 from hf_ela.provenance import environment
 from hf_ela.recipe import Protocol, Recipe

@@ -155,8 +155,8 @@ def make_plan(
         options: How they are to be sent.
 
     Raises:
-        ReleaseError: What is asked for would be refused later: a tag that names something else,
-            or privacy of a repository that is public.
+        ReleaseError: The name is none of the Hub, the tag names something else, the repository
+            is public and shall be private, or files of another model or Space are in the way.
     """
     if repository.id.count("/") != 1:  # the client would leave it to the Hub
         raise malformed(repository)

@@ -14,12 +14,12 @@ HERE = Path(__file__).absolute().parent
 sys.path.insert(0, str(package))
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-import gradio as gr  # noqa: E402  (all of them after the path)
-from PIL import Image  # noqa: E402
+import gradio as gr
+from PIL import Image
 
-from hf_ela import ElaClassifier, load_image  # noqa: E402
-from hf_ela.errors import ImageError  # noqa: E402
-from hf_ela.explain import SIDE, overlay  # noqa: E402
+from hf_ela import ElaClassifier, load_image
+from hf_ela.errors import ImageError
+from hf_ela.explain import SIDE, overlay
 
 MAX_PIXELS = 40_000_000
 MODEL = json.loads((HERE / "model.json").read_text("utf-8"))
