@@ -17,6 +17,7 @@
     │   └── TooManyRejectedError        more refused images than allowed
     ├── ModelError                      no usable model: damaged, of another kind, too new
     │   └── ModelNotFoundError          no such repository, revision, or not for this token
+    ├── ExportError                     no exporter, or an exported model that differs from Keras's
     ├── HubUnreachableError             no answer from the Hub
     ├── ReleaseError                    a release that cannot be made or sent
     │   ├── CardError                   a model card that the Hub would refuse, or cannot be merged
@@ -102,6 +103,10 @@ class ModelError(HfElaError):
 
 class ModelNotFoundError(ModelError):
     """The repository or revision does not exist, or is not visible to this token."""
+
+
+class ExportError(HfElaError):
+    """A model cannot be exported, or what was exported does not give Keras's probabilities."""
 
 
 class HubUnreachableError(HfElaError):

@@ -36,6 +36,11 @@ _SCALE = np.where(_QUALITY < 50, 5000 // _QUALITY, 200 - 2 * _QUALITY)
 _TABLES = np.clip((ANNEX_K * _SCALE + 50) // 100, 1, 255)  # (luma/chroma, quality - 1, 64)
 
 
+def quantisation_tables() -> np.ndarray:
+    """Return libjpeg's tables of all qualities: int32, quality - 1 x luma and chroma x 64."""
+    return np.ascontiguousarray(_TABLES.transpose(1, 0, 2), np.int32)
+
+
 def estimate_quality(image: Image.Image) -> tuple[int, bool] | tuple[None, None]:
     """Find the libjpeg quality whose quantisation tables are nearest to those of a JPEG.
 

@@ -183,6 +183,11 @@ class Preprocessing(_Section):
         return self.input.size, self.input.size, self.ela.channels
 
     @property
+    def pixel_side(self) -> int:
+        """Height and width of the RGB pixels that ELA is taken of, for one network input."""
+        return self.input.before if self.input.kind == "resize" else self.input.size
+
+    @property
     def evaluation_views(self) -> int:
         """Number of views whose scores are averaged for one image."""
         return 1 if self.input.kind == "resize" else self.input.grid**2

@@ -1,0 +1,235 @@
+"""A model as one file: RGB pixels in, probabilities out, ELA inside.
+
+`export_onnx` writes a file for ONNX Runtime, in Python and in browsers, `export_litert` one for
+LiteRT. Both must give Keras's probabilities before they are kept.
+
+    input   pixels          uint8    N x side x side x 3, side = `recipe.pixel_side`
+    output  probabilities   float32  N x 2, in the order of `hf_ela.recipe.LABELS`
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+
+from hf_ela import __version__
+from hf_ela.backend import keras
+from hf_ela.errors import ExportError
+from hf_ela.files import whole_file
+from hf_ela.layers import ErrorLevel, PillowResize
+from hf_ela.model import build_model
+from hf_ela.recipe import LABELS, Recipe
+from hf_ela.recipe_file import parse_recipe
+from hf_ela.terminal import native_messages_held_back
+
+__all__ = ["INPUT", "OUTPUT", "TOLERANCE", "export_litert", "export_onnx", "with_error_level"]
+
+INPUT, OUTPUT = "pixels", "probabilities"
+OPSET = 18
+"""Of ONNX (December 2022): the newest that tf2onnx writes."""
+TOLERANCE = 1e-4
+"""By how much a probability may differ from Keras's: floats are summed in another order."""
+_CONVERTERS = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
+"""Backends that Keras exports to ONNX from, and what it needs for that."""
+
+
+def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a model from pixels to probabilities: ELA, the resize after it, the network.
+
+    Args:
+        network: Network of `build_model`; its weights are shared.
+        recipe: Its recipe.
+    """
+    side, ela = recipe.pixel_side, recipe.ela
+    pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
+    x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(pixels)
+    if recipe.input.kind == "resize":
+        x = PillowResize(recipe.input.size)(x)
+    return keras.Model(pixels, network(x), name="hf_ela")
+
+
+def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
+    """Write a network, with ELA before it, as an ONNX file of any batch size.
+
+    With a backend that has no way to ONNX (JAX), another one that is installed does it, in a
+    process of its own.
+
+    Args:
+        network: Network of `build_model`, in float32.
+        recipe: Its recipe.
+        path: Where to.
+
+    Raises:
+        ExportError: What is needed is not installed, or the file does not give the probabilities
+            of `network` within `TOLERANCE`; nothing is written then.
+    """
+    backend = keras.backend.backend()
+    usable = [name for name, needed in _CONVERTERS.items() if find_spec(name) and find_spec(needed)]
+    if not usable or not find_spec("onnx"):
+        raise ExportError(
+            "An export to ONNX needs `onnx`, and tensorflow with tf2onnx or torch with onnxscript. "
+            'Received: an installation without them. Install them: pip install "hf-ela[train]"'
+        )
+    with whole_file(path) as temporary:
+        if backend in usable:
+            _write_onnx(network, recipe, temporary)
+        else:
+            _write_elsewhere(network, recipe, temporary, usable[0])
+        _name(temporary, recipe)
+        _check_parity(network, recipe, _onnx_function(temporary), path)
+
+
+def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
+    """Write a network, with ELA before it, as a LiteRT file of any batch size.
+
+    Args:
+        network: Network of `build_model`, in float32.
+        recipe: Its recipe.
+        path: Where to; must end with ``.tflite``.
+
+    Raises:
+        ExportError: The backend is not TensorFlow, or the file does not give the probabilities of
+            `network` within `TOLERANCE`; nothing is written then.
+    """
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ExportError(
+            f"An export to LiteRT needs the TensorFlow backend. Received: {backend}. Set "
+            "KERAS_BACKEND=tensorflow: weights load on every backend."
+        )
+    model = with_error_level(network, recipe)
+    with whole_file(path) as temporary:
+        _quietly(lambda: model.export(temporary, format="litert", verbose=False))
+        _check_parity(network, recipe, _litert_function(temporary), path)
+
+
+def _write_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
+    model = with_error_level(network, recipe)
+    side = recipe.pixel_side
+    signature = [keras.InputSpec(shape=(None, side, side, 3), dtype="uint8", name=INPUT)]
+    _quietly(
+        lambda: model.export(
+            path, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET
+        )
+    )
+
+
+def _write_elsewhere(network: keras.Model, recipe: Recipe, path: Path, backend: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "recipe.json").write_text(json.dumps(recipe.model_dump()), "utf-8")
+        network.save_weights(Path(folder) / "network.weights.h5")
+        done = subprocess.run(  # noqa: S603  (this very module)
+            [sys.executable, "-m", "hf_ela.export", folder, path],
+            env=os.environ | {"KERAS_BACKEND": backend},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise ExportError(
+            f"The export to ONNX, by Keras on {backend}, must succeed. Received: "
+            f"{done.stderr.strip()[-2000:]}"
+        )
+
+
+def _here(folder: Path, path: Path) -> None:
+    """Do the part of `_write_elsewhere` in the other process."""
+    values = json.loads((folder / "recipe.json").read_text("utf-8"))
+    recipe = parse_recipe(values, source="recipe.json")
+    network = build_model(recipe)
+    network.load_weights(folder / "network.weights.h5")
+    _write_onnx(network, recipe, path)
+
+
+def _quietly(export: Callable[[], None]) -> None:
+    with native_messages_held_back(), redirect_stdout(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the converters' own, about their own code
+        export()
+
+
+def _name(path: Path, recipe: Recipe) -> None:
+    """Give the input, the output and the batch dimension their names, and say what it is."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    for value in (graph.input[0], graph.output[0]):
+        value.name = names[value.name]
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    model.producer_name, model.producer_version = "hf_ela", __version__
+    model.doc_string = (
+        f"RGB pixels to the probabilities of {' and '.join(LABELS)}, Error Level Analysis "
+        f"included; recipe {recipe.name}."
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _onnx_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda pixels: np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
+
+
+def _litert_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    import tensorflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a new name for it in a later release
+        interpreter = tensorflow.lite.Interpreter(str(path))
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.resize_tensor_input(given["index"], pixels.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(given["index"], pixels)
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(answer["index"]))
+
+    return run
+
+
+def _check_parity(
+    network: keras.Model,
+    recipe: Recipe,
+    exported: Callable[[np.ndarray], np.ndarray],
+    path: Path,
+) -> None:
+    """Compare with Keras on noise, gradients and flat colour, in batches of one and of several."""
+    model, pixels = with_error_level(network, recipe), _probes(recipe.pixel_side)
+    expected = np.asarray(model.predict_on_batch(pixels))
+    received = np.concatenate([exported(pixels[:1]), exported(pixels[1:])])
+    difference = float(np.abs(expected - received).max())
+    if not difference <= TOLERANCE:  # NaN too
+        raise ExportError(
+            f"An exported model must give Keras's probabilities within {TOLERANCE:g}. Received: "
+            f"{path.name}, up to {difference:.3g} away. It is not kept; take another version of "
+            "the exporter."
+        )
+
+
+def _probes(side: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    ramp = np.add.outer(np.arange(side), 2 * np.arange(side))[..., None] // np.array([1, 2, 3])
+    gradient = (ramp * 255 // max(ramp.max(), 1)).astype(np.uint8)
+    grain = np.clip(gradient + rng.normal(0, 5, gradient.shape), 0, 255).astype(np.uint8)
+    noise = rng.integers(0, 256, (side, side, 3), np.uint8)
+    flat = np.full((side, side, 3), (200, 30, 90), np.uint8)
+    return np.stack([noise, gradient, grain, flat])
+
+
+if __name__ == "__main__":
+    _here(Path(sys.argv[1]), Path(sys.argv[2]))
