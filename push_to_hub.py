@@ -4,6 +4,7 @@
     python push_to_hub.py runs/mine user/repo --tag v1.0.0   # commit, verify, tag
     python push_to_hub.py runs/mine user/repo --create-pr    # propose it instead
     python push_to_hub.py runs/mine user/repo --space user/demo
+    python push_to_hub.py runs/mine user/repo --widget user/page
 
 A release is one commit. It is downloaded again and must give the recorded scores before the tag
 is made. Whatever was interrupted is finished by the same command.
@@ -36,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
         help="send the card of RUN in place of the one on the Hub, hand-written text too",
     )
     p.add_argument("--space", metavar="USER/NAME", help="push the demo Space of this release too")
+    p.add_argument(
+        "--widget", metavar="USER/NAME", help="push a static Space that runs it in the browser too"
+    )
     p.add_argument("--token", help="of the Hub; better: `hf auth login`")
     return p
 
@@ -59,6 +63,7 @@ def main() -> int:
             args.repo,
             options,
             space=args.space,
+            widget=args.widget,
             token=args.token,
             dry_run=args.dry_run,
         )

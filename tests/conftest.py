@@ -1,10 +1,12 @@
 """Fixtures that several test files share."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 # Before anything imports the clients: no request leaves a test, no bar fills a log.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -99,3 +101,26 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+def chromium() -> str:
+    """Path of a Chromium; without one, the test is skipped."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROME") or next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        pytest.skip("no Chromium is here (CHROME can name one)")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    options += ["--disable-background-networking", "--disable-component-update"]
+    with playwright.sync_playwright() as started:
+        chrome = started.chromium.launch(
+            executable_path=chromium(), args=[*options, "--disable-sync"]
+        )
+        yield chrome
+        chrome.close()

@@ -19,7 +19,7 @@ from bad_files import encode, picture
 from hf_ela import ElaClassifier
 from hf_ela.backend import keras
 from hf_ela.errors import ImageNotReadableError, ModelError, NotAnImageError
-from hf_ela.logits import image_logits
+from hf_ela.logits import image_logits, keras_probabilities
 from hf_ela.model import build_model
 from hf_ela.origin import split_revision
 from hf_ela.recipe import Recipe
@@ -62,7 +62,7 @@ def classifier() -> ElaClassifier:
 @pytest.fixture(scope="module")
 def saved(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "model"
-    classifier.save_pretrained(folder)
+    classifier.save_pretrained(folder, onnx=False)
     return folder
 
 
@@ -192,7 +192,8 @@ class TestImageLogits:
         return [evaluation_views(image, recipe, "as_is", key="") for image in images(number)]
 
     def test_is_what_predict_is_built_on(self, classifier: ElaClassifier) -> None:
-        logits = image_logits(classifier.model, self.views(classifier, 5), batch_size=2)
+        judge = keras_probabilities(classifier.model)
+        logits = image_logits(judge, self.views(classifier, 5), batch_size=2)
         assert logits.dtype == np.float64
         expected = 1 / (1 + np.exp(-logits / 1.7))
         scores = fake_scores(classifier.predict(images(5), batch_size=2))
@@ -200,17 +201,18 @@ class TestImageLogits:
 
     def test_takes_an_iterator_and_nothing(self, classifier: ElaClassifier) -> None:
         views = self.views(classifier, 3)
-        expected = image_logits(classifier.model, views).tolist()
-        assert image_logits(classifier.model, iter(views)).tolist() == expected
+        judge = keras_probabilities(classifier.model)
+        expected = image_logits(judge, views).tolist()
+        assert image_logits(judge, iter(views)).tolist() == expected
         assert len(expected) == 3
-        assert image_logits(classifier.model, []).shape == (0,)
+        assert image_logits(judge, []).shape == (0,)
 
     def test_stays_finite_when_the_softmax_is_saturated(self) -> None:
         sure = tiny_classifier(temperature=0.05)
         *_, bias = sure.model.weights
         for sign, score in ((1, 1.0), (-1, 0.0)):
             bias.assign([sign * 1e4, 0])
-            (logit,) = image_logits(sure.model, self.views(sure, 1))
+            (logit,) = image_logits(keras_probabilities(sure.model), self.views(sure, 1))
             assert logit == pytest.approx(sign * 87.3, abs=0.1)
             assert fake_scores([sure.predict(picture())]) == [score]
 
@@ -235,7 +237,7 @@ class TestSaving:
         assert {path.name for path in saved.iterdir()} == names
         assert [path.name for path in saved.parent.iterdir()] == ["model"]
         ours = json.loads((saved / "hf_ela.json").read_text("utf-8"))
-        assert ours["schema"] == 1
+        assert (ours["schema"], ours["onnx_sha256"]) == (2, None)
         assert ours["labels"] == ["fake", "real"]
         assert Recipe.model_validate(ours["recipe"]).input_shape == (32, 32, 6)
         digest = sha256((saved / "model.weights.h5").read_bytes()).hexdigest()
@@ -253,7 +255,7 @@ class TestSaving:
     ) -> None:
         data = {"id": "art", "revision": "0" * 40, "splits": {"train": 5}}
         named = ElaClassifier(classifier.model, classifier.recipe, data=data)
-        named.save_pretrained(tmp_path / "run" / "weights")
+        named.save_pretrained(tmp_path / "run" / "weights", onnx=False)
         assert ElaClassifier.from_pretrained(str(tmp_path / "run")).data == data
 
     def test_leaves_training_state_out(self, tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ class TestSaving:
             network = build_model(recipe)
             network.compile("adam", "categorical_crossentropy")
             network.fit(np.zeros((2, 32, 32, 6), np.uint8), np.eye(2), verbose=0)
-            ElaClassifier(network, recipe).save_pretrained(tmp_path / "model")
+            ElaClassifier(network, recipe).save_pretrained(tmp_path / "model", onnx=False)
             assert keras.config.dtype_policy().name == "mixed_float16"
             loaded = ElaClassifier.from_pretrained(tmp_path / "model").model
         finally:
@@ -281,7 +283,7 @@ class TestSaving:
         folder = tmp_path / "model"
         shutil.copytree(saved, folder)
         other = tiny_classifier(seed=1)
-        other.save_pretrained(folder)
+        other.save_pretrained(folder, onnx=False)
         assert ElaClassifier.from_pretrained(folder).predict(picture()) == other.predict(picture())
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -291,7 +293,7 @@ class TestSaving:
         folder = tmp_path / "model"
         shutil.copytree(saved, folder)
         with pytest.raises(ValueError, match="temperature"):
-            tiny_classifier(seed=1, temperature=-1.0).save_pretrained(folder)
+            tiny_classifier(seed=1, temperature=-1.0).save_pretrained(folder, onnx=False)
         loaded = ElaClassifier.from_pretrained(folder)
         assert loaded.predict(picture()) == classifier.predict(picture())
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -303,7 +305,7 @@ class TestSaving:
         notes.write_text("mine")
         for place in (tmp_path, notes):
             with pytest.raises(ModelError, match="Choose another folder"):
-                classifier.save_pretrained(place)
+                classifier.save_pretrained(place, onnx=False)
         assert notes.read_text() == "mine"
         assert list(tmp_path.iterdir()) == [notes]
 
@@ -397,7 +399,7 @@ class TestDamage:
             (write("hf_ela.json", b"[" * 100_000), "must be JSON"),
             (write("hf_ela.json", b"[]"), "is not valid"),
             (write("hf_ela.json", b"{}"), "`weights_sha256`: Field required"),
-            (change(schema=2, novelty=5), "Received: schema=2, of a newer version. Upgrade"),
+            (change(schema=3, novelty=5), "Received: schema=3, of a newer version. Upgrade"),
             (change(novelty=5), "`novelty`"),
             (change(labels=["real", "fake"]), "`labels"),
             (change(temperature=0), "`temperature`"),

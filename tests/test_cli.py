@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -16,6 +17,7 @@ import hf_ela
 from bad_files import encode, picture, write_bad_files
 from hf_ela import ElaClassifier, error_level
 from hf_ela.cli import main
+from hf_ela.explain import overlay
 from hf_ela.model import build_model
 from hf_ela.recipe_file import load_recipe
 
@@ -110,6 +112,51 @@ class TestPredict:
             assert text in one_line
         assert out.count("fake") + out.count("real") >= 3
 
+    def test_explain_saves_two_pictures_of_each_image(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "other").mkdir()
+        (folder / "other" / "a.jpg").write_bytes(encode(picture(seed=9), "JPEG"))
+        (folder / "art" / "bad.png").write_text("no image")
+        command = ["predict", "art", "other", "--model", model, "--explain", "why", "--json"]
+        assert main(command) == 1
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        loaded = ElaClassifier.from_pretrained(model)
+        names = set()
+        for one in found:
+            if one["file"].endswith("bad.png"):
+                assert one["error"]["type"] == "NotAnImageError"
+                continue
+            why = loaded.explain(one["file"])
+            assert one["scores"]["fake"] == why.score
+            boxes = [tuple(view[key] for key in why.boxes[0]._fields) for view in one["views"]]
+            assert boxes == [tuple(box) for box in why.boxes]
+            assert [view["score"] for view in one["views"]] == why.scores
+            with Image.open(one["ela"]) as ela, Image.open(one["evidence"]) as evidence:
+                assert np.array_equal(np.asarray(ela), why.ela)
+                assert np.array_equal(np.asarray(evidence), np.asarray(overlay(why)))
+            names |= {one["ela"], one["evidence"]}
+        assert len(names) == 8  # two images are called a.jpg
+        assert sorted(names) == sorted(str(path) for path in Path("why").iterdir())
+
+    def test_explain_says_where_the_pictures_are(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["predict", "art/a.jpg", "--model", model, "--explain", "why"]) == 0
+        assert "Pictures: why" in capsys.readouterr().out
+        assert main(["predict", "art/a.jpg", "--model", model, "--explain", "art/a.jpg"]) == 2
+        assert "art/a.jpg" in capsys.readouterr().err
+
+    def test_the_runtimes_agree(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lines = []
+        for runtime in ("onnx", "keras"):
+            assert main(["predict", "art", "--model", model, "--json", "--runtime", runtime]) == 0
+            lines.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+        for by_onnx, by_keras in zip(*lines, strict=True):
+            assert by_onnx["scores"]["fake"] == pytest.approx(by_keras["scores"]["fake"], abs=1e-4)
+
     def test_a_bad_file_stops_nothing(
         self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -200,6 +247,34 @@ class TestPredict:
         assert out == ""
         assert err.startswith("hf-ela: A model must be a folder")
         assert err.count("\n") == 1
+
+
+class TestExport:
+    def test_onnx(self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["export", model, "art.onnx"]) == 0
+        out = capsys.readouterr().out
+        size = Path("art.onnx").stat().st_size
+        assert f"art.onnx: ONNX, opset 18, {size:,} bytes" in out
+        assert "N x 32 x 32 x 3" in out
+        saved = Path(model, "model.onnx").read_bytes()
+        session = onnxruntime.InferenceSession("art.onnx", providers=["CPUExecutionProvider"])
+        pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+        expected = onnxruntime.InferenceSession(saved).run(None, {"pixels": pixels})[0]
+        assert session.run(None, {"pixels": pixels})[0] == pytest.approx(expected, abs=1e-6)
+
+    def test_litert(self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["export", model, "art.tflite"]) == 0
+        assert "art.tflite: LiteRT" in capsys.readouterr().out
+        assert Path("art.tflite").read_bytes()[4:8] == b"TFL3"
+
+    def test_wrong_usage(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            main(["export", model, "art.pb"])
+        assert "OUT must end with .onnx or .tflite" in capsys.readouterr().err
+        assert main(["export", "nowhere", "art.onnx"]) == 2
+        assert not Path("art.onnx").exists()
 
 
 class TestEla:
@@ -334,7 +409,7 @@ class TestStart:
         assert stopped.value.code == 2
         assert "COMMAND" in capsys.readouterr().err
 
-    def test_without_a_backend_one_line_says_so(
+    def test_without_a_backend_onnx_predicts_and_keras_says_so_in_one_line(
         self, model: str, folder: Path, tmp_path: Path
     ) -> None:
         # All that is installed, less the backends: links, in place of the packages' own folder.
@@ -348,6 +423,9 @@ class TestStart:
         environment = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{packages}"}
         environment.pop("KERAS_BACKEND", None)
         program = [sys.executable, "-S", *COMMAND[1:], "predict", "art", "--model", model]
+        done = subprocess.run(program, capture_output=True, text=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        program += ["--runtime", "keras"]
         done = subprocess.run(program, capture_output=True, text=True, env=environment)
         assert done.returncode == 2
         assert done.stdout == ""

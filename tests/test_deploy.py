@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import InferenceClient, SpaceCard
+from packaging.requirements import Requirement
 from PIL import Image
 
 from bad_files import encode, picture
@@ -38,7 +38,7 @@ PNG = encode(picture(80, 120, seed=1), "PNG")
 
 
 @pytest.fixture(scope="module")
-def classifier() -> ElaClassifier:
+def trained() -> ElaClassifier:
     recipe = load_recipe("default", [*TINY, "input.grid=2"])
     model = build_model(recipe)
     rng = np.random.default_rng(2)  # the same network on every backend
@@ -50,14 +50,19 @@ def classifier() -> ElaClassifier:
 
 
 @pytest.fixture(scope="module")
-def release(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def release(trained: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an endpoint downloads, as links into a cache, such as the Hub's client makes."""
     blobs, folder = (tmp_path_factory.mktemp(name) for name in ("blobs", "release"))
-    classifier.save_pretrained(blobs / "model")
+    trained.save_pretrained(blobs / "model")
     for number, (name, file) in enumerate(model_files(blobs / "model").items()):
         (blobs / str(number)).write_bytes(contents(file))
         (folder / name).symlink_to(blobs / str(number))
     return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(release: Path) -> ElaClassifier:
+    return ElaClassifier.from_pretrained(release)
 
 
 def score_of(classifier: ElaClassifier, data: bytes) -> float:
@@ -73,6 +78,18 @@ def handler(release: Path) -> Iterator[Callable[[dict[str, Any]], Any]]:
     path = sys.path[:]
     yield load_handler(str(release))
     sys.path[:] = path
+
+
+def test_a_model_with_onnx_needs_no_keras(
+    trained: ElaClassifier, release: Path, tmp_path: Path
+) -> None:
+    trained.save_pretrained(tmp_path / "model", onnx=False)
+    without = model_files(tmp_path / "model")
+    needed = contents(without["requirements.txt"]).decode()
+    assert {"keras", "jax"} <= {Requirement(line).name for line in needed.splitlines()}
+    assert "model.onnx" not in without
+    assert (release / "model.onnx").is_file()
+    assert "keras" not in (release / "requirements.txt").read_text()
 
 
 class TestHandler:
@@ -151,7 +168,7 @@ class TestHandler:
     def test_an_error_of_ours_tells_the_client_nothing(
         self, handler: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(handler.classifier, "model", None)  # as if it were broken
+        monkeypatch.setattr(handler.classifier, "recipe", None)  # as if it were broken
         with pytest.raises(RuntimeError, match=r"^The request failed; the log of"):
             handler({"inputs": JPEG})
         assert "AttributeError" in caplog.text
@@ -175,6 +192,10 @@ def clean(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     except RuntimeError as error:
         pytest.skip(f"nothing can be installed here: {error}")
     run_quietly(python, "-m", "pip", "install", "-r", release / "requirements.txt")
+    without = (
+        "import importlib.util as u; assert not any(map(u.find_spec, ['keras', 'jax', 'onnx']))"
+    )
+    run_quietly(python, "-c", without)
     return python
 
 
@@ -256,27 +277,6 @@ class TestEndpoint:
             best = classifier.predict(JPEG)[0]
             assert answer[0].label == best["label"]
             assert answer[0].score == pytest.approx(best["score"], abs=1e-4)
-
-
-def chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("CHROME") or next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        pytest.skip("no Chromium is here (CHROME can name one)")
-    return found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    options += ["--disable-background-networking", "--disable-component-update"]
-    with playwright.sync_playwright() as started:
-        chrome = started.chromium.launch(
-            executable_path=chromium(), args=[*options, "--disable-sync"]
-        )
-        yield chrome
-        chrome.close()
 
 
 @pytest.fixture(scope="module")
@@ -439,5 +439,7 @@ def test_the_space_names_its_model() -> None:
     assert (card.data["sdk"], card.data["app_file"]) == ("gradio", "app.py")
     assert len(card.data["short_description"]) <= 60
     assert json.loads(files["model.json"]) == {"repo": "user/model", "revision": "a" * 40}
-    assert "jax" in files["requirements.txt"].decode()
+    assert "keras" not in files["requirements.txt"].decode()
+    with_keras = space_files("user/model", "a" * 40, onnx=False)["requirements.txt"].decode()
+    assert {"keras", "jax"} <= {Requirement(line).name for line in with_keras.splitlines()}
     assert {f"samples/{name}" for name in sample_pictures()} <= {*files}

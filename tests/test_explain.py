@@ -8,7 +8,7 @@ from hf_ela import ElaClassifier, error_level
 from hf_ela.backend import keras
 from hf_ela.errors import NotAnImageError
 from hf_ela.explain import SIDE, Evidence, overlay
-from hf_ela.logits import view_logits
+from hf_ela.logits import keras_probabilities, view_logits
 from hf_ela.model import build_model
 from hf_ela.recipe_file import load_recipe
 from hf_ela.views import Box, evaluation_views, view_boxes
@@ -59,7 +59,7 @@ class TestEvidence:
         image = picture(150, 90)
         found = classifier.explain(image)
         views = evaluation_views(image, CROPS, "as_is", key="")
-        (logits,) = view_logits(classifier.model, [views])
+        (logits,) = view_logits(keras_probabilities(classifier.model), [views])
         assert found.score == next(iter(classifier.scores([image])))
         assert found.score == classifier.calibrated(np.array([logits.mean()]))[0]
         assert found.scores == classifier.calibrated(logits).tolist()
@@ -97,8 +97,8 @@ class TestEvidence:
         found = classifier.explain(pixels)
         plain = error_level(pixels, 80)
         assert plain.max() > 50
-        assert np.mean(np.asarray(found.ela) == 255) > 0.004
-        assert found.ela.size == (90, 90)
+        assert np.mean(found.ela == 255) > 0.004
+        assert (found.ela.dtype, found.ela.shape) == (np.uint8, (90, 90, 3))
 
     def test_what_is_no_image_is_refused(self, classifier: ElaClassifier) -> None:
         with pytest.raises(NotAnImageError):

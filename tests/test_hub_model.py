@@ -21,7 +21,8 @@ from test_classifier import tiny_classifier
 ID = "somebody/ela"
 COMMAND = "import sys; from hf_ela.cli import main; sys.exit(main())"
 
-# Reads the arguments of `from_pretrained` from each line, and answers with a line.
+# Reads the arguments of `from_pretrained` from each line, and answers with a line. Between loading
+# and asking for the Keras network it answers once more, where it is to ask for it.
 LOADER = """
 import json, sys
 from hf_ela import ElaClassifier
@@ -29,10 +30,15 @@ from hf_ela.errors import HfElaError
 
 for line in sys.stdin:
     arguments = json.loads(line)
+    network = arguments.pop("network", False)
     try:
         classifier = ElaClassifier.from_pretrained(arguments.pop("source"), **arguments)
         scores = list(classifier.scores([sys.argv[1]]))
         answer = {"revision": classifier.revision, "scores": scores}
+        if network:
+            print(json.dumps(answer), flush=True)
+            sys.stdin.readline()
+            answer = {"parameters": classifier.model.count_params()}
     except HfElaError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     print(json.dumps(answer), flush=True)
@@ -56,7 +62,7 @@ def quiet(hub: LocalHub) -> None:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "model"
-    tiny_classifier(temperature=1.7, threshold=0.4).save_pretrained(folder)
+    tiny_classifier(temperature=1.7, threshold=0.4).save_pretrained(folder, onnx=False)
     return folder
 
 
@@ -64,6 +70,19 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files(saved: Path) -> dict[str, bytes]:
     own = {path.name: path.read_bytes() for path in saved.iterdir()}
     return own | {"README.md": b"# A card\n", "handler.py": b"raise SystemExit\n"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was saved with ONNX."""
+    folder = tmp_path_factory.mktemp("onnx") / "model"
+    tiny_classifier(temperature=1.7, threshold=0.4).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def held(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +191,77 @@ class TestLoading:
         assert json.loads(done.stdout)["scores"]["fake"] == expected[0]
 
 
+class TestWithOnnx:
+    def fetched(self, hub: LocalHub) -> set[str]:
+        requests = [request.partition("/resolve/")[2] for request in hub.requests]
+        return {request.partition("/")[2].split()[0] for request in requests if request}
+
+    @pytest.mark.parametrize(
+        ("runtime", "needed"),
+        [(None, "model.onnx"), ("onnx", "model.onnx"), ("keras", "model.weights.h5")],
+    )
+    def test_only_what_the_runtime_needs(
+        self,
+        hub: LocalHub,
+        held: dict[str, bytes],
+        folder: Path,
+        load: Load,
+        image: Path,
+        tmp_path: Path,
+        runtime: Any,
+        needed: str,
+    ) -> None:
+        hub.add_model("somebody/onnx", held)
+        answer = load("somebody/onnx", runtime=runtime, cache_dir=str(tmp_path))
+        local = ElaClassifier.from_pretrained(folder, runtime=runtime)
+        assert answer["scores"] == list(local.scores([image]))
+        assert self.fetched(hub) == {"hf_ela.json", needed}
+
+    def test_the_network_is_of_the_same_commit(
+        self, hub: LocalHub, held: dict[str, bytes], home: Path, image: Path, tmp_path: Path
+    ) -> None:
+        repository = hub.add_model("somebody/later", held)
+        first = repository.find("main").sha
+        arguments = {"source": "somebody/later", "network": True, "cache_dir": str(tmp_path)}
+        with start(hub.environment(home), image) as process:
+            assert ask(process, arguments)["revision"] == first
+            repository.commit({"model.weights.h5": b"of another model"})
+            hub.requests.clear()
+            assert ask(process, {}) == {"parameters": tiny_classifier().model.count_params()}
+        assert {request.partition("/resolve/")[2] for request in hub.requests} == {
+            f"{first}/model.weights.h5 200"
+        }
+
+    @pytest.mark.parametrize(
+        ("data", "said", "got"),
+        [
+            (bytes(2**24), "It is damaged, or was not", {"hf_ela.json"}),
+            (b"no ONNX", "checksum", {"hf_ela.json", "model.onnx"}),
+            (None, "has model.onnx", {"hf_ela.json"}),
+        ],
+    )
+    def test_what_is_not_valid_is_refused(
+        self,
+        hub: LocalHub,
+        held: dict[str, bytes],
+        load: Load,
+        tmp_path: Path,
+        data: bytes | None,
+        said: str,
+        got: set[str],
+    ) -> None:
+        changed = {**held, "model.onnx": data}
+        hub.add_model(
+            "somebody/hostile-onnx", {key: value for key, value in changed.items() if value}
+        )
+        refused = load("somebody/hostile-onnx", cache_dir=str(tmp_path))
+        assert refused["error"] == "ModelError"
+        assert said in refused["message"]
+        answered = {r.rpartition("/")[2].split()[0] for r in hub.requests if r.endswith(" 200")}
+        gets = {r.rpartition("/")[2].split()[0] for r in hub.requests if r.startswith("GET")}
+        assert answered & gets & {*held} == got
+
+
 class TestWithoutTheHub:
     def test_offline_from_the_cache(
         self, hub: LocalHub, released: Repository, load: Load, home: Path, image: Path
@@ -247,7 +337,7 @@ class TestRefusals:
             ("model.weights.h5", bytes(2**24), "It is damaged, or was not", {"hf_ela.json"}),
             # Not valid: nothing comes after it.
             ("hf_ela.json", b"{}", "`recipe`: Field required", {"hf_ela.json"}),
-            ("hf_ela.json", b'{"schema": 2}', "Upgrade", {"hf_ela.json"}),
+            ("hf_ela.json", b'{"schema": 3}', "Upgrade", {"hf_ela.json"}),
             ("hf_ela.json", b"[" * 9999, "must be JSON", {"hf_ela.json"}),
             # Damaged.
             ("model.weights.h5", b"\x89HDF", "checksum", {"hf_ela.json", "model.weights.h5"}),
@@ -280,7 +370,7 @@ class TestRefusals:
 
 def test_a_folder_needs_no_client_of_the_hub(saved: Path) -> None:
     code = (
-        "import sys; from hf_ela.origin import locate; from hf_ela.saved import read_settings;"
+        "import sys; from hf_ela.origin import locate; from hf_ela.settings import read_settings;"
         "from pathlib import Path; folder, commit = locate(sys.argv[1]);"
         "read_settings(folder / 'hf_ela.json');"
         "assert commit is None; assert 'huggingface_hub' not in sys.modules"

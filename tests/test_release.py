@@ -349,6 +349,8 @@ def test_an_incomplete_run_is_refused(push: Push, run: Path, tmp_path: Path, mis
         (["--tag", "1.0"], "vX.Y.Z"),
         (["--tag", "v1.0.0", "--create-pr"], "Merge it first"),
         (["--space", "tester/any", "--create-pr"], "Merge it first"),
+        (["--widget", "tester/any", "--create-pr"], "Merge it first"),
+        (["--widget", "tester/any", "--space", "tester/any"], "Give them different names"),
         (["--token", "hf_secret\nline"], "printable ASCII"),
     ],
 )
@@ -545,6 +547,60 @@ def test_the_text_of_a_space_stays(hub: LocalHub, push: Push) -> None:
     now = space.find("main").files["README.md"]
     assert b"Thanks!" in now
     assert b"pinned: true" in now
+
+
+def test_a_widget_goes_along_and_runs_that_very_commit(hub: LocalHub, push: Push) -> None:
+    plan = push("tester/run", "--widget", "tester/page", "--dry-run")
+    assert plan.status == 0
+    assert "spaces/tester/page: a new repository" in plan.out
+    assert ("spaces", "tester/page") not in hub.repositories
+    done = push("tester/run", "--widget", "tester/page", "--space", "tester/both")
+    assert done.status == 0, done.err
+    page, gradio = (hub.repositories["spaces", f"tester/{name}"] for name in ("page", "both"))
+    assert (page.sdk, gradio.sdk) == ("static", "gradio")
+    sent = page.find("main").files
+    commit = hub.repositories["models", "tester/run"].find("main").sha
+    assert json.loads(sent["widget.json"])["revision"] == commit
+    reached = f"connect-src 'self' https://cdn.jsdelivr.net {hub.endpoint};"
+    assert reached in sent["index.html"].decode()
+    # Again, with what a person wrote; nothing else is new.
+    page.commit({"README.md": sent["README.md"] + b"\nThanks!\n"})
+    before = page.find("main").sha
+    assert push("tester/run", "--widget", "tester/page").status == 0
+    assert page.find("main").sha == before
+
+
+def test_a_widget_and_a_gradio_space_leave_each_other_alone(hub: LocalHub, push: Push) -> None:
+    assert push("tester/two", "--widget", "tester/static", "--space", "tester/served").status == 0
+    for options, mark in (
+        (["--widget", "tester/served"], "widget.json"),
+        (["--space", "tester/static"], "model.json"),
+    ):
+        space = hub.repositories["spaces", options[1]]
+        before = space.find("main").sha
+        done = push("tester/two", *options)
+        assert done.status == 1
+        assert f"known by its {mark}" in done.err
+        assert space.find("main").sha == before
+
+
+def test_a_widget_needs_its_model_in_public_and_as_onnx(
+    hub: LocalHub, push: Push, run: Path, tmp_path: Path
+) -> None:
+    hub.add_model("tester/hidden", {"README.md": b"# Mine\n"}, private=True)
+    for model, *options in (("tester/hidden",), ("tester/plain", "--private")):
+        done = push(model, "--widget", "tester/unseen", *options)
+        assert done.status == 1
+        assert "loads its model without a token" in done.err
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "weights" / "model.onnx").unlink()
+    settings = json.loads((other / "weights" / "hf_ela.json").read_text())
+    (other / "weights" / "hf_ela.json").write_text(json.dumps(settings | {"onnx_sha256": None}))
+    done = push("tester/plain", "--widget", "tester/unseen", run=other)
+    assert done.status == 1
+    assert "model.onnx of the release. Received: a run without it" in done.err
+    assert ("models", "tester/plain") not in hub.repositories
+    assert ("spaces", "tester/unseen") not in hub.repositories
 
 
 @pytest.mark.parametrize("damage", ["no samples", "another sample", "dataset images", "a link"])

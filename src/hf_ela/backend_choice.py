@@ -16,11 +16,16 @@ def choose_backend() -> str:
     takes the first of `BACKENDS` that is installed.
 
     Raises:
-        BackendError: None is installed, or ``KERAS_BACKEND`` names one that is not.
+        BackendError: Keras or all of them are missing, or ``KERAS_BACKEND`` names one that is not.
     """
     named = os.environ.get("KERAS_BACKEND")
-    if "keras" in sys.modules:
+    if sys.modules.get("keras"):
         return named or "tensorflow"
+    if find_spec("keras") is None:
+        raise BackendError(
+            "This needs Keras and one of its backends: tensorflow, jax or torch. Keras is not "
+            'installed. Install both, for example: pip install "hf-ela[jax]"'
+        )
     installed = [name for name in BACKENDS if find_spec(name)]
     if named and named not in installed:
         raise BackendError(

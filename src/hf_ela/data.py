@@ -126,14 +126,26 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
     )
 
 
+def training_view_set(recipe: Recipe) -> ViewSet:
+    """Return what training draws its views from."""
+    if recipe.training.ela == "on_device":
+        return "sources" if recipe.augmentation else "pixels"
+    return "augmented" if recipe.augmentation else recipe.input.training
+
+
+def held_view_set(recipe: Recipe) -> ViewSet:
+    """Return what training looks at after every epoch, on validation."""
+    return "pixels" if recipe.training.ela == "on_device" else recipe.input.training
+
+
 def _row_settings(split: str, recipe: Recipe, source: Source) -> RowSettings:
     preprocessing = recipe.preprocessing
     view_sets: tuple[ViewSet, ...] = ("as_is", "aligned")
     if split != "test":
-        view_sets = (recipe.input.training,)
-        if recipe.augmentation and split == "train":
-            view_sets += ("augmented",)
-    if "augmented" not in view_sets:
+        view_sets = tuple(dict.fromkeys((recipe.input.training, held_view_set(recipe))))
+        if split == "train":
+            view_sets = tuple(dict.fromkeys((*view_sets, training_view_set(recipe))))
+    if not {"augmented", "sources"} & set(view_sets):
         preprocessing = preprocessing.model_copy(update={"augmentation": None})
     return RowSettings(
         preprocessing, view_sets, source.kinds, split, source.root, pictures=split == "test"

@@ -8,8 +8,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from hf_ela.classifier import ElaClassifier
 from hf_ela.ela import error_level
 from hf_ela.images import ImageSource, load_image
-from hf_ela.logits import view_logits
-from hf_ela.views import Box, evaluation_views, view_boxes
+from hf_ela.views import Box, view_boxes
 
 __all__ = ["Evidence", "evidence", "overlay"]
 
@@ -40,8 +39,9 @@ class Evidence:
         scores: Calibrated probability of fake of each view, in the order of `boxes`.
         map: float32, height x width of the image: the mean of the scores of the views that show
             the pixel, NaN where none does.
-        ela: The absolute error levels of the image at the lowest quality of the recipe, brightened
-            until one in 200 is 255: the picture people know, and not quite what the network sees.
+        ela: uint8, height x width x 3: the absolute error levels of the image at the lowest quality
+            of the recipe, brightened until one in 200 is 255: the picture people know, and not
+            quite what the network sees.
     """
 
     image: Image.Image
@@ -51,17 +51,16 @@ class Evidence:
     boxes: list[Box]
     scores: list[float]
     map: np.ndarray
-    ela: Image.Image
+    ela: np.ndarray
 
 
 def evidence(classifier: ElaClassifier, image: ImageSource) -> Evidence:
     """Return what each view of an image says; see `ElaClassifier.explain`."""
     pixels = load_image(image).pixels
     recipe = classifier.recipe
-    views = evaluation_views(pixels, recipe, "as_is", key="")
-    logits = view_logits(classifier.model, [views])
-    score = float(classifier.calibrated(logits.mean(axis=1))[0])
-    scores = classifier.calibrated(logits[0]).tolist()
+    logits = classifier.view_logits(classifier.views(pixels))
+    score = float(classifier.calibrated(logits.mean()))
+    scores = classifier.calibrated(logits).tolist()
     boxes = view_boxes(pixels.size, recipe)
     return Evidence(
         image=pixels,
@@ -98,12 +97,12 @@ def overlay(found: Evidence) -> Image.Image:
     return _with_legend(Image.fromarray(np.rint(pixels).astype(np.uint8)), entries)
 
 
-def _brightened(levels: np.ndarray) -> Image.Image:
+def _brightened(levels: np.ndarray) -> np.ndarray:
     # Not by the largest level: a single pixel could keep all others in the dark.
     up_to = np.cumsum(np.bincount(levels.ravel(), minlength=256))
     bright = max(int(np.searchsorted(up_to, 0.995 * levels.size)), 1)
     table = np.minimum(np.rint(np.arange(256) * (255 / bright)), 255).astype(np.uint8)
-    return Image.fromarray(table[levels])
+    return np.asarray(table[levels])
 
 
 def _mean_map(size: tuple[int, int], boxes: list[Box], scores: list[float]) -> np.ndarray:

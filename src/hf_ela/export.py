@@ -25,36 +25,20 @@ from hf_ela import __version__
 from hf_ela.backend import keras
 from hf_ela.errors import ExportError
 from hf_ela.files import whole_file
-from hf_ela.layers import ErrorLevel, PillowResize
-from hf_ela.model import build_model
+from hf_ela.model import build_model, with_error_level
+from hf_ela.onnx_model import INPUT, OUTPUT
 from hf_ela.recipe import LABELS, Recipe
 from hf_ela.recipe_file import parse_recipe
 from hf_ela.terminal import native_messages_held_back
 
-__all__ = ["INPUT", "OUTPUT", "TOLERANCE", "export_litert", "export_onnx", "with_error_level"]
+__all__ = ["TOLERANCE", "export_litert", "export_onnx"]
 
-INPUT, OUTPUT = "pixels", "probabilities"
 OPSET = 18
 """Of ONNX (December 2022): the newest that tf2onnx writes."""
 TOLERANCE = 1e-4
 """By how much a probability may differ from Keras's: floats are summed in another order."""
 _CONVERTERS = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
 """Backends that Keras exports to ONNX from, and what it needs for that."""
-
-
-def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
-    """Return a model from pixels to probabilities: ELA, the resize after it, the network.
-
-    Args:
-        network: Network of `build_model`; its weights are shared.
-        recipe: Its recipe.
-    """
-    side, ela = recipe.pixel_side, recipe.ela
-    pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
-    x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(pixels)
-    if recipe.input.kind == "resize":
-        x = PillowResize(recipe.input.size)(x)
-    return keras.Model(pixels, network(x), name="hf_ela")
 
 
 def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
@@ -150,9 +134,19 @@ def _here(folder: Path, path: Path) -> None:
 
 
 def _quietly(export: Callable[[], None]) -> None:
-    with native_messages_held_back(), redirect_stdout(StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converters' own, about their own code
-        export()
+    # Else tf2onnx copies the whole graph before each of its steps, to undo one that fails: most of
+    # the time. A step that fails ends the export.
+    before = os.environ.get("TF2ONNX_CATCH_ERRORS")
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
+    try:
+        with native_messages_held_back(), redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converters' own, about their own code
+            export()
+    finally:
+        if before is None:
+            del os.environ["TF2ONNX_CATCH_ERRORS"]
+        else:
+            os.environ["TF2ONNX_CATCH_ERRORS"] = before
 
 
 def _name(path: Path, recipe: Recipe) -> None:

@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from hf_ela.backend import has_gpu, keras
-from hf_ela.data import Split
+from hf_ela.data import Split, held_view_set, training_view_set
 from hf_ela.errors import RunError
 from hf_ela.files import whole_file, write_json
-from hf_ela.model import build_model
+from hf_ela.history import DRAWS, History, draw, no_draws
+from hf_ela.model import build_model, with_error_level
+from hf_ela.onnx_model import INPUT
 from hf_ela.recipe import EarlyStopping, Recipe
 from hf_ela.rows import ViewSet
 
-History = dict[str, list[float]]
+Curves = dict[str, list[float]]
+DRAWN = "draws"
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
@@ -30,7 +33,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
 
     With `seed`: one view of every image an epoch, drawn anew each time, images shuffled as a
     whole (rows sorted by class give no one-class batches), flipped at random where the recipe
-    says so. Without: every view of every image, in order.
+    says so. Without: every view of every image, in order. Where the device augments, pixels come
+    with the draws for `hf_ela.history.History`.
     """
 
     def __init__(self, split: Split, view_set: ViewSet, recipe: Recipe, seed: int | None) -> None:
@@ -39,7 +43,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         self.split = split
         self.view_set = view_set
         self.batch_size = recipe.training.batch_size
-        self.flips = bool(recipe.augmentation and recipe.augmentation.flips)
+        self.recipe = recipe
+        self.on_device = recipe.training.ela == "on_device" and recipe.augmentation is not None
+        self.flips = bool(recipe.augmentation and recipe.augmentation.flips) and not self.on_device
         self.seed = seed
         self.views = len(split.store.views(view_set, int(split.rows[0])))
         self.labels = split.labels
@@ -61,21 +67,31 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         """Return the number of batches."""
         return -(-len(self._images) // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return uint8 views, N x height x width x channels, and float32 labels, N x 2."""
+    def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
+        """Return uint8 views, N x height x width x channels, and float32 labels, N x 2.
+
+        Where the device augments, a dict of views and draws.
+        """
         if index % 8 == 0:
             self.split.store.release()
         here = slice(index * self.batch_size, (index + 1) * self.batch_size)
         rows = self.split.rows[self._images[here]]
         pairs = zip(rows, self._views[here], strict=True)
         x = np.stack([self.split.store.views(self.view_set, int(row))[view] for row, view in pairs])
+        rng = np.random.default_rng((self.seed or 0, self.epoch, index))
         if self.flips and self.seed is not None:
-            rng = np.random.default_rng((self.seed, self.epoch, index))
             for axis in (1, 2):
                 chosen = rng.random(len(x)) < 0.5
                 x[chosen] = np.flip(x[chosen], axis)
         fake = self.labels[self._images[here]]
-        return x, np.stack([fake, 1 - fake], axis=1).astype(np.float32)
+        labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
+        if not self.on_device:
+            return x, labels
+        if self.seed is not None:
+            return {INPUT: x, DRAWN: draw(rng, len(x), self.recipe)}, labels
+        room = self.recipe.source_side - self.recipe.pixel_side
+        x = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
+        return {INPUT: x, DRAWN: no_draws(len(x))}, labels
 
 
 class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -90,7 +106,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         self.seed = seed
         self.folder = folder
         self.stopping = stopping
-        self.history: History = {}
+        self.history: Curves = {}
         self.seconds = 0.0
         self.finished = False
         state = folder / "state.json"
@@ -186,9 +202,10 @@ def fit(
         model = build_model(recipe)
     finally:
         keras.config.set_dtype_policy("float32")
-    view_set: ViewSet = "augmented" if recipe.augmentation else recipe.input.training
-    batches = Batches(train, view_set, recipe, seed=how.order_seed)
-    held = Batches(validation, recipe.input.training, recipe, seed=None)
+    if how.ela == "on_device":
+        model = on_device(model, recipe)
+    batches = Batches(train, training_view_set(recipe), recipe, seed=how.order_seed)
+    held = Batches(validation, held_view_set(recipe), recipe, seed=None)
     model.compile(
         optimizer=_optimizer(recipe, len(batches)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=how.label_smoothing),
@@ -216,6 +233,22 @@ def fit(
     plain = build_model(recipe)
     plain.set_weights(model.get_weights())
     return plain, checkpoint
+
+
+def on_device(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a model from pixels, and draws where the recipe augments, to probabilities.
+
+    It shares the weights of `network`, in the same order.
+    """
+    model = with_error_level(network, recipe)
+    if recipe.augmentation is None:
+        return model
+    side = recipe.source_side
+    pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
+    draws = keras.Input((len(DRAWS),), dtype="int32", name=DRAWN)
+    history = History(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
+    outputs = model(history(pixels, draws))
+    return keras.Model({INPUT: pixels, DRAWN: draws}, outputs, name="hf_ela_on_device")
 
 
 def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:

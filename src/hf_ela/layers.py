@@ -12,7 +12,7 @@ from hf_ela.backend import keras
 from hf_ela.ela import Color, Gain, check_settings
 from hf_ela.jpeg import Subsampling, Tensor, round_trips, shifted
 
-__all__ = ["ErrorLevel", "PillowResize"]
+__all__ = ["ErrorLevel", "PillowResize", "register"]
 
 ops = keras.ops
 register = keras.saving.register_keras_serializable("hf_ela")
@@ -82,7 +82,7 @@ class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
     def get_config(self) -> dict[str, Any]:
         """Return the settings."""
         names = ("quality", "signed", "color", "gain", "subsampling")
-        return super().get_config() | {name: getattr(self, name) for name in names}
+        return dict(super().get_config()) | {name: getattr(self, name) for name in names}
 
 
 def _ycbcr(images: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class PillowResize(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings."""
-        return super().get_config() | {"size": self.size}
+        return dict(super().get_config()) | {"size": self.size}
 
 
 def _resampled(images: Tensor, axis: int, size: int) -> Tensor:

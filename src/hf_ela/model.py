@@ -3,6 +3,8 @@
 from typing import Any
 
 from hf_ela.backend import keras
+from hf_ela.layers import ErrorLevel, PillowResize
+from hf_ela.onnx_model import INPUT, OUTPUT
 from hf_ela.recipe import LABELS, FullyConvolutional, Recipe
 
 layers = keras.layers
@@ -19,8 +21,23 @@ def build_model(recipe: Recipe) -> keras.Model:
     x = _reference(inputs) if network.kind == "reference" else _patches(inputs, network)
     # Mixed precision ends before the softmax: probabilities are float32 everywhere.
     logits = layers.Dense(len(LABELS), dtype="float32", name="logits")(x)
-    outputs = layers.Softmax(dtype="float32", name="probabilities")(logits)
+    outputs = layers.Softmax(dtype="float32", name=OUTPUT)(logits)
     return keras.Model(inputs, outputs, name=f"hf_ela_{network.kind}")
+
+
+def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a model from pixels to probabilities: ELA, the resize after it, the network.
+
+    Args:
+        network: Network of `build_model`; its weights are shared.
+        recipe: Its recipe.
+    """
+    side, ela = recipe.pixel_side, recipe.ela
+    pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
+    x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(pixels)
+    if recipe.input.kind == "resize":
+        x = PillowResize(recipe.input.size)(x)
+    return keras.Model(pixels, network(x), name="hf_ela")
 
 
 def describe(model: keras.Model, recipe: Recipe) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from hf_ela.errors import ModelError, ModelNotFoundError
+from hf_ela.settings import Runtime
 
 __all__ = ["locate", "repository_of", "split_revision"]
 
@@ -59,10 +60,12 @@ def locate(
     token: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
+    runtime: Runtime | None = None,
 ) -> tuple[Path, str | None]:
     """Return the folder of a model, downloaded where it is one of the Hub, and the commit.
 
-    The arguments and what is raised are those of `ElaClassifier.from_pretrained`.
+    The arguments and what is raised are those of `ElaClassifier.from_pretrained`. Of a model of
+    the Hub, the folder holds what `runtime` needs.
     """
     repo_id = repository_of(source, revision)
     if repo_id is None:
@@ -77,6 +80,7 @@ def locate(
             token=token,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
+            runtime=runtime,
         )
     except ModelNotFoundError as error:  # perhaps a mistyped path
         raise ModelNotFoundError(f"{error} There is no local folder {source} either.") from error

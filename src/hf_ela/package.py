@@ -17,7 +17,7 @@ from hf_ela.samples import MODEL_CARD
 
 __all__ = ["requirements", "wheel"]
 
-PARTS = (".py", ".typed", ".toml", ".md", ".jpg", ".png")
+PARTS = (".py", ".typed", ".toml", ".md", ".jpg", ".png", ".html", ".js", ".css", ".svg")
 """Endings of what belongs to the package: an editor's backup or an .env beside it does not."""
 
 _WHEEL = """\

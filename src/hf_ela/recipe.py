@@ -4,6 +4,7 @@ A recipe travels with every run and every saved model, so that prediction repeat
 training did. The built-in ones are `recipes/reference.toml` and `recipes/default.toml`.
 """
 
+import math
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -17,6 +18,9 @@ LABELS = ("fake", "real")
 LARGEST = 2**28
 """Numbers in the weights of a network, and in one of its layers for one image: 1 GiB each. A
 recipe may come from anywhere; the reference network stays below with inputs up to 368 pixels."""
+
+BORDER = 16
+"""Pixels around a training crop that take part in its history: one chroma block."""
 
 Protocol = Literal["as_is", "aligned"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -127,7 +131,11 @@ class EarlyStopping(_Section):
 
 
 class Training(_Section):
-    """Optimisation."""
+    """Optimisation.
+
+    `ela` says where training takes ELA: ``cached``, once for every view, on the CPU, or
+    ``on_device``, anew in every step and with a JPEG history drawn anew, where the network is.
+    """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
@@ -139,6 +147,7 @@ class Training(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     order_seed: Annotated[int, Field(ge=0, lt=2**32)]
     mixed_precision: bool
+    ela: Literal["cached", "on_device"] = "cached"
     early_stopping: EarlyStopping | None = None
 
 
@@ -186,6 +195,12 @@ class Preprocessing(_Section):
     def pixel_side(self) -> int:
         """Height and width of the RGB pixels that ELA is taken of, for one network input."""
         return self.input.before if self.input.kind == "resize" else self.input.size
+
+    @property
+    def source_side(self) -> int:
+        """Height and width of the pixels that the accelerator augments: room for every draw."""
+        low = min(1.0, self.augmentation.rescale[0]) if self.augmentation else 1.0
+        return math.ceil((self.pixel_side + 2 * BORDER) / low)
 
     @property
     def evaluation_views(self) -> int:

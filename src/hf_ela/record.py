@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from hf_ela.errors import ModelError
 from hf_ela.recipe import Recipe
 from hf_ela.run_file import RUN_SCHEMA
-from hf_ela.saved import read_json
+from hf_ela.settings import read_json
 
 __all__ = ["Record", "read_record"]
 

@@ -16,7 +16,7 @@ from hf_ela.errors import ReleaseError
 from hf_ela.package import requirements, wheel
 from hf_ela.run_file import read_run
 from hf_ela.samples import sample_pictures
-from hf_ela.saved import FILES as MODEL_FILES
+from hf_ela.saved import ONNX_FILE, saved_files
 
 __all__ = ["CARD", "RECORD", "Files", "contents", "model_files", "release_files"]
 
@@ -25,8 +25,8 @@ Files = Mapping[str, bytes | Path]
 
 CARD = "README.md"
 RECORD = "run.json"
-ENDPOINT_BACKEND = "jax"
-"""The Keras backend that an endpoint installs: the smallest one."""
+BACKEND = "jax"
+"""The Keras backend that an endpoint or a Space installs for a model without ONNX: the smallest."""
 
 # An absolute path of Unix (of two parts or more), of Windows, of a share, or below a home.
 _PATH = re.compile(r"(?<![\w./])(?:/[\w.-]+/|~/|\\\\[\w.-]+\\)|(?<!\w)(?:[A-Za-z]:[\\/]|file:)")
@@ -116,13 +116,18 @@ def contents(file: bytes | Path) -> bytes:
 
 
 def model_files(folder: Path) -> Files:
-    """Return a saved model, and what deploys it as an Inference Endpoint."""
+    """Return a saved model, and what deploys it as an Inference Endpoint.
+
+    Raises:
+        ModelError: The settings of the model are not valid.
+    """
     handler = Path(__file__).parent / "assets" / "handler.py"
     name, package = wheel()
+    model = saved_files(folder)
     return {
-        **{name: folder / name for name in sorted(MODEL_FILES)},
+        **{name: folder / name for name in model},
         "handler.py": handler.read_bytes(),
-        "requirements.txt": requirements(ENDPOINT_BACKEND).encode(),
+        "requirements.txt": requirements(*([] if ONNX_FILE in model else [BACKEND])).encode(),
         name: package,
     }
 

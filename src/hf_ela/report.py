@@ -1,6 +1,7 @@
 """What a trained network is worth: calibration, metrics, plots and predictions of a run."""
 
 import shutil
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from hf_ela import plots, sheets
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import Prepared, Split
+from hf_ela.errors import ExportError
 from hf_ela.evaluation import by_source, fit_temperature, fit_threshold, measure, sigmoid
+from hf_ela.export import OPSET
 from hf_ela.files import whole_file
 from hf_ela.fit import Checkpoint
-from hf_ela.logits import image_logits
+from hf_ela.logits import image_logits, keras_probabilities
 from hf_ela.metrics import confusion
 from hf_ela.provenance import environment
 from hf_ela.recipe import Protocol, Recipe
 from hf_ela.samples import MODEL_CARD, label_of, sample_pictures
+from hf_ela.saved import ONNX_FILE
 
 Scores = dict[str, np.ndarray]
 WITH_IMAGES = {"ela.png", "mistakes.png"}
@@ -28,16 +32,22 @@ PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
 
 
 def evaluate_run(
-    model: keras.Model, recipe: Recipe, data: Prepared, checkpoint: Checkpoint, out: Path
+    model: keras.Model,
+    recipe: Recipe,
+    data: Prepared,
+    checkpoint: Checkpoint,
+    out: Path,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Calibrate on validation, measure on test under both protocols, write all but ``run.json``.
 
     Returns:
-        The sections `calibration`, `evaluation`, `sources`, `samples`, `plots` and `environment`
-        of ``run.json``.
+        The sections `calibration`, `evaluation`, `sources`, `samples`, `onnx`, `plots` and
+        `environment` of ``run.json``.
     """
     held, protocol = data.validation, recipe.input.training
-    held_logits = image_logits(model, held.views(protocol))
+    judge = keras_probabilities(model)
+    held_logits = image_logits(judge, held.views(protocol))
     temperature = (
         fit_temperature(held.labels, held_logits) if recipe.calibration.temperature else 1.0
     )
@@ -45,11 +55,11 @@ def evaluate_run(
     chosen = recipe.calibration.threshold
     threshold = fit_threshold(held.labels, held_scores) if chosen == "fit" else chosen
     scores: Scores = {
-        name: sigmoid(image_logits(model, data.test.views(name)), temperature) for name in PROTOCOLS
+        name: sigmoid(image_logits(judge, data.test.views(name)), temperature) for name in PROTOCOLS
     }
 
     classifier = ElaClassifier(model, recipe, temperature, threshold, data=data.summary)
-    classifier.save_pretrained(out / "weights")
+    onnx = _save(classifier, out / "weights", say)
     table = _predictions(data, scores)
     with whole_file(out / "predictions.parquet") as temporary:
         table.to_parquet(temporary, index=False)
@@ -65,12 +75,26 @@ def evaluate_run(
             name: by_source(table["source"], labels, scores[name], threshold) for name in PROTOCOLS
         },
         "samples": _samples(classifier),
+        "onnx": onnx,
         "environment": environment(),
     }
     _draw(run, checkpoint, data.test, scores, out / "plots")
     shutil.copytree(MODEL_CARD / "samples", out / "samples", dirs_exist_ok=True)
     drawn = {path.name for path in (out / "plots").iterdir()}
     return {**run, "plots": sorted(drawn - WITH_IMAGES)}
+
+
+def _save(
+    classifier: ElaClassifier, folder: Path, say: Callable[[str], None]
+) -> dict[str, int] | None:
+    """Save the model; return opset and size of its ONNX file, None where there is no exporter."""
+    try:
+        classifier.save_pretrained(folder)
+    except ExportError as error:  # what was trained is not lost for that
+        say(f"The model is saved for Keras only. {error}")
+        classifier.save_pretrained(folder, onnx=False)
+        return None
+    return {"opset": OPSET, "bytes": (folder / ONNX_FILE).stat().st_size}
 
 
 def _samples(classifier: ElaClassifier) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """One image as a row of a store: file facts, a perceptual hash, and its view sets.
 
-A view set (`augmented`, `as_is`, `aligned`) is the raw bytes of a uint8 array, views x height x
-width x channels.
+A view set is the raw bytes of a uint8 array, views x height x width x channels: ELA as evaluation
+sees it (`as_is`, `aligned`) or as training does (`augmented`); or the pixels for ELA on the device,
+`sources` of `source_views`, and `pixels` of `evaluation_pixels` under the training protocol.
 """
 
 import json
@@ -23,9 +24,15 @@ from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.dataset import read_image
 from hf_ela.images import load_image
 from hf_ela.recipe import Preprocessing, Protocol
-from hf_ela.views import evaluation_views, pixel_versions, training_views
+from hf_ela.views import (
+    evaluation_pixels,
+    evaluation_views,
+    pixel_versions,
+    source_views,
+    training_views,
+)
 
-ViewSet = Literal["augmented"] | Protocol
+ViewSet = Literal["augmented", "sources", "pixels"] | Protocol
 
 FACTS = {
     "file_name": pa.string(),
@@ -77,6 +84,17 @@ class RowSettings:
             **values,
         )
 
+    def view_shape(self, view_set: ViewSet) -> tuple[int, int, int]:
+        """Return height, width and channels of a view."""
+        how = self.preprocessing
+        match view_set:
+            case "sources":
+                return how.source_side, how.source_side, 3
+            case "pixels":
+                return how.pixel_side, how.pixel_side, 3
+            case _:
+                return how.input_shape
+
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema of a row."""
@@ -122,15 +140,25 @@ def compute_row(
     row |= {fact: getattr(loaded.info, fact) for fact in facts}
     row["perceptual_hash"] = perceptual_hash(loaded.pixels)
     for view_set in how.view_sets:
-        views = (
-            training_views(loaded.pixels, how.preprocessing, key)
-            if view_set == "augmented"
-            else evaluation_views(loaded.pixels, how.preprocessing, view_set, key)
-        )
+        views = _views(loaded.pixels, how.preprocessing, view_set, key)
         row[f"views_{view_set}"] = views.tobytes()
     if how.pictures:
         row |= {"thumbnail": _thumbnail(loaded.pixels), "ela": _thumbnail(_bright(loaded.pixels))}
     return row
+
+
+def _views(
+    image: Image.Image, preprocessing: Preprocessing, view_set: ViewSet, key: str
+) -> np.ndarray:
+    match view_set:
+        case "augmented":
+            return training_views(image, preprocessing, key)
+        case "sources":
+            return source_views(image, preprocessing, key)
+        case "pixels":
+            return evaluation_pixels(image, preprocessing, preprocessing.input.training, key)
+        case protocol:
+            return evaluation_views(image, preprocessing, protocol, key)
 
 
 def _bright(image: Image.Image) -> Image.Image:

@@ -1,74 +1,96 @@
 """The folder of a saved model: written, and read back, without trusting it.
 
 Keras's own `config.json`, `metadata.json` and `model.weights.h5`, so that Keras alone can load it
-too, and `hf_ela.json` (`Settings`), the only description that we read: the network is rebuilt from
-the validated recipe in it, so that nothing from the folder is unpickled or run. Weights that any
-backend wrote load in any other.
+too, `model.onnx`, which needs no Keras, and `hf_ela.json` (`Settings`), the only description that
+we read: the network is rebuilt from the validated recipe in it, so that nothing from the folder is
+unpickled or run. Weights that any backend wrote load in any other.
 
-File names are constants, and the weights are checked to lie in one file: nothing that a folder says
-leads out of it. Symbolic links are followed: only who owns the folder makes them, as the cache of
-the Hub's client does.
+File names are constants, and weights and ONNX are checked to lie in one file each: nothing that a
+folder says leads out of it. Symbolic links are followed: only who owns the folder makes them, as
+the cache of the Hub's client does.
 """
 
 import platform
 import shutil
 import warnings
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-from pydantic_core import from_json
 
 from hf_ela import __version__
 from hf_ela.errors import ModelError
+from hf_ela.onnx_model import OnnxModel
 from hf_ela.recipe import Recipe
+from hf_ela.settings import SCHEMA, SETTINGS_FILE, Runtime, Settings, read_settings
 from hf_ela.views import pixel_versions
-from hf_ela.weights import check_weights
+from hf_ela.weights import check_weights, largest_weights
 
 if TYPE_CHECKING:
     from hf_ela.backend import keras
 
-__all__ = ["SCHEMA", "Settings", "read_json", "read_model", "read_settings", "write_model"]
+__all__ = ["read_model", "read_network", "saved_files", "write_model"]
 
-Model = TypeVar("Model", bound=BaseModel)
-
-SCHEMA = 1
-"""Version of `hf_ela.json`; raised whenever an older hf-ela could no longer read it."""
-SETTINGS_FILE = "hf_ela.json"
 WEIGHTS_FILE = "model.weights.h5"
-JSON_LIMIT = 2**24
-"""Bytes of JSON that are read: room for 100,000 refused images."""
-FILES = frozenset({"config.json", "metadata.json", WEIGHTS_FILE, SETTINGS_FILE})
+ONNX_FILE = "model.onnx"
+_ALWAYS = frozenset({"config.json", "metadata.json", WEIGHTS_FILE, SETTINGS_FILE})
 
 
-class Settings(BaseModel):
-    """What `hf_ela.json` holds: all that prediction needs beside the weights."""
+def saved_files(folder: Path) -> list[str]:
+    """Return the names of the files of a saved model: `model.onnx` where it was saved with it.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    schema_version: Literal[1] = Field(alias="schema")
-    labels: tuple[Literal["fake"], Literal["real"]]
-    recipe: Recipe
-    temperature: Annotated[float, Field(gt=0)]
-    threshold: Annotated[float, Field(ge=0, le=1)]
-    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    data: dict[str, JsonValue] | None
-    versions: dict[str, str]
+    Raises:
+        ModelError: Its settings are not valid.
+    """
+    path = folder / SETTINGS_FILE
+    with_onnx = path.is_file() and read_settings(path).onnx_sha256 is not None
+    return sorted({*_ALWAYS, ONNX_FILE} if with_onnx else _ALWAYS)
 
 
-def read_model(folder: Path) -> tuple["keras.Model", Settings]:
-    """Return the network and the settings of a saved model, or of a run folder's `weights/`.
+def read_model(
+    folder: Path, runtime: Runtime | None = None
+) -> tuple["OnnxModel | keras.Model", Settings]:
+    """Return a saved model, or that of a run folder's `weights/`, and its settings.
+
+    Args:
+        folder: Its folder.
+        runtime: Whether it comes as ONNX, or as a network of Keras; None is for ONNX where it was
+            saved with it.
 
     Raises:
         ModelError: There is no usable model: no folder, no or damaged settings, settings of a
-            newer hf-ela, or weights that are missing, damaged or of another network.
-        BackendError: No Keras backend is installed.
+            newer hf-ela, or weights or ONNX that are missing, damaged or of another network.
+        BackendError: It is to come from Keras, and it or a backend of it is not installed.
     """
     folder = _saved_folder(folder)
     settings = read_settings(folder / SETTINGS_FILE)
+    read = _read_onnx if settings.runtime(runtime) == "onnx" else _read_network
+    return read(folder, settings), settings
+
+
+def read_network(folder: Path) -> "keras.Model":
+    """Return the Keras network of a saved model; raises as `read_model` does."""
+    return read_model(folder, "keras")[0]
+
+
+def _read_onnx(folder: Path, settings: Settings) -> OnnxModel:
+    path = folder / ONNX_FILE
+    if not path.is_file():
+        raise ModelError(
+            f"{SETTINGS_FILE} names {ONNX_FILE}, which lies beside it. Received: {folder}, without "
+            "it. Copy or download the whole folder again, or take runtime='keras'."
+        )
+    with path.open("rb") as file:  # once, so that what is checked is what is run
+        data = file.read(largest_weights(settings.recipe) + 1)
+    digest = sha256(data).hexdigest()
+    if digest != settings.onnx_sha256:
+        raise _other_contents(path, digest, str(settings.onnx_sha256))
+    return OnnxModel(data, settings.recipe)
+
+
+def _read_network(folder: Path, settings: Settings) -> "keras.Model":
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise ModelError(
@@ -77,11 +99,7 @@ def read_model(folder: Path) -> tuple["keras.Model", Settings]:
         )
     digest = _sha256(weights)
     if digest != settings.weights_sha256:
-        raise ModelError(
-            f"The weights must have the checksum that {SETTINGS_FILE} states, "
-            f"{settings.weights_sha256}. Received: {weights} with {digest}. "
-            "It is damaged or of another model: copy or download the folder again."
-        )
+        raise _other_contents(weights, digest, settings.weights_sha256)
     check_weights(weights, settings.recipe)
     network = _full_precision_network(settings.recipe)
     try:
@@ -94,7 +112,7 @@ def read_model(folder: Path) -> tuple["keras.Model", Settings]:
             f"The weights must fit the network of the recipe in {SETTINGS_FILE}. "
             f"Received: {weights}, of which Keras says: {error}"
         ) from error
-    return network, settings
+    return network
 
 
 def write_model(
@@ -105,11 +123,13 @@ def write_model(
     temperature: float,
     threshold: float,
     data: dict[str, Any] | None,
+    onnx: bool,
 ) -> None:
-    """Write a saved model; `ElaClassifier.save_pretrained` says how.
+    """Write a saved model, with its ONNX file or without; `ElaClassifier.save_pretrained` says how.
 
     Raises:
         ModelError: At `folder` is something that is not a saved model.
+        ExportError: The ONNX file cannot be made.
     """
     from hf_ela.backend import keras
 
@@ -123,13 +143,18 @@ def write_model(
         network.set_weights(model.get_weights())
         network.save(temporary, zipped=False)
         (temporary / "assets").rmdir()  # Keras makes it for every model; built-in layers have none
+        if onnx:
+            from hf_ela.export import export_onnx
+
+            export_onnx(network, recipe, temporary / ONNX_FILE)
         settings = Settings(
-            schema=1,
+            schema=SCHEMA,
             labels=("fake", "real"),
             recipe=recipe,
             temperature=temperature,
             threshold=threshold,
             weights_sha256=_sha256(temporary / WEIGHTS_FILE),
+            onnx_sha256=_sha256(temporary / ONNX_FILE) if onnx else None,
             data=data,
             versions={
                 "hf_ela": __version__,
@@ -169,6 +194,14 @@ def _sha256(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
+def _other_contents(path: Path, digest: str, stated: str) -> ModelError:
+    return ModelError(
+        f"{path.name} must have the checksum that {SETTINGS_FILE} states, {stated}. Received: "
+        f"{path} with {digest}. It is damaged or of another model: copy or download the folder "
+        "again."
+    )
+
+
 def _saved_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise ModelError(
@@ -185,56 +218,12 @@ def _saved_folder(folder: Path) -> Path:
     )
 
 
-def read_settings(path: Path) -> Settings:
-    """Read and validate `hf_ela.json`.
-
-    Raises:
-        ModelError: It is too large, no JSON, of a newer hf-ela, or not valid.
-    """
-    return read_json(path, Settings, SCHEMA)
-
-
-def read_json(path: Path, kind: type[Model], schema: int) -> Model:
-    """Read JSON that anybody may have written; of a key that comes twice, the last counts.
-
-    Raises:
-        ModelError: It is too large, no JSON, of a schema above `schema`, or not a valid `kind`.
-    """
-    with path.open("rb") as file:
-        text = file.read(JSON_LIMIT + 1)
-    if len(text) > JSON_LIMIT:
-        raise ModelError(
-            f"{path.name} has at most {JSON_LIMIT:,} bytes. Received: {path}, which is larger. "
-            "It is damaged, or was not made by hf-ela: do not use it."
-        )
-    try:
-        values = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise ModelError(f"{path} must be JSON: {error}. Copy the folder again.") from None
-    found = values.get("schema") if isinstance(values, dict) else None
-    if isinstance(found, int) and found > schema:
-        raise ModelError(
-            f"`schema` of {path} must be at most {schema} for hf-ela {__version__}. "
-            f"Received: schema={found}, of a newer version. Upgrade: pip install -U hf-ela"
-        )
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        problems = [
-            f"`{'.'.join(map(str, problem['loc']))[:100]}`: {problem['msg'][:300]}"
-            for problem in error.errors(include_url=False)[:12]  # not a book, of a hostile file
-        ]
-        raise ModelError(
-            f"{path} is not valid: {'; '.join(problems)}. Copy the folder again, or save the model "
-            "again."
-        ) from None
-
-
 def _refuse_foreign(folder: Path) -> None:
     """Refuse to replace what is not a saved model."""
     if not folder.exists():
         return
-    foreign = sorted({path.name for path in folder.iterdir()} - FILES) if folder.is_dir() else None
+    own = {*_ALWAYS, ONNX_FILE}
+    foreign = sorted({path.name for path in folder.iterdir()} - own) if folder.is_dir() else None
     if foreign == []:
         return
     found = f"a folder with {foreign[0]}" if foreign else "a file"

@@ -48,7 +48,7 @@ class ElaStore:
         self._maps = [_map(file) for file in files]
         tables = [pa.ipc.open_stream(pa.py_buffer(m)).read_all() for m in self._maps]
         self._table = pa.concat_tables(tables) if tables else settings.schema.empty_table()
-        self._shape = settings.preprocessing.input_shape
+        self._shape_of = settings.view_shape
         self.facts: list[dict[str, Any]] = self._table.select(list(FACTS)).to_pylist()
         rows = dict(zip(files, (table.num_rows for table in tables), strict=True))
         self.computed = sum(n for file, n in rows.items() if file in fresh)
@@ -57,7 +57,7 @@ class ElaStore:
     def views(self, view_set: ViewSet, row: int) -> np.ndarray:
         """Return uint8, views x height x width x channels, without copying."""
         buffer = self._table[f"views_{view_set}"][row].as_buffer()
-        return np.frombuffer(buffer, np.uint8).reshape(-1, *self._shape)
+        return np.frombuffer(buffer, np.uint8).reshape(-1, *self._shape_of(view_set))
 
     def pictures(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Return thumbnails of an image and of its ELA: RGB, uint8, height x width x 3."""

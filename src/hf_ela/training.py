@@ -92,7 +92,7 @@ def train(
     seconds["training"] = checkpoint.seconds
     with _timed(seconds, "evaluation"):
         say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
-        results = evaluate_run(model, recipe, data, checkpoint, out)
+        results = evaluate_run(model, recipe, data, checkpoint, out, say)
     run = {
         "schema": RUN_SCHEMA,
         "created": f"{datetime.now(UTC):%Y-%m-%d}",

@@ -16,15 +16,13 @@ import numpy as np
 from PIL import Image, ImageFilter, features
 
 from hf_ela.ela import codec_versions, error_level, round_trip
-from hf_ela.recipe import Augmentation, Crops, Preprocessing, Protocol, Resize
+from hf_ela.recipe import BORDER, Augmentation, Crops, Preprocessing, Protocol, Resize
 
 ALIGNED_SIDE = (256, 384)
 """Longest side of an aligned image in pixels, drawn uniformly: below most images of the art
 datasets, so that alignment rarely enlarges."""
 ALIGNED_QUALITY = (75, 95)
 """JPEG quality of an aligned image, drawn uniformly; chroma subsampling is 4:2:0."""
-BORDER = 16
-"""Pixels around a training crop that take part in its history: one chroma block."""
 VIEWS_VERSION = 1
 """Raised whenever our code changes a view or a row: decoding, facts, hashes, draws."""
 
@@ -54,7 +52,21 @@ def pixel_versions() -> dict[str, str]:
 def evaluation_views(
     image: Image.Image, recipe: Preprocessing, protocol: Protocol, key: str
 ) -> np.ndarray:
-    """Return the network inputs by which one image is judged.
+    """Return the network inputs by which one image is judged: the ELA of `evaluation_pixels`.
+
+    The arguments are the same.
+
+    Returns:
+        uint8 array, views x height x width x channels.
+    """
+    pixels = evaluation_pixels(image, recipe, protocol, key)
+    return np.stack([_resized(_ela(Image.fromarray(view), recipe), recipe) for view in pixels])
+
+
+def evaluation_pixels(
+    image: Image.Image, recipe: Preprocessing, protocol: Protocol, key: str
+) -> np.ndarray:
+    """Return the pixels by which one image is judged: its crops, or all of it, squashed.
 
     Args:
         image: RGB image of any size.
@@ -63,17 +75,17 @@ def evaluation_views(
         key: Identity of the image; the draws of ``aligned`` depend on it alone.
 
     Returns:
-        uint8 array, views x height x width x channels.
+        uint8 array, views x `recipe.pixel_side` x `recipe.pixel_side` x 3.
     """
     if protocol == "aligned":
         image = align(image, key)
     settings = recipe.input
     if isinstance(settings, Resize):
-        return _resized(image, recipe, settings)[np.newaxis]
+        return np.asarray(image.resize((settings.before, settings.before)))[np.newaxis]
     boxes = view_boxes(image.size, recipe)
     image = _at_least(image, settings.size)
     crops = (_crop(image, box.x, box.y, settings.size) for box in boxes)
-    return np.stack([_ela(crop, recipe) for crop in crops])
+    return np.stack([np.asarray(crop) for crop in crops])
 
 
 def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
@@ -111,6 +123,35 @@ def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.nd
     return np.stack([_ela(_augmented_crop(image, settings, augmentation, r), recipe) for r in rngs])
 
 
+def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
+    """Return what `hf_ela.history.History` makes network inputs of, anew in every epoch.
+
+    As in `training_views` the image is brought to a drawn size where the recipe aligns, cropped,
+    and, with the recipe's probabilities, blurred, made noisy and saved as WebP. What comes after
+    that, JPEG history, rescaling, grid phase and flips, is left to the accelerator.
+
+    Returns:
+        uint8 array, `recipe.augmentation.views` x `recipe.source_side` x `recipe.source_side` x 3;
+        the same for the same `key`.
+    """
+    augmentation, settings = recipe.augmentation, recipe.input
+    if augmentation is None or settings.kind == "resize":
+        raise ValueError("`source_views` needs a recipe with augmentation. Received: none.")
+    views = []
+    for number in range(augmentation.views):
+        rng = _rng(f"source {key} {number}")
+        crop = image
+        if settings.training == "aligned":
+            side, _ = _draw_alignment(rng)
+            factor = side / max(image.size)
+            crop = _random_crop(image, int(np.ceil((recipe.source_side + BORDER) / factor)), rng)
+            crop = _rescaled(crop, factor, Image.Resampling.LANCZOS)
+        crop = _at_least(crop, recipe.source_side)
+        crop = _degraded(_random_crop(crop, recipe.source_side, rng), augmentation, rng)
+        views.append(np.asarray(crop))
+    return np.stack(views)
+
+
 def align(image: Image.Image, key: str) -> Image.Image:
     """Return the image as the aligned protocol sees it; the draws depend on `key` alone."""
     side, quality = _draw_alignment(_rng(f"align {key}"))
@@ -141,10 +182,12 @@ def _ela(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
     )
 
 
-def _resized(image: Image.Image, recipe: Preprocessing, settings: Resize) -> np.ndarray:
-    ela = _ela(image.resize((settings.before, settings.before)), recipe)
+def _resized(ela: np.ndarray, recipe: Preprocessing) -> np.ndarray:
+    """Resize after ELA, where the recipe does."""
+    if not isinstance(recipe.input, Resize):
+        return ela
     planes = (Image.fromarray(ela[..., c : c + 3]) for c in range(0, ela.shape[-1], 3))
-    size = (settings.size, settings.size)
+    size = (recipe.input.size, recipe.input.size)
     return np.concatenate([np.asarray(plane.resize(size)) for plane in planes], axis=2)
 
 
@@ -193,6 +236,18 @@ def _augmented_crop(
         image = _aligned(image, factor, quality)
     image = _rescaled(_random_crop(image, needed, rng), scale, kernel)
 
+    image = _degraded(image, augmentation, rng)
+    if rng.random() < augmentation.jpeg:
+        low, high = augmentation.jpeg_quality
+        image = round_trip(image, int(rng.integers(low, high, endpoint=True)))
+    return _random_crop(_at_least(image, settings.size), settings.size, rng)
+
+
+def _degraded(
+    image: Image.Image, augmentation: Augmentation, rng: np.random.Generator
+) -> Image.Image:
+    """Blur, add noise and save as WebP, each with its probability."""
+
     def blur(picture: Image.Image) -> Image.Image:
         return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
 
@@ -200,10 +255,6 @@ def _augmented_crop(
         values = np.asarray(picture, np.float64)
         values = values + rng.normal(0, rng.uniform(1, 4), values.shape)
         return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-
-    def jpeg(picture: Image.Image) -> Image.Image:
-        low, high = augmentation.jpeg_quality
-        return round_trip(picture, int(rng.integers(low, high, endpoint=True)))
 
     def webp(picture: Image.Image) -> Image.Image:
         file = BytesIO()
@@ -215,12 +266,11 @@ def _augmented_crop(
         (augmentation.blur, blur),
         (augmentation.noise, noise),
         (augmentation.webp, webp),
-        (augmentation.jpeg, jpeg),
     ]
     for probability, step in steps:
         if rng.random() < probability:
             image = step(image)
-    return _random_crop(_at_least(image, settings.size), settings.size, rng)
+    return image
 
 
 def _random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:

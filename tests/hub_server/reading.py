@@ -147,7 +147,9 @@ def resolve(request: Request) -> Response:
         raise HubError(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit.sha})
     data = commit.files[path]
     described = request.repository.describe(path, data)
-    headers = {"X-Repo-Commit": commit.sha, "Accept-Ranges": "bytes"}
+    # Pages of other sites may read what everybody may.
+    headers = {"Access-Control-Allow-Origin": "*"}
+    headers |= {"X-Repo-Commit": commit.sha, "Accept-Ranges": "bytes"}
     headers["ETag"] = f'"{described["blobId"]}"'
     if "lfs" in described:
         headers["X-Linked-Etag"] = f'"{described["lfs"]["sha256"]}"'

@@ -26,7 +26,7 @@ FOLDER = Path(__file__).absolute().parent
 # The code that made this model lies beside it, as a wheel: nothing else of it is installed.
 (package,) = FOLDER.glob("hf_ela-*.whl")
 sys.path.insert(0, str(package))
-os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("KERAS_BACKEND", "jax")  # for a model that was released without ONNX
 
 from PIL import Image
 

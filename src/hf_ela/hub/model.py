@@ -21,7 +21,8 @@ from huggingface_hub.errors import (
 
 from hf_ela.errors import HubUnreachableError, ModelError, ModelNotFoundError
 from hf_ela.hub.client import Repository, client, hub_errors, revisions
-from hf_ela.saved import JSON_LIMIT, SETTINGS_FILE, WEIGHTS_FILE, read_settings
+from hf_ela.saved import ONNX_FILE, WEIGHTS_FILE
+from hf_ela.settings import JSON_LIMIT, SETTINGS_FILE, Runtime, read_settings
 from hf_ela.weights import largest_weights
 
 __all__ = ["fetch_model", "fetch_run"]
@@ -34,8 +35,9 @@ def fetch_model(
     token: str | None = None,
     cache_dir: str | PathLike[str] | None = None,
     local_files_only: bool = False,
+    runtime: Runtime | None = None,
 ) -> tuple[Path, str]:
-    """Download a model, or find it in the cache: its settings, and when those are valid, weights.
+    """Download a model, or find it in the cache: settings, and when valid, weights or ONNX file.
 
     Where the Hub does not answer, the client takes what it has in its cache for that revision: for
     a commit that is the same, for a branch or a tag what it was when it was last asked for. The
@@ -47,9 +49,11 @@ def fetch_model(
         token: Access token; the one of ``hf auth login`` or HF_TOKEN by default.
         cache_dir: Instead of the client's cache.
         local_files_only: Take what is in the cache, and ask nobody.
+        runtime: ``onnx`` downloads the ONNX file, ``keras`` the weights; None the first of the two
+            that the model was saved with.
 
     Returns:
-        The folder that `read_model` reads, and the 40-character commit.
+        The folder that `read_onnx` or `read_model` reads, and the 40-character commit.
 
     Raises:
         ModelNotFoundError: The repository or the revision does not exist, or not for this token.
@@ -58,9 +62,10 @@ def fetch_model(
     """
     download = _Download(Repository(repo_id, "model"), client(token), cache_dir, local_files_only)
     path, commit = download.file(SETTINGS_FILE, revision, JSON_LIMIT)
-    recipe = read_settings(path).recipe
-    weights, _ = download.file(WEIGHTS_FILE, commit, largest_weights(recipe))
-    return weights.parent, commit
+    settings = read_settings(path)
+    name = ONNX_FILE if settings.runtime(runtime) == "onnx" else WEIGHTS_FILE
+    model, _ = download.file(name, commit, largest_weights(settings.recipe))
+    return model.parent, commit
 
 
 def fetch_run(

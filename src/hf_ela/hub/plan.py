@@ -18,13 +18,14 @@ from hf_ela.card import CAPTIONS
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.client import Repository, hub_errors, malformed
 from hf_ela.release import CARD, RECORD, Files, contents
-from hf_ela.saved import SETTINGS_FILE
+from hf_ela.settings import SETTINGS_FILE
 from hf_ela.terminal import printable
 
 __all__ = ["Head", "MakeFiles", "Options", "Plan", "are_held_by", "make_plan", "read_tree"]
 
-MARKS = {"model": SETTINGS_FILE, "space": "model.json"}
-"""The file that tells a repository of this package from others."""
+MARKS = (SETTINGS_FILE, "model.json", "widget.json")
+"""The files that tell repositories of this package from others, and from each other: a model, a
+Gradio Space, a widget."""
 HOUSEKEEPING = {".gitattributes", "README.md"}
 """What the Hub puts into a new repository."""
 
@@ -184,7 +185,8 @@ def make_plan(
             f"has at {str(head.commit)[:7]} with other files. Take the next version."
         )
     foreign = files.keys() & head.files.keys() - HOUSEKEEPING
-    if foreign and (mark := MARKS[repository.kind]) not in head.files:
+    mark = next(mark for mark in MARKS if mark in files)
+    if foreign and mark not in head.files:
         raise ReleaseError(
             f"A push goes to a {repository.kind} of this package, known by its {mark}, or to one "
             f"whose files it leaves alone. Received: {repository.url}, without it and with "

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, SpaceCard
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_ela.card import written_text
@@ -30,9 +30,10 @@ from hf_ela.hub.plan import (
 )
 from hf_ela.release import CARD, RECORD, Files, contents, model_files, release_files
 from hf_ela.run_file import read_run
-from hf_ela.saved import WEIGHTS_FILE
+from hf_ela.saved import ONNX_FILE, WEIGHTS_FILE
 from hf_ela.space import space_files
 from hf_ela.terminal import native_messages_held_back
+from hf_ela.widget import widget_files
 
 __all__ = ["Options", "push_model", "release"]
 
@@ -43,6 +44,9 @@ SCORE_TOLERANCE = 1e-4
 
 _MOVED = (409, 412)
 
+PageFiles = Callable[[str, str, bytes | None], Files]
+"""Gives the files of a Space, from the model's id, its commit, and the Space's card."""
+
 
 def release(
     run_folder: Path,
@@ -50,17 +54,19 @@ def release(
     options: Options,
     *,
     space: str | None = None,
+    widget: str | None = None,
     token: str | None = None,
     dry_run: bool = False,
     say: Callable[[str], None] = print,
 ) -> str | None:
-    """Release a run, and perhaps a Space that shows it.
+    """Release a run, and perhaps Spaces that show it.
 
     Args:
         run_folder: A complete run folder.
         repo_id: ``user/name`` of the model; made if there is none.
         options: How it is sent.
         space: ``user/name`` of a Gradio Space that is to show this release.
+        widget: ``user/name`` of a static Space that is to run this release in browsers.
         token: Access token; the one of ``hf auth login`` or HF_TOKEN by default.
         dry_run: Say the plan and send nothing.
         say: Receives a line, or a few, about each step.
@@ -74,10 +80,21 @@ def release(
         HubUnreachableError: The Hub did not answer.
     """
     run = read_run(run_folder)
-    if space and options.create_pr:
+    demo = partial(space_files, onnx=(run_folder / "weights" / ONNX_FILE).is_file())
+    pages: list[tuple[Repository, PageFiles]] = [
+        (Repository(name, "space", writing=True), make)
+        for name, make in ((space, demo), (widget, widget_files))
+        if name
+    ]
+    if pages and options.create_pr:
         raise ReleaseError(
-            "A Space shows what is released. Received: --space with a pull request. "
+            "A Space shows what is released. Received: --space or --widget with a pull request. "
             "Merge it first, then repeat the command without --create-pr."
+        )
+    if space and space == widget:
+        raise ReleaseError(
+            f"A Space is run by Gradio or by the browser. Received: {space} for --space and for "
+            "--widget. Give them different names."
         )
 
     def files(head: Head) -> Files:
@@ -97,12 +114,12 @@ def release(
 
     api = client(token)
     plans = [make_plan(api, Repository(repo_id, "model", writing=True), files, options)]
-    if space:
-        page = Repository(space, "space", writing=True)
-        alone = Options(private=options.private, message=options.message)
-        # What would be refused is refused before anything is sent; a new commit has no name yet.
-        shown = "0" * 40 if plans[0].needs_commit else str(plans[0].head.commit)
-        plans.append(make_plan(api, page, _pin(repo_id, shown), alone))
+    if widget:
+        _check_for_widget(plans[0])
+    alone = Options(private=options.private, message=options.message)
+    # What would be refused is refused before anything is sent; a new commit has no name yet.
+    shown = "0" * 40 if plans[0].needs_commit else str(plans[0].head.commit)
+    plans += [make_plan(api, page, _pin(make, repo_id, shown), alone) for page, make in pages]
     if dry_run:
         for plan in plans:
             say(str(plan))
@@ -112,8 +129,8 @@ def release(
         say("Dry run: nothing was sent.")
         return None
     commit = _publish(api, plans[0], files, run=run, say=say)
-    if space:
-        pinned = _pin(repo_id, commit)
+    for page, make in pages:
+        pinned = _pin(make, repo_id, commit)
         _publish(api, make_plan(api, page, pinned, alone), pinned, say=say)
     return commit
 
@@ -145,12 +162,26 @@ def _unsent_text(run_folder: Path, plan: Plan) -> str | None:
     )
 
 
-def _pin(repo_id: str, commit: str) -> MakeFiles:
+def _check_for_widget(plan: Plan) -> None:
+    """Refuse to show what a browser that nobody has logged in could not load."""
+    if ONNX_FILE not in plan.files:
+        raise ReleaseError(
+            f"A widget runs {ONNX_FILE} of the release. Received: a run without it. "
+            "Save its model with it, or train again with this version."
+        )
+    if plan.head.private if plan.head.commit else plan.options.private:
+        raise ReleaseError(
+            "A widget loads its model without a token. Received: --widget with "
+            f"{plan.repository.url}, which is private. Make it public, or leave --widget out."
+        )
+
+
+def _pin(make: PageFiles, repo_id: str, commit: str) -> MakeFiles:
     """Return what makes the files of a Space that shows a commit."""
 
     def files(head: Head) -> Files:
-        ours = MARKS["space"] in head.files  # else it is what the Hub writes into a new Space
-        return space_files(repo_id, commit, head.card if ours else None)
+        ours = any(mark in head.files for mark in MARKS)  # else it is what the Hub writes
+        return make(repo_id, commit, head.card if ours else None)
 
     return files
 
@@ -201,9 +232,13 @@ def _create(api: HfApi, plan: Plan) -> None:
             plan.repository.id,
             repo_type=plan.repository.kind,
             private=plan.options.private,
-            space_sdk="gradio" if plan.repository.kind == "space" else None,
+            space_sdk=_sdk(plan) if plan.repository.kind == "space" else None,
             exist_ok=True,
         )
+
+
+def _sdk(plan: Plan) -> str:
+    return str(SpaceCard(contents(plan.files[CARD]).decode()).data["sdk"])
 
 
 def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).absolute().parent
 (package,) = HERE.glob("hf_ela-*.whl")
 sys.path.insert(0, str(package))
-os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("KERAS_BACKEND", "jax")  # for a model that was released without ONNX
 
 import gradio as gr
 from PIL import Image
@@ -81,9 +81,10 @@ def answer(path: Path) -> str:
         else "Where the evidence sits: of the places it looked at, "
         f"{for_fake} of {len(found.scores)} say AI-generated."
     )
+    ela = Image.fromarray(found.ela)
     pictures = [
         ("The picture", found.image),
-        ("Its error levels, brightened: what JPEG compression changes in it", found.ela),
+        ("Its error levels, brightened: what JPEG compression changes in it", ela),
         (where, overlay(found)),
     ]
     return f"""<div role="status">

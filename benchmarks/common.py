@@ -1,0 +1,125 @@
+"""What several benchmarks need: a process for each backend, a clock, pictures, the report."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hf_ela.backend_choice import BACKENDS
+from hf_ela.images import IMAGE_SUFFIXES, load_image
+from hf_ela.painting import STYLES, paint
+from hf_ela.terminal import native_messages_held_back
+
+HERE = Path(__file__).resolve().parent
+CHILD = "--child"
+"""Option by which a script starts itself to do the part of one backend."""
+
+
+def installed_backends() -> list[str]:
+    """Return the backends of Keras that are here."""
+    return [name for name in BACKENDS if find_spec(name)]
+
+
+def exporting_backend() -> str | None:
+    """Return the backend that a graph can be exported to ONNX from, or None."""
+    converters = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
+    usable = [name for name, tool in converters.items() if find_spec(name) and find_spec(tool)]
+    return usable[0] if usable and find_spec("onnx") else None
+
+
+def in_child(part: str, backend: str, arguments: Sequence[object] = ()) -> dict[str, Any]:
+    """Return what this script prints last, as JSON, when it does one part in a process of its own.
+
+    Backends do not share a process: memory, threads and what was compiled are theirs alone.
+    """
+    command = [sys.executable, "-W", "ignore", sys.argv[0], CHILD, part, *map(str, arguments)]
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend}
+    done = subprocess.run(
+        command, env=os.environ | quiet, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{done.stderr}\nThe part {part} failed.")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def compiled(function: Callable[..., Any], backend: str, *, xla: bool = False) -> Any:
+    """Return a function of arrays, compiled by the backend, that gives a NumPy array.
+
+    Torch stays eager; see `torch_compiled`.
+    """
+    if backend == "tensorflow":
+        import tensorflow
+
+        graph = tensorflow.function(function, jit_compile=xla)
+        return lambda *arrays: graph(*map(tensorflow.constant, arrays)).numpy()
+    if backend == "jax":
+        import jax
+
+        jitted = jax.jit(function)
+        return lambda *arrays: np.asarray(jitted(*arrays))
+    import torch
+
+    def eager(*arrays: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            result: np.ndarray = function(*map(torch.from_numpy, arrays)).numpy()
+            return result
+
+    return eager
+
+
+def seconds(work: Callable[[], Any], repeat: int) -> float:
+    """Return how long `work` takes: the median of `repeat` calls, after one that does not count."""
+    work()
+    taken = []
+    for _ in range(repeat):
+        started = perf_counter()
+        work()
+        taken.append(perf_counter() - started)
+    return median(taken)
+
+
+def pictures(data: str | None, count: int, seed: int = 0) -> list[Image.Image]:
+    """Return RGB images: drawn from a folder, or painted by this package where none is named."""
+    rng = np.random.default_rng(seed)
+    if data is None:
+        styles = list(STYLES)
+        painted = (paint(rng, styles[i % len(styles)]) for i in range(count))
+        return [Image.fromarray(np.clip(np.rint(p), 0, 255).astype(np.uint8)) for p in painted]
+    paths = [p for p in sorted(Path(data).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        sys.exit(f"--data must be a folder with images. Received: {data}, without any.")
+    return [load_image(paths[i]).pixels for i in rng.choice(len(paths), count)]
+
+
+def squares(images: Sequence[Image.Image], side: int, seed: int = 0) -> np.ndarray:
+    """Return the images as squares with a little grain: uint8, N x side x side x 3."""
+    rng = np.random.default_rng(seed)
+    pixels = np.stack([np.asarray(image.resize((side, side))) for image in images])
+    grain = rng.normal(0, 2, pixels.shape)
+    return np.clip(np.rint(pixels + grain), 0, 255).astype(np.uint8)
+
+
+def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> None:
+    """Write a report as JSON, with the machine and the versions; this starts Keras."""
+    with native_messages_held_back():
+        from hf_ela.provenance import environment
+
+        found = environment()
+    del found["git_commit"]
+    if not one_backend:
+        del found["backend"], found["gpu"]
+    for package in ("onnxruntime", "kornia"):
+        if find_spec(package):
+            found["packages"][package] = version(package)
+    path.write_text(json.dumps(report | {"environment": found}, indent=2) + "\n", "utf-8")
+    print(f"written: {path}")

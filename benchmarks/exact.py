@@ -1,0 +1,292 @@
+"""Count the pixels in which the JPEG round trip of this package differs from Pillow's.
+
+    python benchmarks/exact.py                     # every installed backend, and ONNX Runtime
+    python benchmarks/exact.py --data FOLDER       # with crops of own images among the contents
+    python benchmarks/exact.py --seed 7 --cases 1000000 --backends jax onnx
+
+A case is one image of one size, saved once by Pillow at one quality and one chroma subsampling,
+and compared pixel by pixel; there is no tolerance. Each shape is compiled once, with the quality of
+each image as an input. The sizes, drawn by `--seed`, have every remainder by 16 in height and in
+width, and are 1 x 1 and 2 to 5 wide besides; a shape gets all qualities from 1 to 100 and all
+contents. Qualities that are part of the graph, and, but for ONNX, one by one in eager mode, come on
+top. Prints a table, writes benchmarks/exact.json; exit status 1 if a pixel differs.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from common import CHILD, HERE, compiled, exporting_backend, in_child, pictures, save
+from common import installed_backends as installed
+from PIL import Image
+
+SUBSAMPLINGS = ("4:2:0", "4:4:4")
+QUALITIES = np.arange(1, 101, dtype=np.int32)
+CONSTANT = (1, 50, 75, 85, 90, 95, 100)
+"""Qualities that are part of a graph, as in a model's."""
+STEP = 800
+"""Images of one call: 100 qualities x 8 contents."""
+
+Pixels = np.ndarray
+Function = Callable[..., Pixels]
+
+
+class Shape(NamedTuple):
+    """Of one graph."""
+
+    height: int
+    width: int
+    subsampling: str
+
+
+def shapes(rng: np.random.Generator) -> list[Shape]:
+    """Return 21 sizes up to 79 pixels for each subsampling, the odd ones first."""
+    found = []
+    for subsampling in SUBSAMPLINGS:
+        sizes = [(1, 1), *((int(rng.integers(1, 64)), width) for width in (2, 3, 4, 5))]
+        blocks = rng.integers(0, 4, (2, 16)) * 16
+        remainders = [rng.permutation(16) + 1 for _ in range(2)]
+        sizes += zip(*(blocks + remainders).tolist(), strict=True)
+        found += [Shape(height, width, subsampling) for height, width in sizes]
+    return [found[i // 2 + 21 * (i % 2)] for i in range(len(found))]
+
+
+# --------------------------------------------------------------------------------------- contents
+
+
+def _noise(rng: np.random.Generator, n: int, height: int, width: int) -> Pixels:
+    return rng.integers(0, 256, (n, height, width, 3), np.uint8)
+
+
+def _extremes(rng: np.random.Generator, n: int, height: int, width: int) -> Pixels:
+    return rng.integers(0, 2, (n, height, width, 3), np.uint8) * np.uint8(255)
+
+
+def _gradients(rng: np.random.Generator, n: int, height: int, width: int) -> Pixels:
+    start, down, across = rng.uniform(-1, 1, (3, n, 1, 1, 3))
+    y, x = np.arange(height)[:, None, None], np.arange(width)[:, None]
+    return np.clip(128 + 127 * start + 16 * (down * y + across * x), 0, 255).astype(np.uint8)
+
+
+def _flat(rng: np.random.Generator, n: int, height: int, width: int) -> Pixels:
+    return np.broadcast_to(_noise(rng, n, 1, 1), (n, height, width, 3))
+
+
+def _saturated(rng: np.random.Generator, n: int, height: int, width: int) -> Pixels:
+    return _enlarged(_extremes(rng, n, -(-height // 5), -(-width // 5)), 5)[:, :height, :width]
+
+
+def _checkerboards(rng: np.random.Generator, n: int, height: int, width: int) -> Pixels:
+    dark, light = _noise(rng, 2 * n, 1, 1).reshape(2, n, 1, 1, 3)
+    (a, b), (c, d) = rng.integers(1, 9, (2, 2, n, 1, 1, 1))  # side and phase
+    y, x = np.arange(height)[:, None, None], np.arange(width)[:, None]
+    return np.where(((y + c) // a + (x + d) // b) % 2, light, dark)
+
+
+def _grain(rng: np.random.Generator, n: int, height: int, width: int) -> Pixels:
+    grain = rng.integers(-3, 4, (n, height, width, 3))
+    return np.clip(_gradients(rng, n, height, width) + grain, 0, 255).astype(np.uint8)
+
+
+def _enlarged(pixels: Pixels, times: int) -> Pixels:
+    return pixels.repeat(times, axis=1).repeat(times, axis=2)
+
+
+def _crops(images: list[Pixels]) -> Callable[[np.random.Generator, int, int, int], Pixels]:
+    def crop(rng: np.random.Generator, height: int, width: int) -> Pixels:
+        image = images[rng.integers(len(images))]
+        y, x = (rng.integers(image.shape[i] - side + 1) for i, side in enumerate((height, width)))
+        return image[y : y + height, x : x + width]
+
+    return lambda rng, n, height, width: np.stack([crop(rng, height, width) for _ in range(n)])
+
+
+class Cases:
+    """Images of every content, and what Pillow makes of them."""
+
+    def __init__(self, data: str | None, seed: int) -> None:
+        """Take crops from the images of a folder, or from paintings."""
+        large = [image for image in pictures(data, 24, seed) if min(image.size) >= 80]
+        self.rng = np.random.default_rng(seed)
+        self.kinds = [_noise, _extremes, _gradients, _flat, _saturated, _checkerboards, _grain]
+        self.kinds.append(_crops([np.asarray(image) for image in large]))
+        self.shapes = shapes(self.rng)
+
+    def images(self, count: int, shape: Shape) -> tuple[Pixels, Pixels]:
+        """Return `count` images and the quality of each; 800 hold each content at each quality."""
+        place = np.arange(count)
+        images = np.empty((count, *shape[:2], 3), np.uint8)
+        for number, kind in enumerate(self.kinds):
+            here = place // len(QUALITIES) % len(self.kinds) == number
+            images[here] = kind(self.rng, int(here.sum()), *shape[:2])
+        return images, QUALITIES[place % len(QUALITIES)]
+
+
+def pillow(images: Pixels, qualities: Pixels, subsampling: str) -> Pixels:
+    """Return the images as Pillow saves and opens them."""
+    encoded = []
+    for image, quality in zip(images, qualities.tolist(), strict=True):
+        file = BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
+        encoded.append(np.asarray(Image.open(file)))
+    return np.stack(encoded)
+
+
+def differing(ours: Pixels, theirs: Pixels) -> int:
+    """Return in how many pixels two arrays differ."""
+    assert ours.shape == theirs.shape
+    assert ours.dtype == theirs.dtype == np.uint8
+    return int((ours != theirs).any(axis=-1).sum())
+
+
+# --------------------------------------------------------------------------------------- backends
+
+
+def graph(part: str, shape: Shape, constant: tuple[int, ...] = ()) -> Function:
+    """Return the compiled round trip: of images and qualities, or of images at constant ones."""
+    from hf_ela.backend import keras
+    from hf_ela.jpeg import round_trip, round_trips
+
+    def with_qualities(images: Any, qualities: Any) -> Any:
+        return round_trip(images, qualities, shape.subsampling)
+
+    def with_constant(images: Any) -> Any:
+        return keras.ops.concatenate(round_trips(images, constant, shape.subsampling))
+
+    function = with_constant if constant else with_qualities
+    return onnx(function, shape) if part == "onnx" else compiled(function, part)
+
+
+def onnx(function: Callable[..., Any], shape: Shape) -> Function:
+    """Return a function of tensors as ONNX Runtime computes it."""
+    import onnxruntime
+
+    from hf_ela.backend import keras
+    from hf_ela.export import OPSET
+
+    class Layer(keras.layers.Layer):
+        def call(self, *tensors: Any) -> Any:
+            return function(*tensors)
+
+    inputs = [keras.Input((*shape[:2], 3), dtype="uint8", name="images")]
+    inputs += [keras.Input((), dtype="int32", name="q")] * (function.__name__ == "with_qualities")
+    model = keras.Model(inputs, Layer(autocast=False)(*inputs))
+    specs = [keras.InputSpec(shape=i.shape, dtype=i.dtype, name=i.name) for i in inputs]
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/model.onnx"
+        model.export(
+            path,
+            format="onnx",
+            verbose=False,
+            opset_version=OPSET,
+            input_signature=[specs] if len(specs) > 1 else specs,
+        )
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
+
+
+def eager(images: Pixels, quality: int, subsampling: str) -> Pixels:
+    """Return the round trip, operation by operation."""
+    from hf_ela.backend import keras
+    from hf_ela.jpeg import round_trip
+
+    return np.asarray(keras.ops.convert_to_numpy(round_trip(images, quality, subsampling)))
+
+
+def comparisons(part: str, cases: Cases, limit: int, count: int) -> Iterator[tuple[str, int, int]]:
+    """Yield for every comparison of arrays its kind, its cases and its differing pixels."""
+    chosen = cases.shapes[:limit]
+    for shape in chosen:
+        function = graph(part, shape)
+        images, qualities = cases.images(count, shape)
+        theirs = pillow(images, qualities, shape.subsampling)
+        for at in range(0, count, STEP):
+            here = slice(at, at + STEP)
+            ours = function(images[here], qualities[here])
+            yield "a quality an image", len(ours), differing(ours, theirs[here])
+    for shape in chosen[-2:]:  # one of each subsampling
+        images, _ = cases.images(STEP, shape)
+        images = images[:: len(QUALITIES) // 2]  # two of each content
+        theirs = [pillow(images, np.repeat(q, len(images)), shape.subsampling) for q in CONSTANT]
+        ours = graph(part, shape, CONSTANT)(images)
+        yield "constant qualities", len(ours), differing(ours, np.concatenate(theirs))
+        if part == "onnx":
+            continue
+        for quality in QUALITIES.tolist():
+            theirs = pillow(images, np.repeat(quality, len(images)), shape.subsampling)
+            ours = eager(images, quality, shape.subsampling)
+            yield "eager", len(ours), differing(ours, theirs)
+
+
+def child(part: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the counts of one backend, or of ONNX Runtime."""
+    cases = Cases(args.data, args.seed)
+    chosen = min(args.shapes, len(cases.shapes))
+    count = -(-args.cases // chosen)
+    if count > STEP:
+        count = -(-count // STEP) * STEP  # calls of one size, compiled once
+    started = perf_counter()
+    kinds: dict[str, list[int]] = {}
+    for kind, number, different in comparisons(part, cases, chosen, count):
+        counts = kinds.setdefault(kind, [0, 0])
+        counts[0] += number
+        counts[1] += different
+    return {
+        "cases": sum(number for number, _ in kinds.values()),
+        "differing_pixels": sum(different for _, different in kinds.values()),
+        "shapes": chosen,
+        "seconds": round(perf_counter() - started, 1),
+        "kinds": {k: {"cases": n, "differing_pixels": d} for k, (n, d) in kinds.items()},
+    }
+
+
+def main() -> None:
+    """Compare, print a table, write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", help="folder of images, instead of paintings by this package")
+    parser.add_argument("--cases", type=int, default=100_000, help="at least, on each backend")
+    parser.add_argument("--shapes", type=int, default=42, help="at most; 2 or more")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backends", nargs="+", default=[*installed(), "onnx"], metavar="NAME")
+    parser.add_argument("--out", type=Path, default=HERE / "exact.json")
+    parser.add_argument(CHILD, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(child(args.child, args)))
+        return
+    given: list[object] = ["--cases", args.cases, "--shapes", args.shapes, "--seed", args.seed]
+    given += ["--data", args.data] if args.data else []
+    exporter = exporting_backend()
+    rows = {}
+    print(f"{'':16}{'cases':>12}{'differing pixels':>20}{'shapes':>10}{'seconds':>10}", flush=True)
+    for part in args.backends:
+        if part == "onnx" and exporter is None:
+            print("onnx            left out: needs onnx, and tensorflow with tf2onnx or torch")
+            continue
+        row = in_child(part, str(exporter) if part == "onnx" else part, given)
+        rows[part] = row
+        print(
+            f"{part:16}{row['cases']:12,}{row['differing_pixels']:20,}{row['shapes']:10}"
+            f"{row['seconds']:10.0f}",
+            flush=True,
+        )
+    settings = {"seed": args.seed, "data": bool(args.data), "exported_from": exporter}
+    save(args.out, {"unit": "pixels that differ from Pillow's", **settings, "rows": rows})
+    if any(row["differing_pixels"] for row in rows.values()):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()

@@ -1,0 +1,145 @@
+/** A file of an image, decoded: any part of its RGB pixels, as `load_image` gives them. */
+
+import { pixelSize } from "./header.js";
+
+const MAX_PIXELS = 64e6;
+const MAX_BYTES = 100e6;
+/** What transparency is laid over, as in `hf_ela/modes.py`. */
+const MID_GREY = 128;
+
+/** The values as they are stored: ELA looks at these, and no display does. */
+const AS_STORED = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+
+/** Why a file is refused, in words for a person. */
+export class PictureError extends Error {}
+
+/** An upright image. */
+export class Picture {
+  /** @param {ImageBitmap} bitmap */
+  constructor(bitmap) {
+    this.bitmap = bitmap;
+    this.width = bitmap.width;
+    this.height = bitmap.height;
+  }
+
+  /**
+   * @param {Blob} file
+   * @returns {Promise<Picture>}
+   * @throws {PictureError}
+   */
+  static async open(file) {
+    if (!file.size) throw new PictureError("the file is empty");
+    if (file.size > MAX_BYTES) {
+      throw new PictureError(`it has ${megabytes(file.size)}; the most is ${megabytes(MAX_BYTES)}`);
+    }
+    const size = pixelSize(new Uint8Array(await file.arrayBuffer()));
+    if (!size) throw new PictureError("it must be a JPEG, PNG, WebP, AVIF, GIF or BMP file");
+    if (size.width * size.height > MAX_PIXELS) {
+      throw new PictureError(
+        `it has ${size.width} × ${size.height} pixels; the most is ${MAX_PIXELS / 1e6} million`,
+      );
+    }
+    try {
+      const options = { ...AS_STORED, imageOrientation: "from-image" };
+      return new Picture(await createImageBitmap(file, options));
+    } catch {
+      throw new PictureError("it is damaged or cut off, or of a kind that this browser cannot read");
+    }
+  }
+
+  /**
+   * Return a part of the image that lies within it.
+   * @param {number} x @param {number} y upper left corner
+   * @param {number} width @param {number} height
+   * @returns {Promise<Uint8Array>} three bytes a pixel, row by row
+   */
+  async rgb(x, y, width, height) {
+    let rgba = read2d(this.bitmap, x, y, width, height);
+    // A 2D canvas multiplies colours by their alpha and rounds: half-transparent ones are lost.
+    if (!isOpaque(rgba)) rgba = (await readGl(this.bitmap, x, y, width, height)) ?? rgba;
+    return overGrey(rgba);
+  }
+
+  /**
+   * Return the image for the page.
+   * @param {number} longest side, in pixels
+   * @returns {ImageBitmap}
+   */
+  thumbnail(longest) {
+    const scale = Math.min(1, longest / Math.max(this.width, this.height));
+    const side = (length) => Math.max(1, Math.round(length * scale));
+    const canvas = new OffscreenCanvas(side(this.width), side(this.height));
+    const context = canvas.getContext("2d");
+    context.fillStyle = `rgb(${MID_GREY} ${MID_GREY} ${MID_GREY})`;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.bitmap, 0, 0, canvas.width, canvas.height);
+    return canvas.transferToImageBitmap();
+  }
+
+  /** Free its memory. */
+  close() {
+    this.bitmap.close();
+  }
+}
+
+/**
+ * Whether this browser gives pages the pixels as they are: some alter them a little, or entirely, so
+ * that nobody is known again by them.
+ * @returns {Promise<boolean>}
+ */
+export async function pixelsAreTrue() {
+  const data = new ImageData(16, 16);
+  data.data.forEach((_, i, all) => (all[i] = i % 4 === 3 ? 255 : (i * 37 + (i >> 3)) & 255));
+  const picture = new Picture(await createImageBitmap(data, AS_STORED));
+  const rgb = await picture.rgb(0, 0, 16, 16);
+  picture.close();
+  return rgb.every((value, i) => value === data.data[Math.floor(i / 3) * 4 + (i % 3)]);
+}
+
+const megabytes = (bytes) => `${Math.ceil(bytes / 1e6)} MB`;
+
+function read2d(bitmap, x, y, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, -x, -y);
+  return context.getImageData(0, 0, width, height).data;
+}
+
+/** The same by WebGL, which keeps colour and alpha apart; null where there is none. */
+async function readGl(bitmap, x, y, width, height) {
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl2");
+  if (!gl) return null;
+  const part = await createImageBitmap(bitmap, x, y, width, height, AS_STORED);
+  const rgba = new Uint8Array(width * height * 4);
+  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, part);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+  const texture = gl.getParameter(gl.TEXTURE_BINDING_2D);
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
+  const worked = gl.getError() === gl.NO_ERROR;
+  part.close();
+  gl.getExtension("WEBGL_lose_context")?.loseContext(); // a browser allows only a few at a time
+  return worked ? rgba : null;
+}
+
+function isOpaque(rgba) {
+  for (let i = 3; i < rgba.length; i += 4) if (rgba[i] !== 255) return false;
+  return true;
+}
+
+/** Lay RGBA over grey in Pillow's arithmetic (Paste.c, `BLEND`): a division by 255 that rounds. */
+function overGrey(rgba) {
+  const rgb = new Uint8Array((rgba.length / 4) * 3);
+  for (let i = 0, k = 0; i < rgba.length; i += 4, k += 3) {
+    const alpha = rgba[i + 3];
+    const below = MID_GREY * (255 - alpha) + 128;
+    for (let c = 0; c < 3; c++) {
+      const sum = rgba[i + c] * alpha + below;
+      rgb[k + c] = ((sum >> 8) + sum) >> 8;
+    }
+  }
+  return rgb;
+}

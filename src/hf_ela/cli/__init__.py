@@ -1,0 +1,56 @@
+"""The command `hf-ela`: what every subcommand shares."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from hf_ela import __version__
+from hf_ela.cli.commands import add_card, add_ela, add_export, add_reproduce, add_samples
+from hf_ela.cli.predict import add_predict
+from hf_ela.errors import HfElaError, ImageError
+from hf_ela.terminal import printable
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    0: done; 1: an image was refused; 2: nothing could be done as asked (wrong usage, no usable
+    model, no backend, an output that cannot be written); 130: interrupted; 141: the reader of the
+    output went away. `argparse` itself exits with 0 after ``--help`` and 2 on wrong usage.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file name may be beyond the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of oddities in files; what matters to the answer comes as a refusal.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            status: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # What is still in the buffer has no reader: the interpreter must not try it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (HfElaError, OSError) as error:
+        print(f"hf-ela: {printable(str(error))}", file=sys.stderr)
+        return 1 if isinstance(error, ImageError) else 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hf-ela", description="Tell human-made art from AI-generated art."
+    )
+    parser.add_argument("--version", action="version", version=f"hf-ela {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_predict, add_ela, add_samples, add_card, add_export, add_reproduce):
+        add(commands)
+    return parser

@@ -1,0 +1,262 @@
+"""The commands of `hf-ela` apart from `predict`: options, and what they do."""
+
+import argparse
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hf_ela.terminal import native_messages_held_back, printable
+
+SIGNED_GAIN = 8.0
+
+Commands = Any  # what `add_subparsers` returns; argparse keeps its type to itself
+
+
+# ---------------------------------------------------------------------------------------------- ela
+
+
+def add_ela(commands: Commands) -> None:
+    """Add `hf-ela ela`."""
+    ela = commands.add_parser(
+        "ela",
+        help="draw the error levels of an image",
+        description="Draw an image and its error levels at several JPEG qualities side by side. "
+        "Error levels are computed at full size; only the picture of them is scaled down, to 512 "
+        "pixels. An earlier picture is replaced.",
+    )
+    ela.add_argument("image", metavar="IMAGE")
+    ela.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="default: NAME.ela.png")
+    ela.add_argument("--qualities", type=int, nargs="+", default=[75, 85, 90, 95], metavar="Q")
+    ela.add_argument(
+        "--gain",
+        type=_gain,
+        metavar="max|N",
+        help="brightness: a factor, or max for full range at each quality (default: max, or "
+        f"{SIGNED_GAIN:g} with --signed)",
+    )
+    ela.add_argument("--signed", action="store_true", help="keep the sign; mid-grey is zero")
+    ela.add_argument(
+        "--color",
+        choices=["RGB", "YCbCr"],
+        default="RGB",
+        help="colour space of the difference (absolute YCbCr is shown as red, green, blue)",
+    )
+    ela.set_defaults(run=_ela, parser=ela)
+
+
+def _gain(text: str) -> float | str:
+    try:
+        return text if text == "max" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be max or a number. Received: {text}.") from None
+
+
+def _ela(options: argparse.Namespace) -> int:
+    from hf_ela.ela import Gain, check_settings
+    from hf_ela.files import whole_file
+    from hf_ela.picture import ela_picture
+
+    output = options.output or Path(f"{Path(options.image).stem}.ela.png")
+    if output.suffix.lower() != ".png":
+        options.parser.error(f"the output must be a .png file. Received: {output}.")
+    if output.exists() and Path(options.image).exists() and output.samefile(options.image):
+        options.parser.error(f"the output must not be the image itself. Received: {output}.")
+    usual: Gain = SIGNED_GAIN if options.signed else "max"
+    gain = usual if options.gain is None else options.gain
+    settings = {"signed": options.signed, "color": options.color, "gain": gain}
+    try:
+        check_settings(options.qualities, **settings)
+    except ValueError as error:
+        options.parser.error(str(error))
+
+    picture = ela_picture(options.image, options.qualities, **settings)
+    with whole_file(output) as temporary:
+        picture.save(temporary, "PNG")
+    print(printable(str(output)))
+    return 0
+
+
+# ------------------------------------------------------------------------------------------ samples
+
+
+def add_samples(commands: Commands) -> None:
+    """Add `hf-ela samples`."""
+    samples = commands.add_parser(
+        "samples",
+        help="make a small synthetic dataset",
+        description="Write a small labelled set of synthetic images, the same on every machine.",
+    )
+    samples.add_argument("folder", metavar="FOLDER")
+    samples.add_argument("--per-class", type=int, default=240, metavar="N")
+    samples.add_argument("--test-per-class", type=int, default=60, metavar="N")
+    samples.add_argument("--seed", type=int, default=0, metavar="N")
+    samples.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes")
+    samples.set_defaults(run=_samples, parser=samples)
+
+
+def _samples(options: argparse.Namespace) -> int:
+    from hf_ela.synthetic import write_samples
+
+    folder = write_samples(
+        options.folder,
+        per_class=options.per_class,
+        test_per_class=options.test_per_class,
+        seed=options.seed,
+        num_proc=options.num_proc,
+        progress=True,
+    )
+    print(printable(str(folder)))
+    return 0
+
+
+# --------------------------------------------------------------------------------------------- card
+
+
+def add_card(commands: Commands) -> None:
+    """Add `hf-ela card`."""
+    card = commands.add_parser(
+        "card",
+        help="write the model card of a run",
+        description="Write RUN/README.md, the model card, from RUN/run.json, without a network. "
+        "Text outside of its two marker lines stays, and so do metadata that you added.",
+    )
+    card.add_argument("folder", type=Path, metavar="RUN", help="a run folder, as train.py wrote it")
+    card.add_argument("--repo", metavar="USER/NAME", help="the card of the release there")
+    card.add_argument("--tag", metavar="vX.Y.Z", help="of that release; main by default")
+    card.add_argument(
+        "--replace", action="store_true", help="write it anew, hand-written text included"
+    )
+    card.set_defaults(run=_card, parser=card)
+
+
+def _card(options: argparse.Namespace) -> int:
+    from hf_ela.card import write_card
+
+    path = write_card(
+        options.folder, repo_id=options.repo, revision=options.tag, replace=options.replace
+    )
+    print(printable(str(path)))
+    return 0
+
+
+# ------------------------------------------------------------------------------------------- export
+
+
+def add_export(commands: Commands) -> None:
+    """Add `hf-ela export`."""
+    export = commands.add_parser(
+        "export",
+        help="write a model as one ONNX or LiteRT file",
+        description="Write a model as one file, from RGB pixels to probabilities with ELA inside, "
+        "and compare it with Keras first. An earlier file is replaced.",
+    )
+    export.add_argument(
+        "model", metavar="MODEL", help="a saved model, a run, or user/repo[@revision] of the Hub"
+    )
+    export.add_argument("output", type=Path, metavar="OUT", help="a file .onnx or .tflite")
+    export.set_defaults(run=_export, parser=export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.output.suffix not in (".onnx", ".tflite"):
+        options.parser.error(f"OUT must end with .onnx or .tflite. Received: {options.output}.")
+    from hf_ela.classifier import ElaClassifier
+    from hf_ela.origin import locate, split_revision
+    from hf_ela.recipe import LABELS
+
+    source, revision = split_revision(options.model)
+    folder, _ = locate(source, revision=revision, runtime="keras")
+    with native_messages_held_back():
+        from hf_ela.export import OPSET, TOLERANCE, export_litert, export_onnx
+
+        classifier = ElaClassifier.from_pretrained(folder, runtime="keras")
+    recipe = classifier.recipe
+    if options.output.suffix == ".onnx":
+        export_onnx(classifier.model, recipe, options.output)
+        kind = f"ONNX, opset {OPSET}"
+    else:
+        export_litert(classifier.model, recipe, options.output)
+        kind = "LiteRT"
+    side = recipe.pixel_side
+    print(
+        f"{printable(str(options.output))}: {kind}, {options.output.stat().st_size:,} bytes\n"
+        f"  in   pixels         uint8    N x {side} x {side} x 3, RGB\n"
+        f"  out  probabilities  float32  N x 2: {', '.join(LABELS)}, before the temperature\n"
+        f"  differs from Keras by less than {TOLERANCE:g}"
+    )
+    return 0
+
+
+# ---------------------------------------------------------------------------------------- reproduce
+
+
+def add_reproduce(commands: Commands) -> None:
+    """Add `hf-ela reproduce`."""
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="train again what a release records, and compare",
+        description="Train again with the recipe, seed and data that a release records, and "
+        "compare the test metrics with the recorded 95 % intervals. The new run is kept, with the "
+        "comparison in reproduction.json. Exit status: 0 all inside, 1 some outside, 2 it could "
+        "not be done.",
+    )
+    reproduce.add_argument(
+        "model", metavar="MODEL", help="user/repo[@revision] of the Hub, a release's folder, a run"
+    )
+    reproduce.add_argument(
+        "--data", metavar="FOLDER", help="the data, where the release was trained on a local folder"
+    )
+    reproduce.add_argument("--groups", metavar="CSV", help="its groups, as for train.py")
+    reproduce.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="the new run (runs/reproduce-<time>); an interrupted one goes on",
+    )
+    reproduce.add_argument(
+        "--limit", type=int, metavar="N", help="only N images of every split: a quick check"
+    )
+    reproduce.add_argument(
+        "--streaming",
+        action=argparse.BooleanOptionalAction,
+        help="read in one pass without downloading first (default for a Hub dataset)",
+    )
+    reproduce.add_argument("--num-proc", type=int, default=2, metavar="N", help="processes")
+    reproduce.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
+    reproduce.add_argument("--token", help="of the Hub, if private; better: `hf auth login`")
+    reproduce.set_defaults(run=_reproduce, parser=reproduce)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from hf_ela.comparison import report
+    from hf_ela.origin import split_revision
+    from hf_ela.reproduce import reproduce
+
+    if options.token:
+        os.environ["HF_TOKEN"] = options.token  # where every client looks, worker processes too
+    source, revision = split_revision(options.model)
+    out = options.out or Path("runs") / f"reproduce-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        result = reproduce(
+            source,
+            out,
+            revision=revision,
+            data=options.data,
+            groups=options.groups,
+            limit=options.limit,
+            streaming=options.streaming,
+            num_proc=options.num_proc,
+            cache_dir=options.cache_dir,
+        )
+    except KeyboardInterrupt:
+        if (out / "checkpoint").is_dir():
+            print(
+                f"\ninterrupted; to go on, repeat the command with --out {printable(str(out))}",
+                file=sys.stderr,
+            )
+        raise
+    print(report(result))
+    print(f"Written to {printable(str(out))}: the run, and reproduction.json")
+    return 0 if result.inside else 1

@@ -1,0 +1,136 @@
+"""A model as an ONNX file, run by ONNX Runtime: RGB pixels in, probabilities out; no Keras."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from hf_ela.errors import ModelError
+from hf_ela.onnx_file import check_onnx
+from hf_ela.recipe import LABELS, Recipe
+from hf_ela.threads import cores
+
+__all__ = ["INPUT", "OUTPUT", "OnnxModel"]
+
+INPUT, OUTPUT = "pixels", "probabilities"
+MEMORY = 2**32
+"""Bytes that all models of this process may work in: a file can ask for more than there is."""
+PIXELS = 2**18
+"""Of one step. Measured: a larger one is no faster, and takes more memory."""
+
+
+class OnnxModel:
+    """Gives the probabilities of views; ELA and what follows it are in the file."""
+
+    def __init__(self, data: bytes, recipe: Recipe) -> None:
+        """Make a session of the contents of a file.
+
+        Args:
+            data: The file, as `hf_ela.export.export_onnx` wrote it.
+            recipe: What it must have been made of.
+
+        Raises:
+            ModelError: ONNX Runtime cannot read it, or it is of another recipe, or reaches out of
+                itself.
+        """
+        check_onnx(data, recipe)
+        side = recipe.pixel_side
+        self._step = max(1, PIXELS // side**2)
+        try:
+            self._session = _session(data)
+            given, received = _described(recipe), _ends(self._session)
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            raise ModelError(
+                f"An ONNX file must be one that ONNX Runtime can load. It says: {_short(error)}. "
+                "It is damaged, or newer than this onnxruntime: copy or download the folder again, "
+                "or pip install -U onnxruntime"
+            ) from error
+        if given != received:
+            raise ModelError(
+                f"The ONNX file of this recipe takes and gives {given}. Received: {received:.300}. "
+                "It is of another model: copy or download the folder again."
+            )
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the probabilities of views.
+
+        Args:
+            pixels: uint8 RGB, N x side x side x 3 with the recipe's `pixel_side`.
+
+        Returns:
+            float32 array, N x 2, in the order of `LABELS`.
+
+        Raises:
+            ModelError: The graph cannot be computed.
+        """
+        steps = [
+            self._run(pixels[at : at + self._step]) for at in range(0, len(pixels), self._step)
+        ]
+        return np.concatenate(steps)
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
+        try:
+            (probabilities,) = self._session.run([OUTPUT], {INPUT: pixels})
+        except Exception as error:  # as above
+            raise ModelError(
+                "The graph of an ONNX file must run, in at most "
+                f"{MEMORY:,} bytes of memory. ONNX Runtime says: {_short(error)}. It is damaged or "
+                "made to do harm: do not use it."
+            ) from error
+        if probabilities.shape != (len(pixels), len(LABELS)):
+            raise ModelError(
+                f"{OUTPUT} of an ONNX file must have the shape {(len(pixels), len(LABELS))}. "
+                f"Received: {probabilities.shape}. It is damaged or made to do harm: do not use it."
+            )
+        return np.asarray(probabilities)
+
+
+def _session(data: bytes) -> Any:
+    import onnxruntime
+
+    _share_memory()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores()
+    options.log_severity_level = 4  # only what is fatal: errors come as exceptions
+    # What fuses more changes the layout of convolutions: slower to load, and here no faster.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    for key, value in {
+        "session.intra_op.allow_spinning": "0",  # threads that wait take no processor time
+        "session.load_model_format": "ONNX",  # and not a layout of its own that we do not check
+        "session.use_env_allocators": "1",
+    }.items():
+        options.add_session_config_entry(key, value)
+    return onnxruntime.InferenceSession(
+        data, options, providers=["CPUExecutionProvider"], enable_fallback=False
+    )
+
+
+@cache
+def _share_memory() -> None:
+    """Make the memory that sessions of this process share, and that ends at `MEMORY`."""
+    import onnxruntime
+
+    kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place)
+    exact = {"max_mem": MEMORY, "arena_extend_strategy": 1}  # by as much as is asked for
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(exact))
+
+
+def _described(recipe: Recipe) -> str:
+    side = recipe.pixel_side
+    return (
+        f"{INPUT}: tensor(uint8) N x {side} x {side} x 3; {OUTPUT}: tensor(float) N x {len(LABELS)}"
+    )
+
+
+def _ends(session: Any) -> str:
+    return "; ".join(
+        f"{end.name}: {end.type} N x {' x '.join(map(str, end.shape[1:]))}"
+        if end.shape and not isinstance(end.shape[0], int)
+        else f"{end.name}: {end.type} {end.shape}"
+        for end in [*session.get_inputs(), *session.get_outputs()]
+    )
+
+
+def _short(error: Exception) -> str:
+    return str(error)[:300]

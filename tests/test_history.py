@@ -1,0 +1,146 @@
+"""ELA and augmentation on the device: the same pixels as on the CPU, and a training on them."""
+
+import subprocess
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import TINY
+from hf_ela.backend import keras
+from hf_ela.data import held_view_set, prepare, training_view_set
+from hf_ela.ela import error_level, round_trip
+from hf_ela.fit import Batches, on_device
+from hf_ela.history import DRAWS, History, draw, no_draws
+from hf_ela.model import build_model, with_error_level
+from hf_ela.recipe import Recipe
+from hf_ela.recipe_file import load_recipe
+from hf_ela.source import DataOptions
+from hf_ela.training import train
+
+ON_DEVICE = [*TINY, "training.ela=on_device", "augmentation.jpeg=0.5"]
+DEVICE = load_recipe("default", ON_DEVICE)
+CACHED = load_recipe("default", TINY)
+
+
+def pixels(images: int, side: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (images, side, side, 3), np.uint8)
+
+
+def by_pillow(image: np.ndarray, drawn: np.ndarray, size: int) -> np.ndarray:
+    """The same augmentation on the CPU, without rescaling."""
+    how = dict(zip(DRAWS, drawn.tolist(), strict=True))
+    picture = Image.fromarray(image)
+    for quality in (how["first"], how["second"]):
+        picture = round_trip(picture, quality) if quality else picture
+    crop = picture.crop((how["x"], how["y"], how["x"] + size, how["y"] + size))
+    array = np.asarray(crop)
+    return array[:: -1 if how["down"] else 1, :: -1 if how["across"] else 1]
+
+
+def test_history_and_ela_equal_the_cpu_to_the_bit() -> None:
+    recipe = load_recipe("default", [*ON_DEVICE, "ela.qualities=[75, 95]"])
+    sources = pixels(12, recipe.source_side)
+    draws = draw(np.random.default_rng(0), 12, recipe)
+    crops = keras.ops.convert_to_numpy(History(32, rescales=False)(sources, draws))
+    ela = with_error_level(build_model(recipe), recipe).layers[1]
+    levels = keras.ops.convert_to_numpy(ela(crops))
+    for source, drawn, crop, level in zip(sources, draws, crops, levels, strict=True):
+        expected = by_pillow(source, drawn, 32)
+        assert np.array_equal(crop, expected)
+        how = recipe.ela
+        assert np.array_equal(
+            level,
+            error_level(expected, how.qualities, signed=how.signed, color=how.color, gain=how.gain),
+        )
+
+
+def test_draws_are_of_the_recipe() -> None:
+    recipe = load_recipe("default", [*ON_DEVICE, "augmentation.rescale=[0.5, 2.0]"])
+    columns = dict(zip(DRAWS, draw(np.random.default_rng(0), 4000, recipe).T, strict=True))
+    assert (columns["first"].min(), columns["first"].max()) == (75, 95)
+    second = columns["second"][columns["second"] > 0]
+    assert (second.min(), second.max()) == tuple(recipe.augmentation.jpeg_quality)
+    assert 0.45 < len(second) / 4000 < 0.55
+    assert 0.5 * 65536 <= columns["scale"].min() < 0.52 * 65536
+    assert 1.97 * 65536 < columns["scale"].max() <= 2 * 65536
+    room = recipe.source_side - recipe.pixel_side
+    for name in ("y", "x"):
+        assert (columns[name].min(), columns[name].max()) == (8, room - 8)
+        assert set(columns[name] % 8) == set(range(8))  # every phase of the JPEG grid
+    assert 0.45 < columns["down"].mean() < 0.55
+
+
+def test_rescaling_is_about_the_centre() -> None:
+    side = 65
+    ramp = np.add.outer(np.arange(side), np.arange(side)).astype(np.uint8)
+    image = np.repeat(ramp[None, ..., None], 3, axis=-1)
+    draws = no_draws(1)
+    draws[0, DRAWS.index("scale")] = 2 << 16
+    layer = History(side, rescales=True)
+    assert np.array_equal(keras.ops.convert_to_numpy(layer(image, no_draws(1))), image)
+    twice = keras.ops.convert_to_numpy(layer(image, draws))[0, ..., 0].astype(int)
+    center = side // 2
+    assert twice[center, center] == ramp[center, center]
+    inner = twice[center - 20 : center + 21, center]
+    assert np.abs(np.diff(inner, 2)).max() <= 1  # half the slope, rounded
+    assert inner[-1] - inner[0] == 20
+
+
+@pytest.mark.usefixtures("cache")
+def test_both_ways_hold_the_same_ela(tiny: str) -> None:
+    """What validation sees after every epoch: from the cache, and from pixels on the device."""
+    device = prepare(DataOptions(str(tiny)), DEVICE)
+    cached = prepare(DataOptions(str(tiny)), CACHED)
+    network = build_model(DEVICE)
+    whole = on_device(network, DEVICE)
+    levels = keras.Model(whole.inputs, whole.layers[-1].layers[1](whole.layers[2].output))
+    held = Batches(device.validation, held_view_set(DEVICE), DEVICE, seed=None)
+    expected = Batches(cached.validation, held_view_set(CACHED), CACHED, seed=None)
+    assert len(held) == len(expected) > 0
+    for (given, labels), (views, same) in zip(held, expected, strict=True):
+        assert np.array_equal(labels, same)
+        assert np.array_equal(np.asarray(levels.predict_on_batch(given)), views)
+
+
+@pytest.mark.usefixtures("cache")
+def test_batches_are_drawn_by_seed_and_epoch(tiny: str) -> None:
+    split = prepare(DataOptions(str(tiny)), DEVICE).train
+    batches = [Batches(split, training_view_set(DEVICE), DEVICE, seed=3) for _ in range(2)]
+    first, second = (batch[0][0] for batch in batches)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    batches[1].draw(1)
+    assert not np.array_equal(first["draws"], batches[1][0][0]["draws"])
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        load_recipe("default", [*ON_DEVICE, "augmentation.rescale=[0.8, 1.2]"]),
+        load_recipe(
+            "reference",
+            ["input.before=32", "input.size=16", "training.epochs=1", "training.ela=on_device"],
+        ),
+    ],
+    ids=["default", "reference"],
+)
+def test_a_training_on_the_device_gives_a_run(recipe: Recipe, tiny: str, tmp_path: object) -> None:
+    run = train(recipe, DataOptions(str(tiny)), f"{tmp_path}/run", say=lambda _: None)
+    assert run["training"]["epochs"] == recipe.training.epochs
+    assert run["recipe"]["training"]["ela"] == "on_device"
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_equal_the_cpu_too(
+    backend: str, python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    tests = [test_history_and_ela_equal_the_cpu_to_the_bit, test_rescaling_is_about_the_centre]
+    names = [f"tests/test_history.py::{test.__name__}" for test in tests]
+    done = python(["-m", "pytest", "-q", "-p", "no:cacheprovider", *names], KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout

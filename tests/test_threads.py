@@ -1,0 +1,157 @@
+import gc
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from hf_ela.threads import cores, in_threads
+
+
+def ours() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("hf_ela")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    assert ours() == []
+    yield
+    gc.collect()
+    assert ours() == []
+
+
+def names(number: int) -> list[str]:
+    return [str(i) for i in range(number)]
+
+
+def test_cores_are_those_of_this_process() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50])
+@pytest.mark.parametrize("stream", [False, True])
+def test_results_come_in_order_and_in_lists(size: int, stream: bool) -> None:
+    def slowly(item: str) -> int:
+        time.sleep(0.002 * (int(item) % 3 == 0))  # the later ones overtake
+        return int(item)
+
+    items = iter(names(20)) if stream else names(20)
+    with in_threads(slowly, items, size) as lists:
+        found = [[call() for call in calls] for calls in lists]
+    assert list(chain(*found)) == list(range(20))
+    assert {len(one) for one in found[:-1]} <= {size}
+
+
+def test_several_threads_work_while_the_caller_does_not_ask() -> None:
+    together = threading.Barrier(2, timeout=20)  # neither call ends without the other
+    if cores() < 2:
+        pytest.skip("one core has one thread")
+    with in_threads(lambda item: together.wait(), ["a", "b"], 2) as lists:
+        assert sorted(call() for call in next(lists)) == [0, 1]
+
+
+def test_of_a_sequence_the_next_list_is_begun() -> None:
+    begun = threading.Event()
+
+    def note(item: str) -> str:
+        if item == "3":
+            begun.set()
+        return item
+
+    with in_threads(note, names(9), 3) as lists:
+        first = next(lists)  # holds 0 to 2, and not one of them has been asked for
+        assert begun.wait(20)
+        assert [call() for call in first] == names(3)
+
+
+def test_a_stream_is_drawn_only_as_far_as_asked() -> None:
+    drawn = []
+
+    def stream() -> Iterator[str]:
+        for name in names(99):
+            drawn.append(name)
+            yield name
+
+    with in_threads(str, stream(), 3) as lists:
+        assert drawn == []
+        for number in (1, 2):
+            assert [call() for call in next(lists)] == names(99)[3 * number - 3 : 3 * number]
+            assert len(drawn) == 3 * number
+
+
+def test_what_two_threads_must_not_share_is_left_to_the_caller() -> None:
+    file = io.BytesIO(b"twice in a list")
+    where = []
+
+    def read(item: object) -> bytes:
+        where.append(threading.current_thread() is threading.main_thread())
+        return item.read() if hasattr(item, "read") else bytes(item)
+
+    with in_threads(read, [file, b"bytes", np.zeros(2, np.uint8), file], 4) as lists:
+        found = [call() for call in next(lists)]
+    assert found == [b"twice in a list", b"bytes", b"\0\0", b""]
+    assert sorted(where) == [False, False, True, True]
+
+
+def test_an_error_comes_in_its_place() -> None:
+    with in_threads(int, ["1", "x", "3"], 3) as lists:
+        first, second, third = next(lists)
+        assert (first(), third()) == (1, 3)
+        with pytest.raises(ValueError, match="'x'"):
+            second()
+
+
+def test_what_was_not_begun_is_not_done() -> None:
+    done = []
+    go = threading.Event()
+
+    def wait(item: str) -> None:
+        done.append(item)
+        go.wait(20)
+
+    with in_threads(wait, names(500), 500) as lists:
+        next(lists)
+        go.set()
+    assert len(done) < 500
+
+
+def test_a_size_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="`batch_size`"), in_threads(str, ["a"], 0):
+        pass
+
+
+INTERRUPTED = """
+import sys, threading, time
+from hf_ela.threads import in_threads
+
+def work(item):
+    time.sleep(0.2)
+
+try:
+    with in_threads(work, ["a"] * 10_000, 100) as lists:
+        for calls in lists:
+            print("waiting", flush=True)
+            for call in calls:
+                call()
+except KeyboardInterrupt:
+    print("interrupted", threading.active_count(), flush=True)
+"""
+
+
+def test_ctrl_c_ends_the_threads() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert out.splitlines()[-1] == "interrupted 1"
+    assert process.returncode == 0

@@ -1,0 +1,651 @@
+"""The widget in headless Chromium, against Pillow and Python's scores."""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import constants
+from PIL import Image
+
+from bad_files import encode, picture, png_bomb
+from conftest import TINY
+from hf_ela import ElaClassifier
+from hf_ela.ela import round_trip
+from hf_ela.model import build_model
+from hf_ela.recipe_file import load_recipe
+from hf_ela.samples import sample_pictures
+from hf_ela.widget import widget_files
+from hub_server import LocalHub
+from test_release import command
+from widget_page import TIMEOUT, WidgetPage, base64_of, served
+
+RECIPES = {
+    "default": [*TINY, "input.grid=2", "ela.qualities=[75, 90]"],
+    "reference": ["input.before=40", "input.size=32"],
+}
+TOLERANCE = 1e-4
+pytestmark = pytest.mark.slow
+Visit = Callable[..., WidgetPage]
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LocalHub]:
+    with LocalHub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def models(hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ElaClassifier]:
+    """A model of each recipe, on the Hub too, as ``user/NAME``."""
+    made = {}
+    for name, overrides in RECIPES.items():
+        recipe = load_recipe(name, overrides)
+        network = build_model(recipe)
+        rng = np.random.default_rng(2)
+        for weight in (weight for weight in network.weights if weight.name == "kernel"):
+            deviation = np.prod(weight.shape[:-1]) ** -0.5
+            weight.assign(rng.normal(0, deviation, weight.shape))
+        # A low temperature, so that images differ for an untrained network too.
+        made[name] = ElaClassifier(network, recipe, temperature=0.3, threshold=0.65)
+        folder = tmp_path_factory.mktemp("models") / name
+        made[name].save_pretrained(folder)
+        hub.add_model(f"user/{name}", {path.name: path.read_bytes() for path in folder.iterdir()})
+    return made
+
+
+@pytest.fixture
+def visit(
+    browser: Any, hub: LocalHub, models: object, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Visit]:
+    """Open the page of a model; keyword arguments go to the browser's context."""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    opened, servers = [], []
+
+    def open_page(name: str = "default", *, start: bool = True, **options: Any) -> WidgetPage:
+        commit = hub.repositories["models", f"user/{name}"].find("main").sha
+        servers.append(served(widget_files(f"user/{name}", commit)))
+        page = WidgetPage(browser, servers[-1].__enter__(), hub.endpoint, **options)
+        opened.append(page)
+        if start:
+            page.open()
+        return page
+
+    yield open_page
+    for page in opened:
+        page.context.close()
+    for server in servers:
+        server.__exit__(None, None, None)
+    hub.clear_faults()
+    for page in opened:
+        assert page.foreign == []
+
+
+def pictures() -> dict[str, bytes]:
+    """Files that try a different part of the way to the score each."""
+    rng = np.random.default_rng(3)
+    transparent = picture(90, 70, seed=1).convert("RGBA")
+    transparent.putalpha(Image.fromarray(rng.integers(0, 256, (70, 90), np.uint8)))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    return {
+        **{name: path.read_bytes() for name, path in sample_pictures().items()},
+        "small.png": encode(picture(19, 7, seed=2), "PNG"),
+        "narrow.jpg": encode(picture(13, 91, seed=3), "JPEG", quality=70),
+        "odd.jpg": encode(picture(101, 67, seed=4), "JPEG", quality=93, subsampling=0),
+        "grey.jpg": encode(picture(64, 80, seed=5).convert("L"), "JPEG"),
+        "transparent.png": encode(transparent, "PNG"),
+        "transparent.webp": encode(transparent, "WEBP", lossless=True, exact=True),
+        "palette.gif": encode(picture(77, 50, seed=6), "GIF"),
+        "turned.jpg": encode(picture(99, 60, seed=7), "JPEG", exif=turned.tobytes()),
+    }
+
+
+def test_the_score_is_that_of_python(
+    visit: Visit, models: dict[str, ElaClassifier], kind: str
+) -> None:
+    widget, found = visit(kind), {}
+    for name, data in pictures().items():
+        expected = next(iter(models[kind].scores([data])))
+        widget.choose(name, data)
+        found[name] = widget.score(name)
+        assert found[name] == pytest.approx(expected, abs=TOLERANCE), name
+        says = {"fake": "AI-generated", "real": "human-made"}[models[kind].label(expected)]
+        heading = widget.page.get_by_role("heading", name=f"To the model this looks {says}")
+        assert heading.is_visible()
+        assert widget.page.inner_text("#score") == f"{expected:.3f}"
+    assert np.ptp([*found.values()]) > 0.05  # or equal scores would show nothing
+
+
+def test_the_meaning_of_the_answer_is_that_of_the_command_line(
+    visit: Visit, models: dict[str, ElaClassifier]
+) -> None:
+    from hf_ela.cli.predict import MEANING
+
+    widget = visit()
+    widget.choose("a.png", pictures()["small.png"])
+    widget.score("a.png")
+    shown = " ".join(widget.page.inner_text(".meaning").split())
+    assert shown == MEANING.format(threshold=models["default"].threshold)
+    label = widget.page.get_attribute("#scale", "aria-label")
+    assert "the threshold is 0.650" in label
+    place = "all => all.map(one => one.style.getPropertyValue('--at'))"
+    assert widget.page.eval_on_selector_all(".limit", place) == ["0.65"]
+
+
+# ---------------------------------------------------------------------------- the parts, to the bit
+
+
+def array_of(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), np.uint8)
+
+
+DECODED = """
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const text = (all) => {
+  let result = "";
+  for (let i = 0; i < all.length; i += 8192)
+    result += String.fromCharCode(...all.subarray(i, i + 8192));
+  return btoa(result);
+};
+const part = ({ rgb, width }) => async (x, y, wide, high) => {
+  const found = [];
+  for (let row = y; row < y + high; row++)
+    found.push(...rgb.subarray((row * width + x) * 3, (row * width + x + wide) * 3));
+  return Uint8Array.from(found);
+};
+"""
+
+
+def as_argument(image: Image.Image, **more: Any) -> dict[str, Any]:
+    rgb = base64_of(image.tobytes())
+    return {"rgb": rgb, "width": image.width, "height": image.height, **more}
+
+
+def contents(rng: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Noise, a gradient, or extremes."""
+    noise = rng.integers(0, 256, (height, width, 3), np.uint8)
+    match rng.integers(3):
+        case 0:
+            return Image.fromarray(noise)
+        case 1:
+            return Image.fromarray(noise[:4, :4]).resize((width, height))
+        case _:
+            return Image.fromarray(np.where(noise > 127, 255, 0).astype(np.uint8))
+
+
+def test_the_round_trip_is_pillows(visit: Visit) -> None:
+    rng, cases, expected = np.random.default_rng(0), [], []
+    for quality in range(1, 101):
+        sides = [1 + quality % 6, int(rng.integers(1, 70))]  # narrow planes are a case of their own
+        for width, height in (sides, sides[::-1], rng.integers(1, 70, 2).tolist()):
+            image = contents(rng, width, height)
+            cases.append(as_argument(image, quality=quality))
+            expected.append(np.asarray(round_trip(image, quality)).ravel())
+    found = visit().module(
+        "jpeg.js",
+        "({ roundTrip }, cases) => {"
+        + DECODED
+        + """return cases.map(({ rgb, width, height, quality }) =>
+             text(roundTrip(bytes(rgb), width, height, quality))); }""",
+        cases,
+    )
+    differing = [
+        (case["width"], case["height"], case["quality"])
+        for case, text, pixels in zip(cases, found, expected, strict=True)
+        if not np.array_equal(array_of(text), pixels)
+    ]
+    assert len(found) == 300
+    assert differing == []
+
+
+def test_the_resize_is_pillows(visit: Visit) -> None:
+    rng, cases, expected = np.random.default_rng(1), [], []
+    sizes = [(5, 7), (40, 40), (40, 90), (90, 40), (301, 289), (600, 3), (1, 1), (41, 600)]
+    sizes += [(50, 60), (50, 61), (13, 39), (13, 41)]  # where Pillow begins to go down first
+    sizes += rng.integers(1, 130, (40, 2)).tolist()
+    for width, height in sizes:
+        image = contents(rng, width, height)
+        cases.append(as_argument(image, side=40))
+        expected.append(np.asarray(image.resize((40, 40))).ravel())
+    found = visit().module(
+        "resample.js",
+        "async ({ resized }, cases) => {"
+        + DECODED
+        + """const one = ({ rgb, width, height, side }) => {
+               const picture = { rgb: bytes(rgb), width, height };
+               return resized({ width, height, rgb: part(picture) }, side).then(text);
+             };
+             return Promise.all(cases.map(one)); }""",
+        cases,
+    )
+    for text, pixels, size in zip(found, expected, sizes, strict=True):
+        assert np.array_equal(array_of(text), pixels), size
+
+
+def test_the_error_levels_are_those_of_explain(
+    visit: Visit, models: dict[str, ElaClassifier]
+) -> None:
+    rng = np.random.default_rng(2)
+    # More rows than are worked on at a time, and an odd rest.
+    images = [
+        Image.fromarray(rng.integers(0, 256, (30, 4, 3), np.uint8)).resize((53, 701)),
+        picture(61, 47),
+    ]
+    quality = min(models["default"].recipe.ela.qualities)
+    found = visit().module(
+        "ela.js",
+        "async ({ errorLevels }, cases) => {"
+        + DECODED
+        + """const all = [];
+             for (const { rgb, width, height, quality } of cases) {
+               const picture = { width, height, rgb: part({ rgb: bytes(rgb), width }) };
+               const goOn = async () => true;
+               const data = await errorLevels(picture, quality, 2000, goOn);
+               all.push(text(new Uint8Array(data.data.buffer)));
+             }
+             return all; }""",
+        [as_argument(image, quality=quality) for image in images],
+    )
+    for text, image in zip(found, images, strict=True):
+        expected = np.asarray(models["default"].explain(image).ela)
+        shown = array_of(text).reshape(*expected.shape[:2], 4)
+        assert np.array_equal(shown[..., :3], expected)
+        assert (shown[..., 3] == 255).all()
+
+
+def test_the_evidence_is_that_of_explain(visit: Visit, models: dict[str, ElaClassifier]) -> None:
+    found = models["default"].explain(picture(101, 67, seed=4))
+    height, width = found.map.shape
+    boxes = [box._asdict() for box in found.boxes]
+    cells = visit().module(
+        "evidence.js",
+        "({ cells }, [width, height, boxes, scores]) => cells(width, height, boxes, scores)",
+        [width, height, boxes, found.scores],
+    )
+    shown = np.zeros_like(found.map)
+    for cell in cells:
+        rows = slice(cell["y"], cell["y"] + cell["height"])
+        columns = slice(cell["x"], cell["x"] + cell["width"])
+        shown[rows, columns] = np.nan if cell["score"] is None else cell["score"]
+    assert np.isnan(shown).any()
+    np.testing.assert_allclose(shown, found.map, atol=1e-6)
+
+
+# --------------------------------------------------------------------------------- what is kept out
+
+
+def test_nothing_leaves_the_browser(visit: Visit, hub: LocalHub) -> None:
+    widget = visit()
+    data = pictures()["odd.jpg"]
+    widget.choose("secret-name.jpg", data)
+    widget.score("secret-name.jpg")
+    widget.expect(widget.page.locator("#ela")).to_be_visible(timeout=TIMEOUT)
+    for request in widget.requests:
+        assert (request.method, request.post_data_buffer) == ("GET", None)
+        assert "secret" not in request.url
+        assert "authorization" not in request.headers
+    commit = hub.repositories["models", "user/default"].find("main").sha
+    at_hub = [request.url for request in widget.requests if request.url.startswith(hub.endpoint)]
+    at = f"{hub.endpoint}/user/default/resolve/{commit}/"
+    assert sorted(at_hub) == [f"{at}hf_ela.json", f"{at}model.onnx"]
+    # The page's policy, and not its good will: in the page, and in the worker that has the picture.
+    (worker,) = widget.page.workers
+    for place in (widget.page, worker):
+        for url in ("https://example.com/", "http://127.0.0.1:1/"):
+            fetched = place.evaluate(f"fetch('{url}').then(() => 'reached', (error) => error.name)")
+            assert fetched == "TypeError"
+    assert "Nothing leaves your browser" in widget.page.inner_text("main")
+
+
+@pytest.mark.parametrize("damaged", [".mjs", ".wasm"])
+def test_a_wrong_byte_of_the_runtime_is_refused(visit: Visit, damaged: str) -> None:
+    widget = visit(start=False)
+    (url,) = [url for url in widget.runtime if url.endswith(damaged)]
+    sound = widget.runtime[url]
+    widget.runtime[url] = sound[:-1] + bytes([sound[-1] ^ 1])
+    widget.open()
+    widget.problem("is not the file that this page was made for, and was not used")
+    widget.runtime[url] = sound
+    widget.choose("a.png", pictures()["small.png"])  # the next picture tries again
+    widget.score("a.png")
+
+
+def test_a_wrong_byte_of_the_model_is_refused(visit: Visit, hub: LocalHub) -> None:
+    repository = hub.repositories["models", "user/default"]
+    files = dict(repository.find("main").files)
+    sound = files["model.onnx"]
+    hub.add_model("user/damaged", files | {"model.onnx": sound[:-1] + bytes([sound[-1] ^ 1])})
+    widget = visit("damaged")
+    widget.problem("model.onnx is not the file that this page was made for")
+    assert widget.page.get_by_role("button", name="Try again").is_visible()
+
+
+def test_what_cannot_be_fetched_is_named_and_tried_again(visit: Visit, hub: LocalHub) -> None:
+    hub.fault("GET", "model.onnx", times=1, drop="half")
+    widget = visit()
+    widget.problem("The download of model.onnx broke off")
+    widget.page.get_by_role("button", name="Try again").press("Enter")
+    widget.choose("a.png", pictures()["small.png"])
+    widget.score("a.png")
+
+
+def test_settings_of_another_version_are_refused(visit: Visit, hub: LocalHub) -> None:
+    files = dict(hub.repositories["models", "user/default"].find("main").files)
+    settings = json.loads(files["hf_ela.json"])
+    for change in ({"schema": 99}, {"onnx_sha256": None}):
+        files["hf_ela.json"] = json.dumps(settings | change).encode()
+        hub.add_model("user/other", files)
+        visit("other").problem("another version of hf-ela made it")
+
+
+def test_what_is_no_picture_gets_its_reason(visit: Visit) -> None:
+    widget, sound = visit(), pictures()["odd.jpg"]
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    for name, data, reason in (
+        ("a.txt", b"hello", "it must be a JPEG, PNG, WebP, AVIF, GIF or BMP file"),
+        ("a.svg", svg, "it must be a JPEG"),
+        ("empty.png", b"", "the file is empty"),
+        ("cut.jpg", sound[: len(sound) // 2], "it is damaged or cut off"),
+        (
+            "bomb.png",
+            png_bomb(30_000, 30_000),
+            "it has 30000 × 30000 pixels; the most is 64 million",
+        ),
+        ("<img src=x onerror=alert(1)>.png", b"\x89PNG", "it must be a JPEG"),
+    ):
+        widget.choose(name, data)
+        widget.problem(f"{name} cannot be judged: {reason}")
+    widget.choose("next.jpg", sound)  # and the next one works
+    widget.score("next.jpg")
+
+
+def test_sizes_are_read_from_every_format(visit: Visit) -> None:
+    image = picture(61, 47)
+    files = {
+        name: encode(image, name, **options)
+        for name, options in {
+            "PNG": {},
+            "JPEG": {"exif": b"Exif\0\0" + bytes(3000)},
+            "GIF": {},
+            "BMP": {},
+            "AVIF": {},
+            "WEBP": {},
+        }.items()
+    }
+    files["WEBP lossless"] = encode(image, "WEBP", lossless=True)
+    files["WEBP extended"] = encode(image, "WEBP", icc_profile=b"a profile")
+    found = visit().module(
+        "header.js",
+        "({ pixelSize }, files) => {" + DECODED + "return files.map((f) => pixelSize(bytes(f))); }",
+        [base64_of(data) for data in files.values()],
+    )
+    assert found == [{"width": 61, "height": 47}] * len(files)
+
+
+def test_altered_pixels_are_noticed(visit: Visit) -> None:
+    alter = """const real = OffscreenCanvasRenderingContext2D.prototype.getImageData;
+      OffscreenCanvasRenderingContext2D.prototype.getImageData = function (...where) {
+        const found = real.apply(this, where);
+        found.data[40] ^= 1;
+        return found;
+      };"""
+    widget = visit()
+    call = "async ({ pixelsAreTrue }) => { %s return pixelsAreTrue(); }"
+    assert widget.module("picture.js", call % "")
+    assert not widget.module("picture.js", call % alter)
+
+
+# -------------------------------------------------------------------------------------- in the hand
+
+
+def test_a_large_picture_leaves_the_page_alive(visit: Visit) -> None:
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
+    large = encode(image.resize((8000, 6000)), "JPEG", quality=85)
+    widget = visit()
+    widget.choose("large.jpg", large)
+    widget.score("large.jpg")
+    # The error levels are still being worked out, and the page answers.
+    widget.page.get_by_label("Show the evidence").uncheck()
+    opacity = "one => one.style.getPropertyValue('--strength')"
+    assert widget.page.eval_on_selector("#evidence", opacity) == "0"
+    assert widget.page.locator("#levelling").is_visible()
+    # A newer picture does not wait for the old one, whose work ends.
+    (worker,) = widget.page.workers
+    worker.evaluate(
+        """() => {
+          const real = self.postMessage;
+          self.said = [];
+          self.postMessage = (message, ...more) => {
+            said.push(message.number);
+            real.call(self, message, ...more);
+          };
+        }"""
+    )
+    widget.choose("small.png", pictures()["small.png"])
+    widget.score("small.png")
+    widget.expect(widget.page.locator("#ela")).to_be_visible(timeout=TIMEOUT)
+    size = widget.page.eval_on_selector("#ela", "one => [one.width, one.height]")
+    assert size == [19, 7]
+    said = worker.evaluate("said")
+    assert said == sorted(said)
+    assert said[-1] == 2
+
+
+DELIVER = """([kind, name, text]) => {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name));
+  const options = { bubbles: true, cancelable: true };
+  const event = kind === "paste"
+    ? new ClipboardEvent(kind, { ...options, clipboardData: data })
+    : new DragEvent(kind, { ...options, dataTransfer: data });
+  document.querySelector("main").dispatchEvent(event);
+  return event.defaultPrevented;
+}"""
+
+
+def test_pictures_come_by_drop_paste_button_and_sample(
+    visit: Visit, models: dict[str, ElaClassifier]
+) -> None:
+    widget, data = visit(), pictures()["odd.jpg"]
+    page, expected = widget.page, next(iter(models["default"].scores([data])))
+    page.evaluate(DELIVER, ["dragover", "x.jpg", ""])
+    assert "over" in page.get_attribute("#drop", "class")
+    for kind in ("drop", "paste"):
+        prevented = page.evaluate(DELIVER, [kind, f"{kind}.jpg", base64_of(data)])
+        assert prevented == (kind == "drop")  # or the browser would leave the page for the file
+        assert widget.score(f"{kind}.jpg") == pytest.approx(expected, abs=TOLERANCE)
+    assert "over" not in page.get_attribute("#drop", "class")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a file").press("Enter")
+    chooser.value.set_files({"name": "chosen.jpg", "mimeType": "image/jpeg", "buffer": data})
+    assert widget.score("chosen.jpg") == pytest.approx(expected, abs=TOLERANCE)
+    for name, path in sample_pictures().items():
+        label = Path(name).stem.replace("-", ", ")
+        page.get_by_role("button", name=label).press("Space")
+        expected = next(iter(models["default"].scores([path])))
+        assert widget.score(name) == pytest.approx(expected, abs=TOLERANCE)
+
+
+CONTRAST = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const light = (color) => {
+    const [r, g, b] = [...rgba(color)].map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (one) => {
+    for (; one; one = one.parentElement) {
+      const color = getComputedStyle(one).backgroundColor;
+      if (rgba(color)[3] === 255) return color;
+    }
+  };
+  const own = (one) => [...one.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  const found = [];
+  for (const one of document.querySelectorAll("body *")) {
+    if (!own(one) || !one.checkVisibility()) continue;
+    const both = [light(getComputedStyle(one).color), light(ground(one))].sort((a, b) => b - a);
+    found.push([one.textContent.trim().slice(0, 40), (both[0] + 0.05) / (both[1] + 0.05)]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(visit: Visit, scheme: str) -> None:
+    widget = visit(color_scheme=scheme)
+    widget.choose("a.txt", b"hello")
+    widget.problem("a.txt")
+    refused = widget.page.evaluate(CONTRAST)
+    widget.choose("a.jpg", pictures()["odd.jpg"])
+    widget.score("a.jpg")
+    found = [*refused, *widget.page.evaluate(CONTRAST)]
+    assert len(found) > 40
+    assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []  # WCAG 2.2, 1.4.3
+    ground = "getComputedStyle(document.body).backgroundColor"
+    red = int(re.findall(r"\d+", widget.page.evaluate(ground))[0])
+    assert (red < 60) == (scheme == "dark")
+
+
+@pytest.mark.parametrize("width", [1280, 390, 320])
+def test_nothing_sticks_out(visit: Visit, width: int) -> None:
+    widget = visit(viewport={"width": width, "height": 800})
+    name = "a-rather-long-name-without-any-space-in-it-" * 3 + ".jpg"
+    for name_, data in ((f"{name}x", b"hello"), (name, pictures()["odd.jpg"])):
+        widget.choose(name_, data)
+        if data == b"hello":
+            widget.problem("cannot be judged")
+        else:
+            widget.score(name)
+            widget.expect(widget.page.locator("#ela")).to_be_visible(timeout=TIMEOUT)
+        assert widget.page.evaluate("document.documentElement.scrollWidth") <= width
+        right = "all => Math.max(...all.map((one) => one.getBoundingClientRect().right))"
+        assert widget.page.eval_on_selector_all("body *:not(.said)", right) <= width
+    sizes = "all => all.map((b) => Math.min(b.offsetWidth, b.offsetHeight))"
+    assert min(widget.page.eval_on_selector_all("button:not([hidden])", sizes)) >= 24
+
+
+def test_keys_and_screen_readers(visit: Visit) -> None:
+    widget = visit(reduced_motion="reduce")
+    page = widget.page
+    widget.choose("a.jpg", pictures()["odd.jpg"])
+    widget.score("a.jpg")
+    page.focus("#choose")
+    page.keyboard.press("Shift+Tab")
+    reached = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            """() => {
+              const one = document.activeElement;
+              const style = getComputedStyle(one);
+              const name = one.labels?.[0]?.textContent ?? one.textContent;
+              return [name.trim().replace(/\\s+/g, " "), style.outlineStyle];
+            }"""
+        )
+        if reached and focused == reached[0]:
+            break
+        reached.append(focused)
+    samples = [Path(name).stem.replace("-", ", ") for name in sample_pictures()]
+    names = [name for name, _ in reached if name]
+    order = ["Choose a file", *samples, "Show the evidence", "Strength"]
+    assert names[: len(order)] == order
+    assert names[len(order)].startswith("user/default at ")
+    assert {outline for name, outline in reached if name in order} == {"solid"}
+    tree = page.locator("body").aria_snapshot()
+    for expected in (
+        'heading "Human-made or AI-generated?" [level=1]'.replace("AI-", "AI‑"),
+        'heading "To the model this looks',
+        'img "P(fake) is',
+        'img "The evidence, in colour',
+        'checkbox "Show the evidence" [checked]',
+        'slider "Strength"',
+        "status: ",
+    ):
+        assert expected in tree
+    levels = page.eval_on_selector_all(
+        "h1, h2, h3", "all => all.filter((h) => h.checkVisibility()).map((h) => +h.tagName[1])"
+    )
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert page.get_attribute("html", "lang") == "en"
+    moving = "all => all.filter((one) => getComputedStyle(one).transitionDuration !== '0s').length"
+    assert page.eval_on_selector_all("body *", moving) == 0
+
+
+def test_the_evidence_can_be_weakened(visit: Visit) -> None:
+    widget = visit(reduced_motion="reduce")
+    widget.choose("a.jpg", pictures()["odd.jpg"])
+    widget.score("a.jpg")
+    opacity = "one => getComputedStyle(one).opacity"
+    shown = [widget.page.eval_on_selector("#evidence", opacity)]
+    widget.page.get_by_label("Strength").press("Home")
+    shown.append(widget.page.eval_on_selector("#evidence", opacity))
+    widget.page.get_by_label("Show the evidence").press("Space")
+    shown.append(widget.page.eval_on_selector("#evidence", opacity))
+    assert shown == ["1", "0.1", "0"]
+    assert widget.page.get_by_label("Strength").is_disabled()
+
+
+def test_an_old_browser_is_told(visit: Visit) -> None:
+    for options in ({"java_script_enabled": False}, {}):
+        widget = visit(start=False, **options)
+        if not options:
+            widget.page.add_init_script("delete window.OffscreenCanvas")
+        widget.page.goto(widget.url)
+        widget.page.wait_for_load_state("networkidle")
+        assert widget.page.locator("#unsupported").is_visible()
+        assert not any("jsdelivr" in request.url for request in widget.requests)
+
+
+# ------------------------------------------------------------------------------------- all together
+
+
+def test_a_release_with_a_widget_runs_in_the_browser(
+    browser: Any, hub: LocalHub, tiny: Path, tmp_path: Path
+) -> None:
+    environment = hub.environment(tmp_path / "home") | {"HF_TOKEN": hub.token}
+    settings = [word for override in TINY for word in ("--set", override)]
+    run = tmp_path / "run"
+    words = ["train.py", "--data", tiny, "--out", run, "--cache-dir", tmp_path, *settings]
+    for script in (
+        words,
+        ["push_to_hub.py", run, "tester/art", "--tag", "v1.0.0", "--widget", "tester/page"],
+    ):
+        done = command(environment, *script)
+        assert done.status == 0, done.err
+    space = hub.repositories["spaces", "tester/page"]
+    assert space.sdk == "static"
+    files = space.find("main").files
+    place = json.loads(files["widget.json"])
+    assert place["revision"] == hub.repositories["models", "tester/art"].find("v1.0.0").sha
+    recorded = json.loads((run / "run.json").read_text("utf-8"))["samples"]
+    with served(files) as url:
+        widget = WidgetPage(browser, url, hub.endpoint)
+        widget.open()
+        for sample in recorded:
+            label = Path(sample["file"]).stem.replace("-", ", ")
+            widget.page.get_by_role("button", name=label).click()
+            shown = widget.score(sample["file"])
+            assert shown == pytest.approx(sample["score"], abs=1e-3)
+        widget.context.close()
+        assert widget.foreign == []
