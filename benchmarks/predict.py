@@ -68,7 +68,8 @@ def rates(runtime: str, folder: Path, paths: Sequence[str], repeat: int) -> dict
 def command(model: Path, runtime: str, *files: Path) -> tuple[list[str], dict[str, str]]:
     """Return a command line of `hf-ela predict`, and its environment."""
     kind = "onnx" if runtime == "onnx" else "keras"
-    call = [sys.executable, "-m", "hf_ela.cli", "predict", "--model", model, "--runtime", kind]
+    program = Path(sys.executable).with_name("hf-ela")
+    call = [program, "predict", "--model", model, "--runtime", kind]
     environment = dict(os.environ)
     if kind == "keras":
         environment["KERAS_BACKEND"] = runtime
