@@ -156,6 +156,7 @@ def test_a_release_is_one_commit_of_the_listed_files_and_a_tag(
         "hf_ela.json",
         "metadata.json",
         "metrics.json",
+        "model.onnx",
         "model.weights.h5",
         "requirements.txt",
         "run.json",

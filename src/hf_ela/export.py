@@ -142,6 +142,11 @@ def _quietly(export: Callable[[], None]) -> None:
         with native_messages_held_back(), redirect_stdout(StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the converters' own, about their own code
             export()
+    except Exception as error:  # of whatever kind a converter raises
+        raise ExportError(
+            f"A model must be one that Keras can export. Received: {error!r:.1000}. Take another "
+            "backend (KERAS_BACKEND) or version of the exporter."
+        ) from error
     finally:
         if before is None:
             del os.environ["TF2ONNX_CATCH_ERRORS"]
@@ -205,7 +210,13 @@ def _check_parity(
     """Compare with Keras on noise, gradients and flat colour, in batches of one and of several."""
     model, pixels = with_error_level(network, recipe), _probes(recipe.pixel_side)
     expected = np.asarray(model.predict_on_batch(pixels))
-    received = np.concatenate([exported(pixels[:1]), exported(pixels[1:])])
+    try:
+        received = np.concatenate([exported(pixels[:1]), exported(pixels[1:])])
+    except Exception as error:  # of whatever kind the runtime raises
+        raise ExportError(
+            f"An exported model must run, on one image and on several. Received: {path.name}, with "
+            f"{error!r:.1000}. It is not kept; take another version of the exporter."
+        ) from error
     difference = float(np.abs(expected - received).max())
     if not difference <= TOLERANCE:  # NaN too
         raise ExportError(

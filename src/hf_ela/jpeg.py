@@ -81,7 +81,8 @@ def round_trips(
             )
     tables = [quantisation_tables()[q - 1].reshape(2, 8, 8, 1, 1) for q in qualities]
     decoded = _decoded(_encoded(images, subsampling), tables, images.shape, subsampling)
-    return list(ops.split(decoded, len(qualities)))
+    by_quality = ops.reshape(decoded, (len(qualities), -1, *images.shape[1:]))
+    return list(ops.unstack(by_quality, len(qualities)))
 
 
 def _checked(images: Tensor, subsampling: str) -> Tensor:
