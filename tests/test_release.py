@@ -394,7 +394,7 @@ def test_after_a_fault_the_same_command_finishes_the_job(
     if name != "create refused":
         hub.add_model(repo, before)
     method, part, how = FAULTS[name]
-    hub.fault(method, part, times=8, **how)  # more often than the client tries by itself
+    hub.fault(method, part, times=40, **how)  # more often than the client tries by itself
     done = push(repo, "--tag", "v1.0.0")
     hub.clear_faults()
     assert done.status == 1

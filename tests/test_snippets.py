@@ -136,8 +136,8 @@ class Reader:
             assert shape(ast.literal_eval(out)) == shape(json.loads(snippet.promise))
         if text.startswith("pip install"):
             project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-            (extras,) = re.findall(r"\[([\w,]+)\]", text)  # pip only warns of a wrong one
-            assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+            for extras in re.findall(r"\[([\w,]+)\]", text):  # pip only warns of a wrong one
+                assert set(extras.split(",")) <= project["optional-dependencies"].keys()
         if text.startswith("make demo"):  # README.md shows how its output ends
             shown = re.findall(r"^\.venv/bin/.*\n", (self.folder / "README.md").read_text(), re.M)
             assert shown

@@ -138,7 +138,7 @@ class PillowResize(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
 
 def _resampled(images: Tensor, axis: int, size: int) -> Tensor:
     images = ops.moveaxis(ops.cast(images, "int32"), axis, 0)
-    length, _, other, channels = (int(n or 0) for n in images.shape)  # a tracer may wrap them
+    length, other, channels = (int(images.shape[k]) for k in (0, 2, 3))  # a tracer may wrap them
     lines = ops.reshape(images, (length, -1))
     total = 1 << (_PRECISION - 1)
     for place, weight in zip(*_bicubic(length, size), strict=True):
