@@ -10,7 +10,8 @@ help:
 	@echo "make demo    sample set, short training, evaluation, two predictions: everything in demo/"
 	@echo "make test    the tests"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench   speed of the preprocessing on the sample set, or DATA=FOLDER"
+	@echo "make bench   exactness and speed, of JPEG, ELA, preprocessing and prediction, on the sample"
+	@echo "             set or DATA=FOLDER: about half an hour (benchmarks/gpu.py is for a GPU)"
 	@echo "make clean   remove .venv, demo/ and caches"
 	@echo "Another Python (3.11, 3.12 or 3.13): make PYTHON=python3.12 ..."
 
@@ -36,7 +37,10 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 bench: .venv/.installed $(DATA)
+	$(BIN)/python benchmarks/exact.py --data $(DATA)
+	$(BIN)/python benchmarks/ela.py --data $(DATA)
 	$(BIN)/python benchmarks/preprocess.py --data $(DATA)
+	$(BIN)/python benchmarks/predict.py --data $(DATA)
 
 clean:
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -77,6 +77,18 @@ def compiled(function: Callable[..., Any], backend: str, *, xla: bool = False) -
     return eager
 
 
+def torch_graph(function: Callable[[Any], Any], example: Any) -> Callable[[Any], Any]:
+    """Return a function of tensors like `example`, compiled by torch as one graph.
+
+    What it does is written down first: ``torch.compile`` alone stops at every array of NumPy.
+    """
+    import torch
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with torch.no_grad():
+        return torch.compile(make_fx(lambda tensor: function(tensor))(example))
+
+
 def seconds(work: Callable[[], Any], repeat: int) -> float:
     """Return how long `work` takes: the median of `repeat` calls, after one that does not count."""
     work()

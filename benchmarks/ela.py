@@ -33,16 +33,22 @@ from common import (
     save,
     seconds,
     squares,
+    torch_graph,
 )
 
 from hf_ela.ela import error_level
 from hf_ela.threads import cores
 
 QUALITY = 90
-BATCHES = {256: 16, 1024: 1}
-"""Images of one call, by their side: as many pixels."""
+PIXELS = 2**20
+"""Of one call: 16 images of 256 pixels, 1 of 1024."""
 
 Function = Callable[[np.ndarray], np.ndarray]
+
+
+def batch(side: int) -> int:
+    """Return the images of one call."""
+    return max(1, PIXELS // side**2)
 
 
 def pillow_functions(_: int) -> Iterator[tuple[str, Function]]:
@@ -54,7 +60,7 @@ def pillow_functions(_: int) -> Iterator[tuple[str, Function]]:
     yield name, lambda images: np.stack(list(pool.map(one, images)))
 
 
-def layer_functions(backend: str, _: int) -> Iterator[tuple[str, Function]]:
+def layer_functions(backend: str, side: int) -> Iterator[tuple[str, Function]]:
     """Yield the layer on one backend."""
     from hf_ela.layers import ErrorLevel
 
@@ -64,7 +70,8 @@ def layer_functions(backend: str, _: int) -> Iterator[tuple[str, Function]]:
     if backend == "torch":
         import torch
 
-        yield "layer, torch.compile", compiled(torch.compile(ErrorLevel(QUALITY)), backend)
+        example = torch.zeros((batch(side), side, side, 3), dtype=torch.uint8)
+        yield "layer, torch.compile", compiled(torch_graph(ErrorLevel(QUALITY), example), backend)
 
 
 def onnx_functions(side: int) -> Iterator[tuple[str, Function]]:
@@ -116,7 +123,7 @@ def child(part: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     }.get(part, partial(layer_functions, part))
     rows = []
     for side in args.sides:
-        count = BATCHES.get(side, max(1, 2**20 // side**2))
+        count = batch(side)
         images = squares(pictures(args.data, count), side)
         exact = np.stack([error_level(image, QUALITY) for image in images])
         for name, function in functions(side):

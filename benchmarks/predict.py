@@ -28,6 +28,14 @@ from common import CHILD, HERE, in_child, installed_backends, pictures, save, se
 from preprocess import as_usually_written
 
 RECIPES = ("reference", "default")
+OWN_MEMORY = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(status != 0)
+"""
+"""Peak memory of a command, told by a small process: a child counts that of what started it."""
 
 
 def save_models(folder: Path) -> None:
@@ -90,11 +98,13 @@ def cold_start(model: Path, runtime: str, image: Path, repeat: int) -> float:
 def peak_memory(model: Path, files: Path) -> float:
     """Return the largest memory of the command over a folder, in MiB."""
     call, environment = command(model, "onnx", files)
-    process = subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"a prediction over {files} failed")
-    return usage.ru_maxrss / 1024  # in KiB on Linux
+    done = subprocess.run(
+        [sys.executable, "-c", OWN_MEMORY, *call],
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return int(done.stdout) / 1024  # in KiB on Linux
 
 
 def links(folder: Path, paths: Sequence[Path], count: int) -> Path:

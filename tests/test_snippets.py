@@ -84,7 +84,7 @@ def changed(command: str, endpoint: str) -> str:
         # The published recipe on small pictures, once: 29 million parameters take minutes too.
         (r"--recipe reference", rf"\g<0> {SMALL_INPUT}"),
         # Gigabytes. test_deploy.py installs for real, and so does any environment with this test.
-        (r'^pip install (?="\.)', "pip install --dry-run --no-deps "),
+        (r'^pip install (?="?\.)', "pip install --dry-run --no-deps "),
         # The wheel of the card is installed, but beside this environment and without the rest.
         (r'^pip install (?="hf-ela)', "pip install --no-deps --target site "),
         # It asks for the token at the terminal.
@@ -280,7 +280,14 @@ def reader(hub: LocalHub, environment: dict[str, str], checkout: Path, tmp_path:
 # --- The tests ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("snippet", snippets((REPOSITORY / "README.md").read_text()), ids=str)
+@pytest.mark.parametrize(
+    "snippet",
+    [
+        pytest.param(snippet, marks=[pytest.mark.slow] if "train.py" in snippet.text else [])
+        for snippet in snippets((REPOSITORY / "README.md").read_text())
+    ],
+    ids=str,
+)
 def test_readme(snippet: Snippet, reader: Reader, request: pytest.FixtureRequest) -> None:
     if "demo/run" in snippet.text:
         shutil.copytree(request.getfixturevalue("run"), reader.folder / "demo" / "run")

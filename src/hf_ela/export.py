@@ -68,7 +68,7 @@ def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
             _write_onnx(network, recipe, temporary)
         else:
             _write_elsewhere(network, recipe, temporary, usable[0])
-        _name(temporary, recipe)
+        _quietly(lambda: _name(temporary, recipe))
         _check_parity(network, recipe, _onnx_function(temporary), path)
 
 

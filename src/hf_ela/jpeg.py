@@ -46,7 +46,7 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
         ValueError: An argument is none of these.
     """
     images = _checked(images, subsampling)
-    if isinstance(quality, int | np.integer):
+    if isinstance(quality, int | np.integer) and not isinstance(quality, bool):
         return round_trips(images, [int(quality)], subsampling)[0]
     values = ops.convert_to_tensor(quality)
     if len(values.shape) != 1 or "int" not in keras.backend.standardize_dtype(values.dtype):
@@ -75,7 +75,8 @@ def round_trips(
     """
     images = _checked(images, subsampling)
     for quality in qualities:
-        if isinstance(quality, bool) or not 1 <= quality <= 100:
+        whole = isinstance(quality, int | np.integer) and not isinstance(quality, bool)
+        if not whole or not 1 <= quality <= 100:
             raise ValueError(
                 f"`quality` must be an integer from 1 to 100. Received: quality={quality}."
             )

@@ -101,7 +101,7 @@ def _scaled(difference: Tensor, gain: Gain | None, zero: int) -> Tensor:
         largest = ops.max(difference, axis=(-3, -2, -1), keepdims=True)
         return ops.cast(ops.cast(difference, "float32") * _looked_up(factors, largest), "int32")
     if float(gain).is_integer():  # the same without a table: an addition, where it can be one
-        return ops.clip(difference * int(gain) + zero, 0, 255)
+        return ops.clip(difference * int(min(gain, 256)) + zero, 0, 255)  # beyond, all is clipped
     table = np.clip(np.rint(np.arange(-255, 256) * gain) + zero, 0, 255)
     return _looked_up(table.astype(np.int32), difference + 255)
 
@@ -115,8 +115,8 @@ def _looked_up(table: np.ndarray, places: Tensor) -> Tensor:
 class PillowResize(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Resize to a square as Pillow's ``image.resize((size, size))``: bicubic, of 8 bits.
 
-    Input: uint8, N x height x width x channels, height and width known. Output: uint8, N x size x
-    size x channels.
+    Input: uint8, N x side x side x channels, the side known; of what is not square, Pillow 13 may
+    take the axes in the other order than Pillow 12. Output: uint8, N x size x size x channels.
     """
 
     def __init__(self, size: int, **kwargs: Any) -> None:

@@ -1,0 +1,159 @@
+"""Each benchmark runs from its command line, on little data, and writes what it prints."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def run(python, tmp_path, script, *arguments, **environment):
+    """Run a benchmark; return what it printed, and its report."""
+    out = tmp_path / "report.json"
+    done = python([BENCHMARKS / script, *arguments, "--out", out], **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(out.read_text("utf-8"))
+
+
+def test_exact_counts_cases_and_finds_no_differing_pixel(python, tmp_path):
+    arguments = ["--cases", 400, "--shapes", 2, "--backends", "tensorflow"]
+    printed, report = run(python, tmp_path, "exact.py", *arguments)
+    (row,) = report["rows"].values()
+    assert row["kinds"]["a quality an image"] == {"cases": 400, "differing_pixels": 0}
+    assert row["kinds"]["eager"]["cases"] == 2 * 100 * 16
+    assert row["cases"] == sum(kind["cases"] for kind in row["kinds"].values())
+    assert row["differing_pixels"] == 0
+    assert f"{row['cases']:,}" in printed
+
+
+@pytest.mark.slow
+def test_exact_compares_onnx_runtime(python, tmp_path):
+    arguments = ["--cases", 400, "--shapes", 2, "--backends", "onnx"]
+    _, report = run(python, tmp_path, "exact.py", *arguments)
+    assert report["rows"]["onnx"]["cases"] == 400 + 2 * 7 * 16
+    assert report["rows"]["onnx"]["differing_pixels"] == 0
+
+
+def test_exact_draws_every_remainder_and_every_pair_of_quality_and_content(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import exact
+
+    cases = exact.Cases(None, seed=3)
+    for subsampling in exact.SUBSAMPLINGS:
+        sizes = [shape[:2] for shape in cases.shapes if shape.subsampling == subsampling]
+        assert {height % 16 for height, _ in sizes} == set(range(16))
+        assert {width % 16 for _, width in sizes} == set(range(16))
+        assert {1, 2, 3, 4, 5} <= {width for _, width in sizes}
+        assert (1, 1) in sizes
+    images, qualities = cases.images(exact.STEP, exact.Shape(9, 7, "4:2:0"))
+    assert images.shape == (800, 9, 7, 3)
+    assert [(qualities == quality).sum() for quality in range(1, 101)] == [8] * 100
+
+
+def test_exact_sees_one_level_in_one_channel_of_one_pixel(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import exact
+
+    images, qualities = exact.Cases(None, seed=0).images(3, exact.Shape(8, 8, "4:2:0"))
+    theirs = exact.pillow(images, qualities, "4:2:0")
+    ours = theirs.copy()
+    assert exact.differing(ours, theirs) == 0
+    ours[1, 4, 5, 2] ^= 1
+    assert exact.differing(ours, theirs) == 1
+
+
+@pytest.mark.slow
+def test_ela_compares_every_way_and_all_of_ours_are_exact(python, tmp_path):
+    printed, report = run(python, tmp_path, "ela.py", "--sides", 32, "--repeat", 1)
+    differing = {row["name"]: row["differing"] for row in report["rows"]}
+    assert {"Pillow, 1 thread", "layer, tensorflow", "layer, ONNX Runtime"} <= differing.keys()
+    assert {name for name, share in differing.items() if share} <= {"kornia, differentiable JPEG"}
+    assert all(row["images_per_second"] > 0 for row in report["rows"])
+    assert "pixels that differ" in printed
+
+
+@pytest.mark.slow
+def test_predict_measures_every_way(python, tmp_path):
+    arguments = ["--images", 4, "--files", 10, "--repeat", 1]
+    _, report = run(python, tmp_path, "predict.py", *arguments)
+    ways = {(row["what"], row["way"], row["recipe"]) for row in report["rows"]}
+    for recipe in ("reference", "default"):
+        assert ("cold start, s", "onnx", recipe) in ways
+        assert ("images/s", "onnx", recipe) in ways
+    assert ("images/s", "published", "reference") in ways
+    assert ("peak memory over 10 files, MiB", "onnx", "default") in ways
+
+
+@pytest.fixture(scope="module")
+def pack(python, tmp_path_factory):
+    """A pack of 60 images, 12 of them to test."""
+    from conftest import write_folder
+
+    folder = tmp_path_factory.mktemp("pack")
+    data = write_folder(folder / "data", train=24, test=6)
+    made = python([BENCHMARKS / "gpu.py", "pack", "--data", data, "--out", folder / "pool.npz"])
+    assert made.returncode == 0, made.stderr
+    assert "60 images, longest side 256-384 px" in made.stdout
+    return folder / "pool.npz"
+
+
+def test_a_pack_holds_the_classes_and_the_split(pack, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from gpu_pool import read_pool
+
+    pool = read_pool(pack, limit=None)
+    assert (int(pool.test.sum()), int(pool.fake.sum())) == (12, 30)
+    assert int((pool.test & pool.fake).sum()) == 6
+    parts = [pool.part(name) for name in ("train", "validation", "test")]
+    assert sorted(np.concatenate(parts)) == list(range(60))
+    assert all(256 <= max(image.size) <= 384 for image in pool.images)
+    assert all(isinstance(image, Image.Image) and image.mode == "RGB" for image in pool.images)
+
+
+def test_a_pack_shrinks_images_until_it_fits(tiny, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from gpu_pool import pack, read_pool
+
+    pack(tiny, tmp_path / "pool.npz", megabytes=0.3)
+    held = np.load(tmp_path / "pool.npz")
+    assert len(held["bytes"]) <= 300_000
+    assert held["factor"] < 1
+    assert len(read_pool(tmp_path / "pool.npz", limit=None).images) == 44
+
+
+def test_area_under_curve_is_that_of_scikit_learn(monkeypatch):
+    from sklearn.metrics import roc_auc_score
+
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from gpu_training import area_under_curve
+
+    rng = np.random.default_rng(0)
+    scores, fake = rng.integers(0, 9, 100) / 9, rng.random(100) < 0.4
+    assert area_under_curve(scores, fake) == pytest.approx(roc_auc_score(fake, scores))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_gpu_runs_where_there_is_none_and_says_so(backend, pack, python, tmp_path):
+    if not find_spec(backend):
+        pytest.skip(f"{backend} is not here")
+    out = tmp_path / "report.json"
+    command = [BENCHMARKS / "gpu.py", "run", "--data", pack, "--quick", "--repeat", 1]
+    done = python([*command, "--out", out], KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0, done.stderr
+    assert "NO GPU" in done.stdout
+    report = json.loads(out.read_text("utf-8"))
+    assert report["gpu"] is False
+    assert [row["differing_pixels"] for row in report["ela"]] == [0]
+    assert [row["recipe"] for row in report["training"]] == ["reference", "default"]
+    assert all(0 <= row["test_auc"] <= 1 for row in report["training"])
+
+
+def test_gpu_refuses_a_backend_that_it_cannot_measure(pack, python):
+    done = python([BENCHMARKS / "gpu.py", "run", "--data", pack], KERAS_BACKEND="tensorflow")
+    assert done.returncode == 1
+    assert "KERAS_BACKEND must be jax or torch. Received: tensorflow." in done.stderr

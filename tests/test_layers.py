@@ -1,0 +1,261 @@
+"""ELA and Pillow's resize as layers: the bits of `error_level` and Pillow, whatever surrounds them.
+
+On the backend of this process, operation by operation; `test_exact_backends.py` has the others.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import TINY
+from exact_cases import KINDS, picture, pictures, saved
+from hf_ela import layers
+from hf_ela.backend import keras
+from hf_ela.ela import _stretch, error_level
+from hf_ela.layers import ErrorLevel, PillowResize
+from hf_ela.model import build_model, with_error_level
+from hf_ela.recipe_file import load_recipe
+
+SETTINGS = [
+    {"signed": signed, "color": color, "gain": gain}
+    for signed, color, gain in product(
+        (False, True), ("RGB", "YCbCr"), (None, "max", 1.0, 2.5, 0.7, 3, 300, 1e9, 1e300)
+    )
+    if not (signed and gain == "max")
+]
+CROPS = load_recipe("default", [*TINY, "ela.qualities=[75, 95]"])
+RESIZED = load_recipe("reference", ["input.before=40", "input.size=24"])
+
+
+def result(layer: Any, images: np.ndarray) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(layer(images)))
+
+
+def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    assert np.array_equal(found, expected)
+
+
+# ---------------------------------------------------------------------------- equal to the function
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+@pytest.mark.parametrize("quality", [90, [95], [75, 10, 100]], ids=str)
+def test_error_level_is_that_of_the_function(setting, quality) -> None:
+    images = pictures(2 * len(KINDS), 21, 18)
+    expected = np.stack([error_level(image, quality, **setting) for image in images])
+    assert_equal(result(ErrorLevel(quality, **setting), images), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    quality=st.lists(st.integers(1, 100), min_size=1, max_size=3),
+    setting=st.sampled_from(SETTINGS),
+)
+def test_error_level_of_any_size(kind, height, width, quality, setting) -> None:
+    pixels = picture(kind, height, width, height * width)
+    expected = error_level(pixels, quality, **setting)
+    assert_equal(result(ErrorLevel(quality, **setting), pixels[None])[0], expected)
+
+
+def test_error_level_without_subsampling() -> None:
+    images = pictures(len(KINDS), 23, 19)
+    after = np.stack([saved(image, 60, "4:4:4") for image in images])
+    expected = after.astype(np.int16) - images
+    assert_equal(result(ErrorLevel(60, signed=True, subsampling="4:4:4"), images), expected)
+
+
+def test_error_level_of_real_images(pool) -> None:
+    files = sorted(path for path in pool.rglob("*") if path.suffix in (".jpg", ".png"))
+    for path in files[:: max(len(files) // 6, 1)]:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))[-200:, -200:]
+        for recipe in ("default", "reference"):
+            ela = load_recipe(recipe).ela
+            setting: dict[str, Any] = {"signed": ela.signed, "color": ela.color, "gain": ela.gain}
+            expected = error_level(pixels, ela.qualities, **setting)
+            assert_equal(result(ErrorLevel(ela.qualities, **setting), pixels[None])[0], expected)
+
+
+def test_every_colour_turns_to_pillows_luma_and_chroma() -> None:
+    green_blue = np.stack(np.mgrid[:256, :256], axis=-1).astype(np.uint8)
+    for red in range(0, 256, 16):  # 2**20 colours at once
+        reds = np.repeat(np.arange(red, red + 16, dtype=np.uint8), 65536).reshape(-1, 256, 1)
+        pixels = np.concatenate([reds, np.tile(green_blue, (16, 1, 1))], axis=-1)
+        expected = np.asarray(Image.fromarray(pixels).convert("YCbCr"))
+        found = keras.ops.convert_to_numpy(layers._ycbcr(keras.ops.convert_to_tensor(pixels)))
+        assert np.array_equal(found, expected)
+
+
+def test_every_difference_is_stretched_as_pillow_does() -> None:
+    """To the maximum of an image: each difference up to each largest one."""
+    values = np.minimum(np.arange(256), np.arange(256)[:, None]).astype(np.uint8)
+    images = np.repeat(values[:, None, :, None], 3, axis=-1)  # row i: 0, 1, .., i, i, ..
+    expected = np.stack([np.asarray(_stretch(Image.fromarray(image))) for image in images])
+    tensor = keras.ops.cast(keras.ops.convert_to_tensor(images), "int32")
+    found = keras.ops.convert_to_numpy(layers._scaled(tensor, "max", zero=0))
+    assert np.array_equal(found, expected)
+
+
+# ------------------------------------------------------------------------------------------ resize
+
+
+@pytest.mark.parametrize("kind", ["noise", "extremes", "grain"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(1, 1), (1, 9), (2, 1), (7, 7), (9, 8), (8, 9), (17, 5), (5, 17), (64, 32), (50, 3), (96, 37)],
+)
+def test_resize_is_pillows(before, after, kind) -> None:
+    images = np.stack([picture(kind, before, before, seed) for seed in range(3)])
+    expected = np.stack([np.asarray(Image.fromarray(i).resize((after, after))) for i in images])
+    assert_equal(result(PillowResize(after), images), expected)
+
+
+def test_resize_is_pillows_at_the_size_of_the_published_recipe() -> None:
+    pixels = picture("blocks", 256, 256)
+    expected = np.asarray(Image.fromarray(pixels).resize((128, 128)))
+    assert_equal(result(PillowResize(128), pixels[None])[0], expected)
+
+
+def test_resize_takes_any_number_of_channels() -> None:
+    images = np.concatenate([pictures(2, 20, 20), pictures(4, 20, 20)[2:]], axis=-1)[..., :5]
+    expected = [
+        [np.asarray(Image.fromarray(image[..., c]).resize((13, 13))) for c in range(5)]
+        for image in images
+    ]
+    assert_equal(result(PillowResize(13), images), np.moveaxis(np.array(expected), 1, -1))
+
+
+# ----------------------------------------------------------------------------------- in a network
+
+
+@pytest.fixture
+def bfloat16() -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def test_mixed_precision_leaves_the_bits_alone(bfloat16) -> None:
+    images = pictures(4, 32, 32)
+    inputs = keras.Input((32, 32, 3), dtype="uint8")
+    levels = ErrorLevel([90, 70], gain="max")(inputs)
+    small = PillowResize(20)(levels)
+    features = keras.layers.Conv2D(4, 3)(small)
+    assert keras.backend.standardize_dtype(features.dtype) == "bfloat16"
+    found = keras.Model(inputs, [levels, small])(images)
+    expected = np.stack([error_level(image, [90, 70], gain="max") for image in images])
+    assert_equal(np.asarray(keras.ops.convert_to_numpy(found[0])), expected)
+    channels = [
+        [np.asarray(Image.fromarray(i[..., c]).resize((20, 20))) for c in range(6)]
+        for i in expected
+    ]
+    assert_equal(
+        np.asarray(keras.ops.convert_to_numpy(found[1])), np.moveaxis(np.array(channels), 1, -1)
+    )
+
+
+@pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])
+def test_a_model_with_ela_inside_is_the_network_on_the_functions_levels(recipe) -> None:
+    network = build_model(recipe)
+    model = with_error_level(network, recipe)
+    images = pictures(5, recipe.pixel_side, recipe.pixel_side)
+    levels = [error_level(i, recipe.ela.qualities, **_setting(recipe)) for i in images]
+    if recipe.input.kind == "resize":
+        size = (recipe.input.size,) * 2
+        levels = [np.asarray(Image.fromarray(level).resize(size)) for level in levels]
+    expected = np.asarray(network.predict_on_batch(np.stack(levels)))
+    assert np.array_equal(np.asarray(model.predict_on_batch(images)), expected)
+    assert np.ptp(expected[:, 0]) > 1e-4  # the images are told apart at all
+
+
+def _setting(recipe: Any) -> dict[str, Any]:
+    return {"signed": recipe.ela.signed, "color": recipe.ela.color, "gain": recipe.ela.gain}
+
+
+@pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])
+def test_a_model_with_ela_inside_is_saved_and_loaded(recipe, tmp_path) -> None:
+    model = with_error_level(build_model(recipe), recipe)
+    names = {type(layer).__name__ for layer in model._flatten_layers()}
+    assert "ErrorLevel" in names
+    assert "Lambda" not in names
+    model.save(tmp_path / "a.keras")
+    again = keras.saving.load_model(tmp_path / "a.keras", compile=False, safe_mode=True)
+    images = pictures(5, recipe.pixel_side, recipe.pixel_side)
+    expected = np.asarray(model.predict_on_batch(images))
+    assert np.array_equal(np.asarray(again.predict_on_batch(images)), expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        ErrorLevel(),
+        ErrorLevel((75, 85), signed=True, color="YCbCr", gain=2.5, subsampling="4:4:4", name="e"),
+        ErrorLevel([np.int64(60)], gain="max"),
+        PillowResize(9, name="r"),
+    ],
+    ids=["defaults", "settings", "NumPy's number", "resize"],
+)
+def test_a_layer_comes_back_from_its_settings(layer) -> None:
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(again) is type(layer)
+    assert again.get_config() == layer.get_config()
+    images = pictures(3, 16, 16)
+    assert_equal(result(again, images), result(layer, images))
+    assert not again.weights
+    assert not again.trainable
+
+
+# --------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule", "received"),
+    [
+        ({"quality": 0}, "integer from 1 to 100", "quality=0"),
+        ({"quality": 101}, "integer from 1 to 100", "quality=101"),
+        ({"quality": True}, "integer from 1 to 100", "quality=True"),
+        ({"quality": [90, 75.5]}, "integer from 1 to 100", "quality=75.5"),
+        ({"quality": []}, "at least one", "none"),
+        ({"color": "LAB"}, "'RGB' or 'YCbCr'", "LAB"),
+        ({"gain": -1}, "above 0", "-1"),
+        ({"gain": "max", "signed": True}, "absolute differences only", "signed=True"),
+    ],
+)
+def test_settings_out_of_range_say_the_rule(arguments, rule, received) -> None:
+    with pytest.raises(ValueError, match=f"{rule}.*Received: .*{received}"):
+        ErrorLevel(**arguments)
+
+
+IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "rule", "received"),
+    [
+        (IMAGES.astype(np.float32), "must be uint8", "float32"),
+        (IMAGES[0], "N x height x width x 3", r"\(8, 8, 3\)"),
+        (IMAGES[..., :2], "N x height x width x 3", r"\(2, 8, 8, 2\)"),
+        (IMAGES[:0], "at least one image", r"\(0, 8, 8, 3\)"),
+        (IMAGES[:, :0], "at least one pixel", r"\(2, 0, 8, 3\)"),
+    ],
+)
+def test_bad_images_say_the_rule_and_what_came(images, rule, received) -> None:
+    with pytest.raises(ValueError, match=f"{rule}.*Received: .*{received}"):
+        ErrorLevel()(images)
+
+
+def test_another_subsampling_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'4:2:0' or '4:4:4'.*Received: subsampling='4:2:2'"):
+        ErrorLevel(subsampling="4:2:2")(IMAGES)  # type: ignore[arg-type]
