@@ -148,3 +148,14 @@ def test_bad_input_says_the_rule_and_what_came(arguments, rule, received) -> Non
 def test_one_bad_quality_of_several_is_named(quality) -> None:
     with pytest.raises(ValueError, match=f"{QUALITY}. Received: quality={quality}"):
         round_trips(IMAGES, [90, quality])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_quality_for_each_image_is_needed(count) -> None:
+    with pytest.raises(ValueError, match=rf"Received: {count} values for 2 images"):
+        round_trip(np.zeros((2, 8, 8, 3), np.uint8), np.full(count, 90))
+
+
+def test_no_quality_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least one JPEG quality\. Received: none"):
+        round_trips(np.zeros((2, 8, 8, 3), np.uint8), [])

@@ -259,3 +259,29 @@ def test_bad_images_say_the_rule_and_what_came(images, rule, received) -> None:
 def test_another_subsampling_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'4:2:0' or '4:4:4'.*Received: subsampling='4:2:2'"):
         ErrorLevel(subsampling="4:2:2")(IMAGES)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        (np.zeros((1, 8, 8, 3), np.float32), "float32"),
+        (np.zeros((8, 8, 3), np.uint8), r"\(8, 8, 3\)"),
+        (np.zeros((1, 8, 9, 3), np.uint8), r"\(1, 8, 9, 3\)"),
+        (keras.KerasTensor((None, None, None, 3), "uint8"), "None"),
+    ],
+)
+def test_what_cannot_be_resized_is_refused(images, received) -> None:
+    with pytest.raises(ValueError, match=rf"(?s)uint8 of shape N x side.*Received: .*{received}"):
+        PillowResize(4)(images)
+
+
+def test_settings_are_refused_when_a_layer_is_made() -> None:
+    with pytest.raises(ValueError, match="subsampling='4:2:2'"):
+        ErrorLevel(subsampling="4:2:2")
+    with pytest.raises(ValueError, match="size=0"):
+        PillowResize(0)
+
+
+def test_an_input_of_unknown_height_is_refused() -> None:
+    with pytest.raises(ValueError, match="known beforehand"):
+        ErrorLevel()(keras.Input((None, 8, 3), dtype="uint8"))

@@ -69,7 +69,7 @@ def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
         else:
             _write_elsewhere(network, recipe, temporary, usable[0])
         _quietly(lambda: _name(temporary, recipe))
-        _check_parity(network, recipe, _onnx_function(temporary), path)
+        _check_parity(network, recipe, lambda: _onnx_function(temporary), path)
 
 
 def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
@@ -92,7 +92,7 @@ def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
     model = with_error_level(network, recipe)
     with whole_file(path) as temporary:
         _quietly(lambda: model.export(temporary, format="litert", verbose=False))
-        _check_parity(network, recipe, _litert_function(temporary), path)
+        _check_parity(network, recipe, lambda: _litert_function(temporary), path)
 
 
 def _write_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
@@ -204,13 +204,14 @@ def _litert_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 def _check_parity(
     network: keras.Model,
     recipe: Recipe,
-    exported: Callable[[np.ndarray], np.ndarray],
+    opened: Callable[[], Callable[[np.ndarray], np.ndarray]],
     path: Path,
 ) -> None:
     """Compare with Keras on noise, gradients and flat colour, in batches of one and of several."""
     model, pixels = with_error_level(network, recipe), _probes(recipe.pixel_side)
     expected = np.asarray(model.predict_on_batch(pixels))
     try:
+        exported = opened()
         received = np.concatenate([exported(pixels[:1]), exported(pixels[1:])])
     except Exception as error:  # of whatever kind the runtime raises
         raise ExportError(

@@ -20,7 +20,15 @@ import numpy as np
 from hf_ela.backend import keras
 from hf_ela.jpeg_tables import quantisation_tables
 
-__all__ = ["Subsampling", "Tensor", "round_trip", "round_trips", "shifted"]
+__all__ = [
+    "Subsampling",
+    "Tensor",
+    "check_subsampling",
+    "checked",
+    "round_trip",
+    "round_trips",
+    "shifted",
+]
 
 ops = keras.ops
 Tensor = Any  # of whichever backend, or a symbolic one of Keras
@@ -45,7 +53,7 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
     Raises:
         ValueError: An argument is none of these.
     """
-    images = _checked(images, subsampling)
+    images = checked(images)
     if isinstance(quality, int | np.integer) and not isinstance(quality, bool):
         return round_trips(images, [int(quality)], subsampling)[0]
     values = ops.convert_to_tensor(quality)
@@ -55,7 +63,13 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
             f"Received: {keras.backend.standardize_dtype(values.dtype)} of shape "
             f"{tuple(values.shape)}."
         )
-    rows = ops.take(quantisation_tables(), ops.clip(ops.cast(values, "int32"), 1, 100) - 1, axis=0)
+    if None not in (lengths := (images.shape[0], values.shape[0])) and lengths[0] != lengths[1]:
+        raise ValueError(
+            f"`quality` must have one value for each image. Received: {lengths[1]} values for "
+            f"{lengths[0]} images."
+        )
+    check_subsampling(subsampling)
+    rows = ops.take(quantisation_tables(), ops.cast(ops.clip(values, 1, 100), "int32") - 1, axis=0)
     tables = ops.reshape(ops.transpose(rows, (1, 2, 0)), (2, 8, 8, -1, 1))
     return _decoded(_encoded(images, subsampling), [tables], images.shape, subsampling)
 
@@ -73,7 +87,10 @@ def round_trips(
     Raises:
         ValueError: As for `round_trip`.
     """
-    images = _checked(images, subsampling)
+    images = checked(images)
+    check_subsampling(subsampling)
+    if not qualities:
+        raise ValueError("`qualities` must name at least one JPEG quality. Received: none.")
     for quality in qualities:
         whole = isinstance(quality, int | np.integer) and not isinstance(quality, bool)
         if not whole or not 1 <= quality <= 100:
@@ -86,7 +103,8 @@ def round_trips(
     return list(ops.unstack(by_quality, len(qualities)))
 
 
-def _checked(images: Tensor, subsampling: str) -> Tensor:
+def checked(images: Tensor) -> Tensor:
+    """Return the images as a tensor, or refuse them; see `round_trip`."""
     if not isinstance(images, keras.KerasTensor):
         images = ops.convert_to_tensor(images)
     shape, dtype = tuple(images.shape), keras.backend.standardize_dtype(images.dtype)
@@ -100,11 +118,15 @@ def _checked(images: Tensor, subsampling: str) -> Tensor:
             "`images` must hold at least one image, of at least one pixel, and of a height and "
             f"width known beforehand. Received: shape {shape}."
         )
+    return images
+
+
+def check_subsampling(subsampling: str) -> None:
+    """Refuse what `round_trip` does not know."""
     if subsampling not in ("4:2:0", "4:4:4"):
         raise ValueError(
             f"`subsampling` must be '4:2:0' or '4:4:4'. Received: subsampling={subsampling!r}."
         )
-    return images
 
 
 # ---------------------------------------------------------------------------- encoder and decoder

@@ -10,7 +10,14 @@ import numpy as np
 
 from hf_ela.backend import keras
 from hf_ela.ela import Color, Gain, check_settings
-from hf_ela.jpeg import Subsampling, Tensor, round_trips, shifted
+from hf_ela.jpeg import (
+    Subsampling,
+    Tensor,
+    check_subsampling,
+    checked,
+    round_trips,
+    shifted,
+)
 
 __all__ = ["ErrorLevel", "PillowResize", "register"]
 
@@ -59,6 +66,7 @@ class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
         super().__init__(**{**kwargs, "autocast": False, "trainable": False})
         self.quality = list(quality) if isinstance(quality, Sequence) else [quality]
         check_settings(self.quality, signed=signed, color=color, gain=gain)
+        check_subsampling(subsampling)
         self.signed = signed
         self.color = color
         self.gain = gain
@@ -70,6 +78,15 @@ class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
         levels = [self._difference(images, one) for one in encoded]
         return levels[0] if len(levels) == 1 else ops.concatenate(levels, axis=-1)
 
+    def compute_output_spec(self, images: Tensor) -> keras.KerasTensor:
+        """Return shape and type of the error levels."""
+        shape = checked(images).shape
+        return keras.KerasTensor((*shape[:3], 3 * len(self.quality)), self._kind)
+
+    @property
+    def _kind(self) -> str:
+        return "int16" if self.signed and self.gain is None else "uint8"
+
     def _difference(self, images: Tensor, encoded: Tensor) -> Tensor:
         if self.color == "YCbCr":
             encoded, images = _ycbcr(encoded), _ycbcr(images)
@@ -77,7 +94,7 @@ class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
         if not self.signed:
             difference = ops.absolute(difference)
         values = _scaled(difference, self.gain, zero=128 if self.signed else 0)
-        return ops.cast(values, "int16" if self.signed and self.gain is None else "uint8")
+        return ops.cast(values, self._kind)
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings."""
@@ -117,15 +134,31 @@ class PillowResize(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
 
     Input: uint8, N x side x side x channels, the side known; of what is not square, Pillow 13 may
     take the axes in the other order than Pillow 12. Output: uint8, N x size x size x channels.
+
+    Raises:
+        ValueError: `size` is below 1; or, when called, the images are of another type or shape.
     """
 
     def __init__(self, size: int, **kwargs: Any) -> None:
         """See the class."""
         super().__init__(**{**kwargs, "autocast": False, "trainable": False})
+        if size < 1:
+            raise ValueError(f"`size` must be at least 1 pixel. Received: size={size}.")
         self.size = size
+
+    def compute_output_spec(self, images: Tensor) -> keras.KerasTensor:
+        """Return shape and type of the resized images."""
+        shape, dtype = tuple(images.shape), keras.backend.standardize_dtype(images.dtype)
+        if dtype != "uint8" or len(shape) != 4 or shape[1] is None or shape[1] != shape[2]:
+            raise ValueError(
+                "`images` must be uint8 of shape N x side x side x channels, the side known "
+                f"beforehand. Received: {dtype} of shape {shape}."
+            )
+        return keras.KerasTensor((shape[0], self.size, self.size, shape[3]), "uint8")
 
     def call(self, images: Tensor) -> Tensor:
         """Return the resized images."""
+        self.compute_output_spec(images)
         for axis in (2, 1):  # across, rounded to 8 bits, then down
             if images.shape[axis] != self.size:
                 images = _resampled(images, axis, self.size)
