@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--data", help="folder of images, instead of paintings by this package")
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 1024], metavar="PIXELS")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="Pillow, tensorflow, onnx, ...")
     parser.add_argument("--out", type=Path, default=HERE / "ela.json")
     parser.add_argument(CHILD, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -169,6 +170,8 @@ def main() -> None:
     given += ["--data", args.data] if args.data else []
     rows = []
     for part, backend in parts():
+        if args.only and part not in args.only:
+            continue
         rows += in_child(part, backend, given)["rows"]
     for side in args.sides:
         here = [row for row in rows if row["side"] == side]

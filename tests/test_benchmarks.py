@@ -68,10 +68,12 @@ def test_exact_sees_one_level_in_one_channel_of_one_pixel(monkeypatch):
 
 @pytest.mark.slow
 def test_ela_compares_every_way_and_all_of_ours_are_exact(python, tmp_path):
-    printed, report = run(python, tmp_path, "ela.py", "--sides", 32, "--repeat", 1)
+    # Compiling for torch takes minutes.
+    only = ["--only", "Pillow", "tensorflow", "onnx"]
+    printed, report = run(python, tmp_path, "ela.py", "--sides", 64, "--repeat", 1, *only)
     differing = {row["name"]: row["differing"] for row in report["rows"]}
     assert {"Pillow, 1 thread", "layer, tensorflow", "layer, ONNX Runtime"} <= differing.keys()
-    assert {name for name, share in differing.items() if share} <= {"kornia, differentiable JPEG"}
+    assert set(differing.values()) == {0}
     assert all(row["images_per_second"] > 0 for row in report["rows"])
     assert "pixels that differ" in printed
 
