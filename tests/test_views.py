@@ -13,14 +13,21 @@ from hf_ela.views import (
     ALIGNED_QUALITY,
     ALIGNED_SIDE,
     align,
+    evaluation_pixels,
     evaluation_views,
     pixel_versions,
     training_views,
+    view_boxes,
 )
 
 REFERENCE = load_recipe("reference")
 DEFAULT = load_recipe("default")
 AS_IS = load_recipe("default", ["input.training=as_is"])
+
+
+QUIET = load_recipe(
+    "default", [f"augmentation.{step}=0" for step in ("blur", "noise", "jpeg", "webp")]
+)
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -38,6 +45,49 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
     views = evaluation_views(image, REFERENCE, "as_is", key="")
     assert views.shape == (1, 128, 128, 3)
     assert np.array_equal(views[0], np.asarray(expected))
+
+
+FITTED = load_recipe("default", ["input.longest_side=400", "input.training=as_is"])
+
+
+def test_a_large_image_is_made_smaller_before_it_is_cropped() -> None:
+    image = noise(1000, 600)
+    small = image.resize((400, 240), Image.Resampling.BICUBIC)
+    views = evaluation_pixels(image, FITTED, "as_is", key="")
+    assert np.array_equal(views, evaluation_pixels(small, AS_IS, "as_is", key=""))
+    parts = [
+        view_boxes(size, recipe) for size, recipe in ((image.size, FITTED), (small.size, AS_IS))
+    ]
+    for whole, shrunk in zip(*parts, strict=True):
+        assert whole == tuple(2.5 * length for length in shrunk)
+
+
+@pytest.mark.parametrize("protocol", ["as_is", "aligned"])
+def test_an_image_up_to_the_longest_side_is_left_as_it_is(protocol) -> None:
+    image = noise(400, 300)
+    assert np.array_equal(
+        evaluation_pixels(image, FITTED, protocol, key="a"),
+        evaluation_pixels(image, AS_IS, protocol, key="a"),
+    )
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000))
+def test_parts_lie_within_the_image(width: int, height: int) -> None:
+    for box in view_boxes((width, height), FITTED):
+        assert box.x >= 0 <= box.y
+        assert box.width > 0 < box.height
+        assert box.x + box.width <= width
+        assert box.y + box.height <= height
+
+
+def test_training_sees_a_large_image_made_smaller() -> None:
+    """Fine grain, of which the smaller size averages most away."""
+    grain = noise(1600, 1600).point(lambda value: value // 32)
+    fitted, native = (
+        training_views(grain, QUIET.model_copy(update={"input": recipe.input}), key="")
+        for recipe in (FITTED, AS_IS)
+    )
+    assert fitted.std() < native.std() / 2
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hf_ela.ela import round_trip
 from hf_ela.model import build_model
 from hf_ela.recipe_file import load_recipe
 from hf_ela.samples import sample_pictures
+from hf_ela.views import view_boxes
 from hf_ela.widget import widget_files
 from hub_server import LocalHub
 from test_release import command
@@ -28,6 +29,7 @@ from widget_page import TIMEOUT, WidgetPage, base64_of, served
 RECIPES = {
     "default": [*TINY, "input.grid=2", "ela.qualities=[75, 90]"],
     "reference": ["input.before=40", "input.size=32"],
+    "fitted": [*TINY, "input.grid=2", "input.longest_side=384", "ela.qualities=[1, 60]"],
 }
 TOLERANCE = 1e-4
 pytestmark = pytest.mark.slow
@@ -108,6 +110,8 @@ def pictures() -> dict[str, bytes]:
         "transparent.webp": encode(transparent, "WEBP", lossless=True, exact=True),
         "palette.gif": encode(picture(77, 50, seed=6), "GIF"),
         "turned.jpg": encode(picture(99, 60, seed=7), "JPEG", exif=turned.tobytes()),
+        "large.png": encode(picture(701, 433, seed=8), "PNG"),
+        "tall.jpg": encode(picture(90, 1203, seed=9), "JPEG"),
     }
 
 
@@ -216,21 +220,23 @@ def test_the_resize_is_pillows(visit: Visit) -> None:
     sizes += rng.integers(1, 130, (40, 2)).tolist()
     for width, height in sizes:
         image = contents(rng, width, height)
-        cases.append(as_argument(image, side=40))
-        expected.append(np.asarray(image.resize((40, 40))).ravel())
+        for across, down in ((40, 40), (61, 23), (17, 40)):
+            cases.append(as_argument(image, across=across, down=down))
+            expected.append(np.asarray(image.resize((across, down))).ravel())
     found = visit().module(
         "resample.js",
         "async ({ resized }, cases) => {"
         + DECODED
-        + """const one = ({ rgb, width, height, side }) => {
+        + """const one = ({ rgb, width, height, across, down }) => {
                const picture = { rgb: bytes(rgb), width, height };
-               return resized({ width, height, rgb: part(picture) }, side).then(text);
+               return resized({ width, height, rgb: part(picture) }, across, down).then(text);
              };
              return Promise.all(cases.map(one)); }""",
         cases,
     )
-    for text, pixels, size in zip(found, expected, sizes, strict=True):
-        assert np.array_equal(array_of(text), pixels), size
+    for text, pixels, case in zip(found, expected, cases, strict=True):
+        said = {name: case[name] for name in ("width", "height", "across", "down")}
+        assert np.array_equal(array_of(text), pixels), said
 
 
 def test_the_error_levels_are_those_of_explain(
@@ -280,6 +286,26 @@ def test_the_evidence_is_that_of_explain(visit: Visit, models: dict[str, ElaClas
         shown[rows, columns] = np.nan if cell["score"] is None else cell["score"]
     assert np.isnan(shown).any()
     np.testing.assert_allclose(shown, found.map, atol=1e-6)
+
+
+def test_the_parts_of_a_picture_made_smaller_are_those_of_explain(visit: Visit) -> None:
+    recipe = load_recipe("default", RECIPES["fitted"])
+    sizes = [(701, 433), (90, 1203), (384, 384), (385, 12), (3000, 7), (1999, 2001)]
+    expected = [[box._asdict() for box in view_boxes(size, recipe)] for size in sizes]
+    found = visit().module(
+        "views.js",
+        """async ({ enlarged, fitted, viewBoxes }, [sizes, input]) => {
+             const boxes = async ([width, height]) => {
+               const rgb = async (x, y, wide, high) => new Uint8Array(wide * high * 3);
+               const large = { width, height, rgb };
+               const small = await fitted(large, input);
+               const parts = viewBoxes(small.width, small.height, input);
+               return parts.map((part) => enlarged(part, small, large));
+             };
+             return Promise.all(sizes.map(boxes)); }""",
+        [sizes, recipe.input.model_dump()],
+    )
+    assert found == expected
 
 
 # --------------------------------------------------------------------------------- what is kept out

@@ -60,14 +60,17 @@ class Resize(_Section):
 
 
 class Crops(_Section):
-    """Native-resolution crops of `size` pixels, on a `grid` x `grid` over the image.
+    """Crops of `size` pixels, on a `grid` x `grid` over the image.
 
-    `training` is the protocol that training and validation images go through.
+    An image with a longer side than `longest_side` is made smaller first (aligned ones are not so
+    large); without it, crops are of native resolution. `training` is the protocol that training and
+    validation images go through.
     """
 
     kind: Literal["crops"]
     size: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
     grid: Annotated[int, Field(ge=1, le=8)]
+    longest_side: Annotated[int, Field(ge=384, le=4096)] | None = None
     training: Protocol
 
 

@@ -82,7 +82,8 @@ def evaluation_pixels(
     settings = recipe.input
     if isinstance(settings, Resize):
         return np.asarray(image.resize((settings.before, settings.before)))[np.newaxis]
-    boxes = view_boxes(image.size, recipe)
+    image = _at_most(image, settings)
+    boxes = _boxes(*image.size, settings)
     image = _at_least(image, settings.size)
     crops = (_crop(image, box.x, box.y, settings.size) for box in boxes)
     return np.stack([np.asarray(crop) for crop in crops])
@@ -92,7 +93,8 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     """Return which part of an image each view of `evaluation_views` shows, in the same order.
 
     A view of a resized image shows all of it; so does a crop in a direction where the image is
-    smaller than the crop.
+    smaller than the crop. Where the recipe makes the image smaller first, the edges of a part are
+    rounded to whole pixels of the image.
 
     Args:
         size: Width and height of the image; under ``aligned``, of the aligned one.
@@ -102,9 +104,15 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     settings = recipe.input
     if isinstance(settings, Resize):
         return [Box(0, 0, width, height)]
-    xs, ys = _steps(width, settings), _steps(height, settings)
-    wide, high = min(settings.size, width), min(settings.size, height)
-    return [Box(x, y, wide, high) for y in ys for x in xs]
+    fitted = _fitted(width, height, settings)
+    across, down = width / fitted[0], height / fitted[1]
+
+    def enlarged(box: Box) -> Box:
+        left, right = (int(x * across + 0.5) for x in (box.x, box.x + box.width))
+        top, bottom = (int(y * down + 0.5) for y in (box.y, box.y + box.height))
+        return Box(left, top, max(right - left, 1), max(bottom - top, 1))
+
+    return [enlarged(box) for box in _boxes(*fitted, settings)]
 
 
 def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
@@ -146,6 +154,8 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
             factor = side / max(image.size)
             crop = _random_crop(image, int(np.ceil((recipe.source_side + BORDER) / factor)), rng)
             crop = _rescaled(crop, factor, Image.Resampling.LANCZOS)
+        else:
+            crop = _at_most(crop, settings)
         crop = _at_least(crop, recipe.source_side)
         crop = _degraded(_random_crop(crop, recipe.source_side, rng), augmentation, rng)
         views.append(np.asarray(crop))
@@ -191,6 +201,26 @@ def _resized(ela: np.ndarray, recipe: Preprocessing) -> np.ndarray:
     return np.concatenate([np.asarray(plane.resize(size)) for plane in planes], axis=2)
 
 
+def _boxes(width: int, height: int, settings: Crops) -> list[Box]:
+    xs, ys = _steps(width, settings), _steps(height, settings)
+    wide, high = min(settings.size, width), min(settings.size, height)
+    return [Box(x, y, wide, high) for y in ys for x in xs]
+
+
+def _fitted(width: int, height: int, settings: Crops) -> tuple[int, int]:
+    """Return the size of an image that is made smaller where it is larger than `longest_side`."""
+    longest = max(width, height)
+    if settings.longest_side is None or longest <= settings.longest_side:
+        return width, height
+    factor = settings.longest_side / longest
+    return max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5))
+
+
+def _at_most(image: Image.Image, settings: Crops) -> Image.Image:
+    size = _fitted(*image.size, settings)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+
+
 def _at_least(image: Image.Image, side: int) -> Image.Image:
     """Mirror an image that is smaller than a crop until it is not."""
     width, height = image.size
@@ -234,6 +264,8 @@ def _augmented_crop(
         factor = side / max(image.size)
         image = _random_crop(image, int(np.ceil((needed + BORDER) / factor)), rng)
         image = _aligned(image, factor, quality)
+    else:
+        image = _at_most(image, settings)
     image = _rescaled(_random_crop(image, needed, rng), scale, kernel)
 
     image = _degraded(image, augmentation, rng)

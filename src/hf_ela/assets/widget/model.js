@@ -1,6 +1,6 @@
 /** A model of the Hub in this browser: ONNX Runtime, `hf_ela.json` and `model.onnx` of one commit. */
 
-import { pixelSide, viewBoxes, viewPixels } from "./views.js";
+import { enlarged, fitted, pixelSide, viewBoxes, viewPixels } from "./views.js";
 
 const VERSION = "1.30.0";
 const PLACE = `https://cdn.jsdelivr.net/npm/onnxruntime-web@${VERSION}/dist/`;
@@ -79,12 +79,14 @@ export class Model {
    *   calibrated probabilities of fake: of the picture, and of each view of it
    */
   async judge(picture) {
-    const boxes = viewBoxes(picture.width, picture.height, this.input);
+    const small = await fitted(picture, this.input);
+    const parts = viewBoxes(small.width, small.height, this.input);
     const logits = [];
-    for (let first = 0; first < boxes.length; first += BATCH) {
-      logits.push(...(await this.logits(picture, boxes.slice(first, first + BATCH))));
+    for (let first = 0; first < parts.length; first += BATCH) {
+      logits.push(...(await this.logits(small, parts.slice(first, first + BATCH))));
     }
     const mean = logits.reduce((a, b) => a + b, 0) / logits.length;
+    const boxes = parts.map((part) => enlarged(part, small, picture));
     return { score: this.calibrated(mean), boxes, scores: logits.map((x) => this.calibrated(x)) };
   }
 

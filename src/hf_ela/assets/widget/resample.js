@@ -12,43 +12,44 @@ const STRIP = 2 ** 21;
  */
 
 /**
- * Squash an image into a square, as `image.resize((side, side))`.
+ * Return an image in another size, as `image.resize((across, down))`.
  * @param {{width: number, height: number, rgb: ReadRgb}} picture
- * @param {number} side
- * @returns {Promise<Uint8Array>} side x side x 3
+ * @param {number} across new width
+ * @param {number} down new height
+ * @returns {Promise<Uint8Array>} down x across x 3
  */
-export async function resized(picture, side) {
+export async function resized(picture, across, down) {
   const { width, height } = picture;
   // Since Pillow 13; earlier ones go across first always. Both passes round.
-  const downFirst = height > side && height - side > 2 * (width - side);
-  return downFirst ? downThenAcross(picture, side) : acrossThenDown(picture, side);
+  const downFirst = height > down && height - down > 2 * (width - across);
+  return (downFirst ? downThenAcross : acrossThenDown)(picture, across, down);
 }
 
-async function acrossThenDown(picture, side) {
+async function acrossThenDown(picture, across, down) {
   const { width, height } = picture;
-  const narrow = new Uint8Array(side * height * 3);
-  const taps = weights(width, side);
+  const narrow = new Uint8Array(across * height * 3);
+  const taps = weights(width, across);
   const step = Math.ceil(STRIP / width);
   for (let top = 0; top < height; top += step) {
     const strip = await picture.rgb(0, top, width, Math.min(step, height - top));
-    narrow.set(horizontal(strip, width, taps), top * side * 3);
+    narrow.set(horizontal(strip, width, taps), top * across * 3);
   }
-  return vertical(narrow, side, weights(height, side));
+  return vertical(narrow, across, weights(height, down));
 }
 
-async function downThenAcross(picture, side) {
+async function downThenAcross(picture, across, down) {
   const { width, height } = picture;
-  const low = new Uint8Array(width * side * 3);
-  const taps = weights(height, side);
+  const low = new Uint8Array(width * down * 3);
+  const taps = weights(height, down);
   const step = Math.ceil(STRIP / height);
   for (let left = 0; left < width; left += step) {
     const wide = Math.min(step, width - left);
     const strip = vertical(await picture.rgb(left, 0, wide, height), wide, taps);
-    for (let y = 0; y < side; y++) {
+    for (let y = 0; y < down; y++) {
       low.set(strip.subarray(y * wide * 3, (y + 1) * wide * 3), (y * width + left) * 3);
     }
   }
-  return horizontal(low, width, weights(width, side));
+  return horizontal(low, width, weights(width, across));
 }
 
 /**

@@ -9,7 +9,7 @@ import { resized } from "./resample.js";
 
 /**
  * Return the part that each view shows.
- * @param {number} width @param {number} height of the image
+ * @param {number} width @param {number} height of what `fitted` gives
  * @param {{kind: string, size: number, grid: number}} input of the recipe
  * @returns {Box[]}
  */
@@ -19,6 +19,31 @@ export function viewBoxes(width, height, input) {
   const high = Math.min(input.size, height);
   const xs = steps(width, input);
   return steps(height, input).flatMap((y) => xs.map((x) => ({ x, y, width: wide, height: high })));
+}
+
+/**
+ * Return the picture as views are cut of it: made smaller where its longest side is longer than the
+ * recipe has it.
+ * @param {import("./picture.js").Picture} picture
+ * @param {{longest_side?: number}} input of the recipe
+ * @returns {Promise<{width: number, height: number, rgb: import("./resample.js").ReadRgb}>}
+ */
+export async function fitted(picture, { longest_side: longest }) {
+  const factor = longest / Math.max(picture.width, picture.height);
+  if (!longest || factor >= 1) return picture;
+  const length = (side) => Math.max(1, Math.floor(side * factor + 0.5));
+  const [width, height] = [length(picture.width), length(picture.height)];
+  const rgb = await resized(picture, width, height);
+  return { width, height, rgb: async (...part) => cut(rgb, width, ...part) };
+}
+
+/** Return where a part of `small` lies in `large`, to whole pixels. */
+export function enlarged(box, small, large) {
+  const across = (x) => Math.floor(x * (large.width / small.width) + 0.5);
+  const down = (y) => Math.floor(y * (large.height / small.height) + 0.5);
+  const [x, y] = [across(box.x), down(box.y)];
+  const width = Math.max(across(box.x + box.width) - x, 1);
+  return { x, y, width, height: Math.max(down(box.y + box.height) - y, 1) };
 }
 
 /** Length of a side of the model's input. */
@@ -32,7 +57,7 @@ export const pixelSide = (input) => (input.kind === "resize" ? input.before : in
  * @returns {Promise<Uint8Array>}
  */
 export async function viewPixels(picture, box, input) {
-  if (input.kind === "resize") return resized(picture, input.before);
+  if (input.kind === "resize") return resized(picture, input.before, input.before);
   const rgb = await picture.rgb(box.x, box.y, box.width, box.height);
   return mirrored(rgb, box.width, box.height, input.size);
 }
@@ -45,6 +70,16 @@ function steps(length, { size, grid }) {
     const low = Math.max(Math.min(Math.trunc(place), room - 4), 0);
     return Math.min(Math.floor(low / 8) * 8 + 4, room); // a room below 4 leaves no choice
   });
+}
+
+/** Cut a part out of pixels, three bytes each. */
+function cut(rgb, stride, x, y, width, height) {
+  const part = new Uint8Array(width * height * 3);
+  for (let row = 0; row < height; row++) {
+    const from = ((y + row) * stride + x) * 3;
+    part.set(rgb.subarray(from, from + width * 3), row * width * 3);
+  }
+  return part;
 }
 
 /** Mirror an image that is smaller than a square at its right and lower edges until it fills it. */
