@@ -5,7 +5,7 @@ counted; validation is taken from the train split, groups and near-duplicates on
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -87,7 +87,15 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         else:
             folder = _shard_folder(options, source.hub, settings)
             stores[name] = stream_store(rows, settings, folder, options.num_proc)
-    rejected = _rejected(stores, options.max_rejected)
+    rejected = [
+        {"file": facts["file_name"], "split": name, "reason": facts["error"]}
+        for name, store in stores.items()
+        for facts in store.facts
+        if facts["error"]
+    ]
+    check_rejected(
+        rejected, sum(len(store.facts) for store in stores.values()), options.max_rejected
+    )
     splits = {name: _good(name, store) for name, store in stores.items()}
     if "validation" not in splits:
         splits |= _validation(splits["train"], recipe, groups)
@@ -166,15 +174,17 @@ def _local_state(source: str) -> list[Any]:
     return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
 
 
-def _rejected(stores: Mapping[str, ElaStore], max_rejected: float) -> list[dict[str, str]]:
-    """List the refused images; too many of them are an error."""
-    rejected = [
-        {"file": facts["file_name"], "split": name, "reason": facts["error"]}
-        for name, store in stores.items()
-        for facts in store.facts
-        if facts["error"]
-    ]
-    total = sum(len(store.facts) for store in stores.values())
+def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_rejected: float) -> None:
+    """Refuse data of which too many images were refused.
+
+    Args:
+        rejected: `file` and `reason` of each.
+        total: All images, with these.
+        max_rejected: The share that is tolerated.
+
+    Raises:
+        TooManyRejectedError: There are more.
+    """
     if len(rejected) > max_rejected * total:
         listed = "\n".join(f"  {bad['file']}: {bad['reason']}" for bad in rejected[:20])
         raise TooManyRejectedError(
@@ -182,7 +192,6 @@ def _rejected(stores: Mapping[str, ElaStore], max_rejected: float) -> list[dict[
             f"refused of {total}. Mend or remove them, or raise --max-rejected:\n{listed}"
             + ("\n  ..." if len(rejected) > 20 else "")
         )
-    return rejected
 
 
 def _good(name: str, store: ElaStore) -> Split:
