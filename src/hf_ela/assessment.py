@@ -1,7 +1,7 @@
 """What a saved model is worth on a dataset: every metric, tables by source, robustness."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -16,12 +16,21 @@ from hf_ela.groups import GroupTable
 from hf_ela.hub.dataset import read_image
 from hf_ela.images import load_image
 from hf_ela.recipe import Protocol
-from hf_ela.robustness import LOADERS, Sample, robustness, score_versions, tracked
+from hf_ela.robustness import LOADERS, Sample, Versions, robustness, score_versions, tracked
 from hf_ela.rows import name_and_kind
 from hf_ela.source import DataOptions, Source, open_source
 from hf_ela.views import align
 
-__all__ = ["COLUMNS", "PROTOCOLS", "Labelled", "assess", "labelled_images", "measured", "tables"]
+__all__ = [
+    "COLUMNS",
+    "PROTOCOLS",
+    "Labelled",
+    "assess",
+    "labelled_images",
+    "measured",
+    "scored",
+    "tables",
+]
 
 PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
 COLUMNS = {"sources": "source", "generators": "generator"}
@@ -72,8 +81,8 @@ def assess(
     scores: list[np.ndarray] = []
     rejected: list[dict[str, str]] = []
     drawn = Sample()
-    scored = _scored(classifier, source, split)
-    for image, found in tracked(scored, None, "Scoring", shown=progress):
+    found_scores = scored(classifier, labelled_images(source, split), _under_protocols)
+    for image, found in tracked(found_scores, None, "Scoring", shown=progress):
         if isinstance(found, ImageError):
             reason = f"{type(found).__name__}: {found.reason}"
             rejected.append({"file": image.name, "split": split, "reason": reason})
@@ -168,21 +177,26 @@ def tables(
     return {**found, "spread": spreads}
 
 
-def _scored(
-    classifier: ElaClassifier, source: Source, split: str
+def scored(
+    classifier: ElaClassifier, images: Iterable[Labelled], versions: Versions
 ) -> Iterator[tuple[Labelled, np.ndarray | ImageError]]:
-    """Yield each image with its scores under `PROTOCOLS`, or with why it is refused."""
+    """Yield each image with the scores of its versions, or with why it is refused.
+
+    The arguments are those of `hf_ela.robustness.score_versions`.
+    """
     waiting: deque[Labelled] = deque()
 
     def contents() -> Iterator[bytes]:
-        for image in labelled_images(source, split):
+        for image in images:
             waiting.append(image)
             yield image.content
-
-    def versions(content: bytes) -> list[Image.Image]:
-        pixels = load_image(content).pixels
-        return [pixels, align(pixels, sha256(content).hexdigest())]
 
     for found in score_versions(classifier, contents(), versions):
         image = waiting.popleft()
         yield image, image.error or found
+
+
+def _under_protocols(content: bytes) -> list[Image.Image]:
+    """Return an image under each of `PROTOCOLS`, decoded once."""
+    pixels = load_image(content).pixels
+    return [pixels, align(pixels, sha256(content).hexdigest())]

@@ -97,6 +97,9 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         rejected, sum(len(store.facts) for store in stores.values()), options.max_rejected
     )
     splits = {name: _good(name, store) for name, store in stores.items()}
+    left_out = None
+    if options.leave_out:
+        splits, left_out = _without(splits, options.leave_out, groups)
     if "validation" not in splits:
         splits |= _validation(splits["train"], recipe, groups)
     matched = sum(
@@ -120,6 +123,7 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         "limit": options.limit,
         "synthetic": (Path(options.source) / "samples.json").is_file(),
         "groups": {"sha256": groups.sha256, "matched": matched} if options.groups else None,
+        "left_out": left_out,
         "test_near_duplicates_of_train": _overlap(splits),
         "rejected": rejected,
     }
@@ -196,12 +200,35 @@ def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_reject
 
 def _good(name: str, store: ElaStore) -> Split:
     rows = [row for row, facts in enumerate(store.facts) if not facts["error"]]
-    split = Split(store, np.array(rows, np.int64))
+    return _with_both(name, Split(store, np.array(rows, np.int64)))
+
+
+def _with_both(name: str, split: Split) -> Split:
     if len(set(split.labels.tolist())) < 2:
         raise DataError(
             f"Every split needs images of both classes. Received: {_counts(split)} in {name}."
         )
     return split
+
+
+def _without(
+    splits: Mapping[str, Split], rule: str, groups: GroupTable
+) -> tuple[dict[str, Split], dict[str, Any]]:
+    """Drop the images of one value of a column from all splits but test; say how many they were."""
+    column, _, value = rule.partition("=")
+    kept, dropped = dict(splits), 0
+    for name, split in splits.items():
+        if name == "test":
+            continue
+        stays = [groups.get(facts["file_name"], column) != value for facts in split.facts]
+        kept[name] = _with_both(name, Split(split.store, split.rows[stays]))
+        dropped += len(split) - len(kept[name])
+    if not dropped:
+        raise DataError(
+            "What is left out must be named so in the groups file, for images of training. "
+            f"Received: {rule}, which no image has. Check the spelling."
+        )
+    return kept, {"rule": rule, "images": dropped}
 
 
 def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, Split]:

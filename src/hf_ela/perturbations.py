@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from hf_ela.ela import round_trip
 
-__all__ = ["JPEG_QUALITIES", "SUITE", "Perturbation"]
+__all__ = ["JPEG_QUALITIES", "SUITE", "Perturbation", "words"]
 
 Perturbation = Callable[[Image.Image], Image.Image]
 
@@ -123,3 +123,8 @@ SUITE: dict[str, Perturbation] = {
     "screenshot": screenshot,
 }
 """The perturbations by name, in the order of the table."""
+
+
+def words(name: str) -> str:
+    """Return the name of a perturbation as it is written in tables: ``double JPEG``."""
+    return name.replace("_", " ").replace("jpeg", "JPEG").replace("webp", "WebP")

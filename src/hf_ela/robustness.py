@@ -28,6 +28,8 @@ __all__ = [
     "Robustness",
     "RobustnessRow",
     "Sample",
+    "Versions",
+    "aligned",
     "robustness",
     "score_versions",
     "tracked",

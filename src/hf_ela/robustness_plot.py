@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_ela.evaluation import Interval
-from hf_ela.perturbations import JPEG_QUALITIES, SUITE
+from hf_ela.perturbations import JPEG_QUALITIES, SUITE, words
 from hf_ela.plots import GREY, STYLES, heading, new_figure, shortened, tidy, write_figure
 from hf_ela.robustness import Robustness
 
@@ -48,13 +48,13 @@ def robustness(tables: Mapping[str, Robustness], path: Path) -> None:
             places, values, height * 0.9, xerr=errors, color=colour, alpha=0.8,
             error_kw={"elinewidth": 0.8, "capsize": 2},
         )  # fmt: skip
-    left.set(xlim=(103, 27), ylim=(0.3, 1.02))
+    left.set(xlim=(103, 27), ylim=(0, 1.02))
     left.set_xlabel("JPEG quality of another save")
     left.set_ylabel("balanced accuracy, with 95 % interval")
     left.legend(loc="lower left", frameon=False)
     heading(left, "Saved again as JPEG")
-    right.set_yticks(range(len(OTHERS)), [name.replace("_", " ") for name in OTHERS])
-    right.set(xlim=(0.3, 1.02), ylim=(len(OTHERS) - 0.5, -0.5))
+    right.set_yticks(range(len(OTHERS)), [words(name) for name in OTHERS])
+    right.set(xlim=(0, 1.02), ylim=(len(OTHERS) - 0.5, -0.5))
     right.set_xlabel("balanced accuracy, with 95 % interval")
     heading(right, "Other changes")
     for axes in (left, right):

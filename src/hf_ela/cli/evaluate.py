@@ -165,6 +165,8 @@ def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
+    from hf_ela.perturbations import words
+
     (by_protocol,) = found["evaluation"].values()
     metrics = _table("Metric", *map(_protocol, by_protocol))
     for metric in next(iter(by_protocol.values())):
@@ -187,8 +189,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     for row in changed["rows"]:
         values = (f"{row[name]['value']:.3f}" for name in ("recall", "specificity", "roc_auc"))
         loss = f"{row['loss']:+.3f}"
-        name = row["perturbation"].replace("_", " ")
-        table.add_row(name, _cell(row["balanced_accuracy"]), loss, *values)
+        table.add_row(words(row["perturbation"]), _cell(row["balanced_accuracy"]), loss, *values)
     yield table
 
 
