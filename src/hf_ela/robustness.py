@@ -103,6 +103,11 @@ def robustness(
         ImageError: An image is refused.
     """
     y = np.asarray(labels)
+    if len(images) != len(y):
+        raise ValueError(
+            "`images` and `labels` must be equally long. "
+            f"Received: {len(images)} images and {len(y)} labels. Give one label an image."
+        )
     if set(y.tolist()) != {0, 1}:
         raise DataError(
             "Robustness is measured on images of both classes, labelled 1 (fake) and 0 (real). "
