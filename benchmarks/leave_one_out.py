@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
@@ -142,7 +143,7 @@ def main() -> None:
             recipe = load_recipe(args.recipe, [*args.overrides, *seeds])
             stem = re.sub(r"[^\w.-]", "_", f"{recipe.name}-{value}-{seed}")
             rule = f"{args.column}={value}"
-            one = DataOptions(**vars(options) | {"leave_out": rule})
+            one = replace(options, leave_out=rule)
             # A process of its own: no fork after a backend has started, no memory left behind.
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                 try:
@@ -158,7 +159,7 @@ def main() -> None:
     if not rows:
         sys.exit("No fold could be trained.")
     total = summed(rows)
-    print(f"\n{'| left out | seed | unseen | fake | real |'} {' | '.join(TITLES)} |")
+    print(f"\n| left out | seed | unseen | fake | real | {' | '.join(TITLES)} |")
     print("| --- " * (5 + len(METRICS)) + "|")
     for row in rows:
         print(line(row))

@@ -74,7 +74,7 @@ def evaluate_run(
         **tables(
             {name: table[column] for name, column in COLUMNS.items()}, labels, scores, threshold
         ),
-        "robustness": _robustness(classifier, data.test),
+        "robustness": _robustness(classifier, data.test, say),
         "samples": _samples(classifier),
         "onnx": onnx,
         "environment": environment(),
@@ -114,12 +114,16 @@ def _samples(classifier: ElaClassifier) -> list[dict[str, Any]]:
     ]
 
 
-def _robustness(classifier: ElaClassifier, test: Split) -> dict[str, Any]:
+def _robustness(
+    classifier: ElaClassifier, test: Split, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Measure on aligned images, of which the store has kept the pixels."""
     drawn = Sample()
     for row, facts in zip(test.rows, test.facts, strict=True):
         drawn.add(test.store.aligned_png(int(row)), facts["label"], facts["key"])
-    return {"base": "aligned", **robustness(classifier, *drawn.balanced())}
+    images, image_labels = drawn.balanced()
+    say(f"Changing {len(images)} of them by JPEG, resizing and more ...")
+    return {"base": "aligned", **robustness(classifier, images, image_labels)}
 
 
 def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:

@@ -80,17 +80,20 @@ def _evaluate(options: argparse.Namespace) -> int:
         label_map=parse_label_map(options.label_map) if options.label_map else {},
         limit=options.limit,
     )
-    results: dict[str, dict[str, Any]] = {}
+    classifiers: dict[str, ElaClassifier] = {}
     for origin in filter(None, (options.model, options.compare)):
-        classifier = _load(origin)
-        found = assess(
+        classifiers[_name(origin, classifiers)] = _load(origin)
+    results = {
+        name: _described(classifier)
+        | assess(
             classifier,
             data,
             split=options.split,
             base=options.base,
             progress=sys.stderr.isatty(),
         )
-        results[_name(origin, results)] = _described(classifier) | found
+        for name, classifier in classifiers.items()
+    }
     report = {"schema": 1, "models": results}
     if options.out:
         _write(report, options.out)
