@@ -4,7 +4,8 @@ The table of `robustness` has a row for each perturbation of `hf_ela.perturbatio
 at the threshold that the model ships with: nothing is fitted to the perturbed images.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from hashlib import sha256
 from itertools import chain
 from typing import TypedDict, TypeVar
@@ -121,11 +122,12 @@ def robustness(
         return [image, *(perturb(image) for perturb in SUITE.values())]
 
     scores = np.empty((len(images), len(names)))
-    found = score_versions(classifier, images, versions)
-    for row, one in enumerate(tracked(found, len(images), "Perturbing", shown=progress)):
-        if isinstance(one, ImageError):
-            raise one
-        scores[row] = one
+    # Closed in the end: a refusal that is raised would hold on to it, and to its threads.
+    with closing(score_versions(classifier, images, versions)) as found:
+        for row, one in enumerate(tracked(found, len(images), "Perturbing", shown=progress)):
+            if isinstance(one, ImageError):
+                raise one
+            scores[row] = one
     rows: list[RobustnessRow] = []
     for name, column in zip(names, scores.T, strict=True):
         cells = measure(y, column, classifier.threshold)
@@ -146,7 +148,7 @@ def robustness(
 
 def score_versions(
     classifier: ElaClassifier, images: Iterable[bytes], versions: Versions
-) -> Iterator[np.ndarray | ImageError]:
+) -> Generator[np.ndarray | ImageError]:
     """Yield the probability of fake of each version of each image, or why an image is refused.
 
     Threads read, change and cut the images while the views of others are judged.
