@@ -36,10 +36,10 @@ TITLES = ("AUC", "balanced accuracy")
 
 def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
     """Train without a value and test on it; return the row, which is kept in the folder."""
-    from hf_ela.training import train
-
     if (folder / "fold.json").exists():
         return dict(json.loads((folder / "fold.json").read_text("utf-8")))
+    from hf_ela.training import train
+
     if not (folder / "run.json").exists():
         resume = (folder / "checkpoint" / "settings.json").exists()
         train(recipe, options, folder, resume=resume)
