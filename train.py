@@ -42,7 +42,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--groups",
         metavar="CSV",
-        help="file_name,group[,source]: a group stays on one side of a split",
+        help="file_name,group[,source[,generator]]: a group stays on one side of a split",
+    )
+    p.add_argument(
+        "--leave-out",
+        metavar="COLUMN=VALUE",
+        help="keep such images of the groups file out of training, e.g. source=wikiart",
     )
     p.add_argument(
         "--label-map",

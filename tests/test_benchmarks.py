@@ -159,3 +159,35 @@ def test_gpu_refuses_a_backend_that_it_cannot_measure(pack, python):
     done = python([BENCHMARKS / "gpu.py", "run", "--data", pack], KERAS_BACKEND="tensorflow")
     assert done.returncode == 1
     assert "KERAS_BACKEND must be jax or torch. Received: tensorflow." in done.stderr
+
+
+@pytest.mark.slow
+def test_leave_one_out_tests_on_what_training_did_not_see(python, tiny, tmp_path):
+    from conftest import TINY
+
+    groups = tmp_path / "groups.csv"
+    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
+    lines = [f"{n},{n},{n.split('/')[1]}{n[-3:]},{n[-3:]}\n" for n in names]
+    groups.write_text("file_name,group,source,ending\n" + "".join(lines))
+    settings = [word for override in TINY for word in ("--set", override)]
+    arguments = ["--data", tiny, "--groups", groups, *settings, "--num-proc", 1]
+    arguments += ["--cache-dir", tmp_path / "cache", "--runs", tmp_path / "runs"]
+    arguments += ["--only", "fakejpg"]
+    printed, report = run(python, tmp_path, "leave_one_out.py", *arguments)
+    (row,) = report["rows"]
+    # Of train and test: 8 + 3 unseen fakes; beside them all 6 real images of test.
+    assert (row["unseen"], row["fake"], row["real"]) == (11, 11, 6)
+    auc = row["roc_auc"]["value"]
+    assert report["summary"]["roc_auc"] == {"mean": auc, "minimum": auc}
+    assert "| fakejpg | 0 | 11 | 11 | 6 |" in printed
+    fold = tmp_path / "runs" / "default-fakejpg-0"
+    trained = json.loads((fold / "run.json").read_text("utf-8"))
+    assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
+    # A finished fold is kept, and one of other settings is not taken for it.
+    again, same = run(python, tmp_path, "leave_one_out.py", *arguments)
+    assert "Preparing" not in again
+    assert same["rows"] == report["rows"]
+    other = [*arguments, "--set", "training.epochs=1", "--out", tmp_path / "other.json"]
+    done = python([BENCHMARKS / "leave_one_out.py", *other])
+    assert done.returncode == 1
+    assert "of other settings" in done.stderr

@@ -23,7 +23,7 @@ from hf_ela.errors import (
 from hf_ela.images import load_image
 from hf_ela.recipe_file import load_recipe
 from hf_ela.source import DataOptions
-from hf_ela.views import evaluation_views, training_views
+from hf_ela.views import align, evaluation_views, training_views
 
 RECIPE = load_recipe("default", TINY)
 
@@ -263,6 +263,8 @@ def test_other_class_names_need_a_map(tmp_path, cache) -> None:
         ({"limit": 1}, "2 or more"),
         ({"max_rejected": 1.5}, "from 0 to 1"),
         ({"num_proc": 0}, "1 or more"),
+        ({"leave_out": "source=x"}, "goes with a groups file"),
+        ({"leave_out": "wikiart", "groups": "g.csv"}, "COLUMN=VALUE"),
     ],
 )
 def test_options_out_of_range(options, rule) -> None:
@@ -379,3 +381,31 @@ def test_labels_without_a_name_say_what_to_do(tmp_path, cache) -> None:
         prepared(tmp_path / "p")
     with pytest.raises(LabelError, match="Received: -1"):
         prepared(tmp_path / "p", label_map={"0": "fake", "1": "real"})
+
+
+def test_a_test_image_is_kept_as_aligned(tiny, cache) -> None:
+    split = prepared(tiny).test
+    row, facts = int(split.rows[0]), split.facts[0]
+    kept = load_image(split.store.aligned_png(row)).pixels
+    expected = align(load_image(tiny / facts["file_name"]).pixels, facts["key"])
+    assert kept.tobytes() == expected.tobytes()
+
+
+def test_a_source_is_left_out_of_training_and_not_of_test(tiny, cache, tmp_path) -> None:
+    groups = tmp_path / "groups.csv"
+    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
+    lines = [f"{name},{name},{'jpegs' if name.endswith('jpg') else 'pngs'}\n" for name in names]
+    groups.write_text("file_name,group,source\n" + "".join(lines))
+    options = {"groups": str(groups), "leave_out": "source=jpegs"}
+    data = prepared(tiny, **options)
+    for split in (data.train, data.validation):
+        assert {Path(facts["file_name"]).suffix for facts in split.facts} == {".png"}
+    assert len(data.train) + len(data.validation) == 16
+    assert len(data.test) == 12
+    assert data.summary["left_out"] == {"rule": "source=jpegs", "images": 16}
+    whole = prepared(tiny, groups=str(groups))
+    assert counts(whole) == (0, 44)  # folds share the ELA
+    assert whole.summary["left_out"] is None
+    assert whole.summary["fingerprint"] != data.summary["fingerprint"]
+    with pytest.raises(DataError, match="which no image has"):
+        prepared(tiny, groups=str(groups), leave_out="source=gifs")

@@ -21,6 +21,7 @@ from hf_ela.evaluation import (
     fit_threshold,
     measure,
     sigmoid,
+    spread,
 )
 from hf_ela.metrics import calibration_bins, metrics_of_counts
 
@@ -395,3 +396,19 @@ def test_no_known_source_gives_no_rows():
 def test_sources_of_another_length_are_refused():
     with pytest.raises(ValueError, match="1 sources for 2 labels"):
         by_source(["a"], [1, 0], [0.5, 0.5], 0.5)
+
+
+def test_spread_counts_each_source_once_and_leaves_tiny_ones_out():
+    sources = ["big"] * 10 + ["small"] * 5 + ["tiny"] * 4 + ["art"] * 6
+    labels = [1] * 19 + [0] * 6
+    scores = [0.9] * 10 + [0.9] + [0.1] * 4 + [0.1] * 4 + [0.1] * 3 + [0.9] * 3
+    found = spread(by_source(sources, labels, scores, 0.5))
+    assert found["fake"] == {
+        "mean": pytest.approx((1 + 0.2) / 2),
+        "minimum": pytest.approx(0.2),
+        "worst": "small",
+        "sources": 2,
+    }
+    assert found["real"] == {"mean": 0.5, "minimum": 0.5, "worst": "art", "sources": 1}
+    nothing = {"mean": None, "minimum": None, "worst": None, "sources": 0}
+    assert spread([]) == {"fake": nothing, "real": nothing}

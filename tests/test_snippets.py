@@ -294,6 +294,8 @@ def test_readme(snippet: Snippet, reader: Reader, request: pytest.FixtureRequest
     if "runs/mine" in snippet.text:
         name = "interrupted" if "--resume" in snippet.text else "run"
         shutil.copytree(request.getfixturevalue(name), reader.folder / "runs" / "mine")
+    if "runs/reference" in snippet.text:
+        shutil.copytree(request.getfixturevalue("run"), reader.folder / "runs" / "reference")
     reader.run(snippet)  # asserts the status, and what the command is to leave behind
 
 

@@ -31,7 +31,8 @@ def command(tiny, tmp_path_factory):
     groups = cache / "groups.csv"
     names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
     groups.write_text(
-        "file_name,group,source\n" + "".join(f"{n},{n},{n.split('/')[1]}s\n" for n in names)
+        "file_name,group,source,generator\n"
+        + "".join(f"{n},{n},{n.split('/')[1]}s,g-{n.split('/')[1]}\n" for n in names)
     )
     os.environ["HF_DATASETS_CACHE"] = str(cache)
     yield ["train.py", "--data", tiny, "--groups", groups, "--num-proc", 1, *SMALL]
@@ -89,6 +90,10 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
             assert cell["n"] == 12
         assert sum(measured["confusion"].values()) == 12
     assert [row["source"] for row in content["sources"]["as_is"]] == ["fakes", "reals"]
+    assert [row["source"] for row in content["generators"]["as_is"]] == ["g-fake", "g-real"]
+    (found,) = (row for row in content["sources"]["aligned"] if row["source"] == "fakes")
+    mean = content["spread"]["sources"]["aligned"]["fake"]["mean"]
+    assert mean == found["recall"]["fake"]["value"]
     text = (run / "run.json").read_text()
     assert str(REPOSITORY) not in text
     assert "NaN" not in text
@@ -105,16 +110,28 @@ def test_run_folder_is_complete_and_tidy(run) -> None:
     ]
     plots = {path.stem: load_image(path).pixels.size for path in (run / "plots").iterdir()}
     assert set(plots) == {
-        "confusion", "ela", "mistakes", "reliability", "roc",
+        "confusion", "ela", "mistakes", "reliability", "robustness", "roc",
         "sources_aligned", "sources_as_is", "training",
     }  # fmt: skip
     assert all(min(size) > 200 for size in plots.values())
 
 
+def test_robustness_begins_with_the_aligned_evaluation(run) -> None:
+    content = read(run)
+    robustness, test = content["robustness"], content["evaluation"]["test"]["aligned"]
+    assert (robustness["base"], robustness["n"]) == ("aligned", 12)
+    assert robustness["threshold"] == content["calibration"]["threshold"]
+    plain = robustness["rows"][0]  # of all test images, since they are few
+    assert plain["perturbation"] == "none"
+    for metric in ("balanced_accuracy", "recall", "specificity", "roc_auc"):
+        assert plain[metric]["value"] == pytest.approx(test[metric]["value"])
+
+
 def test_predictions_are_those_of_the_saved_model(run, tiny) -> None:
     table = pd.read_parquet(run / "predictions.parquet")
     assert len(table) == 12
-    assert {"file", "label", "score", "group", "source", "format", "width"} <= set(table)
+    columns = {"file", "label", "score", "group", "source", "generator", "format", "width"}
+    assert columns <= set(table)
     classifier = ElaClassifier.from_pretrained(run)
     scores = list(classifier.scores([tiny / name for name in table["file"]]))
     assert np.allclose(scores, table["score"], atol=1e-6)

@@ -20,6 +20,7 @@ from hf_ela.card_metadata import METRIC_NAMES, check_card, run_metadata
 from hf_ela.errors import CardError
 from hf_ela.files import whole_file
 from hf_ela.front_matter import merge_metadata, read_metadata, split_card
+from hf_ela.perturbations import words
 from hf_ela.run_file import read_run
 from hf_ela.samples import MODEL_CARD
 from hf_ela.terminal import printable
@@ -44,6 +45,7 @@ CAPTIONS = {
     "reliability.png": "Reliability of the scores",
     "sources_as_is.png": "Right answers by source, as-is",
     "sources_aligned.png": "Right answers by source, aligned",
+    "robustness.png": "Balanced accuracy after changes to the image",
     "training.png": "Loss and accuracy over the epochs",
 }
 REJECTS_SHOWN = 20
@@ -200,6 +202,7 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         "duration": _duration,
         "metric": lambda name: METRIC_NAMES.get(name, name),
         "protocol": lambda name: name.replace("_", "-"),
+        "change": words,
         "number": lambda value: f"{value:,}",
     }
     data = run["data"]
@@ -219,7 +222,8 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         rejected=rejected[:REJECTS_SHOWN],
         unlisted=len(rejected) - REJECTS_SHOWN,
         reasons=Counter(bad["reason"] for bad in rejected).most_common(REASONS_SHOWN),
-        sources=_sources(run),
+        sources=_by_source(run, "sources"),
+        generators=_by_source(run, "generators"),
         plots=_plots(run),
         flat=_flat(run),
     )
@@ -228,10 +232,10 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
     return f"{BEGIN}\n\n{text}\n\n{END}"
 
 
-def _sources(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Source -> protocol -> its row."""
+def _by_source(run: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
+    """Source, or generator, -> protocol -> its row."""
     found: dict[str, dict[str, Any]] = {}
-    for protocol, rows in (run.get("sources") or {}).items():
+    for protocol, rows in (run.get(section) or {}).items():
         for row in rows:
             found.setdefault(row["source"], {})[protocol] = row
     return found
@@ -244,7 +248,7 @@ def _plots(run: Mapping[str, Any]) -> dict[str, list[str]]:
     for name in CAPTIONS:
         if name in there:
             word = name.partition("_")[0].partition(".")[0]
-            section = word if word in ("sources", "training") else "results"
+            section = word if word in ("sources", "robustness", "training") else "results"
             sections.setdefault(section, []).append(name)
     return sections
 

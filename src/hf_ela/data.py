@@ -5,7 +5,7 @@ counted; validation is taken from the train split, groups and near-duplicates on
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -87,8 +87,19 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         else:
             folder = _shard_folder(options, source.hub, settings)
             stores[name] = stream_store(rows, settings, folder, options.num_proc)
-    rejected = _rejected(stores, options.max_rejected)
+    rejected = [
+        {"file": facts["file_name"], "split": name, "reason": facts["error"]}
+        for name, store in stores.items()
+        for facts in store.facts
+        if facts["error"]
+    ]
+    check_rejected(
+        rejected, sum(len(store.facts) for store in stores.values()), options.max_rejected
+    )
     splits = {name: _good(name, store) for name, store in stores.items()}
+    left_out = None
+    if options.leave_out:
+        splits, left_out = _without(splits, options.leave_out, groups)
     if "validation" not in splits:
         splits |= _validation(splits["train"], recipe, groups)
     matched = sum(
@@ -112,6 +123,7 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         "limit": options.limit,
         "synthetic": (Path(options.source) / "samples.json").is_file(),
         "groups": {"sha256": groups.sha256, "matched": matched} if options.groups else None,
+        "left_out": left_out,
         "test_near_duplicates_of_train": _overlap(splits),
         "rejected": rejected,
     }
@@ -166,15 +178,17 @@ def _local_state(source: str) -> list[Any]:
     return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
 
 
-def _rejected(stores: Mapping[str, ElaStore], max_rejected: float) -> list[dict[str, str]]:
-    """List the refused images; too many of them are an error."""
-    rejected = [
-        {"file": facts["file_name"], "split": name, "reason": facts["error"]}
-        for name, store in stores.items()
-        for facts in store.facts
-        if facts["error"]
-    ]
-    total = sum(len(store.facts) for store in stores.values())
+def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_rejected: float) -> None:
+    """Refuse data of which too many images were refused.
+
+    Args:
+        rejected: `file` and `reason` of each.
+        total: All images, with these.
+        max_rejected: The share that is tolerated.
+
+    Raises:
+        TooManyRejectedError: There are more.
+    """
     if len(rejected) > max_rejected * total:
         listed = "\n".join(f"  {bad['file']}: {bad['reason']}" for bad in rejected[:20])
         raise TooManyRejectedError(
@@ -182,17 +196,39 @@ def _rejected(stores: Mapping[str, ElaStore], max_rejected: float) -> list[dict[
             f"refused of {total}. Mend or remove them, or raise --max-rejected:\n{listed}"
             + ("\n  ..." if len(rejected) > 20 else "")
         )
-    return rejected
 
 
 def _good(name: str, store: ElaStore) -> Split:
     rows = [row for row, facts in enumerate(store.facts) if not facts["error"]]
-    split = Split(store, np.array(rows, np.int64))
+    return _with_both(name, Split(store, np.array(rows, np.int64)))
+
+
+def _with_both(name: str, split: Split) -> Split:
     if len(set(split.labels.tolist())) < 2:
         raise DataError(
             f"Every split needs images of both classes. Received: {_counts(split)} in {name}."
         )
     return split
+
+
+def _without(
+    splits: Mapping[str, Split], rule: str, groups: GroupTable
+) -> tuple[dict[str, Split], dict[str, Any]]:
+    """Drop the images of one value of a column from all splits but test; say how many they were."""
+    column, _, value = rule.partition("=")
+    kept, dropped = dict(splits), 0
+    for name, split in splits.items():
+        if name == "test":
+            continue
+        stays = [groups.get(facts["file_name"], column) != value for facts in split.facts]
+        kept[name] = _with_both(name, Split(split.store, split.rows[stays]))
+        dropped += len(split) - len(kept[name])
+    if not dropped:
+        raise DataError(
+            "What is left out must be named so in the groups file, for images of training. "
+            f"Received: {rule}, which no image has. Check the spelling."
+        )
+    return kept, {"rule": rule, "images": dropped}
 
 
 def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, Split]:

@@ -29,6 +29,7 @@ __all__ = [
     "ArtMetrics",
     "Interval",
     "SourceRow",
+    "Spread",
     "by_source",
     "confusion",
     "expected_calibration_error",
@@ -36,10 +37,13 @@ __all__ = [
     "fit_threshold",
     "measure",
     "sigmoid",
+    "spread",
 ]
 
 # Past these a temperature says that the validation set is too small or the model is useless.
 TEMPERATURES = (0.05, 20.0)
+FEWEST = 5
+"""Images of a source that a share of right answers is worth a mean and a minimum for."""
 
 
 class Interval(TypedDict):
@@ -49,6 +53,15 @@ class Interval(TypedDict):
     low: float | None
     high: float | None
     n: int
+
+
+class Spread(TypedDict):
+    """Recall of one class over sources, each counted once; all None without any source."""
+
+    mean: float | None
+    minimum: float | None
+    worst: str | None
+    sources: int
 
 
 class SourceRow(TypedDict):
@@ -178,6 +191,7 @@ def by_source(
 
     Args:
         sources: Where each image comes from, length N; None or empty where not known: left out.
+            Any other name will do: of the generator, or of the kind of art.
         labels: 1 for fake, 0 for real, shape (N,).
         scores: Probabilities of fake, shape (N,).
         threshold: Lowest score that is called fake.
@@ -207,6 +221,29 @@ def by_source(
             )
         )
     return rows
+
+
+def spread(rows: Sequence[SourceRow]) -> dict[str, Spread]:
+    """Return mean and minimum of the recall of each class (of real: specificity) over sources.
+
+    A mean over images would hide a small source of which nothing is found. Sources with fewer
+    than `FEWEST` images of the class are left out: their minimum would be chance.
+    """
+    found = {}
+    for label in ("fake", "real"):
+        recalls = {
+            row["source"]: row["recall"][label]["value"] or 0.0
+            for row in rows
+            if row[label] >= FEWEST
+        }
+        worst = min(recalls, key=recalls.__getitem__) if recalls else None
+        found[label] = Spread(
+            mean=float(np.mean([*recalls.values()])) if recalls else None,
+            minimum=recalls[worst] if worst is not None else None,
+            worst=worst,
+            sources=len(recalls),
+        )
+    return found
 
 
 def _wilson(right: np.ndarray) -> Interval:

@@ -21,7 +21,7 @@ NEAR_DUPLICATE_BITS = 3
 
 @dataclass(frozen=True)
 class GroupTable:
-    """Groups and sources by file name, from a CSV with `file_name,group` and perhaps `source`.
+    """What a CSV knows of files: `file_name,group`, and perhaps `source` and `generator`.
 
     Attributes:
         rows: The CSV's rows by `file_name`.

@@ -35,7 +35,7 @@ STYLES = ((BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"))
 
 def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], path: Path) -> None:
     """Draw a matrix per protocol: counts, and shares of the true class."""
-    figure = _figure(3.6 * max(len(confusion_by_protocol), 1) + 0.6, 3.9)
+    figure = new_figure(3.6 * max(len(confusion_by_protocol), 1) + 0.6, 3.9)
     panels = figure.subplots(1, max(len(confusion_by_protocol), 1), squeeze=False)[0]
     for axes, (protocol, c) in zip(panels, confusion_by_protocol.items(), strict=False):
         counts = np.array([[c["tp"], c["fn"]], [c["fp"], c["tn"]]])
@@ -54,13 +54,13 @@ def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], pat
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         right = int(np.trace(counts))
-        _title(axes, f"{_name(protocol)}: {right} of {counts.sum()} right")
+        heading(axes, f"{_name(protocol)}: {right} of {counts.sum()} right")
     write_figure(figure, path)
 
 
 def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
     """Draw the ROC curves of all protocols, with AUC, and mark the threshold on each."""
-    figure = _figure(5.6, 5.4)
+    figure = new_figure(5.6, 5.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
     for (protocol, (labels, scores)), (colour, line, marker) in zip(
@@ -83,14 +83,14 @@ def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
     axes.set_xlabel("real images called fake (false positive rate)")
     axes.set_ylabel("fakes found (recall)")
     axes.legend(loc="lower right", frameon=False)
-    _title(axes, f"ROC: {' and '.join(map(_name, curves)) or 'no data'}")
-    _tidy(axes)
+    heading(axes, f"ROC: {' and '.join(map(_name, curves)) or 'no data'}")
+    tidy(axes)
     write_figure(figure, path)
 
 
 def reliability(curves: Curves, path: Path) -> None:
     """Draw, per protocol, the share of fakes against the score, and the scores of each class."""
-    figure = _figure(4.3 * max(len(curves), 1) + 0.4, 5.8)
+    figure = new_figure(4.3 * max(len(curves), 1) + 0.4, 5.8)
     panels = figure.subplots(
         2, max(len(curves), 1), squeeze=False, sharex=True, height_ratios=[3, 1.2]
     )
@@ -113,7 +113,7 @@ def reliability(curves: Curves, path: Path) -> None:
         upper.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.32), yticks=np.linspace(0, 1, 6))
         upper.set_ylabel("share of fakes")
         upper.legend(loc="upper left", frameon=False)
-        _title(upper, f"{_name(protocol)}, n={y.size}")
+        heading(upper, f"{_name(protocol)}, n={y.size}")
         lower.hist(
             [s[y == 1], s[y == 0]],
             bins=np.linspace(0, 1, images.size + 1).tolist(),
@@ -124,8 +124,8 @@ def reliability(curves: Curves, path: Path) -> None:
         lower.set_ylabel("images")
         lower.legend(loc="upper center", frameon=False, ncols=2)
         lower.margins(y=0.35)
-        _tidy(upper)
-        _tidy(lower)
+        tidy(upper)
+        tidy(lower)
     write_figure(figure, path)
 
 
@@ -140,7 +140,7 @@ def training_curves(
         monitor: What early stopping watches; its lowest value is best for a loss, its highest for
             anything else, and the first of equals wins. Nothing is marked where it is missing.
     """
-    figure = _figure(9.2, 3.9)
+    figure = new_figure(9.2, 3.9)
     best = _best_epoch(history.get(monitor, ()), lowest=monitor.endswith("loss"))
     epochs = len(history.get("loss", ()))
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -163,8 +163,8 @@ def training_curves(
         axes.set_xlim(0.5, max(epochs, 1) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(framealpha=0.85, edgecolor="none")
-        _title(axes, f"{quantity}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
-        _tidy(axes)
+        heading(axes, f"{quantity}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
+        tidy(axes)
     write_figure(figure, path)
 
 
@@ -177,7 +177,7 @@ def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> No
         title: Stands above all; say protocol and n.
     """
     rows = sorted(table, key=lambda row: row["accuracy"]["value"] or 0.0)
-    figure = _figure(7.6, 0.42 * max(len(rows), 1) + 1.1)
+    figure = new_figure(7.6, 0.42 * max(len(rows), 1) + 1.1)
     axes = figure.subplots()
     for position, row in enumerate(rows):
         value, low, high = (row["accuracy"][key] or 0.0 for key in ("value", "low", "high"))
@@ -193,14 +193,15 @@ def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> No
     axes.set_yticks(range(len(rows)), names, parse_math=False)
     axes.set(xlim=(0, 1.1), xticks=np.linspace(0, 1, 6))
     axes.set_xlabel("accuracy, with 95 % interval")
-    _title(axes, title or f"Accuracy per source, n={sum(row['n'] for row in rows)}")
-    _tidy(axes)
+    heading(axes, title or f"Accuracy per source, n={sum(row['n'] for row in rows)}")
+    tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     write_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     return Figure(figsize=(width, height), dpi=DPI, layout=layout)
 
@@ -209,11 +210,13 @@ def _name(protocol: str) -> str:
     return protocol.replace("_", "-")
 
 
-def _title(axes: Axes, text: str) -> None:
+def heading(axes: Axes, text: str) -> None:
+    """Put a title above a panel."""
     axes.set_title(text, loc="left", size=11, weight="bold", color=INK, parse_math=False)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Take away what says nothing: two spines; add a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)

@@ -47,6 +47,12 @@ class Groups(_Section):
     sha256: Hash
 
 
+class LeftOut(_Section):
+    """Images that were kept out of training."""
+
+    rule: Text
+
+
 class Counts(_Section):
     """The images of a split."""
 
@@ -64,6 +70,7 @@ class Data(_Section):
     splits: dict[Literal["train", "validation", "test"], Counts]
     limit: Annotated[int, Field(ge=2)] | None
     groups: Groups | None
+    left_out: LeftOut | None = None
     rejected: list[JsonValue]
 
     @model_validator(mode="after")

@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hf_ela import plots, sheets
+from hf_ela import plots, robustness_plot, sheets
+from hf_ela.assessment import COLUMNS, PROTOCOLS, measured, tables
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import Prepared, Split
 from hf_ela.errors import ExportError
-from hf_ela.evaluation import by_source, fit_temperature, fit_threshold, measure, sigmoid
+from hf_ela.evaluation import fit_temperature, fit_threshold, sigmoid
 from hf_ela.export import OPSET
 from hf_ela.files import whole_file
 from hf_ela.fit import Checkpoint
 from hf_ela.logits import image_logits, keras_probabilities
-from hf_ela.metrics import confusion
 from hf_ela.provenance import environment
-from hf_ela.recipe import Protocol, Recipe
+from hf_ela.recipe import Recipe
+from hf_ela.robustness import Sample, robustness
 from hf_ela.samples import MODEL_CARD, label_of, sample_pictures
 from hf_ela.saved import ONNX_FILE
 
 Scores = dict[str, np.ndarray]
 WITH_IMAGES = {"ela.png", "mistakes.png"}
 """Plots that show images of the dataset, whose licence nobody may know: not for publication."""
-PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
 
 
 def evaluate_run(
@@ -42,8 +42,8 @@ def evaluate_run(
     """Calibrate on validation, measure on test under both protocols, write all but ``run.json``.
 
     Returns:
-        The sections `calibration`, `evaluation`, `sources`, `samples`, `onnx`, `plots` and
-        `environment` of ``run.json``.
+        The sections `calibration`, `evaluation`, `sources`, `generators`, `spread`, `robustness`,
+        `samples`, `onnx`, `plots` and `environment` of ``run.json``.
     """
     held, protocol = data.validation, recipe.input.training
     judge = keras_probabilities(model)
@@ -68,12 +68,13 @@ def evaluate_run(
     run = {
         "calibration": {"temperature": temperature, "threshold": threshold},
         "evaluation": {
-            "validation": {protocol: _measured(held.labels, held_scores, threshold)},
-            "test": {name: _measured(labels, scores[name], threshold) for name in PROTOCOLS},
+            "validation": measured(held.labels, {protocol: held_scores}, threshold),
+            "test": measured(labels, scores, threshold),
         },
-        "sources": {
-            name: by_source(table["source"], labels, scores[name], threshold) for name in PROTOCOLS
-        },
+        **tables(
+            {name: table[column] for name, column in COLUMNS.items()}, labels, scores, threshold
+        ),
+        "robustness": _robustness(classifier, data.test, say),
         "samples": _samples(classifier),
         "onnx": onnx,
         "environment": environment(),
@@ -113,8 +114,16 @@ def _samples(classifier: ElaClassifier) -> list[dict[str, Any]]:
     ]
 
 
-def _measured(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Any]:
-    return {**measure(labels, scores, threshold), "confusion": confusion(labels, scores, threshold)}
+def _robustness(
+    classifier: ElaClassifier, test: Split, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measure on aligned images, of which the store has kept the pixels."""
+    drawn = Sample()
+    for row, facts in zip(test.rows, test.facts, strict=True):
+        drawn.add(test.store.aligned_png(int(row)), facts["label"], facts["key"])
+    images, image_labels = drawn.balanced()
+    say(f"Changing {len(images)} of them by JPEG, resizing and more ...")
+    return {"base": "aligned", **robustness(classifier, images, image_labels)}
 
 
 def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:
@@ -127,7 +136,9 @@ def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:
         "score": scores["as_is"],
         "score_aligned": scores["aligned"],
         "group": [data.groups.get(name, "group") for name in names],
-        "source": [data.groups.get(name, "source") for name in names],
+        **{
+            column: [data.groups.get(name, column) for name in names] for column in COLUMNS.values()
+        },
     }
     kept = ("format", "mode", "width", "height", "bytes", "jpeg_quality", "subsampling")
     return pd.DataFrame(columns | {fact: [row[fact] for row in facts] for fact in kept})
@@ -142,10 +153,10 @@ def _draw(
 ) -> None:
     folder.mkdir(exist_ok=True)
     labels, threshold = test.labels, run["calibration"]["threshold"]
-    measured = run["evaluation"]["test"]
+    test_metrics = run["evaluation"]["test"]
     curves = {str(name): (labels, scores[name]) for name in PROTOCOLS}
     plots.confusion_matrix(
-        {name: m["confusion"] for name, m in measured.items()}, folder / "confusion.png"
+        {name: m["confusion"] for name, m in test_metrics.items()}, folder / "confusion.png"
     )
     plots.roc(curves, folder / "roc.png", threshold=threshold)
     plots.reliability(curves, folder / "reliability.png")
@@ -155,6 +166,7 @@ def _draw(
         if run["sources"][name]:
             title = f"{name.replace('_', '-')}, n = {len(test)}"
             plots.per_source(run["sources"][name], folder / f"sources_{name}.png", title=title)
+    robustness_plot.robustness({"aligned": run["robustness"]}, folder / "robustness.png")
     _draw_sheets(test, scores["as_is"], threshold, folder)
 
 

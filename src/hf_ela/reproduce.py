@@ -81,6 +81,7 @@ def reproduce(
         **where,
         streaming=streaming,
         groups=groups,
+        leave_out=record.data.left_out.rule if record.data.left_out else None,
         label_map=record.data.classes,
         limit=limit or record.data.limit,
         max_rejected=max(DataOptions.max_rejected, record.data.share_rejected),

@@ -25,6 +25,7 @@ from hf_ela.hub.dataset import read_image
 from hf_ela.images import load_image
 from hf_ela.recipe import Preprocessing, Protocol
 from hf_ela.views import (
+    align,
     evaluation_pixels,
     evaluation_views,
     pixel_versions,
@@ -48,7 +49,9 @@ FACTS = {
     "subsampling": pa.string(),
     "error": pa.string(),  # why the image was refused; the views are then null
 }
-PICTURES = ("thumbnail", "ela")  # JPEGs for the sheets of a run, where asked for
+PICTURES = ("thumbnail", "ela", "aligned_png")
+"""Where asked for: JPEGs for the sheets of a run, and the image as `align` leaves it, for what is
+measured of it later, when a stream has passed."""
 THUMBNAIL_SIDE = 256
 
 
@@ -68,6 +71,7 @@ class RowSettings:
         values = {
             **vars(self),
             "preprocessing": self.preprocessing.model_dump(),
+            "pictures": self.pictures and PICTURES,
             "versions": pixel_versions(),
         }
         return json.dumps(values, sort_keys=True)
@@ -81,6 +85,7 @@ class RowSettings:
         return RowSettings(
             preprocessing=Preprocessing.model_validate(values.pop("preprocessing")),
             view_sets=tuple(values.pop("view_sets")),
+            pictures=bool(values.pop("pictures")),
             **values,
         )
 
@@ -118,13 +123,7 @@ def compute_row(
         settings: `RowSettings.to_json`.
     """
     how = RowSettings.from_json(settings)
-    name = file_name(image["path"], how.root) or f"{how.split}/{index:06d}"
-    if str(label) not in how.classes:
-        raise LabelError(
-            f"A label is one of {sorted(how.classes)}. Received: {label} for {name}. "
-            "Mend the dataset, or map its labels: --label-map 0=fake,1=real"
-        )
-    kind = how.classes[str(label)]
+    name, kind = name_and_kind(image, label, index, how.split, how.root, how.classes)
     row: dict[str, Any] = dict.fromkeys(how.schema.names) | {
         "file_name": name,
         "label": int(kind == "fake"),
@@ -143,8 +142,34 @@ def compute_row(
         views = _views(loaded.pixels, how.preprocessing, view_set, key)
         row[f"views_{view_set}"] = views.tobytes()
     if how.pictures:
-        row |= {"thumbnail": _thumbnail(loaded.pixels), "ela": _thumbnail(_bright(loaded.pixels))}
+        row |= {
+            "thumbnail": _thumbnail(loaded.pixels),
+            "ela": _thumbnail(_bright(loaded.pixels)),
+            "aligned_png": _png(align(loaded.pixels, key)),
+        }
     return row
+
+
+def name_and_kind(
+    image: Mapping[str, Any],
+    label: int | str,
+    index: int,
+    split: str,
+    root: str,
+    classes: Mapping[str, str],
+) -> tuple[str, str]:
+    """Return the name of a row's image, and `fake` or `real`; the arguments are as above.
+
+    Raises:
+        LabelError: The label is none of the dataset's.
+    """
+    name = file_name(image["path"], root) or f"{split}/{index:06d}"
+    if str(label) not in classes:
+        raise LabelError(
+            f"A label is one of {sorted(classes)}. Received: {label} for {name}. "
+            "Mend the dataset, or map its labels: --label-map 0=fake,1=real"
+        )
+    return name, classes[str(label)]
 
 
 def _views(
@@ -172,6 +197,12 @@ def _thumbnail(image: Image.Image) -> bytes:
     small, file = image.copy(), BytesIO()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     small.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

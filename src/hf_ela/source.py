@@ -32,7 +32,9 @@ class DataOptions:
         source: Hub id, or the path of an imagefolder or of Parquet files.
         revision: Branch, tag or commit of a Hub dataset; ``None`` is the head of main.
         streaming: ``None`` streams a Hub id and maps a local folder.
-        groups: CSV with `file_name,group` and, optionally, `source`.
+        groups: CSV with `file_name,group` and, optionally, `source` and `generator`.
+        leave_out: ``COLUMN=VALUE`` of that CSV: such images are in neither training nor
+            validation. Their ELA is in the cache all the same.
         label_map: The dataset's class names to `fake` and `real`.
         limit: Number of images of every split, half of each class (a class with fewer gives all
             that it has); ``None`` takes all.
@@ -45,6 +47,7 @@ class DataOptions:
     revision: str | None = None
     streaming: bool | None = None
     groups: str | None = None
+    leave_out: str | None = None
     label_map: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     max_rejected: float = 0.02
@@ -65,6 +68,11 @@ class DataOptions:
             )
         if self.num_proc < 1:
             raise DataError(f"`num_proc` must be 1 or more. Received: {self.num_proc}.")
+        if self.leave_out is not None and not (self.groups and "=" in self.leave_out):
+            raise DataError(
+                "`leave_out` is written COLUMN=VALUE, as in source=wikiart, and goes with a groups "
+                f"file. Received: {self.leave_out!r}, with groups={self.groups}."
+            )
         if self.revision and Path(self.source).exists():
             raise DataError(
                 f"`revision` goes with a dataset of the Hub. Received: the local {self.source}."

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from hf_ela.files import whole_file, write_json
 from hf_ela.images import load_image
-from hf_ela.rows import FACTS, PICTURES, RowSettings, ViewSet, compute_row
+from hf_ela.rows import FACTS, RowSettings, ViewSet, compute_row
 
 SHARD_ROWS = 64
 """Images per shard of a stream: what a kill can cost."""
@@ -61,8 +61,12 @@ class ElaStore:
 
     def pictures(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Return thumbnails of an image and of its ELA: RGB, uint8, height x width x 3."""
-        image, ela = (self._table[name][row].as_py() for name in PICTURES)
+        image, ela = (self._table[name][row].as_py() for name in ("thumbnail", "ela"))
         return np.asarray(load_image(image).pixels), np.asarray(load_image(ela).pixels)
+
+    def aligned_png(self, row: int) -> bytes:
+        """Return an image as the aligned protocol sees it, as a PNG."""
+        return bytes(self._table["aligned_png"][row].as_py())
 
     def release(self) -> None:
         """Let go of the pages read so far; they stay in the kernel's cache, not in this process.

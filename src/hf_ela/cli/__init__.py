@@ -9,6 +9,7 @@ from io import TextIOWrapper
 
 from hf_ela import __version__
 from hf_ela.cli.commands import add_card, add_ela, add_export, add_reproduce, add_samples
+from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.predict import add_predict
 from hf_ela.errors import HfElaError, ImageError
 from hf_ela.terminal import printable
@@ -51,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hf-ela {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_predict, add_ela, add_samples, add_card, add_export, add_reproduce):
+    for add in (
+        add_predict,
+        add_evaluate,
+        add_ela,
+        add_samples,
+        add_card,
+        add_export,
+        add_reproduce,
+    ):
         add(commands)
     return parser

@@ -1,0 +1,184 @@
+"""Leave one source out: train without it, test on it. What a detector is worth on the unseen.
+
+    python benchmarks/leave_one_out.py --data FOLDER --groups CSV
+    python benchmarks/leave_one_out.py --data FOLDER --groups CSV --recipe reference --seeds 3
+
+For each value of a column of the groups file, a training leaves out all of its images. It is then
+tested, aligned, at its own threshold, on them: those of train and test, with the test images of
+the other class beside them (a source of both classes is tested alone). ELA is computed once for
+all trainings; a fold that is finished, in --runs, is not trained again.
+"""
+
+import argparse
+import json
+import re
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from common import HERE, save
+
+from hf_ela.errors import HfElaError
+from hf_ela.files import write_json
+from hf_ela.groups import GroupTable
+from hf_ela.recipe import Recipe
+from hf_ela.recipe_file import load_recipe
+from hf_ela.source import DataOptions
+
+METRICS = ("roc_auc", "balanced_accuracy")
+TITLES = ("AUC", "balanced accuracy")
+
+
+def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
+    """Train without a value and test on it; return the row, which is kept in the folder."""
+    if (folder / "fold.json").exists():
+        return dict(json.loads((folder / "fold.json").read_text("utf-8")))
+    from hf_ela.training import train
+
+    if not (folder / "run.json").exists():
+        resume = (folder / "checkpoint" / "settings.json").exists()
+        train(recipe, options, folder, resume=resume)
+    row = {"seed": recipe.training.seed, "recipe": recipe.model_dump(), **tested(folder, options)}
+    write_json(folder / "fold.json", row)
+    return row
+
+
+def tested(run: Path, options: DataOptions) -> dict[str, Any]:
+    """Score a run on what it left out, aligned."""
+    from hf_ela.assessment import labelled_images, scored
+    from hf_ela.classifier import ElaClassifier
+    from hf_ela.errors import ImageError
+    from hf_ela.evaluation import measure
+    from hf_ela.robustness import aligned
+    from hf_ela.source import open_source
+
+    column, _, value = str(options.leave_out).partition("=")
+    groups = GroupTable.read(options.groups)
+    source = open_source(options, groups)
+    classifier = ElaClassifier.from_pretrained(run, runtime="keras")
+
+    def unseen(name: str) -> bool:
+        return groups.get(name, column) == value
+
+    images = (
+        image
+        for split in source.splits
+        for image in labelled_images(source, split)
+        if unseen(image.name) or split == "test"
+    )
+    found = [
+        (unseen(image.name), image.label, float(scores[0]))
+        for image, scores in scored(classifier, images, lambda content: [aligned(content)])
+        if not isinstance(scores, ImageError)
+    ]
+    held, labels, scores = map(np.array, zip(*found, strict=True))
+    # What is of the class that the source lacks; nothing, where it has both.
+    beside = ~np.isin(labels, labels[held])
+    asked = held | beside
+    cells = measure(labels[asked], scores[asked], classifier.threshold)
+    return {
+        "value": value,
+        "fake": int(labels[asked].sum()),
+        "real": int((1 - labels[asked]).sum()),
+        "unseen": int(held.sum()),
+        **{metric: cells[metric] for metric in METRICS},
+    }
+
+
+def summed(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return mean and minimum over values of the mean over seeds of each metric."""
+    values = sorted({row["value"] for row in rows})
+    found = {}
+    for metric in METRICS:
+        means = [
+            mean(row[metric]["value"] for row in rows if row["value"] == value) for value in values
+        ]
+        found[metric] = {"mean": mean(means), "minimum": min(means)}
+    return found
+
+
+def listed(options: DataOptions, column: str) -> list[str]:
+    """Return the values of a column."""
+    rows = GroupTable.read(options.groups).rows.values()
+    return sorted({row[column] for row in rows if row.get(column)})
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--data", required=True, metavar="FOLDER")
+    p.add_argument("--groups", required=True, metavar="CSV", help="with the column, as train.py's")
+    p.add_argument("--column", default="source")
+    p.add_argument("--only", nargs="+", metavar="VALUE", help="these values alone")
+    p.add_argument("--recipe", default="default", metavar="NAME|FILE")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    p.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each fold (1)")
+    p.add_argument("--num-proc", type=int, default=2, metavar="N")
+    p.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
+    p.add_argument("--runs", type=Path, default=Path("runs/leave-one-out"), metavar="FOLDER")
+    p.add_argument("--out", type=Path, default=HERE / "leave_one_out.json")
+    return p
+
+
+def main() -> None:
+    """Train, test, print a table, write JSON."""
+    args = parser().parse_args()
+    options = DataOptions(
+        args.data, groups=args.groups, num_proc=args.num_proc, cache_dir=args.cache_dir
+    )
+    values = args.only or listed(options, args.column)
+    if not values:
+        sys.exit(f"--column must be one of the groups file. Received: {args.column}, without any.")
+    rows, failed = [], {}
+    for value in values:
+        for seed in range(args.seeds):
+            seeds = [f"training.seed={seed}", f"training.order_seed={seed}"]
+            recipe = load_recipe(args.recipe, [*args.overrides, *seeds])
+            stem = re.sub(r"[^\w.-]", "_", f"{recipe.name}-{value}-{seed}")
+            rule = f"{args.column}={value}"
+            one = replace(options, leave_out=rule)
+            # A process of its own: no fork after a backend has started, no memory left behind.
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                try:
+                    row = pool.submit(fold, recipe, one, args.runs / stem).result()
+                except HfElaError as error:
+                    failed[value] = str(error)
+                    print(f"{value}: {error}", file=sys.stderr)
+                    break
+            if row["recipe"] != recipe.model_dump():
+                sys.exit(f"{args.runs / stem} holds a fold of other settings: take another --runs.")
+            rows.append(row)
+            print(line(row), flush=True)
+    if not rows:
+        sys.exit("No fold could be trained.")
+    total = summed(rows)
+    print(f"\n| left out | seed | unseen | fake | real | {' | '.join(TITLES)} |")
+    print("| --- " * (5 + len(METRICS)) + "|")
+    for row in rows:
+        print(line(row))
+    for kind in ("mean", "minimum"):
+        cells = " | ".join(f"{total[metric][kind]:.3f}" for metric in METRICS)
+        print(f"| **{kind}** | | | | | {cells} |")
+    settings = {"recipe": args.recipe, "overrides": args.overrides, "column": args.column}
+    for row in rows:
+        del row["recipe"]
+    save(args.out, settings | {"rows": rows, "summary": total, "failed": failed})
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    intervals = (row[metric] for metric in METRICS)
+    cells = " | ".join(f"{c['value']:.3f} ({c['low']:.3f}-{c['high']:.3f})" for c in intervals)
+    counts = " | ".join(str(row[key]) for key in ("value", "seed", "unseen", "fake", "real"))
+    return f"| {counts} | {cells} |"
+
+
+if __name__ == "__main__":
+    main()

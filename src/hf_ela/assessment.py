@@ -1,0 +1,202 @@
+"""What a saved model is worth on a dataset: every metric, tables by source, robustness."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from hf_ela.classifier import ElaClassifier
+from hf_ela.data import check_rejected
+from hf_ela.errors import DataError, ImageError
+from hf_ela.evaluation import by_source, confusion, measure, spread
+from hf_ela.groups import GroupTable
+from hf_ela.hub.dataset import read_image
+from hf_ela.images import load_image
+from hf_ela.recipe import Protocol
+from hf_ela.robustness import LOADERS, Sample, Versions, robustness, score_versions, tracked
+from hf_ela.rows import name_and_kind
+from hf_ela.source import DataOptions, Source, open_source
+from hf_ela.views import align
+
+__all__ = [
+    "COLUMNS",
+    "PROTOCOLS",
+    "Labelled",
+    "assess",
+    "labelled_images",
+    "measured",
+    "scored",
+    "tables",
+]
+
+PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
+COLUMNS = {"sources": "source", "generators": "generator"}
+"""Sections of a result, and the columns of a groups file that they are made of."""
+
+
+Scores = Mapping[str, np.ndarray]
+"""Protocol to the probability of fake of each image."""
+
+
+class Labelled(NamedTuple):
+    """An encoded image of a dataset; the label is 1 for fake. What cannot be read has no bytes."""
+
+    name: str
+    label: int
+    content: bytes
+    error: ImageError | None = None
+
+
+def assess(
+    classifier: ElaClassifier,
+    options: DataOptions,
+    *,
+    split: str = "test",
+    base: Protocol = "aligned",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Measure a classifier on a split of a dataset, at its own temperature and threshold.
+
+    Args:
+        classifier: What is measured.
+        options: Where the images come from; `max_rejected` counts for the split.
+        split: Which of its splits.
+        base: What an image is before it is perturbed, for the robustness table.
+        progress: Show bars on standard error.
+
+    Returns:
+        The sections `data`, `calibration`, `evaluation`, `sources`, `generators`, `spread` and
+        `robustness`, fit for JSON, as in ``run.json``.
+
+    Raises:
+        DataError: The data cannot be reached or used, or lacks the split or a class of it, or more
+            images are refused than allowed.
+    """
+    groups = GroupTable.read(options.groups)
+    source = open_source(options, groups)
+    images: list[tuple[str, int]] = []
+    scores: list[np.ndarray] = []
+    rejected: list[dict[str, str]] = []
+    drawn = Sample()
+    found_scores = scored(classifier, labelled_images(source, split), _under_protocols)
+    for image, found in tracked(found_scores, None, "Scoring", shown=progress):
+        if isinstance(found, ImageError):
+            reason = f"{type(found).__name__}: {found.reason}"
+            rejected.append({"file": image.name, "split": split, "reason": reason})
+            continue
+        images.append((image.name, image.label))
+        scores.append(found)
+        drawn.add(image.content, image.label)
+    check_rejected(rejected, len(images) + len(rejected), options.max_rejected)
+    names = [name for name, _ in images]
+    labels = np.array([label for _, label in images], np.int64)
+    by_protocol = dict(zip(PROTOCOLS, np.reshape(scores, (-1, len(PROTOCOLS))).T, strict=True))
+    columns = {
+        section: [groups.get(name, column) for name in names] for section, column in COLUMNS.items()
+    }
+    table = robustness(classifier, *drawn.balanced(), load=LOADERS[base], progress=progress)
+    return {
+        "data": {
+            "id": source.id,
+            "revision": source.hub.revision if source.hub else None,
+            "split": split,
+            "n": len(labels),
+            "fake": int(labels.sum()),
+            "real": int((1 - labels).sum()),
+            "limit": options.limit,
+            "groups": {"sha256": groups.sha256} if options.groups else None,
+            "rejected": rejected,
+        },
+        "calibration": {
+            "temperature": classifier.temperature,
+            "threshold": classifier.threshold,
+        },
+        "evaluation": {split: measured(labels, by_protocol, classifier.threshold)},
+        **tables(columns, labels, by_protocol, classifier.threshold),
+        "robustness": {"base": base, **table},
+    }
+
+
+def labelled_images(source: Source, split: str) -> Iterator[Labelled]:
+    """Yield the images of a split, undecoded, in its order; a stream passes once.
+
+    Raises:
+        DataError: The dataset lacks the split, or a label is unknown.
+    """
+    if split not in source.splits:
+        raise DataError(
+            f"A split must be one of {sorted(source.splits)} for {source.id}. Received: {split!r}. "
+            "Name one of these."
+        )
+    for index, row in enumerate(source.splits[split]):
+        image, label = row["image"], row["label"]
+        name, kind = name_and_kind(image, label, index, split, source.root, source.kinds)
+        try:
+            yield Labelled(name, int(kind == "fake"), read_image(image))
+        except ImageError as error:
+            yield Labelled(name, int(kind == "fake"), b"", error)
+
+
+def measured(labels: np.ndarray, scores: Scores, threshold: float) -> dict[str, Any]:
+    """Return every metric with its interval, and the confusion matrix, under each protocol."""
+    return {
+        name: {
+            **measure(labels, found, threshold),
+            "confusion": confusion(labels, found, threshold),
+        }
+        for name, found in scores.items()
+    }
+
+
+def tables(
+    columns: Mapping[str, Sequence[str | None]],
+    labels: np.ndarray,
+    scores: Scores,
+    threshold: float,
+) -> dict[str, Any]:
+    """Return a section for each column, protocol to its rows, and `spread` over all of them.
+
+    Args:
+        columns: `sources` and `generators`, one name an image.
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: By protocol.
+        threshold: Lowest score that is called fake.
+    """
+    found = {
+        section: {name: by_source(column, labels, s, threshold) for name, s in scores.items()}
+        for section, column in columns.items()
+    }
+    spreads = {
+        section: {name: spread(rows) for name, rows in by_protocol.items()}
+        for section, by_protocol in found.items()
+        if any(by_protocol.values())
+    }
+    return {**found, "spread": spreads}
+
+
+def scored(
+    classifier: ElaClassifier, images: Iterable[Labelled], versions: Versions
+) -> Iterator[tuple[Labelled, np.ndarray | ImageError]]:
+    """Yield each image with the scores of its versions, or with why it is refused.
+
+    The arguments are those of `hf_ela.robustness.score_versions`.
+    """
+    waiting: deque[Labelled] = deque()
+
+    def contents() -> Iterator[bytes]:
+        for image in images:
+            waiting.append(image)
+            yield image.content
+
+    for found in score_versions(classifier, contents(), versions):
+        image = waiting.popleft()
+        yield image, image.error or found
+
+
+def _under_protocols(content: bytes) -> list[Image.Image]:
+    """Return an image under each of `PROTOCOLS`, decoded once."""
+    pixels = load_image(content).pixels
+    return [pixels, align(pixels, sha256(content).hexdigest())]

@@ -1,0 +1,237 @@
+"""The command `hf-ela evaluate`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_ela.errors import ModelError
+from hf_ela.terminal import native_messages_held_back, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hf_ela.classifier import ElaClassifier
+
+__all__ = ["add_evaluate"]
+
+
+def add_evaluate(commands: Any) -> None:
+    """Add the command to a parser."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure a model on labelled images",
+        description="Measure a saved model on a split of a dataset, at its own threshold: every "
+        "metric as-is and aligned with 95 %% intervals, tables by source and by generator, and "
+        "what is left after JPEG, resizing and other changes. Needs the extra `train`.",
+    )
+    evaluate.add_argument(
+        "data", metavar="DATA", help="Hub id[@revision], imagefolder or Parquet files"
+    )
+    evaluate.add_argument(
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="a saved model, a run, or user/repo[@revision] of the Hub",
+    )
+    evaluate.add_argument("--compare", metavar="MODEL", help="another one, measured beside it")
+    evaluate.add_argument(
+        "--groups", metavar="CSV", help="file_name,group[,source[,generator]], as for train.py"
+    )
+    evaluate.add_argument("--split", default="test", help="of the dataset (test)")
+    evaluate.add_argument(
+        "--label-map", metavar="NAME=CLASS,...", help="class names to fake and real"
+    )
+    evaluate.add_argument(
+        "--limit", type=int, metavar="N", help="only N images, half of each class: a quick look"
+    )
+    evaluate.add_argument(
+        "--base",
+        choices=["aligned", "as_is"],
+        default="aligned",
+        help="what images are before they are changed, for the robustness table (aligned)",
+    )
+    evaluate.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write evaluation.json and plots/ there"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print evaluation.json, no tables")
+    evaluate.set_defaults(run=_evaluate, parser=evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    try:
+        with native_messages_held_back():
+            from hf_ela.assessment import assess
+            from hf_ela.source import DataOptions, parse_label_map
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            "To evaluate takes what training takes, the extra `train`. Received: no module "
+            f'{error.name}. Install it with pip install "hf-ela[train]"'
+        ) from error
+    from hf_ela.origin import split_revision
+
+    source, revision = split_revision(options.data)
+    data = DataOptions(
+        source=source,
+        revision=revision,
+        groups=options.groups,
+        label_map=parse_label_map(options.label_map) if options.label_map else {},
+        limit=options.limit,
+    )
+    classifiers: dict[str, ElaClassifier] = {}
+    for origin in filter(None, (options.model, options.compare)):
+        classifiers[_name(origin, classifiers)] = _load(origin)
+    results = {
+        name: _described(classifier)
+        | assess(
+            classifier,
+            data,
+            split=options.split,
+            base=options.base,
+            progress=sys.stderr.isatty(),
+        )
+        for name, classifier in classifiers.items()
+    }
+    report = {"schema": 1, "models": results}
+    if options.out:
+        _write(report, options.out)
+    if options.json:
+        print(json.dumps(report, indent=2, allow_nan=False))
+        return 0
+    _print(results)
+    if options.out:
+        print(f"Written to {printable(str(options.out))}: evaluation.json, plots/")
+    return 0
+
+
+def _load(origin: str) -> "ElaClassifier":
+    from hf_ela.classifier import ElaClassifier
+    from hf_ela.origin import locate, split_revision
+
+    source, revision = split_revision(origin)
+    # Of many images Keras judges more in the same time, and what evaluates has it.
+    folder, _ = locate(source, revision=revision, runtime="keras")
+    with native_messages_held_back():
+        return ElaClassifier.from_pretrained(folder, runtime="keras")
+
+
+def _name(origin: str, taken: Mapping[str, Any]) -> str:
+    """Return a name without the folders of this machine."""
+    name = Path(origin).resolve().name if Path(origin).exists() else origin
+    return f"{name} (compared)" if name in taken else name
+
+
+def _described(classifier: "ElaClassifier") -> dict[str, Any]:
+    return {"recipe": classifier.recipe.name, "parameters": classifier.model.count_params()}
+
+
+def _write(report: dict[str, Any], folder: Path) -> None:
+    from hf_ela import plots, robustness_plot
+    from hf_ela.files import write_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    results = report["models"]
+    robustness_plot.robustness(
+        {name: found["robustness"] for name, found in results.items()},
+        folder / "plots" / "robustness.png",
+    )
+    (main, *_) = results.values()
+    for section in ("sources", "generators"):
+        for protocol, rows in main[section].items():
+            if rows:
+                title = f"{protocol.replace('_', '-')}, n = {main['data']['n']}"
+                path = folder / "plots" / f"{section}_{protocol}.png"
+                plots.per_source(rows, path, title=title)
+    write_json(folder / "evaluation.json", report)
+
+
+def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    with console.capture() as captured:  # rich itself would exit on a closed pipe
+        for name, found in results.items():
+            data = found["data"]
+            console.print(
+                f"\n{printable(name)} ({found['recipe']}, {found['parameters']:,} parameters) on "
+                f"{data['id']}, {data['split']}: {data['fake']} fake, {data['real']} real, "
+                f"{len(data['rejected'])} refused. Called fake from "
+                f"{found['calibration']['threshold']:.3f} on; with 95 % intervals.",
+                markup=False,
+                highlight=False,
+            )
+            for table in _tables(found):
+                console.print(table)
+    sys.stdout.write(captured.get())
+
+
+def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
+    from hf_ela.perturbations import words
+
+    (by_protocol,) = found["evaluation"].values()
+    metrics = _table("Metric", *map(_protocol, by_protocol))
+    for metric in next(iter(by_protocol.values())):
+        if metric != "confusion":
+            metrics.add_row(metric, *(_cell(cells[metric]) for cells in by_protocol.values()))
+    yield metrics
+
+    for section in found["spread"]:
+        table = _table(section.capitalize(), "fake", "real", "right, as-is", "right, aligned")
+        as_is, aligned = (found[section][protocol] for protocol in ("as_is", "aligned"))
+        for row, other in zip(as_is, aligned, strict=True):
+            right = (_cell(row["accuracy"]), _cell(other["accuracy"]))
+            table.add_row(_text(row["source"]), str(row["fake"]), str(row["real"]), *right)
+        yield table
+        yield _spread_table(section, found["spread"][section])
+
+    changed = found["robustness"]
+    heading = f"{_protocol(changed['base'])}, n={changed['n']}, then"
+    table = _table(heading, "balanced accuracy", "loss", "recall", "specificity", "AUC")
+    for row in changed["rows"]:
+        values = (f"{row[name]['value']:.3f}" for name in ("recall", "specificity", "roc_auc"))
+        loss = f"{row['loss']:+.3f}"
+        table.add_row(words(row["perturbation"]), _cell(row["balanced_accuracy"]), loss, *values)
+    yield table
+
+
+def _spread_table(section: str, by_protocol: Mapping[str, Any]) -> "Table":
+    table = _table(f"Over {section}", "counted", "mean", "minimum", "where")
+    for protocol, spread in by_protocol.items():
+        for label, measure in (("fake", "recall"), ("real", "specificity")):
+            one = spread[label]
+            if one["sources"]:
+                table.add_row(
+                    f"{measure}, {_protocol(protocol)}",
+                    str(one["sources"]),
+                    f"{one['mean']:.3f}",
+                    f"{one['minimum']:.3f}",
+                    _text(one["worst"]),
+                )
+    return table
+
+
+def _table(*headings: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(*headings)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _text(name: str) -> Any:
+    from rich.text import Text
+
+    return Text(printable(name))  # it may look like markup
+
+
+def _protocol(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _cell(interval: Mapping[str, Any]) -> str:
+    if interval["value"] is None:
+        return "undefined"
+    return f"{interval['value']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"

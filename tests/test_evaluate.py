@@ -1,0 +1,120 @@
+"""The command `hf-ela evaluate`: figures of a saved model on labelled images."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import write_folder
+from hf_ela import ElaClassifier, load_image
+from hf_ela.cli import main
+from hf_ela.evaluation import measure
+from hf_ela.model import build_model
+from hf_ela.recipe_file import load_recipe
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ElaClassifier:
+    overrides = ("input.size=32", "input.grid=1", "network.widths=[4, 8]", "network.blocks=1")
+    recipe = load_recipe("default", overrides)
+    return ElaClassifier(build_model(recipe), recipe, threshold=0.5)
+
+
+@pytest.fixture(scope="module")
+def model(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "mine"
+    classifier.save_pretrained(folder, onnx=False)
+    return folder
+
+
+@pytest.fixture
+def groups(tiny: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "groups.csv"
+    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
+    lines = [f"{n},{n},{n.split('/')[1]}s,[b]{n[-3:]}\n" for n in names]
+    path.write_text("file_name,group,source,generator\n" + "".join(lines))
+    return path
+
+
+def test_json_is_what_the_classifier_scores(
+    tiny: Path, model: Path, groups: Path, classifier: ElaClassifier, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "out"
+    words = ["evaluate", tiny, "--model", model, "--groups", groups, "--out", out, "--json"]
+    assert main([*map(str, words)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((out / "evaluation.json").read_text("utf-8"))
+    assert str(tmp_path) not in json.dumps(report)
+    found = report["models"]["mine"]
+    files = sorted((tiny / "test").rglob("*.*g"))
+    labels = [int("fake" in path.parts) for path in files]
+    cells = measure(labels, list(classifier.scores(files)), 0.5)
+    as_is = found["evaluation"]["test"]["as_is"]
+    assert as_is["accuracy"]["value"] == cells["accuracy"]["value"]
+    assert as_is["ece"]["value"] == pytest.approx(cells["ece"]["value"], abs=1e-5)
+    assert as_is["roc_auc"]["value"] == pytest.approx(cells["roc_auc"]["value"])
+    assert found["data"]["n"] == 12
+    assert [row["source"] for row in found["sources"]["as_is"]] == ["fakes", "reals"]
+    assert [row["source"] for row in found["generators"]["aligned"]] == ["[b]jpg", "[b]png"]
+    plain = found["robustness"]["rows"][0]
+    for metric in ("recall", "specificity", "roc_auc"):
+        aligned = found["evaluation"]["test"]["aligned"][metric]["value"]
+        assert plain[metric]["value"] == pytest.approx(aligned)
+    plots = {path.name: load_image(path).pixels.size for path in (out / "plots").iterdir()}
+    assert set(plots) == {
+        "robustness.png", "sources_as_is.png", "sources_aligned.png",
+        "generators_as_is.png", "generators_aligned.png",
+    }  # fmt: skip
+
+
+def test_tables_are_for_people_and_two_models_stand_beside_each_other(
+    tiny: Path, model: Path, groups: Path, tmp_path: Path, capsys
+) -> None:
+    words = ["evaluate", tiny, "--model", model, "--compare", model, "--groups", groups]
+    words += ["--limit", 6, "--base", "as_is", "--out", tmp_path / "out"]
+    assert main([*map(str, words)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("3 fake, 3 real") == 2
+    for text in ("mine (compared)", "balanced_accuracy", "[b]jpg", "as-is, n=6, then", "JPEG 50"):
+        assert text in printed
+    models = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]
+    assert models["mine"] == models["mine (compared)"]
+
+
+def test_a_refused_image_is_listed_and_too_many_are_an_error(
+    model: Path, tmp_path: Path, capsys
+) -> None:
+    data = write_folder(tmp_path / "data", train=2, test=40)
+    (data / "test/fake/test000.png").write_text("no image")
+    words = ["evaluate", str(data), "--model", str(model), "--limit", "80", "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)["models"]["mine"]
+    assert (found["data"]["fake"], found["data"]["real"]) == (39, 40)
+    (refused,) = found["data"]["rejected"]
+    assert refused["file"] == "test/fake/test000.png"
+    assert refused["reason"].startswith("NotAnImageError")
+    for path in sorted((data / "test/real").iterdir())[:3]:
+        path.write_text("no image")
+    assert main(words) == 2
+    assert "At most 2.0%" in capsys.readouterr().err
+
+
+def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: Path, capsys):
+    one_class = tmp_path / "one"
+    shutil.copytree(tiny, one_class)
+    for path in (one_class / "test/real").iterdir():
+        path.unlink()
+    for words, message in (
+        ([tiny, "--split", "dev"], "must be one of ['test', 'train']"),
+        ([tmp_path / "none"], "there is no such folder"),
+        ([one_class], "images of both classes"),
+        ([tiny, "--groups", tmp_path / "none.csv"], "cannot be read"),
+        ([tiny, "--compare", tmp_path], "hf_ela.json"),
+    ):
+        assert main([*map(str, ["evaluate", *words, "--model", model])]) == 2
+        out, err = capsys.readouterr()
+        assert message in err
+        assert not out

@@ -1,0 +1,164 @@
+"""The robustness table: rows that are those of a plain evaluation, mistakes that show."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import picture
+from hf_ela import robustness_plot
+from hf_ela.backend import keras
+from hf_ela.classifier import ElaClassifier
+from hf_ela.errors import DataError, NotAnImageError
+from hf_ela.evaluation import measure
+from hf_ela.perturbations import SUITE
+from hf_ela.recipe_file import load_recipe
+from hf_ela.robustness import Sample, aligned, robustness
+
+LABELS = [1, 0] * 8
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ElaClassifier:
+    """Calls an image fake whose error level is low, as that of the blown-up noise is."""
+    overrides = [
+        "input.size=32", "input.grid=2", "ela.qualities=[80]", "ela.signed=false",
+        "ela.color=RGB", "network.patch=4", "network.widths=[4]", "network.blocks=1",
+    ]  # fmt: skip
+    dense = keras.layers.Dense(2, activation="softmax")
+    layers = [keras.Input((32, 32, 3), dtype="uint8"), keras.layers.Rescaling(1.0)]
+    model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), dense])
+    dense.set_weights([np.array([[-0.1, 0.1]] * 3), np.array([6.0, -6.0])])
+    return ElaClassifier(model, load_recipe("default", overrides), threshold=0.5)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[bytes]:
+    return [encoded(picture(seed, fake=bool(label))) for seed, label in enumerate(LABELS)]
+
+
+def encoded(image: Image.Image, image_format: str = "PNG", **options) -> bytes:
+    file = BytesIO()
+    image.save(file, image_format, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def table(classifier, images):
+    return robustness(classifier, images, LABELS)
+
+
+def row(table, name):
+    (found,) = (row for row in table["rows"] if row["perturbation"] == name)
+    return found
+
+
+def test_there_is_a_row_for_each_perturbation(table) -> None:
+    assert [row["perturbation"] for row in table["rows"]] == ["none", *SUITE]
+    assert (table["n"], table["threshold"]) == (16, 0.5)
+    # The classifier is good enough for mistakes to show, and something changes its answers.
+    plain = row(table, "none")
+    assert plain["balanced_accuracy"]["value"] > 0.8
+    assert plain["loss"] == 0
+    assert max(row["loss"] for row in table["rows"]) > 0.2
+
+
+def test_the_unperturbed_row_is_the_plain_evaluation(classifier, images, table) -> None:
+    cells = measure(LABELS, list(classifier.scores(images)), classifier.threshold)
+    for metric in ("balanced_accuracy", "recall", "specificity", "roc_auc"):
+        assert row(table, "none")[metric] == pytest.approx(cells[metric])
+
+
+def test_a_row_is_that_of_files_saved_so(classifier, images, table) -> None:
+    saved = [encoded(Image.open(BytesIO(image)), "JPEG", quality=50) for image in images]
+    cells = measure(LABELS, list(classifier.scores(saved)), classifier.threshold)
+    found = row(table, "jpeg_50")
+    for metric in ("balanced_accuracy", "roc_auc"):
+        assert found[metric] == pytest.approx(cells[metric])
+    before = row(table, "none")["balanced_accuracy"]["value"]
+    assert found["loss"] == pytest.approx(before - cells["balanced_accuracy"]["value"])
+
+
+def test_the_threshold_is_that_of_the_classifier(classifier, images, table) -> None:
+    eager = ElaClassifier(classifier.model, classifier.recipe, threshold=0.0)
+    for found in robustness(eager, images, LABELS)["rows"]:
+        assert (found["recall"]["value"], found["specificity"]["value"]) == (1, 0)
+        assert found["roc_auc"] == row(table, found["perturbation"])["roc_auc"]
+
+
+def test_exchanged_labels_turn_every_row_round(classifier, images, table) -> None:
+    turned = robustness(classifier, images, [1 - label for label in LABELS])
+    for one, other in zip(table["rows"], turned["rows"], strict=True):
+        for metric in ("balanced_accuracy", "roc_auc"):
+            assert one[metric]["value"] == pytest.approx(1 - other[metric]["value"])
+
+
+def test_aligned_images_are_aligned_first(classifier, images) -> None:
+    found = row(robustness(classifier, images, LABELS, load=aligned), "none")
+    scores = list(classifier.scores([aligned(image) for image in images]))
+    cells = measure(LABELS, scores, classifier.threshold)
+    assert found["roc_auc"] == pytest.approx(cells["roc_auc"])
+    assert found["recall"] == pytest.approx(cells["recall"])
+
+
+@pytest.mark.parametrize("labels", [[1] * 16, [2, 0] * 8, []])
+def test_labels_without_both_classes_are_refused(classifier, images, labels) -> None:
+    with pytest.raises(DataError, match="both classes, labelled 1"):
+        robustness(classifier, images[: len(labels)], labels)
+
+
+def test_labels_of_another_number_are_refused(classifier, images) -> None:
+    with pytest.raises(ValueError, match="16 images and 2 labels"):
+        robustness(classifier, images, [1, 0])
+
+
+def test_a_refused_image_is_an_error(classifier, images) -> None:
+    with pytest.raises(NotAnImageError):
+        robustness(classifier, [images[0], b"no image"], [1, 0])
+
+
+# ------------------------------------------------------------------------------------ the sample
+
+
+def drawn(contents: list[bytes], labels: list[int], most: int) -> Sample:
+    sample = Sample(most)
+    for content, label in zip(contents, labels, strict=True):
+        sample.add(content, label)
+    return sample
+
+
+def test_a_sample_is_balanced_bounded_and_the_same_in_any_order() -> None:
+    contents = [f"image {number}".encode() for number in range(60)]
+    labels = [int(number < 50) for number in range(60)]
+    images, found = drawn(contents, labels, 12).balanced()
+    assert (len(set(images)), sum(found)) == (12, 6)
+    assert [labels[contents.index(image)] for image in images] == found
+    order = np.random.default_rng(0).permutation(60)
+    again = drawn([contents[i] for i in order], [labels[i] for i in order], 12).balanced()
+    assert again == (images, found)
+    assert sum(drawn(contents, labels, 100).balanced()[1]) == 10  # as many as there are real ones
+    assert drawn(contents[:50], labels[:50], 12).balanced() == ([], [])
+
+
+def test_a_sample_goes_by_the_key_that_it_is_given() -> None:
+    sample = Sample(2)
+    for content, label, key in ((b"a", 1, "2"), (b"b", 1, "1"), (b"c", 0, "3")):
+        sample.add(content, label, key)
+    assert sample.balanced() == ([b"b", b"c"], [1, 0])
+
+
+# -------------------------------------------------------------------------------------- the plot
+
+
+def test_the_plot_shows_one_table_or_two(table, classifier, images, tmp_path) -> None:
+    other = robustness(classifier, images, [1 - label for label in LABELS])
+    shown = {"one": {"a": table}, "again": {"a": table}, "two": {"a": table, "b": other}}
+    pixels = {}
+    for name, tables in shown.items():
+        robustness_plot.robustness(tables, tmp_path / f"{name}.png")
+        with Image.open(tmp_path / f"{name}.png") as image:
+            pixels[name] = np.asarray(image.convert("RGB"))
+    assert (pixels["one"] == pixels["again"]).all()
+    assert (pixels["one"] != pixels["two"]).any()
+    assert 700 <= pixels["one"].shape[1] <= 2000
