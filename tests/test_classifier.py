@@ -237,7 +237,7 @@ class TestSaving:
         assert {path.name for path in saved.iterdir()} == names
         assert [path.name for path in saved.parent.iterdir()] == ["model"]
         ours = json.loads((saved / "hf_ela.json").read_text("utf-8"))
-        assert (ours["schema"], ours["onnx_sha256"]) == (2, None)
+        assert (ours["schema"], ours["onnx_sha256"]) == (3, None)
         assert ours["labels"] == ["fake", "real"]
         assert Recipe.model_validate(ours["recipe"]).input_shape == (32, 32, 6)
         digest = sha256((saved / "model.weights.h5").read_bytes()).hexdigest()
@@ -399,7 +399,7 @@ class TestDamage:
             (write("hf_ela.json", b"[" * 100_000), "must be JSON"),
             (write("hf_ela.json", b"[]"), "is not valid"),
             (write("hf_ela.json", b"{}"), "`weights_sha256`: Field required"),
-            (change(schema=3, novelty=5), "Received: schema=3, of a newer version. Upgrade"),
+            (change(schema=4, novelty=5), "Received: schema=4, of a newer version. Upgrade"),
             (change(novelty=5), "`novelty`"),
             (change(labels=["real", "fake"]), "`labels"),
             (change(temperature=0), "`temperature`"),

@@ -86,7 +86,8 @@ class TestPredict:
         assert err == ""
         for one in found:
             first, second = classifier.predict(one["file"])
-            assert set(one) == {"file", "label", "score", "scores"}
+            assert set(one) == {"file", "label", "score", "scores", "uncertain"}
+            assert one["uncertain"] is False  # the model has no band
             assert one["label"] == first["label"]
             assert one["score"] == pytest.approx(first["score"], abs=1e-6)
             assert one["scores"][second["label"]] == pytest.approx(second["score"], abs=1e-6)
@@ -223,7 +224,6 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["art"], "--model"),
             (["--model", "MODEL"], "FILE_OR_FOLDER"),
             (["art", "--model", "MODEL", "--batch-size", "0"], "--batch-size must be at least 1"),
         ],

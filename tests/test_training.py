@@ -335,7 +335,11 @@ def test_the_published_recipe_runs_on_real_images(pool, pool_csv, python, tmp_pa
     assert done.returncode == 0, done.stderr
     content = read(tmp_path / "run")
     assert content["model"]["parameters"] == 29_520_034
-    assert content["calibration"] == {"temperature": 1.0, "threshold": 0.5}
+    assert content["calibration"] == {
+        "temperature": 1.0,
+        "threshold": 0.5,
+        "uncertain": None,
+    }
 
 
 def test_a_card_that_fails_loses_nothing(

@@ -42,6 +42,7 @@ CAPTIONS = {
     "roc.png": "ROC curves",
     "confusion.png": "Confusion matrices",
     "reliability.png": "Reliability of the scores",
+    "coverage.png": "Accuracy of the images that are decided",
     "sources_as_is.png": "Right answers by source, as-is",
     "sources_aligned.png": "Right answers by source, aligned",
     "training.png": "Loss and accuracy over the epochs",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hf_ela import plots, sheets
+from hf_ela.abstention import Band, coverage_curve, fit_uncertain, measure_decided
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import Prepared, Split
@@ -54,11 +55,13 @@ def evaluate_run(
     held_scores = sigmoid(held_logits, temperature)
     chosen = recipe.calibration.threshold
     threshold = fit_threshold(held.labels, held_scores) if chosen == "fit" else chosen
+    certain = recipe.calibration.certain
+    band = fit_uncertain(held.labels, held_scores, threshold, certain) if certain else None
     scores: Scores = {
         name: sigmoid(image_logits(judge, data.test.views(name)), temperature) for name in PROTOCOLS
     }
 
-    classifier = ElaClassifier(model, recipe, temperature, threshold, data=data.summary)
+    classifier = ElaClassifier(model, recipe, temperature, threshold, band, data.summary)
     onnx = _save(classifier, out / "weights", say)
     table = _predictions(data, scores)
     with whole_file(out / "predictions.parquet") as temporary:
@@ -66,10 +69,13 @@ def evaluate_run(
 
     labels = data.test.labels
     run = {
-        "calibration": {"temperature": temperature, "threshold": threshold},
+        "calibration": {"temperature": temperature, "threshold": threshold, "uncertain": band},
         "evaluation": {
             "validation": {protocol: _measured(held.labels, held_scores, threshold)},
             "test": {name: _measured(labels, scores[name], threshold) for name in PROTOCOLS},
+            "coverage": {
+                name: _coverage(labels, scores[name], threshold, band) for name in PROTOCOLS
+            },
         },
         "sources": {
             name: by_source(table["source"], labels, scores[name], threshold) for name in PROTOCOLS
@@ -117,6 +123,15 @@ def _measured(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[
     return {**measure(labels, scores, threshold), "confusion": confusion(labels, scores, threshold)}
 
 
+def _coverage(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, band: Band | None
+) -> dict[str, Any]:
+    return {
+        "shipped": measure_decided(labels, scores, threshold, band),
+        "curve": coverage_curve(labels, scores, threshold),
+    }
+
+
 def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:
     """One row per test image: file, label, scores, group and source where known, file facts."""
     facts = data.test.facts
@@ -149,6 +164,7 @@ def _draw(
     )
     plots.roc(curves, folder / "roc.png", threshold=threshold)
     plots.reliability(curves, folder / "reliability.png")
+    plots.coverage(run["evaluation"]["coverage"], folder / "coverage.png")
     monitor = checkpoint.stopping.monitor if checkpoint.stopping else "val_loss"
     plots.training_curves(checkpoint.history, folder / "training.png", monitor=monitor)
     for name in PROTOCOLS:
