@@ -88,6 +88,13 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
             assert set(cell) == {"value", "low", "high", "n"}
             assert cell["n"] == 12
         assert sum(measured["confusion"].values()) == 12
+        covered = content["evaluation"]["coverage"][protocol]
+        assert covered["shipped"]["coverage"]["n"] == 12
+        assert len(covered["curve"]) == 10
+        assert covered["curve"][0]["accuracy"] == measured["accuracy"]["value"]
+    band = content["calibration"]["uncertain"]
+    saved = ElaClassifier.from_pretrained(run)
+    assert saved.uncertain == (band and tuple(band))
     assert [row["source"] for row in content["sources"]["as_is"]] == ["fakes", "reals"]
     text = (run / "run.json").read_text()
     assert str(REPOSITORY) not in text
@@ -105,7 +112,7 @@ def test_run_folder_is_complete_and_tidy(run) -> None:
     ]
     plots = {path.stem: load_image(path).pixels.size for path in (run / "plots").iterdir()}
     assert set(plots) == {
-        "confusion", "ela", "mistakes", "reliability", "roc",
+        "confusion", "coverage", "ela", "mistakes", "reliability", "roc",
         "sources_aligned", "sources_as_is", "training",
     }  # fmt: skip
     assert all(min(size) > 200 for size in plots.values())

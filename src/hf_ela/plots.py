@@ -162,11 +162,11 @@ def coverage(measured: Mapping[str, Mapping[str, Any]], path: Path) -> None:
                 markeredgecolor="white",
                 zorder=3,
             )
-    axes.plot([], [], "o", color=GREY, label="with the uncertain band of the model")
+    axes.plot([], [], "o", color=GREY, label="of the model, with 95 % interval")
     axes.set(xlim=(1.02, -0.02))
     axes.set_xlabel("images that are decided (coverage)")
     axes.set_ylabel("right among them (accuracy)")
-    axes.legend(loc="best", frameon=False)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
     _title(axes, f"Coverage and accuracy: {' and '.join(map(_name, measured)) or 'no data'}")
     _tidy(axes)
     write_figure(figure, path)
