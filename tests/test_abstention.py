@@ -18,7 +18,7 @@ from hf_ela.abstention import (
 )
 
 THRESHOLDS = [0.0, 0.2, 0.35, 0.5, 0.8, 1.0]
-# Few different scores, so that many are tied, lie on the threshold, or as far from it on both sides.
+# Few different scores: many are tied, on the threshold, or as far from it on both sides.
 SCORES = [0.0, 0.1, 0.2, 1 / 3, 0.4, 0.5, 0.6, 0.8, 0.9, 0.95, 1.0]
 rows = st.lists(
     st.tuples(st.integers(0, 1), st.sampled_from(SCORES) | st.floats(0, 1)), max_size=60
