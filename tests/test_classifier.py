@@ -85,6 +85,29 @@ class TestPredict:
         assert fake_scores([low.predict(picture())]) == fake_scores([high.predict(picture())])
         assert (low.label(0.0), high.label(0.999), high.label(1.0)) == ("fake", "real", "fake")
 
+    def test_abstains_only_when_asked_and_only_in_the_band(self, classifier: ElaClassifier) -> None:
+        many = images(4)
+        plain = classifier.predict(many)
+        ordered = sorted(fake_scores(plain))
+        band = (min(ordered[1], 0.4), max(ordered[2], 0.4))  # its ends belong to it
+        unsure = ElaClassifier(classifier.model, classifier.recipe, 1.7, 0.4, band)
+        assert unsure.predict(many) == plain
+        found = unsure.predict(many, abstain=True)
+        for answer, expected in zip(found, plain, strict=True):
+            (fake,) = fake_scores([expected])
+            assert unsure.is_uncertain(fake) == (band[0] <= fake <= band[1])
+            if unsure.is_uncertain(fake):
+                first, *rest = answer
+                assert first == {"label": "uncertain", "score": expected[0]["score"]}
+                assert rest == expected
+            else:
+                assert answer == expected
+        assert 2 <= sum(len(answer) == 3 for answer in found) < 4
+        assert unsure.predict(many[0], abstain=True) == found[0]
+        assert list(unsure.predict(iter(many), abstain=True)) == found
+        # A model without a band always decides.
+        assert classifier.predict(many, abstain=True) == plain
+
     def test_is_sorted_by_score_at_one_half(self) -> None:
         predictions = [
             one for seed in range(2, 6) for one in tiny_classifier(seed).predict(images(4))
@@ -237,12 +260,25 @@ class TestSaving:
         assert {path.name for path in saved.iterdir()} == names
         assert [path.name for path in saved.parent.iterdir()] == ["model"]
         ours = json.loads((saved / "hf_ela.json").read_text("utf-8"))
-        assert (ours["schema"], ours["onnx_sha256"]) == (2, None)
+        assert (ours["schema"], ours["onnx_sha256"]) == (3, None)
         assert ours["labels"] == ["fake", "real"]
         assert Recipe.model_validate(ours["recipe"]).input_shape == (32, 32, 6)
         digest = sha256((saved / "model.weights.h5").read_bytes()).hexdigest()
         assert ours["weights_sha256"] == digest
         assert {"hf_ela", "keras", "backend", "pillow", "ela"} <= set(ours["versions"])
+
+    def test_keeps_the_uncertain_band(self, classifier: ElaClassifier, tmp_path: Path) -> None:
+        unsure = ElaClassifier(classifier.model, classifier.recipe, 1.7, 0.4, (0.3, 0.45))
+        unsure.save_pretrained(tmp_path / "model", onnx=False)
+        assert ElaClassifier.from_pretrained(tmp_path / "model").uncertain == (0.3, 0.45)
+
+    def test_a_model_of_schema_2_has_no_band(self, saved: Path, tmp_path: Path) -> None:
+        shutil.copytree(saved, folder := tmp_path / "model")
+        old = json.loads((folder / "hf_ela.json").read_text("utf-8")) | {"schema": 2}
+        del old["uncertain"], old["recipe"]["calibration"]["certain"]
+        (folder / "hf_ela.json").write_text(json.dumps(old))
+        loaded = ElaClassifier.from_pretrained(folder)
+        assert (loaded.uncertain, loaded.threshold) == (None, 0.4)
 
     def test_keras_alone_loads_it(self, classifier: ElaClassifier, saved: Path) -> None:
         alone = keras.saving.load_model(saved)
@@ -399,12 +435,18 @@ class TestDamage:
             (write("hf_ela.json", b"[" * 100_000), "must be JSON"),
             (write("hf_ela.json", b"[]"), "is not valid"),
             (write("hf_ela.json", b"{}"), "`weights_sha256`: Field required"),
-            (change(schema=3, novelty=5), "Received: schema=3, of a newer version. Upgrade"),
+            (change(schema=4, novelty=5), "Received: schema=4, of a newer version. Upgrade"),
             (change(novelty=5), "`novelty`"),
             (change(labels=["real", "fake"]), "`labels"),
             (change(temperature=0), "`temperature`"),
             (change(threshold=float("nan")), "must be JSON"),
             (change(threshold=2), "`threshold`"),
+            (change(uncertain=[0.1]), "`uncertain"),
+            (change(uncertain=[0.1, 1.5]), "`uncertain"),
+            *(
+                (change(uncertain=band), "with the threshold in between")
+                for band in ([0.5, 0.6], [0.1, 0.3], [0.6, 0.3])
+            ),
             (change(recipe__input__size="32"), "`recipe.input"),
             (change(recipe__ela__qualities=[0]), "`quality` must be an integer from 1 to 100"),
             (flip_a_bit, "Received: .*weights.h5 with [0-9a-f]{64}. It is damaged"),

@@ -19,6 +19,7 @@ from hf_ela import ElaClassifier, error_level
 from hf_ela.cli import main
 from hf_ela.explain import overlay
 from hf_ela.model import build_model
+from hf_ela.origin import PACKAGED
 from hf_ela.recipe_file import load_recipe
 
 # Keras reads a TensorFlow variable by an interface that NumPy 2 calls old.
@@ -86,7 +87,8 @@ class TestPredict:
         assert err == ""
         for one in found:
             first, second = classifier.predict(one["file"])
-            assert set(one) == {"file", "label", "score", "scores"}
+            assert set(one) == {"file", "label", "score", "scores", "uncertain"}
+            assert one["uncertain"] is False  # the model has no band
             assert one["label"] == first["label"]
             assert one["score"] == pytest.approx(first["score"], abs=1e-6)
             assert one["scores"][second["label"]] == pytest.approx(second["score"], abs=1e-6)
@@ -111,6 +113,48 @@ class TestPredict:
         ):
             assert text in one_line
         assert out.count("fake") + out.count("real") >= 3
+
+    def test_says_where_the_model_does_not_know(
+        self,
+        classifier: ElaClassifier,
+        folder: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        scores = sorted(classifier.scores(["art/a.jpg", "art/b.PNG", "art/deep/c.webp"]))
+        band = (scores[0], scores[1])
+        unsure = ElaClassifier(classifier.model, classifier.recipe, 1.0, scores[1], band)
+        unsure.save_pretrained("model", onnx=False)
+        for more in ([], ["--explain", "why"]):
+            assert main(["predict", "art", "--model", "model", "--json", *more]) == 0
+            found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+            by_score = sorted(found, key=lambda one: one["scores"]["fake"])
+            assert [one["uncertain"] for one in by_score] == [True, True, False]
+            assert [one["label"] for one in by_score] == ["real", "fake", "fake"]
+        assert main(["predict", "art", "--model", "model"]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert out.count("uncertain (fake?)") == out.count("uncertain (real?)") == 1
+        assert f"From {band[0]:.3f} to {band[1]:.3f} the answer is uncertain" in out
+        assert out.endswith("Model: model")
+
+    def test_without_a_name_the_model_in_the_package_answers(
+        self, model: str, folder: Path
+    ) -> None:
+        package = Path(hf_ela.__file__).parent
+        without = shutil.ignore_patterns(PACKAGED, "__pycache__")
+        shutil.copytree(package, folder / "site" / "hf_ela", ignore=without)
+        environment = os.environ | {"PYTHONPATH": str(folder / "site")}
+        done = run("predict", "art", env=environment)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("hf-ela: Without a name, the model that comes with hf-ela")
+        assert "built without one" in done.stderr
+        shutil.copytree(model, folder / "site" / "hf_ela" / PACKAGED)
+        table = run("predict", "art", env=environment).stdout
+        assert table.endswith("Model: the model that comes with hf-ela: a research baseline\n")
+        lines = run("predict", "art", "--json", env=environment).stdout
+        assert lines == run("predict", "art", "--model", model, "--json").stdout
+        code = "import hf_ela; print(hf_ela.ElaClassifier.from_pretrained().threshold)"
+        words = [sys.executable, "-c", code]
+        assert subprocess.check_output(words, env=environment, text=True) == "0.3\n"
 
     def test_explain_saves_two_pictures_of_each_image(
         self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -223,7 +267,6 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["art"], "--model"),
             (["--model", "MODEL"], "FILE_OR_FOLDER"),
             (["art", "--model", "MODEL", "--batch-size", "0"], "--batch-size must be at least 1"),
         ],

@@ -46,7 +46,11 @@ def trained() -> ElaClassifier:
     for kernel in kernels:
         kernel.assign(rng.normal(0, np.prod(kernel.shape[:-1]) ** -0.5, kernel.shape))
     # A low temperature, so that images differ for an untrained network too.
-    return ElaClassifier(model, recipe, temperature=0.1, threshold=0.65)
+    unsure = ElaClassifier(model, recipe, temperature=0.1, threshold=0.65)
+    # The one picture in the band, at its end, the other outside.
+    score = score_of(unsure, PNG)
+    unsure.uncertain = min(score, 0.65), max(score, 0.65)
+    return unsure
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,15 @@ class TestHandler:
             assert answer[0]["label"] == label
             assert {entry["label"]: entry["score"] for entry in answer}["fake"] == score
 
+    def test_abstains_when_asked(self, handler: Any, classifier: ElaClassifier) -> None:
+        asked = {"abstain": True, "threshold": None}
+        answers = handler({"inputs": [PNG, JPEG], "parameters": asked})
+        assert answers == classifier.predict([PNG, JPEG], abstain=True)
+        assert [len(answer) for answer in answers] == [3, 2]
+        assert handler({"inputs": PNG}) == classifier.predict(PNG)
+        best = handler({"inputs": PNG, "parameters": {"abstain": True, "top_k": 1}})
+        assert [entry["label"] for entry in best] == ["uncertain"]
+
     @pytest.mark.parametrize(
         ("data", "message"),
         [
@@ -148,7 +161,12 @@ class TestHandler:
             ({"inputs": "A" * 28 * 2**20}, "at most 20,971,520 bytes"),
             ({"inputs": b""}, "has zero bytes"),
             ({"inputs": JPEG, "parameters": [1]}, "must be an object. Received: list"),
-            ({"inputs": JPEG, "parameters": {"topk": 1}}, "knows top_k, threshold. Rec.*'topk'"),
+            ({"inputs": JPEG, "parameters": {"topk": 1}}, "knows top_k, threshold, abstain. Rec"),
+            ({"inputs": JPEG, "parameters": {"abstain": "yes"}}, "must be true or false. Rec"),
+            (
+                {"inputs": JPEG, "parameters": {"abstain": True, "threshold": 0.5}},
+                "Received: both, with threshold=0.5",
+            ),
             *(
                 ({"inputs": JPEG, "parameters": {"top_k": k}}, "`top_k` must be a whole number")
                 for k in (0, -1, 1.5, True, "two", float("nan"), float("inf"), 10**400, [1])
@@ -251,11 +269,15 @@ class TestEndpoint:
     def test_parameters_in_the_address(self, endpoint: str) -> None:
         status, answer = self.post(f"{endpoint}?top_k=1&threshold=0.0", PNG, "image/png")
         assert (status, [entry["label"] for entry in answer]) == (200, ["fake"])
+        status, answer = self.post(f"{endpoint}?abstain=true", PNG, "image/png")
+        assert (status, answer[0]["label"]) == (200, "uncertain")
 
     def test_refusals_are_status_400_and_json(self, endpoint: str) -> None:
         status, answer = self.post(f"{endpoint}?top_p=1", PNG, "image/png")
         assert status == 400
-        assert answer == {"error": "`parameters` knows top_k, threshold. Received: 'top_p'."}
+        assert answer == {
+            "error": "`parameters` knows top_k, threshold, abstain. Received: 'top_p'."
+        }
         body = json.dumps({"inputs": base64_of(b"GIF89a")}).encode()
         status, answer = self.post(endpoint, body, "application/json")
         assert status == 400
@@ -374,7 +396,11 @@ class TestSpace:
         assert self.shown(page) == pytest.approx(expected, abs=6e-4)
         label = classifier.predict(data)[0]["label"]
         says = {"fake": "AI-generated", "real": "human-made"}[label]
-        assert page.get_by_role("heading", name=f"To the model this looks {says}").is_visible()
+        verdict = f"To the model this looks {says}"
+        if data is PNG:  # in the band
+            verdict = f"The model does not know; it leans to {says}"
+        assert page.get_by_role("heading", name=verdict).is_visible()
+        assert page.locator("#answer .band").is_visible()
         assert "from 0.650 on" in page.inner_text("#answer")
         widths = page.eval_on_selector_all("#answer img", "all => all.map(i => i.naturalWidth)")
         assert len(widths) == 3

@@ -55,6 +55,13 @@ class TestBoxes:
 
 
 class TestEvidence:
+    def test_says_whether_the_model_knows(self, classifier: ElaClassifier) -> None:
+        score = classifier.explain(picture(150, 90)).score
+        low, high = sorted((score, 0.4))
+        for band, uncertain in ((None, False), ((low, high), True)):
+            unsure = ElaClassifier(classifier.model, CROPS, 0.01, 0.4, band)
+            assert unsure.explain(picture(150, 90)).uncertain is uncertain
+
     def test_the_score_is_that_of_the_mean_logit(self, classifier: ElaClassifier) -> None:
         image = picture(150, 90)
         found = classifier.explain(image)

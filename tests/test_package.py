@@ -1,6 +1,7 @@
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
@@ -16,6 +17,7 @@ from conftest import REPOSITORY, TINY
 from hf_ela import ElaClassifier, __version__
 from hf_ela.backend import keras
 from hf_ela.model import build_model
+from hf_ela.origin import PACKAGED
 from hf_ela.package import requirements, wheel
 from hf_ela.recipe_file import load_recipe
 from hf_ela.samples import sample_pictures
@@ -70,6 +72,14 @@ class TestWheel:
         assert len(names) == len({*names})
         assert not [name for name in names if "__pycache__" in name or "/." in name]
 
+    def test_leaves_the_model_of_the_package_out(self, installed: Path) -> None:
+        """A release has its own, beside the wheel."""
+        model = installed / "hf_ela" / PACKAGED
+        shutil.rmtree(model, ignore_errors=True)
+        model.mkdir()
+        (model / "README.md").write_text("a card")
+        assert run_python(WHEEL_AGAIN, path=installed).stdout == BYTES
+
     def test_its_record_has_every_file_and_its_hash(self) -> None:
         archive = ZipFile(io.BytesIO(BYTES))
         record = f"hf_ela-{__version__}.dist-info/RECORD"
@@ -122,6 +132,36 @@ print(hf_ela.ElaClassifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])[0][
         assert done.returncode == 0, done.stderr.decode()
         expected = classifier.predict(tmp_path / "image.png")[0]["score"]
         assert float(done.stdout) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_built_wheel_has_the_model_and_predicts_with_it(tmp_path: Path) -> None:
+    """By the real build, of a checkout with a model in it."""
+    source, wheels, site = (tmp_path / name for name in ("source", "wheels", "site"))
+    for name in ("src", "model_card"):
+        shutil.copytree(REPOSITORY / name, source / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    recipe = load_recipe("default", TINY)
+    model = source / "src" / "hf_ela" / PACKAGED
+    shutil.rmtree(model, ignore_errors=True)
+    ElaClassifier(build_model(recipe), recipe).save_pretrained(model)
+    (model / "README.md").write_text("a card")
+    pip = [sys.executable, "-m", "pip"]
+    words = [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, source]
+    built = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "No matching distribution" in built.stderr:
+        pytest.skip("what builds the package (hatchling) cannot be installed here")
+    assert built.returncode == 0, built.stderr
+    (file,) = wheels.iterdir()
+    found = {name.rpartition("/")[2] for name in ZipFile(file).namelist() if PACKAGED in name}
+    assert found == {path.name for path in model.iterdir()}
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", site, file], check=True)
+    picture().save(tmp_path / "image.png")
+    code = "import sys, hf_ela; print(hf_ela.ElaClassifier.from_pretrained().predict(sys.argv[1]))"
+    done = run_python(code, tmp_path / "image.png", path=site)
+    expected = ElaClassifier.from_pretrained(model).predict(tmp_path / "image.png")
+    assert done.stdout.decode() == f"{expected}\n", done.stderr.decode()
 
 
 class TestRequirements:

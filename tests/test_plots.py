@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hf_ela import plots, sheets
+from hf_ela.abstention import coverage_curve, measure_decided
 from hf_ela.evaluation import by_source, confusion
 
 
@@ -20,6 +21,13 @@ def scores(seed: int, gap: float = 0.3, n: int = 60) -> tuple[np.ndarray, np.nda
 
 def curves(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {"as_is": scores(seed), "aligned": scores(seed + 1, gap=0.1)}
+
+
+def covered(labels, scores, band=(0.4, 0.55)):
+    return {
+        "shipped": measure_decided(labels, scores, 0.5, band),
+        "curve": coverage_curve(labels, scores, 0.5),
+    }
 
 
 def history(seed: int, epochs: int = 5) -> dict[str, list[float]]:
@@ -48,6 +56,9 @@ DRAW = {
     ),
     "roc": lambda seed, path: plots.roc(curves(seed), path),
     "reliability": lambda seed, path: plots.reliability(curves(seed), path),
+    "coverage": lambda seed, path: plots.coverage(
+        {name: covered(*data) for name, data in curves(seed).items()}, path
+    ),
     "training_curves": lambda seed, path: plots.training_curves(history(seed), path),
     "ela_sheet": lambda seed, path: sheets.ela_sheet(
         [("a", noise(seed), noise(seed + 1)), ("b", noise(seed + 2), noise(seed)[..., 0])], path
@@ -103,6 +114,10 @@ def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
         (plots.reliability, {}),
         (plots.reliability, {"as_is": ([1, 1], [0.2, 0.9])}),
         (plots.reliability, {"as_is": ([], [])}),
+        (plots.coverage, {}),
+        (plots.coverage, {"as_is": covered([], [])}),
+        (plots.coverage, {"as_is": covered([1, 1], [0.2, 0.9], None)}),
+        (plots.coverage, {"as_is": covered([1, 0], [0.45, 0.5])}),
         (plots.training_curves, {}),
         (plots.training_curves, history(0, epochs=1)),
         (plots.training_curves, history(0, epochs=200)),

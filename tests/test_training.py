@@ -89,6 +89,13 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
             assert set(cell) == {"value", "low", "high", "n"}
             assert cell["n"] == 12
         assert sum(measured["confusion"].values()) == 12
+        covered = content["evaluation"]["coverage"][protocol]
+        assert covered["shipped"]["coverage"]["n"] == 12
+        assert len(covered["curve"]) == 10
+        assert covered["curve"][0]["accuracy"] == measured["accuracy"]["value"]
+    band = content["calibration"]["uncertain"]
+    saved = ElaClassifier.from_pretrained(run)
+    assert saved.uncertain == (band and tuple(band))
     assert [row["source"] for row in content["sources"]["as_is"]] == ["fakes", "reals"]
     assert [row["source"] for row in content["generators"]["as_is"]] == ["g-fake", "g-real"]
     (found,) = (row for row in content["sources"]["aligned"] if row["source"] == "fakes")
@@ -110,7 +117,7 @@ def test_run_folder_is_complete_and_tidy(run) -> None:
     ]
     plots = {path.stem: load_image(path).pixels.size for path in (run / "plots").iterdir()}
     assert set(plots) == {
-        "confusion", "ela", "mistakes", "reliability", "robustness", "roc",
+        "confusion", "coverage", "ela", "mistakes", "reliability", "robustness", "roc",
         "sources_aligned", "sources_as_is", "training",
     }  # fmt: skip
     assert all(min(size) > 200 for size in plots.values())
@@ -352,7 +359,11 @@ def test_the_published_recipe_runs_on_real_images(pool, pool_csv, python, tmp_pa
     assert done.returncode == 0, done.stderr
     content = read(tmp_path / "run")
     assert content["model"]["parameters"] == 29_520_034
-    assert content["calibration"] == {"temperature": 1.0, "threshold": 0.5}
+    assert content["calibration"] == {
+        "temperature": 1.0,
+        "threshold": 0.5,
+        "uncertain": None,
+    }
 
 
 def test_a_card_that_fails_loses_nothing(

@@ -134,17 +134,55 @@ def test_the_score_is_that_of_python(
 def test_the_meaning_of_the_answer_is_that_of_the_command_line(
     visit: Visit, models: dict[str, ElaClassifier]
 ) -> None:
-    from hf_ela.cli.predict import MEANING
+    from hf_ela.cli.predict import meaning
 
     widget = visit()
     widget.choose("a.png", pictures()["small.png"])
     widget.score("a.png")
     shown = " ".join(widget.page.inner_text(".meaning").split())
-    assert shown == MEANING.format(threshold=models["default"].threshold)
+    assert shown == meaning(models["default"])
     label = widget.page.get_attribute("#scale", "aria-label")
     assert "the threshold is 0.650" in label
     place = "all => all.map(one => one.style.getPropertyValue('--at'))"
     assert widget.page.eval_on_selector_all(".limit", place) == ["0.65"]
+
+
+def test_an_uncertain_answer_says_so(
+    visit: Visit, hub: LocalHub, models: dict[str, ElaClassifier]
+) -> None:
+    """At the end of the band and beside it, by the same model."""
+    from hf_ela.cli.predict import meaning
+
+    model, data = models["default"], pictures()["odd.jpg"]
+    widget = visit()
+    widget.choose("a.jpg", data)
+    score = widget.score("a.jpg")  # of the browser, which differs from Python's in the last digits
+    assert widget.page.locator("#band").is_hidden()
+    widget.page.close()
+    files = dict(hub.repositories["models", "user/default"].find("main").files)
+    settings = json.loads(files["hf_ela.json"])
+    leans = {"fake": "AI-generated", "real": "human-made"}[model.label(score)]
+    away = 1e-6 if model.label(score) == "fake" else -1e-6
+    for end, verdict in (
+        (score, f"The model does not know; it leans to {leans}"),
+        (score - away, f"To the model this looks {leans}"),
+    ):
+        band = sorted((end, model.threshold))
+        files["hf_ela.json"] = json.dumps(settings | {"uncertain": band}).encode()
+        hub.add_model("user/unsure", files)
+        widget = visit("unsure")
+        widget.choose("a.jpg", data)
+        assert widget.score("a.jpg") == score
+        assert widget.page.get_by_role("heading", name=verdict).is_visible()
+        shown = " ".join(widget.page.inner_text(".meaning").split())
+        unsure = ElaClassifier(model.model, model.recipe, 1.0, model.threshold, tuple(band))
+        assert shown == meaning(unsure)
+        edges = "one => { const { left, right } = one.getBoundingClientRect();"
+        edges += "return [left, right]; }"
+        left, right = widget.page.eval_on_selector("#band", edges)
+        start, stop = widget.page.eval_on_selector(".track", edges)
+        places = [(edge - start) / (stop - start) for edge in (left, right)]
+        assert places == pytest.approx(band, abs=0.01)
 
 
 # ---------------------------------------------------------------------------- the parts, to the bit

@@ -43,6 +43,7 @@ CAPTIONS = {
     "roc.png": "ROC curves",
     "confusion.png": "Confusion matrices",
     "reliability.png": "Reliability of the scores",
+    "coverage.png": "Accuracy of the images that are decided",
     "sources_as_is.png": "Right answers by source, as-is",
     "sources_aligned.png": "Right answers by source, aligned",
     "robustness.png": "Balanced accuracy after changes to the image",

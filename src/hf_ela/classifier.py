@@ -48,6 +48,9 @@ class ElaClassifier:
         recipe: How an image becomes views, and which network judges them.
         temperature: The logit of an image is divided by it.
         threshold: Probability of fake from which on an image is called fake.
+        uncertain: Lowest and highest probability of fake, around the threshold, at which the model
+            had better not decide; None where it always decides. `hf_ela.abstention` says how it
+            is found.
         data: What is recorded of the training data, or None.
         revision: The 40-character commit of the Hub that it was loaded from, or None.
     """
@@ -60,6 +63,7 @@ class ElaClassifier:
         recipe: Recipe,
         temperature: float = 1.0,
         threshold: float = 0.5,
+        uncertain: tuple[float, float] | None = None,
         data: dict[str, Any] | None = None,
         revision: str | None = None,
     ) -> None:
@@ -76,13 +80,14 @@ class ElaClassifier:
         self.recipe = recipe
         self.temperature = temperature
         self.threshold = threshold
+        self.uncertain = uncertain
         self.data = data
         self.revision = revision
 
     @classmethod
     def from_pretrained(
         cls,
-        source: str | os.PathLike[str],
+        source: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
         token: str | None = None,
@@ -101,7 +106,8 @@ class ElaClassifier:
         Args:
             source: ``user/repo`` on the Hub, or a saved folder, or a run folder, whose `weights/`
                 is taken. A folder that exists goes before a repository of that name; a `Path` is
-                always a folder.
+                always a folder. None is for the model that comes with this package, a research
+                baseline; its card lies beside it, see `hf_ela.origin.packaged_model`.
             revision: Branch, tag or commit of the repository; the head of main by default.
             token: Access token of the Hub; that of ``hf auth login`` or HF_TOKEN by default.
             cache_dir: Where downloads are kept, instead of the cache of `huggingface_hub`.
@@ -112,7 +118,7 @@ class ElaClassifier:
 
         Raises:
             ModelNotFoundError: The repository or the revision does not exist, or not for this
-                token.
+                token; or this package was built without a model.
             ModelError: There is no usable model: no folder, no or damaged settings, settings of a
                 newer hf-ela, or weights or ONNX that are missing, damaged or of another network.
             HubUnreachableError: The Hub did not answer, and the cache does not hold the model.
@@ -132,6 +138,7 @@ class ElaClassifier:
             settings.recipe,
             settings.temperature,
             settings.threshold,
+            settings.uncertain,
             settings.data,
             commit,
         )
@@ -155,7 +162,12 @@ class ElaClassifier:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is iterable too; the first fit counts
-        self, images: Source, *, batch_size: int = 32, progress: bool = False
+        self,
+        images: Source,
+        *,
+        batch_size: int = 32,
+        progress: bool = False,
+        abstain: bool = False,
     ) -> list[LabelScore]: ...
     @overload
     def predict(  # type: ignore[overload-overlap]  # as above, a list before any other iterable
@@ -164,13 +176,24 @@ class ElaClassifier:
         *,
         batch_size: int = 32,
         progress: bool = False,
+        abstain: bool = False,
     ) -> list[list[LabelScore]]: ...
     @overload
     def predict(
-        self, images: Iterable[Source], *, batch_size: int = 32, progress: bool = False
+        self,
+        images: Iterable[Source],
+        *,
+        batch_size: int = 32,
+        progress: bool = False,
+        abstain: bool = False,
     ) -> Iterator[list[LabelScore]]: ...
     def predict(
-        self, images: Any, *, batch_size: int = 32, progress: bool = False
+        self,
+        images: Any,
+        *,
+        batch_size: int = 32,
+        progress: bool = False,
+        abstain: bool = False,
     ) -> list[LabelScore] | list[list[LabelScore]] | Iterator[list[LabelScore]]:
         """Return the probability of each class, in the shape of a ``transformers`` pipeline.
 
@@ -178,6 +201,11 @@ class ElaClassifier:
         The scores are the calibrated probabilities. The first entry is the predicted label, which
         is fake from `threshold` on; so with a threshold other than 0.5 the first score of an
         image near it can be the smaller one.
+
+        With `abstain`, the answer about an image that `is_uncertain` has one entry more in front,
+        ``{"label": "uncertain", "score": 0.58}``: so the first entry stays what to act upon. Its
+        score is that of the entry after it, the class that the image is nearest to; it is no
+        probability of being uncertain, and the entries after it are those without `abstain`.
 
         Args:
             images: One image, that is anything `load_image` takes: a path, bytes, a binary file
@@ -188,6 +216,7 @@ class ElaClassifier:
             batch_size: Images that are drawn at a time, each with `recipe.evaluation_views` views.
                 Keras judges them in one step.
             progress: Show a bar on standard error.
+            abstain: Say ``uncertain`` where the model had better not decide.
 
         Raises:
             ImageError: An image is refused. From an iterator it comes where the image's result
@@ -195,8 +224,8 @@ class ElaClassifier:
             TypeError: An image is of none of the types above.
         """
         if _is_one(images):
-            return next(self._predictions([images], 1, progress))
-        predictions = self._predictions(images, batch_size, progress)
+            return next(self._predictions([images], 1, progress, abstain))
+        predictions = self._predictions(images, batch_size, progress, abstain)
         return list(predictions) if isinstance(images, Sequence) else predictions
 
     def scores(
@@ -255,6 +284,10 @@ class ElaClassifier:
         """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
         return "fake" if score >= self.threshold else "real"
 
+    def is_uncertain(self, score: float) -> bool:
+        """Return whether a probability of fake lies in the band `uncertain`, its ends included."""
+        return self.uncertain is not None and self.uncertain[0] <= score <= self.uncertain[1]
+
     def save_pretrained(self, folder: str | os.PathLike[str], *, onnx: bool = True) -> None:
         """Write the model, without optimizer state, in float32; for Keras and as ONNX.
 
@@ -276,6 +309,7 @@ class ElaClassifier:
             self.recipe,
             temperature=self.temperature,
             threshold=self.threshold,
+            uncertain=self.uncertain,
             data=self.data,
             onnx=onnx,
         )
@@ -338,7 +372,7 @@ class ElaClassifier:
         return scores
 
     def _predictions(
-        self, images: Iterable[ImageSource], batch_size: int, progress: bool
+        self, images: Iterable[ImageSource], batch_size: int, progress: bool, abstain: bool
     ) -> Iterator[list[LabelScore]]:
         # Closed in the end: a refusal that is raised would hold on to it, and to its threads.
         with closing(self.scores(images, batch_size=batch_size)) as scores:
@@ -354,7 +388,11 @@ class ElaClassifier:
                     raise score
                 entries = [LabelScore(label="fake", score=score)]
                 entries.append(LabelScore(label="real", score=1 - score))
-                yield entries if self.label(score) == "fake" else entries[::-1]
+                if self.label(score) == "real":
+                    entries.reverse()
+                if abstain and self.is_uncertain(score):
+                    entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
+                yield entries
 
 
 def _no_network() -> "keras.Model":

@@ -16,7 +16,7 @@
     │   ├── LabelError                  class names that are not `fake` and `real`
     │   └── TooManyRejectedError        more refused images than allowed
     ├── ModelError                      no usable model: damaged, of another kind, too new
-    │   └── ModelNotFoundError          no such repository, revision, or not for this token
+    │   └── ModelNotFoundError          no such repository, revision, not for this token, not packed
     ├── ExportError                     no exporter, or an exported model that differs from Keras's
     ├── HubUnreachableError             no answer from the Hub
     ├── ReleaseError                    a release that cannot be made or sent
@@ -102,7 +102,10 @@ class ModelError(HfElaError):
 
 
 class ModelNotFoundError(ModelError):
-    """The repository or revision does not exist, or is not visible to this token."""
+    """The repository or revision does not exist, or is not visible to this token.
+
+    Or the package was to have a model in it, and was built without.
+    """
 
 
 class ExportError(HfElaError):

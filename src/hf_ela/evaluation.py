@@ -38,6 +38,7 @@ __all__ = [
     "measure",
     "sigmoid",
     "spread",
+    "wilson",
 ]
 
 # Past these a temperature says that the validation set is too small or the model is useless.
@@ -215,8 +216,8 @@ def by_source(
                 n=int(here.sum()),
                 fake=int(classes["fake"].sum()),
                 real=int(classes["real"].sum()),
-                accuracy=_wilson(right[here]),
-                recall={c: _wilson(right[mask]) for c, mask in classes.items() if mask.any()},
+                accuracy=wilson(right[here]),
+                recall={c: wilson(right[mask]) for c, mask in classes.items() if mask.any()},
                 mean_score=float(s[here].mean()),
             )
         )
@@ -246,7 +247,10 @@ def spread(rows: Sequence[SourceRow]) -> dict[str, Spread]:
     return found
 
 
-def _wilson(right: np.ndarray) -> Interval:
+def wilson(right: np.ndarray) -> Interval:
+    """Return the share of the true with its Wilson 95 % interval; all None without any."""
     k, n = int(right.sum()), right.size
+    if not n:
+        return Interval(value=None, low=None, high=None, n=0)
     bounds = binomtest(k, n).proportion_ci(method="wilson")
     return Interval(value=k / n, low=float(bounds.low), high=float(bounds.high), n=n)

@@ -34,6 +34,8 @@ class Evidence:
         label: ``fake`` or ``real``.
         score: Calibrated probability of fake of the image. Its logit is the mean of the views'.
         threshold: Probability from which on an image is called fake.
+        uncertain: Whether the model had better not decide; `ElaClassifier.uncertain` says from
+            where to where. It is said of the image alone: no band was found for single views.
         boxes: The part of the image that each view shows. A recipe that squashes the whole image
             has one view, of all of it, and so says nothing about places.
         scores: Calibrated probability of fake of each view, in the order of `boxes`.
@@ -48,6 +50,7 @@ class Evidence:
     label: str
     score: float
     threshold: float
+    uncertain: bool
     boxes: list[Box]
     scores: list[float]
     map: np.ndarray
@@ -67,6 +70,7 @@ def evidence(classifier: ElaClassifier, image: ImageSource) -> Evidence:
         label=classifier.label(score),
         score=score,
         threshold=classifier.threshold,
+        uncertain=classifier.is_uncertain(score),
         boxes=boxes,
         scores=scores,
         map=_mean_map(pixels.size, boxes, scores),

@@ -1,13 +1,36 @@
-"""Where a model comes from: a folder, or a repository of the Hub."""
+"""Where a model comes from: this package, a folder, or a repository of the Hub."""
 
 import os
 import re
+from importlib.resources import files
 from pathlib import Path
 
 from hf_ela.errors import ModelError, ModelNotFoundError
-from hf_ela.settings import Runtime
+from hf_ela.settings import SETTINGS_FILE, Runtime
 
-__all__ = ["locate", "repository_of", "split_revision"]
+__all__ = ["PACKAGED", "locate", "packaged_model", "repository_of", "split_revision"]
+
+
+PACKAGED = "pretrained"
+"""Folder of the model that comes with this package, inside of it."""
+
+
+def packaged_model() -> Path:
+    """Return the folder of the model that comes with this package, with its card, README.md.
+
+    Raises:
+        ModelNotFoundError: The package was built without: the wheel in a release, which lies beside
+            a model of its own, and a checkout before one was trained.
+    """
+    folder = files("hf_ela").joinpath(PACKAGED)
+    # In a zip file, from which Python can import, it is no Path.
+    if isinstance(folder, Path) and (folder / SETTINGS_FILE).is_file():
+        return folder
+    raise ModelNotFoundError(
+        "Without a name, the model that comes with hf-ela is taken. Received: an hf-ela that was "
+        "built without one. Name a saved model, a run, or a repository of the Hub, user/repo; or "
+        "install an hf-ela with a model."
+    )
 
 
 def split_revision(text: str) -> tuple[str, str | None]:
@@ -54,7 +77,7 @@ def repository_of(source: str | os.PathLike[str], revision: str | None = None) -
 
 
 def locate(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | None = None,
     *,
     revision: str | None = None,
     token: str | None = None,
@@ -64,9 +87,12 @@ def locate(
 ) -> tuple[Path, str | None]:
     """Return the folder of a model, downloaded where it is one of the Hub, and the commit.
 
+    Without `source`, that of the model that comes with this package.
+
     The arguments and what is raised are those of `ElaClassifier.from_pretrained`. Of a model of
     the Hub, the folder holds what `runtime` needs.
     """
+    source = packaged_model() if source is None else source
     repo_id = repository_of(source, revision)
     if repo_id is None:
         return Path(source), None

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from hf_ela import __version__
 from hf_ela.errors import ReleaseError
+from hf_ela.origin import PACKAGED
 from hf_ela.samples import MODEL_CARD
 
 __all__ = ["requirements", "wheel"]
@@ -46,6 +47,8 @@ def wheel() -> tuple[str, bytes]:
         )
     stem = f"hf_ela-{__version__}"
     package = dict(_contents(files("hf_ela"), "hf_ela"))
+    # A release has a model of its own.
+    package = {name: data for name, data in package.items() if f"/{PACKAGED}/" not in name}
     # A checkout has it beside the package, an installation inside: the same order for both.
     package |= _contents(MODEL_CARD, "hf_ela/model_card")
     contents = dict(sorted(package.items()))

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -126,6 +127,48 @@ def reliability(curves: Curves, path: Path) -> None:
         lower.margins(y=0.35)
         tidy(upper)
         tidy(lower)
+    write_figure(figure, path)
+
+
+def coverage(measured: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw accuracy against coverage of all protocols, and mark the band of the model on each.
+
+    Args:
+        measured: By protocol, ``curve`` as `abstention.coverage_curve` gives it, and ``shipped`` as
+            `abstention.measure_decided` does.
+        path: The PNG to write.
+    """
+    figure = new_figure(5.6, 4.4)
+    axes = figure.subplots()
+    for (protocol, found), (colour, line, marker) in zip(
+        measured.items(), cycle(STYLES), strict=False
+    ):
+        share, right = found["shipped"]["coverage"], found["shipped"]["accuracy"]
+        steps = [(row["coverage"], row["accuracy"]) for row in found["curve"]]
+        axes.plot(
+            *np.reshape(steps, (-1, 2)).T,
+            color=colour,
+            linestyle=line,
+            label=f"{_name(protocol)} (n={share['n']})",
+        )
+        if right["n"]:
+            axes.plot([share["value"]] * 2, [right["low"], right["high"]], color=colour, alpha=0.5)
+            axes.plot(
+                share["value"],
+                right["value"],
+                marker,
+                color=colour,
+                markersize=9,
+                markeredgecolor="white",
+                zorder=3,
+            )
+    axes.plot([], [], "o", color=GREY, label="of the model, with 95 % interval")
+    axes.set(xlim=(1.02, -0.02))
+    axes.set_xlabel("images that are decided (coverage)")
+    axes.set_ylabel("right among them (accuracy)")
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+    heading(axes, f"Coverage and accuracy: {' and '.join(map(_name, measured)) or 'no data'}")
+    tidy(axes)
     write_figure(figure, path)
 
 

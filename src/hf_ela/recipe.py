@@ -167,10 +167,15 @@ class Validation(_Section):
 
 
 class Calibration(_Section):
-    """What is fitted on validation: a temperature, and a threshold or a fixed one."""
+    """What is fitted on validation: a temperature, a threshold or a fixed one, an uncertain band.
+
+    `certain` is the accuracy that the images outside of the band shall have, see
+    `hf_ela.abstention.fit_uncertain`; without it no image is uncertain.
+    """
 
     temperature: bool
     threshold: Literal["fit"] | Annotated[float, Field(gt=0, lt=1)]
+    certain: Annotated[float, Field(gt=0.5, le=1)] | None = None
 
 
 class Preprocessing(_Section):

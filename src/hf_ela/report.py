@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hf_ela import plots, robustness_plot, sheets
+from hf_ela.abstention import Band, coverage_curve, fit_uncertain, measure_decided
 from hf_ela.assessment import COLUMNS, PROTOCOLS, measured, tables
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
@@ -54,11 +55,13 @@ def evaluate_run(
     held_scores = sigmoid(held_logits, temperature)
     chosen = recipe.calibration.threshold
     threshold = fit_threshold(held.labels, held_scores) if chosen == "fit" else chosen
+    certain = recipe.calibration.certain
+    band = fit_uncertain(held.labels, held_scores, threshold, certain) if certain else None
     scores: Scores = {
         name: sigmoid(image_logits(judge, data.test.views(name)), temperature) for name in PROTOCOLS
     }
 
-    classifier = ElaClassifier(model, recipe, temperature, threshold, data=data.summary)
+    classifier = ElaClassifier(model, recipe, temperature, threshold, band, data.summary)
     onnx = _save(classifier, out / "weights", say)
     table = _predictions(data, scores)
     with whole_file(out / "predictions.parquet") as temporary:
@@ -66,10 +69,13 @@ def evaluate_run(
 
     labels = data.test.labels
     run = {
-        "calibration": {"temperature": temperature, "threshold": threshold},
+        "calibration": {"temperature": temperature, "threshold": threshold, "uncertain": band},
         "evaluation": {
             "validation": measured(held.labels, {protocol: held_scores}, threshold),
             "test": measured(labels, scores, threshold),
+            "coverage": {
+                name: _coverage(labels, scores[name], threshold, band) for name in PROTOCOLS
+            },
         },
         **tables(
             {name: table[column] for name, column in COLUMNS.items()}, labels, scores, threshold
@@ -126,6 +132,15 @@ def _robustness(
     return {"base": "aligned", **robustness(classifier, images, image_labels)}
 
 
+def _coverage(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, band: Band | None
+) -> dict[str, Any]:
+    return {
+        "shipped": measure_decided(labels, scores, threshold, band),
+        "curve": coverage_curve(labels, scores, threshold),
+    }
+
+
 def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:
     """One row per test image: file, label, scores, group and source where known, file facts."""
     facts = data.test.facts
@@ -160,6 +175,7 @@ def _draw(
     )
     plots.roc(curves, folder / "roc.png", threshold=threshold)
     plots.reliability(curves, folder / "reliability.png")
+    plots.coverage(run["evaluation"]["coverage"], folder / "coverage.png")
     monitor = checkpoint.stopping.monitor if checkpoint.stopping else "val_loss"
     plots.training_curves(checkpoint.history, folder / "training.png", monitor=monitor)
     for name in PROTOCOLS:

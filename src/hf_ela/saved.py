@@ -122,6 +122,7 @@ def write_model(
     *,
     temperature: float,
     threshold: float,
+    uncertain: tuple[float, float] | None,
     data: dict[str, Any] | None,
     onnx: bool,
 ) -> None:
@@ -153,6 +154,7 @@ def write_model(
             recipe=recipe,
             temperature=temperature,
             threshold=threshold,
+            uncertain=uncertain,
             weights_sha256=_sha256(temporary / WEIGHTS_FILE),
             onnx_sha256=_sha256(temporary / ONNX_FILE) if onnx else None,
             data=data,

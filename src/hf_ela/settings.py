@@ -1,9 +1,9 @@
 """`hf_ela.json`, the description of a saved model: what it holds, and reading it without trust."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import from_json
 
 from hf_ela import __version__
@@ -16,11 +16,12 @@ Model = TypeVar("Model", bound=BaseModel)
 Runtime = Literal["onnx", "keras"]
 """What computes the probabilities: ONNX Runtime or Keras."""
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Version of `hf_ela.json`; raised whenever an older hf-ela could no longer read it."""
 SETTINGS_FILE = "hf_ela.json"
 JSON_LIMIT = 2**24
 """Bytes of JSON that are read: room for 100,000 refused images."""
+Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -29,15 +30,26 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    schema_version: Literal[1, 2] = Field(alias="schema")  # 1 was without `onnx_sha256`
+    # 1 was without `onnx_sha256`, 2 without `uncertain`.
+    schema_version: Literal[1, 2, 3] = Field(alias="schema")
     labels: tuple[Literal["fake"], Literal["real"]]
     recipe: Recipe
     temperature: Annotated[float, Field(gt=0)]
-    threshold: Annotated[float, Field(ge=0, le=1)]
+    threshold: Probability
+    uncertain: tuple[Probability, Probability] | None = None
     weights_sha256: Sha256
     onnx_sha256: Sha256 | None = None
     data: dict[str, JsonValue] | None
     versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _check_band(self) -> Self:
+        if self.uncertain and not self.uncertain[0] <= self.threshold <= self.uncertain[1]:
+            raise ValueError(
+                "`uncertain` must be [low, high] with the threshold in between. Received: "
+                f"{list(self.uncertain)} with threshold={self.threshold}."
+            )
+        return self
 
     def runtime(self, asked: Runtime | None = None) -> Runtime:
         """Return what runs the model: what was asked for, or ONNX Runtime where it has a file.

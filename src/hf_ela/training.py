@@ -220,7 +220,7 @@ def summary(run: dict[str, Any], out: Path) -> str:
     ]
     for metric, as_is in test["as_is"].items():
         if metric != "confusion":
-            lines.append(f"{metric:20}{_cell(as_is):^22}{_cell(test['aligned'][metric]):^22}")
+            lines.append(_row(metric, as_is, test["aligned"][metric]))
     cells = [
         cell for measured in test.values() for key, cell in measured.items() if key != "confusion"
     ]
@@ -228,10 +228,18 @@ def summary(run: dict[str, Any], out: Path) -> str:
         lines.append(
             "An interval of no width is no certainty: all images of a class got one answer."
         )
+    if band := run["calibration"]["uncertain"]:
+        as_is, aligned = (run["evaluation"]["coverage"][name]["shipped"] for name in test)
+        lines.append(f"Without the uncertain scores, from {band[0]:.3f} to {band[1]:.3f}:")
+        lines += [_row(metric, as_is[metric], aligned[metric]) for metric in as_is]
     lines.append(
         f"Written to {out}: README.md (the model card), run.json, weights/, plots/ and more"
     )
     return "\n".join(lines)
+
+
+def _row(metric: str, as_is: dict[str, Any], aligned: dict[str, Any]) -> str:
+    return f"{metric:20}{_cell(as_is):^22}{_cell(aligned):^22}"
 
 
 def _cell(interval: dict[str, Any]) -> str:

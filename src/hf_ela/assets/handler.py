@@ -9,9 +9,11 @@ or as JSON, an image in base64 or a list of such:
     {"inputs": "/9j/4AAQ...", "parameters": {"top_k": 1, "threshold": 0.5}}
 
 The answer is [{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}], or a list of
-such. In JSON the file arrives as it is; an image body is turned to RGB by the toolkit first, which
-can change the score of a picture with transparency or 16 bits a little. What is refused is answered
-with status 400 and {"error": "why"}; one of several images with {"error": "why"} in its place.
+such. With the parameter "abstain": true, where the model had better not decide, the answer begins
+with {"label": "uncertain", "score": 0.58}; the score is that of the entry after it. In JSON the
+file arrives as it is; an image body is turned to RGB by the toolkit first, which can change the
+score of a picture with transparency or 16 bits a little. What is refused is answered with status
+400 and {"error": "why"}; one of several images with {"error": "why"} in its place.
 """
 
 import base64
@@ -64,7 +66,7 @@ class EndpointHandler:
             raise RuntimeError("The request failed; the log of the endpoint says why.") from None
 
     def _answer(self, data: dict[str, Any]) -> list[Any]:
-        top_k, threshold = _parameters(data.get("parameters"), self.classifier.threshold)
+        top_k, threshold, abstain = _parameters(data.get("parameters"), self.classifier.threshold)
         inputs = data.get("inputs")
         images = inputs if isinstance(inputs, list) else [inputs]
         if not 1 <= len(images) <= MAX_IMAGES:
@@ -84,7 +86,11 @@ class EndpointHandler:
                 answers.append({"error": str(error)})
             else:
                 answer = [{"label": "fake", "score": score}, {"label": "real", "score": 1 - score}]
-                answers.append((answer if score >= threshold else answer[::-1])[:top_k])
+                if score < threshold:
+                    answer.reverse()
+                if abstain and self.classifier.is_uncertain(score):
+                    answer.insert(0, {"label": "uncertain", "score": answer[0]["score"]})
+                answers.append(answer[:top_k])
         return answers if images is inputs else answers[0]
 
 
@@ -115,9 +121,9 @@ def _image(value: object) -> bytes | Image.Image:
     return value
 
 
-def _parameters(values: object, threshold: float) -> tuple[int, float]:
-    """Return `top_k` and `threshold`; from an address they come as text."""
-    given = {"top_k": 2, "threshold": threshold}
+def _parameters(values: object, threshold: float) -> tuple[int, float, bool]:
+    """Return `top_k`, `threshold` and `abstain`; from an address the numbers come as text."""
+    given: dict[str, Any] = {"top_k": 3, "threshold": threshold, "abstain": False}
     if values is not None and not isinstance(values, dict):
         raise RequestError(f"`parameters` must be an object. Received: {type(values).__name__}.")
     for name, value in (values or {}).items():
@@ -134,7 +140,14 @@ def _parameters(values: object, threshold: float) -> tuple[int, float]:
         raise RequestError(
             f"`threshold` must be a number from 0 to 1. Received: {given['threshold']!r:.40}."
         )
-    return int(top_k), number
+    if not isinstance(given["abstain"], bool):
+        raise RequestError(f"`abstain` must be true or false. Received: {given['abstain']!r:.40}.")
+    if given["abstain"] and number != threshold:
+        raise RequestError(
+            "`abstain` goes with the threshold of the model, around which its uncertain scores "
+            f"lie. Received: both, with threshold={number}. Leave one out."
+        )
+    return int(top_k), number, given["abstain"]
 
 
 def _number(value: object) -> float:

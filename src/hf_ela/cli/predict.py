@@ -23,6 +23,11 @@ MEANING = (
     "is called fake. It is no proof: it comes from traces of compression, and can be wrong, most "
     "of all on kinds of images that the model was not trained on."
 )
+UNCERTAIN = (
+    " From {low:.3f} to {high:.3f} the answer is uncertain: so near to the threshold, the model is "
+    "wrong too often."
+)
+PACKAGED = "the model that comes with hf-ela: a research baseline"
 
 
 def add_predict(commands: Any) -> None:
@@ -36,9 +41,9 @@ def add_predict(commands: Any) -> None:
     predict.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
     predict.add_argument(
         "--model",
-        required=True,
         metavar="MODEL",
-        help="a saved model, a run, or user/repo[@revision] of the Hub",
+        help="a saved model, a run, or user/repo[@revision] of the Hub; by default the model that "
+        "comes with hf-ela, a research baseline",
     )
     predict.add_argument("--json", action="store_true", help="one JSON object per line")
     predict.add_argument(
@@ -62,7 +67,7 @@ def _predict(options: argparse.Namespace) -> int:
     from hf_ela.classifier import ElaClassifier
     from hf_ela.origin import locate, split_revision
 
-    source, revision = split_revision(options.model)
+    source, revision = split_revision(options.model) if options.model else (None, None)
     # A download shows its progress; what a backend says as it starts is held back.
     folder, _ = locate(source, revision=revision, runtime=options.runtime)
     with native_messages_held_back():
@@ -74,11 +79,22 @@ def _predict(options: argparse.Namespace) -> int:
     else:
         results = _scored(classifier, files, options.batch_size)
     results = _with_bar(results, len(files), options)
-    show = _print_lines if options.json else partial(_print_table, threshold=classifier.threshold)
+    show = _print_lines if options.json else partial(_print_table, meaning=meaning(classifier))
     status = 1 if show(results) else 0
+    if not options.json:
+        print(f"Model: {printable(options.model or PACKAGED)}")
     if options.explain and not options.json:
         print(f"Pictures: {printable(str(options.explain))}")
     return status
+
+
+def meaning(classifier: "ElaClassifier") -> str:
+    """Return what a model's answers mean, in words for a person."""
+    text = MEANING.format(threshold=classifier.threshold)
+    if classifier.uncertain:
+        low, high = classifier.uncertain
+        text += UNCERTAIN.format(low=low, high=high)
+    return text
 
 
 def _files(paths: Sequence[str]) -> Iterator[str]:
@@ -108,7 +124,7 @@ def _scored(
         if isinstance(score, ImageError):
             yield _refused(file, score)
         else:
-            yield _judged(file, classifier.label(score), score)
+            yield _judged(file, classifier, score)
 
 
 def _explained(
@@ -127,7 +143,7 @@ def _explained(
             for box, score in zip(found.boxes, found.scores, strict=True)
         ]
         pictures = _save_pictures(found, folder, _free_stem(Path(file).name, stems))
-        yield _judged(file, found.label, found.score) | {"views": views, **pictures}
+        yield _judged(file, classifier, found.score) | {"views": views, **pictures}
 
 
 def _free_stem(name: str, taken: set[str]) -> str:
@@ -154,9 +170,15 @@ def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]
     return {kind: str(path) for kind, path in paths.items()}
 
 
-def _judged(file: str, label: str, score: float) -> dict[str, Any]:
-    scores = {"fake": score, "real": 1 - score}
-    return {"file": file, "label": label, "score": scores[label], "scores": scores}
+def _judged(file: str, classifier: "ElaClassifier", score: float) -> dict[str, Any]:
+    label, scores = classifier.label(score), {"fake": score, "real": 1 - score}
+    return {
+        "file": file,
+        "label": label,
+        "score": scores[label],
+        "scores": scores,
+        "uncertain": classifier.is_uncertain(score),
+    }
 
 
 def _refused(file: str, error: ImageError) -> dict[str, Any]:
@@ -187,7 +209,7 @@ def _print_lines(results: Iterator[dict[str, Any]]) -> int:
     return refused
 
 
-def _print_table(results: Iterator[dict[str, Any]], threshold: float) -> int:
+def _print_table(results: Iterator[dict[str, Any]], meaning: str) -> int:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -203,10 +225,11 @@ def _print_table(results: Iterator[dict[str, Any]], threshold: float) -> int:
             refused += 1
             table.add_row(file, "-", "-", Text(printable(result["error"]["message"])))
         else:
-            table.add_row(file, result["label"], f"{result['scores']['fake']:.3f}", "")
+            label = f"uncertain ({result['label']}?)" if result["uncertain"] else result["label"]
+            table.add_row(file, label, f"{result['scores']['fake']:.3f}", "")
     console = Console()
     with console.capture() as captured:  # rich itself would exit on a closed pipe
         console.print(table)
-        console.print(MEANING.format(threshold=threshold))
+        console.print(meaning)
     sys.stdout.write(captured.get())
     return refused

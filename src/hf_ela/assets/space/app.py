@@ -27,6 +27,15 @@ SAMPLES = sorted((HERE / "samples").glob("*-*.*"))
 classifier = ElaClassifier.from_pretrained(MODEL["repo"], revision=MODEL["revision"])
 threshold = classifier.threshold
 
+BAND = BAND_MEANING = ""
+if classifier.uncertain:
+    low, high = classifier.uncertain
+    BAND = f'<i class="band" style="left: {low:.1%}; width: {high - low:.1%}"></i>'
+    BAND_MEANING = (
+        f" From {low:.3f} to {high:.3f} (hatched) its answer is uncertain: so near to the limit, "
+        "it is wrong too often."
+    )
+
 INTRO = f"""
 # Human-made or AI-generated?
 A small network looks at the traces that compression left in a picture (Error Level Analysis).
@@ -46,6 +55,8 @@ CSS = """
   background: linear-gradient(90deg, #1d4ed8, #d4d4d8, #d62828) }
 #answer .bar i { position: absolute; top: -5px; width: 4px; height: 24px; margin-left: -2px;
   background: var(--body-text-color) }
+#answer .bar i.band { top: 0; height: 14px; margin-left: 0; min-width: 4px;
+  background: repeating-linear-gradient(135deg, #fff 0 3px, #71717a 3px 6px) }
 #answer .bar i.limit { width: 0; background: none; border-left: 2px dashed var(--body-text-color) }
 #answer .pictures { display: grid; gap: 12px; margin-top: 12px;
   grid-template-columns: repeat(auto-fit, minmax(min(240px, 100%), 1fr)) }
@@ -74,6 +85,9 @@ def answer(path: Path) -> str:
             f"<p>{escape(path.name)}: {escape(error.reason)}.</p></div>"
         )
     says = "AI-generated" if found.label == "fake" else "human-made"
+    verdict = f"To the model this looks {says}"
+    if found.uncertain:
+        verdict = f"The model does not know; it leans to {says}"
     for_fake = sum(score >= threshold for score in found.scores)
     where = (
         "This model looks at the whole picture at once: the colour says nothing about places."
@@ -88,13 +102,13 @@ def answer(path: Path) -> str:
         (where, overlay(found)),
     ]
     return f"""<div role="status">
-<h2>To the model this looks {says}</h2>
+<h2>{verdict}</h2>
 <div class="bar" role="img" aria-label="{found.score:.3f} on a scale from 0, human-made, to 1,
-AI-generated"><i class="limit" style="left: {threshold:.1%}"></i><i style="left: {found.score:.1%}">
-</i></div>
+AI-generated">{BAND}<i class="limit" style="left: {threshold:.1%}"></i>
+<i style="left: {found.score:.1%}"></i></div>
 <p>Its estimate that the picture is AI-generated is <b id="score">{found.score:.3f}</b> (from 0 to
 1). It calls a picture AI-generated from {threshold:.3f} on (dashed line), a limit that was chosen
-with its training.</p>
+with its training.{BAND_MEANING}</p>
 <div class="pictures">{"".join(figure(*entry) for entry in pictures)}</div></div>"""
 
 

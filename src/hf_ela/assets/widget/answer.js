@@ -27,16 +27,22 @@ export function showOpened({ name, width, height, image }) {
  * @param {object} judged
  * @param {number} judged.score
  * @param {number} judged.threshold
+ * @param {[number, number] | null} judged.uncertain scores from and to which the model does not know
  * @param {import("./views.js").Box[]} judged.boxes
  * @param {number[]} judged.scores of the boxes
  * @param {boolean} judged.whole whether the model looks at the whole picture at once
  * @param {number} judged.width @param {number} judged.height of the picture, not of its canvas
  * @returns {string} the answer in a sentence
  */
-export function showJudged({ score, threshold, boxes, scores, whole, width, height }) {
+export function showJudged({ score, threshold, uncertain, boxes, scores, whole, width, height }) {
   const says = score >= threshold ? "AI-generated" : "human-made";
-  element("verdict").textContent = `To the model this looks ${says}`;
+  const unknown = uncertain !== null && score >= uncertain[0] && score <= uncertain[1];
+  const verdict = unknown
+    ? `The model does not know; it leans to ${says}`
+    : `To the model this looks ${says}`;
+  element("verdict").textContent = verdict;
   showScale(score, threshold);
+  showUncertain(uncertain);
   const forFake = scores.filter((one) => one >= threshold).length;
   element("where").textContent = whole
     ? "This model looks at the whole picture at once: the colour says nothing about places."
@@ -45,7 +51,7 @@ export function showJudged({ score, threshold, boxes, scores, whole, width, heig
   const unseen = paintEvidence(cells(width, height, boxes, scores), threshold, width, height);
   element("unseen").hidden = !unseen;
   for (const id of ["judgement", "controls", "legend"]) element(id).hidden = false;
-  return `This looks ${says} to the model, with an estimate of ${score.toFixed(3)}.`;
+  return `${verdict}, with an estimate of ${score.toFixed(3)}.`;
 }
 
 /** @param {number | null} share of the error levels that is done */
@@ -91,6 +97,18 @@ function showScale(score, threshold) {
   scale.ariaLabel =
     `P(fake) is ${score.toFixed(3)} on a scale from 0, human-made, to 1, AI-generated; ` +
     `the threshold is ${threshold.toFixed(3)}`;
+}
+
+/** Show from where to where the model does not know, if it ever does not. */
+function showUncertain(uncertain) {
+  for (const id of ["band", "uncertain"]) element(id).hidden = uncertain === null;
+  if (uncertain === null) return;
+  const [low, high] = uncertain;
+  element("band").style.setProperty("--from", low);
+  element("band").style.setProperty("--to", high);
+  element("low").textContent = low.toFixed(3);
+  element("high").textContent = high.toFixed(3);
+  element("scale").ariaLabel += `; from ${low.toFixed(3)} to ${high.toFixed(3)} it does not know`;
 }
 
 /** Return whether something was not looked at. */

@@ -18,7 +18,7 @@ class Page {
     this.place = place;
     this.number = 0; // of the newest picture
     this.picture = null; // its file, name and size
-    this.threshold = NaN;
+    this.limits = null; // of the model: its threshold, and the scores that are uncertain
     this.asked = false; // for the model
     this.worker = startWorker();
     this.worker.onmessage = ({ data }) => this.hear(data);
@@ -65,7 +65,7 @@ class Page {
         return showOpened({ name: this.picture.name, ...message });
       case "judged": {
         const { width, height, name } = this.picture;
-        this.say(`${name}: ${showJudged({ ...message, threshold: this.threshold, width, height })}`);
+        this.say(`${name}: ${showJudged({ ...message, ...this.limits, width, height })}`);
         return reveal(element("answer"));
       }
       case "levelling":
@@ -78,8 +78,8 @@ class Page {
     }
   }
 
-  ready({ threshold, exact }) {
-    this.threshold = threshold;
+  ready({ threshold, uncertain, exact }) {
+    this.limits = { threshold, uncertain };
     element("loading").hidden = true;
     if (this.picture === null) this.say("The model is ready.");
     if (exact) return;

@@ -17,8 +17,8 @@ const RUNTIME = [
     integrity: "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
   },
 ];
-/** Version of `hf_ela.json`. */
-const SCHEMA = 2;
+/** Versions of `hf_ela.json` with `model.onnx`; 2 is without `uncertain`. */
+const SCHEMAS = [2, 3];
 /** Views that the network is given at a time: memory does not grow with their number. */
 const BATCH = 8;
 /** The smallest normal float32, to which probabilities are limited. */
@@ -39,6 +39,7 @@ export class Model {
   constructor(ort, session, settings) {
     Object.assign(this, { ort, session });
     this.threshold = settings.threshold;
+    this.uncertain = settings.uncertain ?? null;
     this.temperature = settings.temperature;
     this.input = settings.recipe.input;
     this.quality = Math.min(...settings.recipe.ela.qualities);
@@ -163,7 +164,7 @@ async function fetched(url) {
 
 async function readSettings(url) {
   const settings = await (await fetched(url)).json().catch(() => ({}));
-  const known = settings.schema === SCHEMA && String(settings.labels) === "fake,real";
+  const known = SCHEMAS.includes(settings.schema) && String(settings.labels) === "fake,real";
   if (!known || !/^[0-9a-f]{64}$/.test(settings.onnx_sha256)) {
     throw new ModelError("This page cannot read this model: another version of hf-ela made it.");
   }

@@ -26,7 +26,8 @@ async function load(place) {
   try {
     const loaded = await Model.load(place, progress);
     const exact = await pixelsAreTrue();
-    postMessage({ kind: "ready", threshold: loaded.threshold, exact });
+    const { threshold, uncertain } = loaded;
+    postMessage({ kind: "ready", threshold, uncertain, exact });
     return loaded;
   } catch (error) {
     postMessage({ kind: "unavailable", message: reason(error) });
