@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -30,11 +31,19 @@ def installed_backends() -> list[str]:
     return [name for name in BACKENDS if find_spec(name)]
 
 
-def exporting_backend() -> str | None:
-    """Return the backend that a graph can be exported to ONNX from, or None."""
-    converters = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
-    usable = [name for name, tool in converters.items() if find_spec(name) and find_spec(tool)]
-    return usable[0] if usable and find_spec("onnx") else None
+def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
+    """Return a function of arrays: a model of Keras as ONNX Runtime computes it, in its order."""
+    import onnxruntime
+
+    from hf_ela.export import write_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_onnx(model, Path(folder) / "model.onnx")
+        session = onnxruntime.InferenceSession(
+            Path(folder) / "model.onnx", providers=["CPUExecutionProvider"]
+        )
+    names = [given.name for given in session.get_inputs()]
+    return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
 
 
 def in_child(part: str, backend: str, arguments: Sequence[object] = ()) -> dict[str, Any]:

@@ -12,7 +12,6 @@ without compilation. Writes benchmarks/ela.json.
 
 import argparse
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,9 +25,9 @@ from common import (
     CHILD,
     HERE,
     compiled,
-    exporting_backend,
     in_child,
     installed_backends,
+    onnx_runtime,
     pictures,
     save,
     seconds,
@@ -36,6 +35,7 @@ from common import (
     torch_graph,
 )
 
+from hf_ela.backend_choice import exporting_backends
 from hf_ela.ela import error_level
 from hf_ela.threads import cores
 
@@ -76,27 +76,11 @@ def layer_functions(backend: str, side: int) -> Iterator[tuple[str, Function]]:
 
 def onnx_functions(side: int) -> Iterator[tuple[str, Function]]:
     """Yield the layer as ONNX Runtime computes it."""
-    import onnxruntime
-
     from hf_ela.backend import keras
-    from hf_ela.export import OPSET
     from hf_ela.layers import ErrorLevel
 
     pixels = keras.Input((side, side, 3), dtype="uint8", name="pixels")
-    model = keras.Model(pixels, ErrorLevel(QUALITY)(pixels))
-    signature = [keras.InputSpec(shape=(None, side, side, 3), dtype="uint8", name="pixels")]
-    with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/ela.onnx"
-        model.export(
-            path,
-            format="onnx",
-            verbose=False,
-            opset_version=OPSET,
-            input_signature=signature,
-        )
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    yield "layer, ONNX Runtime", lambda images: session.run(None, {name: images})[0]
+    yield "layer, ONNX Runtime", onnx_runtime(keras.Model(pixels, ErrorLevel(QUALITY)(pixels)))
 
 
 def kornia_functions(_: int) -> Iterator[tuple[str, Function]]:
@@ -141,8 +125,8 @@ def parts() -> Iterator[tuple[str, str]]:
     backends = installed_backends()
     yield "Pillow", backends[0]
     yield from zip(backends, backends, strict=True)
-    if exporter := exporting_backend():
-        yield "onnx", exporter
+    if exporters := exporting_backends():
+        yield "onnx", exporters[0]
     else:
         print("ONNX Runtime is left out: an export needs onnx, and tensorflow with tf2onnx")
     if find_spec("kornia") and find_spec("torch"):

@@ -5,18 +5,18 @@
     python benchmarks/exact.py --seed 7 --cases 1000000 --backends jax onnx
 
 A case is one image of one size, saved once by Pillow at one quality and one chroma subsampling,
-and compared pixel by pixel; there is no tolerance. Each shape is compiled once, with the quality of
-each image as an input. The sizes, drawn by `--seed`, have every remainder by 16 in height and in
-width, and are 1 x 1 and 2 to 5 wide besides; a shape gets all qualities from 1 to 100 and all
-contents. Qualities that are part of the graph, and, but for ONNX, one by one in eager mode, come on
-top. Prints a table, writes benchmarks/exact.json; exit status 1 if a pixel differs.
+and compared pixel by pixel; there is no tolerance. TensorFlow, JAX and ONNX get a graph of each
+shape, with the quality of each image as an input; torch, whose compiler takes minutes, is eager.
+The sizes, drawn by `--seed`, have every remainder by 16 in height and in width, and are 1 x 1 and 2
+to 5 wide besides; a shape gets all qualities from 1 to 100 and all contents. Qualities that are
+part of the graph, and, but for ONNX, one by one in eager mode, come on top. Prints a table, writes
+benchmarks/exact.json; exit status 1 if a pixel differs.
 """
 
 import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -24,9 +24,11 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import CHILD, HERE, compiled, exporting_backend, in_child, pictures, save
+from common import CHILD, HERE, compiled, in_child, onnx_runtime, pictures, save
 from common import installed_backends as installed
 from PIL import Image
+
+from hf_ela.backend_choice import exporting_backends
 
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 QUALITIES = np.arange(1, 101, dtype=np.int32)
@@ -168,10 +170,7 @@ def graph(part: str, shape: Shape, constant: tuple[int, ...] = ()) -> Function:
 
 def onnx(function: Callable[..., Any], shape: Shape) -> Function:
     """Return a function of tensors as ONNX Runtime computes it."""
-    import onnxruntime
-
     from hf_ela.backend import keras
-    from hf_ela.export import OPSET
 
     class Layer(keras.layers.Layer):
         def call(self, *tensors: Any) -> Any:
@@ -179,20 +178,7 @@ def onnx(function: Callable[..., Any], shape: Shape) -> Function:
 
     inputs = [keras.Input((*shape[:2], 3), dtype="uint8", name="images")]
     inputs += [keras.Input((), dtype="int32", name="q")] * (function.__name__ == "with_qualities")
-    model = keras.Model(inputs, Layer(autocast=False)(*inputs))
-    specs = [keras.InputSpec(shape=i.shape, dtype=i.dtype, name=i.name) for i in inputs]
-    with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/model.onnx"
-        model.export(
-            path,
-            format="onnx",
-            verbose=False,
-            opset_version=OPSET,
-            input_signature=[specs] if len(specs) > 1 else specs,
-        )
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
-    return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
+    return onnx_runtime(keras.Model(inputs, Layer(autocast=False)(*inputs)))
 
 
 def eager(images: Pixels, quality: int, subsampling: str) -> Pixels:
@@ -267,7 +253,7 @@ def main() -> None:
         return
     given: list[object] = ["--cases", args.cases, "--shapes", args.shapes, "--seed", args.seed]
     given += ["--data", args.data] if args.data else []
-    exporter = exporting_backend()
+    exporter = next(iter(exporting_backends()), None)
     rows = {}
     print(f"{'':16}{'cases':>12}{'differing pixels':>20}{'shapes':>10}{'seconds':>10}", flush=True)
     for part in args.backends:

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -5,6 +6,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,37 @@ class TestPredict:
         assert len(names) == 8  # two images are called a.jpg
         assert sorted(names) == sorted(str(path) for path in Path("why").iterdir())
 
+    def test_explain_keeps_earlier_pictures_and_does_not_score_them(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        command = ["predict", "art", "--model", model, "--explain", "art/why", "--json"]
+        found = []
+        for _ in range(2):
+            assert main(command) == 0
+            found.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+        assert [one["file"] for one in found[0]] == [one["file"] for one in found[1]]
+        names = [one[kind] for run in found for one in run for kind in ("evidence", "ela")]
+        assert len(set(names)) == 12
+        assert sorted(names) == sorted(str(path) for path in Path("art/why").iterdir())
+        with pytest.raises(SystemExit):
+            main(["predict", "art", "art/why", "--model", model, "--explain", "art/why"])
+        assert "must not name a folder that is searched" in capsys.readouterr().err
+
+    def test_explain_takes_the_longest_names_and_the_thinnest_images(
+        self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        long = "é" * 120
+        (folder / "long").mkdir()
+        for number in range(2):  # alike as far as names go
+            (folder / "long" / f"{long}{number}.png").write_bytes(encode(picture(), "PNG"))
+        picture(5000, 1).save(folder / "thin.png")
+        command = ["predict", "long", "thin.png", "art", "--model", model, "--explain", "why"]
+        assert main([*command, "--json"]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert len(found) == 6
+        assert len(list(Path("why").iterdir())) == 12
+        assert Path(found[1]["ela"]).name == f"{'é' * 100}-2.ela.png"
+
     def test_explain_says_where_the_pictures_are(
         self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -240,19 +273,21 @@ class TestPredict:
         ]
         assert wrong == []
 
+    @pytest.mark.parametrize("form", ["--json", "table"])
     @pytest.mark.parametrize(
         ("way", "status"), [("close", 141), ("interrupt", 130)], ids=["closed pipe", "Ctrl-C"]
     )
-    def test_ends_quietly(self, model: str, folder: Path, way: str, status: int) -> None:
-        # So many that it is still busy when it is stopped after the first line.
+    def test_ends_quietly(self, model: str, folder: Path, form: str, way: str, status: int) -> None:
+        # So many that it is still busy when it is stopped after the first image.
         many = ["art/a.jpg"] * 50_000
+        options = ["--json"] * (form == "--json")
         process = subprocess.Popen(
-            [*COMMAND, "predict", "--model", model, "--json", "--batch-size", "1", *many],
+            [*COMMAND, "predict", "--model", model, "--batch-size", "1", *many, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         assert process.stdout is not None
-        assert b'"art/a.jpg"' in process.stdout.readline()
+        assert any(b"art/a.jpg" in process.stdout.readline() for _ in range(4))
         if way == "interrupt":
             process.send_signal(signal.SIGINT)
             process.stdout.read()
@@ -263,6 +298,31 @@ class TestPredict:
         assert process.wait(60) == status
         process.stdout.close()
         process.stderr.close()
+
+    @pytest.mark.skipif(os.name == "nt", reason="this system has no terminals to open")
+    def test_a_bar_on_the_terminal_takes_no_line_of_the_output(
+        self, model: str, folder: Path
+    ) -> None:
+        terminal, end = os.openpty()
+        shown: list[bytes] = []
+
+        def read() -> None:
+            with contextlib.suppress(OSError):  # at the end
+                while text := os.read(terminal, 4096):
+                    shown.append(text)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for options in (["--json"], []):
+            command = [*COMMAND, "predict", "art", "--model", model, *options]
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=end, timeout=120, check=True
+            )
+            assert done.stdout.count(b"art") == 3
+        os.close(end)
+        reader.join()
+        os.close(terminal)
+        assert b"Predicting" in b"".join(shown)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -293,6 +353,14 @@ class TestPredict:
 
 
 class TestExport:
+    @pytest.mark.parametrize("name", ["art.onnx", "art.tflite"])
+    def test_says_nothing_but_what_it_made(self, model: str, folder: Path, name: str) -> None:
+        done = run("export", model, name)
+        assert done.stderr == ""
+        assert done.stdout.startswith(f"{name}: ")
+        assert done.stdout.count("\n") == 4
+        assert done.returncode == 0
+
     def test_onnx(self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["export", model, "art.onnx"]) == 0
         out = capsys.readouterr().out
@@ -316,6 +384,10 @@ class TestExport:
         with pytest.raises(SystemExit):
             main(["export", model, "art.pb"])
         assert "OUT must end with .onnx or .tflite" in capsys.readouterr().err
+        Path("art.onnx").mkdir()
+        assert main(["export", model, "art.onnx"]) == 2
+        assert "Received: art.onnx, a folder." in capsys.readouterr().err
+        Path("art.onnx").rmdir()
         assert main(["export", "nowhere", "art.onnx"]) == 2
         assert not Path("art.onnx").exists()
 

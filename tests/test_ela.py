@@ -2,6 +2,7 @@
 
 import os
 import threading
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def test_fixed_gain_rounds_clips_and_puts_zero_at_128() -> None:
     assert np.array_equal(absolute, np.clip(np.abs(plain) * 3, 0, 255))
 
 
+@pytest.mark.parametrize("gain", [np.float32(3), np.float64(3), np.int64(3), Fraction(3), 3])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_gain_is_any_real_number(gain, signed) -> None:
+    image = noise(32, 32)
+    expected = error_level(image, 75, signed=signed, gain=3.0)
+    assert not np.array_equal(expected, error_level(image, 75, signed=signed, gain=1.0))
+    assert np.array_equal(error_level(image, 75, signed=signed, gain=gain), expected)
+
+
 def test_several_qualities_are_stacked_in_order() -> None:
     image = noise(24, 20)
     level = error_level(image, [95, 50], gain=1.0)
@@ -145,6 +155,13 @@ def test_no_descriptor_is_left_open() -> None:
         ({"gain": -2.0}, "above 0"),
         ({"gain": "most"}, "above 0"),
         ({"gain": float("nan")}, "above 0"),
+        ({"gain": True}, "above 0"),
+        ({"gain": [2.0]}, "above 0"),
+        ({"gain": np.array([2.0, 3.0])}, "above 0"),
+        ({"gain": 1j}, "above 0"),
+        ({"gain": 10**400}, "above 0"),
+        ({"quality": np.array([90, 80])}, "integer from 1 to 100"),
+        ({"quality": "90"}, "integer from 1 to 100. Received: quality='9'"),
         ({"gain": "max", "signed": True}, "absolute differences only"),
     ],
 )

@@ -155,3 +155,8 @@ class TestOverlay:
         drawn = overlay(narrow)
         assert drawn.width > 300
         assert drawn.height > SIDE
+
+    @pytest.mark.parametrize("size", [(5000, 1), (1, 5000)])
+    def test_the_thinnest_image_is_drawn(self, classifier: ElaClassifier, size: tuple) -> None:
+        drawn = overlay(classifier.explain(picture(*size)))
+        assert max(drawn.size) >= SIDE

@@ -273,6 +273,14 @@ def test_an_operator_unknown_to_onnx_is_refused(tmp_path) -> None:
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"an older file"]
 
 
+@pytest.mark.parametrize("kind", list(WAYS))
+@pytest.mark.parametrize(("place", "what"), [("folder.x", "a folder"), ("a/b", "not there")])
+def test_a_place_for_no_file_is_refused_before_the_work(place, what, kind, tmp_path) -> None:
+    (tmp_path / "folder.x").mkdir()
+    with pytest.raises(ExportError, match=f"file in a folder that exists.*Received: .*{what}"):
+        WAYS[kind][0](None, None, tmp_path / place)  # nothing is looked at before
+
+
 @pytest.mark.parametrize("missing", [["onnx"], ["tf2onnx", "onnxscript"], ["tf2onnx", "torch"]])
 def test_without_an_exporter_it_is_said_what_to_install(missing, tmp_path, monkeypatch) -> None:
     for name in missing:  # as Python marks what cannot be imported

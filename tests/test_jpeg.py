@@ -100,7 +100,8 @@ def test_real_images_equal_pillow(pool) -> None:
 @pytest.mark.parametrize("kind", [np.int32, np.int64, np.int16])
 def test_a_tensor_of_qualities_is_limited(kind) -> None:
     images = np.stack([picture("grain", 9, 12, seed) for seed in range(6)])
-    given = after(images, np.array([-300, -1, 0, 101, 999, 100], kind))
+    most = min(10**12, np.iinfo(kind).max)  # more than 32 bits, which JAX would cut
+    given = after(images, np.array([-300, -1, 0, 101, most, 100], kind))
     assert np.array_equal(given, after(images, np.array([1, 1, 1, 100, 100, 100], kind)))
     assert not np.array_equal(given, after(images, np.array([2, 2, 2, 99, 99, 99], kind)))
 
@@ -135,19 +136,51 @@ TENSOR = "an integer, or an integer tensor with one for each image"
         ({"quality": 90.0}, TENSOR, "float"),
         ({"quality": np.array([90.0, 80.0], np.float32)}, TENSOR, r"float32 of shape \(2,\)"),
         ({"quality": np.array([[90], [80]])}, TENSOR, r"shape \(2, 1\)"),
+        ({"quality": None}, TENSOR, "NoneType"),
+        ({"quality": "x"}, TENSOR, "x|string"),
+        ({"quality": [90, 10**12]}, QUALITY, "quality=1000000000000"),
+        ({"quality": [90, "80"]}, QUALITY, "quality='80'"),
+        ({"quality": [[90], [80]]}, QUALITY, r"quality=\[90\]"),
+        ({"images": [IMAGES[0], IMAGES[1, :4]]}, PIXELS, "list, .*no tensor"),
+        ({"images": None}, PIXELS, "NoneType"),
         ({"subsampling": "4:2:2"}, "'4:2:0' or '4:4:4'", "4:2:2"),
         ({"subsampling": None}, "'4:2:0' or '4:4:4'", "None"),
     ],
 )
 def test_bad_input_says_the_rule_and_what_came(arguments, rule, received) -> None:
-    with pytest.raises(ValueError, match=f"{rule}.*Received: .*{received}"):
+    with pytest.raises(ValueError, match=f"(?s){rule}.*Received: .*({received})"):
         round_trip(**{"images": IMAGES, "quality": 90} | arguments)
 
 
-@pytest.mark.parametrize("quality", [0, 101, True, 90.0, 90.5])
+@pytest.mark.parametrize("qualities", [90, np.array([90, 80]), None, {90, 80}])
+def test_several_qualities_are_a_list(qualities) -> None:
+    with pytest.raises(ValueError, match=r"list of integers.*Received: (int|ndarray|None|set)"):
+        round_trips(IMAGES, qualities)
+
+
+@pytest.mark.parametrize("quality", [0, 101, True, 90.0, 90.5, 10**12])
 def test_one_bad_quality_of_several_is_named(quality) -> None:
     with pytest.raises(ValueError, match=f"{QUALITY}. Received: quality={quality}"):
         round_trips(IMAGES, [90, quality])
+
+
+def test_a_list_has_a_quality_for_each_image() -> None:
+    images = np.stack([picture("grain", 9, 12, seed) for seed in range(2)])
+    assert np.array_equal(after(images, [90, 40]), after(images, np.array([90, 40])))
+
+
+def test_one_quality_does_not_serve_all_of_a_batch_of_unknown_size() -> None:
+    class Saved(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+        def call(self, images: Any, quality: Any) -> Any:
+            return round_trip(images, quality)
+
+    inputs = keras.Input((8, 8, 3), dtype="uint8"), keras.Input((), dtype="int32")
+    model = keras.Model(inputs, Saved(autocast=False)(*inputs))
+    images = np.stack([picture("noise", 8, 8, seed) for seed in range(2)])
+    expected = after(images, np.array([90, 40]))
+    assert np.array_equal(model.predict_on_batch([images, np.array([90, 40])]), expected)
+    with pytest.raises(Exception, match=r"(?i)reshape|values for 2 images"):
+        model.predict_on_batch([images, np.array([90])])
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -3,6 +3,7 @@
 On the backend of this process, operation by operation; `test_exact_backends.py` has the others.
 """
 
+import json
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -202,15 +203,15 @@ def test_a_model_with_ela_inside_is_saved_and_loaded(recipe, tmp_path) -> None:
     [
         ErrorLevel(),
         ErrorLevel((75, 85), signed=True, color="YCbCr", gain=2.5, subsampling="4:4:4", name="e"),
-        ErrorLevel([np.int64(60)], gain="max"),
-        PillowResize(9, name="r"),
+        ErrorLevel([np.int64(60)], gain=np.float32(2.5)),
+        PillowResize(np.int64(9), name="r"),
     ],
-    ids=["defaults", "settings", "NumPy's number", "resize"],
+    ids=["defaults", "settings", "NumPy's numbers", "resize"],
 )
 def test_a_layer_comes_back_from_its_settings(layer) -> None:
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is type(layer)
-    assert again.get_config() == layer.get_config()
+    assert again.get_config() == layer.get_config() == json.loads(json.dumps(layer.get_config()))
     images = pictures(3, 16, 16)
     assert_equal(result(again, images), result(layer, images))
     assert not again.weights
@@ -230,6 +231,7 @@ def test_a_layer_comes_back_from_its_settings(layer) -> None:
         ({"quality": []}, "at least one", "none"),
         ({"color": "LAB"}, "'RGB' or 'YCbCr'", "LAB"),
         ({"gain": -1}, "above 0", "-1"),
+        ({"gain": [2.0]}, "above 0", r"\[2.0\]"),
         ({"gain": "max", "signed": True}, "absolute differences only", "signed=True"),
     ],
 )
@@ -278,8 +280,13 @@ def test_what_cannot_be_resized_is_refused(images, received) -> None:
 def test_settings_are_refused_when_a_layer_is_made() -> None:
     with pytest.raises(ValueError, match="subsampling='4:2:2'"):
         ErrorLevel(subsampling="4:2:2")
-    with pytest.raises(ValueError, match="size=0"):
-        PillowResize(0)
+
+
+@pytest.mark.parametrize("size", [0, -1, "4", 4.5, True, None])
+def test_a_size_is_a_whole_number(size) -> None:
+    rule = f"integer of at least 1 pixel. Received: size={size!r}"
+    with pytest.raises(ValueError, match=rule):
+        PillowResize(size)
 
 
 def test_an_input_of_unknown_height_is_refused() -> None:

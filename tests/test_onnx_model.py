@@ -236,6 +236,21 @@ class TestProbabilities:
         assert found == pytest.approx(np.array(one_by_one), abs=1e-6)
         assert np.ptp(found[:, 0]) > 0.01
 
+    @pytest.mark.parametrize(
+        ("shape", "kind"),
+        [
+            ((0, SIDE, SIDE, 3), "uint8"),
+            ((SIDE, SIDE, 3), "uint8"),
+            ((1, SIDE, SIDE + 1, 3), "uint8"),
+            ((1, SIDE, SIDE, 3), "float32"),
+        ],
+    )
+    def test_other_pixels_are_refused(self, shape: tuple[int, ...], kind: str) -> None:
+        model = OnnxModel(edited(lambda model: None), CROPS)
+        rule = rf"N x {SIDE} x {SIDE} x 3, N at least 1. Received: {kind} of shape \({shape[0]}, "
+        with pytest.raises(ValueError, match=rule):
+            model.probabilities(np.zeros(shape, kind))
+
     @pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])
     def test_scores_agree_within_a_ten_thousandth(
         self, recipe: Any, tmp_path: Path, request: pytest.FixtureRequest

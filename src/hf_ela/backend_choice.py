@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from hf_ela.errors import BackendError
 
 BACKENDS = ("tensorflow", "jax", "torch")
+_ONNX_CONVERTERS = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
+"""Backends that Keras exports to ONNX from, and what it needs for that, beside `onnx`."""
 
 
 def choose_backend() -> str:
@@ -38,3 +40,10 @@ def choose_backend() -> str:
             'Install one, for example: pip install "hf-ela[jax]"'
         )
     return os.environ.setdefault("KERAS_BACKEND", installed[0])
+
+
+def exporting_backends() -> list[str]:
+    """Return the installed backends that Keras can export to ONNX from."""
+    if not find_spec("onnx"):
+        return []
+    return [name for name, tool in _ONNX_CONVERTERS.items() if find_spec(name) and find_spec(tool)]

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from io import BytesIO
-from numbers import Integral
+from numbers import Real
 from typing import IO, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import PIL
 from PIL import Image, ImageChops, ImageEnhance, features
 
 from hf_ela.images import ImageSource, load_image
+from hf_ela.jpeg_tables import checked_quality
 
 ELA_VERSION = 1
 """Raised whenever the pixels that `error_level` returns change; part of every cache key."""
@@ -76,21 +77,32 @@ def check_settings(
     """
     if not qualities:
         raise ValueError("`quality` must name at least one JPEG quality. Received: none.")
-    for q in qualities:
-        if isinstance(q, bool) or not isinstance(q, Integral) or not 1 <= q <= 100:
-            raise ValueError(f"`quality` must be an integer from 1 to 100. Received: quality={q}.")
+    for quality in qualities:
+        checked_quality(quality)
     if color not in ("RGB", "YCbCr"):
         raise ValueError(f"`color` must be 'RGB' or 'YCbCr'. Received: color={color!r}.")
-    if gain == "max":
+    if gain is None:
+        return
+    if isinstance(gain, str) and gain == "max":
         if signed:
             raise ValueError(
                 "`gain='max'` scales absolute differences only. Received: signed=True. "
                 "Give a number as gain, or take signed=False."
             )
-    elif gain is not None and (isinstance(gain, str) or not 0 < gain < float("inf")):
+        return
+    if not _is_positive(gain):
         raise ValueError(
-            f"`gain` must be None, 'max' or a number above 0. Received: gain={gain!r}."
+            f"`gain` must be None, 'max' or a number above 0. Received: gain={gain!r:.100}."
         )
+
+
+def _is_positive(gain: object) -> bool:
+    if not isinstance(gain, Real) or isinstance(gain, bool):
+        return False
+    try:
+        return 0 < float(gain) < float("inf")
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def round_trip(image: Image.Image, quality: int) -> Image.Image:
@@ -122,7 +134,7 @@ def _difference(
         if gain == "max":
             absolute = _stretch(absolute)
         values = np.asarray(absolute)
-        return _scaled(values, gain, zero=0) if isinstance(gain, int | float) else values
+        return values if gain is None or gain == "max" else _scaled(values, gain, zero=0)
     values = np.asarray(encoded, np.int16) - np.asarray(image, np.int16)
     return values if gain is None or gain == "max" else _scaled(values, gain, zero=128)
 
@@ -135,5 +147,5 @@ def _stretch(absolute: Image.Image) -> Image.Image:
 
 def _scaled(values: np.ndarray, gain: float, zero: int) -> np.ndarray:
     # An 8-bit difference has 511 values: a table is faster than arithmetic on every pixel.
-    table = np.clip(np.rint(np.arange(-255, 256) * gain) + zero, 0, 255).astype(np.uint8)
+    table = np.clip(np.rint(np.arange(-255, 256) * float(gain)) + zero, 0, 255).astype(np.uint8)
     return np.take(table, values.astype(np.int16) + 255)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from hf_ela.classifier import ElaClassifier
 from hf_ela.ela import error_level
@@ -84,7 +84,9 @@ def overlay(found: Evidence) -> Image.Image:
     Red where the views call it fake, blue where they call it real, the stronger the further from
     the threshold; darkened where no view looked.
     """
-    picture = ImageOps.contain(found.image, (SIDE, SIDE), Image.Resampling.LANCZOS)
+    scale = SIDE / max(found.image.size)
+    width, height = (max(1, round(side * scale)) for side in found.image.size)
+    picture = found.image.resize((width, height), Image.Resampling.LANCZOS)
     scores = np.asarray(
         Image.fromarray(found.map).resize(picture.size, Image.Resampling.NEAREST), np.float64
     )

@@ -15,7 +15,6 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from hf_ela import __version__
 from hf_ela.backend import keras
+from hf_ela.backend_choice import exporting_backends
 from hf_ela.errors import ExportError
 from hf_ela.files import whole_file
 from hf_ela.model import build_model, with_error_level
@@ -31,14 +31,12 @@ from hf_ela.recipe import LABELS, Recipe
 from hf_ela.recipe_file import parse_recipe
 from hf_ela.terminal import native_messages_held_back
 
-__all__ = ["TOLERANCE", "export_litert", "export_onnx"]
+__all__ = ["TOLERANCE", "export_litert", "export_onnx", "write_onnx"]
 
 OPSET = 18
 """Of ONNX (December 2022): the newest that tf2onnx writes."""
 TOLERANCE = 1e-4
 """By how much a probability may differ from Keras's: floats are summed in another order."""
-_CONVERTERS = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
-"""Backends that Keras exports to ONNX from, and what it needs for that."""
 
 
 def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
@@ -53,19 +51,19 @@ def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
         path: Where to.
 
     Raises:
-        ExportError: What is needed is not installed, or the file does not give the probabilities
-            of `network` within `TOLERANCE`; nothing is written then.
+        ExportError: What is needed is not installed, no file can be at `path`, or the file does
+            not give the probabilities of `network` within `TOLERANCE`; nothing is written then.
     """
-    backend = keras.backend.backend()
-    usable = [name for name, needed in _CONVERTERS.items() if find_spec(name) and find_spec(needed)]
-    if not usable or not find_spec("onnx"):
+    _check_place(path)
+    backend, usable = keras.backend.backend(), exporting_backends()
+    if not usable:
         raise ExportError(
             "An export to ONNX needs `onnx`, and tensorflow with tf2onnx or torch with onnxscript. "
             'Received: an installation without them. Install them: pip install "hf-ela[train]"'
         )
     with whole_file(path) as temporary:
         if backend in usable:
-            _write_onnx(network, recipe, temporary)
+            write_onnx(with_error_level(network, recipe), temporary)
         else:
             _write_elsewhere(network, recipe, temporary, usable[0])
         _quietly(lambda: _name(temporary, recipe))
@@ -81,9 +79,10 @@ def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
         path: Where to; must end with ``.tflite``.
 
     Raises:
-        ExportError: The backend is not TensorFlow, or the file does not give the probabilities of
-            `network` within `TOLERANCE`; nothing is written then.
+        ExportError: The backend is not TensorFlow, no file can be at `path`, or the file does not
+            give the probabilities of `network` within `TOLERANCE`; nothing is written then.
     """
+    _check_place(path)
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ExportError(
             f"An export to LiteRT needs the TensorFlow backend. Received: {backend}. Set "
@@ -95,10 +94,24 @@ def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
         _check_parity(network, recipe, lambda: _litert_function(temporary), path)
 
 
-def _write_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
-    model = with_error_level(network, recipe)
-    side = recipe.pixel_side
-    signature = [keras.InputSpec(shape=(None, side, side, 3), dtype="uint8", name=INPUT)]
+def _check_place(path: Path) -> None:
+    """Refuse a place where no file can be, before the work."""
+    if path.is_dir() or not path.parent.is_dir():
+        what = "a folder" if path.is_dir() else "a name in a folder that is not there"
+        raise ExportError(
+            f"A model is exported to a file in a folder that exists. Received: {path}, {what}. "
+            "Name a file."
+        )
+
+
+def write_onnx(model: keras.Model, path: Path) -> None:
+    """Write any model of Keras as ONNX, its inputs under their names, without a comparison.
+
+    Raises:
+        ExportError: The converter of this backend cannot do it.
+    """
+    specs = [keras.InputSpec(shape=i.shape, dtype=i.dtype, name=i.name) for i in model.inputs]
+    signature = [specs] if len(specs) > 1 else specs
     _quietly(
         lambda: model.export(
             path, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET
@@ -130,7 +143,7 @@ def _here(folder: Path, path: Path) -> None:
     recipe = parse_recipe(values, source="recipe.json")
     network = build_model(recipe)
     network.load_weights(folder / "network.weights.h5")
-    _write_onnx(network, recipe, path)
+    write_onnx(with_error_level(network, recipe), path)
 
 
 def _quietly(export: Callable[[], None]) -> None:
@@ -201,6 +214,7 @@ def _litert_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
+@native_messages_held_back()  # of Keras's first prediction, and of the runtime
 def _check_parity(
     network: keras.Model,
     recipe: Recipe,

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hf_ela.backend import keras
-from hf_ela.jpeg_tables import quantisation_tables
+from hf_ela.jpeg_tables import checked_quality, quantisation_tables
 
 __all__ = [
     "Subsampling",
@@ -43,8 +43,8 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
 
     Args:
         images: uint8, N x height x width x 3; height and width known, and any.
-        quality: From 1 to 100: an integer, or one for each image, an integer tensor of N. The
-            values of a tensor are not looked at, but limited to that range.
+        quality: From 1 to 100: an integer, or one for each image, a list or an integer tensor of
+            N. The values of a tensor are not looked at, but limited to that range.
         subsampling: Of chroma: ``4:2:0``, Pillow's usual one, or ``4:4:4``, none.
 
     Returns:
@@ -56,13 +56,15 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
     images = checked(images)
     if isinstance(quality, int | np.integer) and not isinstance(quality, bool):
         return round_trips(images, [int(quality)], subsampling)[0]
-    values = ops.convert_to_tensor(quality)
-    if len(values.shape) != 1 or "int" not in keras.backend.standardize_dtype(values.dtype):
-        raise ValueError(
-            "`quality` must be an integer, or an integer tensor with one for each image. "
-            f"Received: {keras.backend.standardize_dtype(values.dtype)} of shape "
-            f"{tuple(values.shape)}."
-        )
+    rule = "`quality` must be an integer, or an integer tensor with one for each image."
+    if isinstance(quality, list | tuple):
+        quality = np.array([checked_quality(one) for one in quality], np.int32)
+    elif isinstance(quality, np.ndarray) and quality.dtype.kind in "iu":
+        quality = quality.clip(1, 100)  # before a backend makes it 32 bits wide
+    values = _tensor(quality, rule)
+    dtype = keras.backend.standardize_dtype(values.dtype)
+    if len(values.shape) != 1 or "int" not in dtype:
+        raise ValueError(f"{rule} Received: {dtype} of shape {tuple(values.shape)}.")
     if None not in (lengths := (images.shape[0], values.shape[0])) and lengths[0] != lengths[1]:
         raise ValueError(
             f"`quality` must have one value for each image. Received: {lengths[1]} values for "
@@ -70,7 +72,9 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
         )
     check_subsampling(subsampling)
     rows = ops.take(quantisation_tables(), ops.cast(ops.clip(values, 1, 100), "int32") - 1, axis=0)
-    tables = ops.reshape(ops.transpose(rows, (1, 2, 0)), (2, 8, 8, -1, 1))
+    # By the number of images, or one quality would serve all where neither number is known.
+    number = ops.shape(images)[0]
+    tables = ops.reshape(ops.transpose(rows, (1, 2, 0)), (2, 8, 8, number, 1))
     return _decoded(_encoded(images, subsampling), [tables], images.shape, subsampling)
 
 
@@ -89,15 +93,15 @@ def round_trips(
     """
     images = checked(images)
     check_subsampling(subsampling)
+    if not isinstance(qualities, Sequence):
+        raise ValueError(
+            "`qualities` must be a list of integers from 1 to 100. "
+            f"Received: {type(qualities).__name__}, {qualities!r:.100}."
+        )
     if not qualities:
         raise ValueError("`qualities` must name at least one JPEG quality. Received: none.")
-    for quality in qualities:
-        whole = isinstance(quality, int | np.integer) and not isinstance(quality, bool)
-        if not whole or not 1 <= quality <= 100:
-            raise ValueError(
-                f"`quality` must be an integer from 1 to 100. Received: quality={quality}."
-            )
-    tables = [quantisation_tables()[q - 1].reshape(2, 8, 8, 1, 1) for q in qualities]
+    rows = [checked_quality(quality) - 1 for quality in qualities]
+    tables = [quantisation_tables()[row].reshape(2, 8, 8, 1, 1) for row in rows]
     decoded = _decoded(_encoded(images, subsampling), tables, images.shape, subsampling)
     by_quality = ops.reshape(decoded, (len(qualities), -1, *images.shape[1:]))
     return list(ops.unstack(by_quality, len(qualities)))
@@ -105,13 +109,13 @@ def round_trips(
 
 def checked(images: Tensor) -> Tensor:
     """Return the images as a tensor, or refuse them; see `round_trip`."""
-    if not isinstance(images, keras.KerasTensor):
-        images = ops.convert_to_tensor(images)
+    rule = "`images` must be uint8 of shape N x height x width x 3."
+    images = _tensor(images, rule)
     shape, dtype = tuple(images.shape), keras.backend.standardize_dtype(images.dtype)
     if dtype != "uint8" or len(shape) != 4 or shape[3] != 3:
         raise ValueError(
-            "`images` must be uint8 of shape N x height x width x 3. "
-            f"Received: {dtype} of shape {shape}. Take 8-bit RGB, and images[None] for one image."
+            f"{rule} Received: {dtype} of shape {shape}. Take 8-bit RGB, and images[None] for one "
+            "image."
         )
     if None in shape[1:] or 0 in shape:
         raise ValueError(
@@ -119,6 +123,16 @@ def checked(images: Tensor) -> Tensor:
             f"width known beforehand. Received: shape {shape}."
         )
     return images
+
+
+def _tensor(values: Any, rule: str) -> Tensor:
+    if isinstance(values, keras.KerasTensor):
+        return values
+    try:
+        return ops.convert_to_tensor(values)
+    except Exception as error:  # of whatever kind the backend raises
+        received = f"{type(values).__name__}, {values!r:.100}"
+        raise ValueError(f"{rule} Received: {received}, of which no tensor can be made.") from error
 
 
 def check_subsampling(subsampling: str) -> None:

@@ -1,5 +1,7 @@
 """What the header of a JPEG tells about its encoder: quality and chroma subsampling."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
@@ -34,6 +36,20 @@ _QUALITY = np.arange(1, 101)[:, None]
 # The scaling of libjpeg's `jpeg_quality_scaling` and `jpeg_add_quant_table`, baseline forced.
 _SCALE = np.where(_QUALITY < 50, 5000 // _QUALITY, 200 - 2 * _QUALITY)
 _TABLES = np.clip((ANNEX_K * _SCALE + 50) // 100, 1, 255)  # (luma/chroma, quality - 1, 64)
+
+
+def checked_quality(quality: Any) -> int:
+    """Return a JPEG quality, which may be an integer of NumPy, as an int.
+
+    Raises:
+        ValueError: It is no integer from 1 to 100.
+    """
+    whole = isinstance(quality, int | np.integer) and not isinstance(quality, bool)
+    if whole and 1 <= quality <= 100:
+        return int(quality)
+    raise ValueError(
+        f"`quality` must be an integer from 1 to 100. Received: quality={quality!r:.100}."
+    )
 
 
 def quantisation_tables() -> np.ndarray:

@@ -64,12 +64,14 @@ class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
         """Check the settings; see the class."""
         # The policy of a network is about its floats: what comes in and goes out here are integers.
         super().__init__(**{**kwargs, "autocast": False, "trainable": False})
-        self.quality = list(quality) if isinstance(quality, Sequence) else [quality]
-        check_settings(self.quality, signed=signed, color=color, gain=gain)
+        qualities = list(quality) if isinstance(quality, Sequence) else [quality]
+        check_settings(qualities, signed=signed, color=color, gain=gain)
         check_subsampling(subsampling)
+        # Plain numbers, whatever NumPy's they were: settings are saved as JSON.
+        self.quality = [int(one) for one in qualities]
         self.signed = signed
         self.color = color
-        self.gain = gain
+        self.gain = gain if gain is None or gain == "max" else float(gain)
         self.subsampling = subsampling
 
     def call(self, images: Tensor) -> Tensor:
@@ -136,15 +138,18 @@ class PillowResize(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
     take the axes in the other order than Pillow 12. Output: uint8, N x size x size x channels.
 
     Raises:
-        ValueError: `size` is below 1; or, when called, the images are of another type or shape.
+        ValueError: `size` is no integer of at least 1; or, when called, the images are of another
+            type or shape.
     """
 
     def __init__(self, size: int, **kwargs: Any) -> None:
         """See the class."""
         super().__init__(**{**kwargs, "autocast": False, "trainable": False})
-        if size < 1:
-            raise ValueError(f"`size` must be at least 1 pixel. Received: size={size}.")
-        self.size = size
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+            raise ValueError(
+                f"`size` must be an integer of at least 1 pixel. Received: size={size!r:.100}."
+            )
+        self.size = int(size)
 
     def compute_output_spec(self, images: Tensor) -> keras.KerasTensor:
         """Return shape and type of the resized images."""

@@ -35,6 +35,7 @@ class OnnxModel:
         """
         check_onnx(data, recipe)
         side = recipe.pixel_side
+        self._shape = (side, side, 3)
         self._step = max(1, PIXELS // side**2)
         try:
             self._session = _session(data)
@@ -61,8 +62,15 @@ class OnnxModel:
             float32 array, N x 2, in the order of `LABELS`.
 
         Raises:
+            ValueError: The pixels are of another type or shape, or there are none.
             ModelError: The graph cannot be computed.
         """
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self._shape or not len(pixels):
+            side = self._shape[0]
+            raise ValueError(
+                f"`pixels` must be uint8 of shape N x {side} x {side} x 3, N at least 1. "
+                f"Received: {pixels.dtype} of shape {pixels.shape}."
+            )
         steps = [
             self._run(pixels[at : at + self._step]) for at in range(0, len(pixels), self._step)
         ]

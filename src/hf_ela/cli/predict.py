@@ -13,6 +13,9 @@ from hf_ela.errors import ImageError
 from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from hf_ela.classifier import ElaClassifier
     from hf_ela.explain import Evidence
 
@@ -28,6 +31,11 @@ UNCERTAIN = (
     "wrong too often."
 )
 PACKAGED = "the model that comes with hf-ela: a research baseline"
+
+ROWS = 200
+"""Of a table: more come in several tables, as they are judged, so that memory stays flat."""
+STEM = 200
+"""Bytes of a file's name that those of its pictures begin with; file systems end at 255."""
 
 
 def add_predict(commands: Any) -> None:
@@ -50,7 +58,8 @@ def add_predict(commands: Any) -> None:
         "--explain",
         type=Path,
         metavar="DIR",
-        help="save two pictures of each image there: where the evidence lies, and its ELA",
+        help="save two pictures of each image there: where the evidence lies, and its ELA. Earlier "
+        "pictures are kept: new ones of the same name get a number",
     )
     predict.add_argument(
         "--runtime",
@@ -64,6 +73,12 @@ def add_predict(commands: Any) -> None:
 def _predict(options: argparse.Namespace) -> int:
     if options.batch_size < 1:
         options.parser.error(f"--batch-size must be at least 1. Received: {options.batch_size}.")
+    searched = map(os.path.realpath, filter(os.path.isdir, options.paths))
+    if options.explain and os.path.realpath(options.explain) in searched:
+        options.parser.error(
+            "--explain must not name a folder that is searched: its pictures would be scored too. "
+            f"Received: {options.explain}."
+        )
     from hf_ela.classifier import ElaClassifier
     from hf_ela.origin import locate, split_revision
 
@@ -72,7 +87,7 @@ def _predict(options: argparse.Namespace) -> int:
     folder, _ = locate(source, revision=revision, runtime=options.runtime)
     with native_messages_held_back():
         classifier = ElaClassifier.from_pretrained(folder, runtime=options.runtime)
-    files = list(_files(options.paths))
+    files = list(_files(options.paths, options.explain))
     if options.explain:
         options.explain.mkdir(parents=True, exist_ok=True)
         results = _explained(classifier, files, options.explain)
@@ -97,9 +112,19 @@ def meaning(classifier: "ElaClassifier") -> str:
     return text
 
 
-def _files(paths: Sequence[str]) -> Iterator[str]:
-    """Yield the files named, and those in the folders named; a folder without any as itself."""
+def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
+    """Yield the files named, and those in the folders named; a folder without any as itself.
+
+    A folder within them that holds the pictures of `--explain` is left out.
+    """
     from hf_ela.images import IMAGE_SUFFIXES
+
+    apart = os.path.realpath(explained) if explained else None
+
+    def searched(path: str) -> Iterator[tuple[str, list[str]]]:
+        for folder, within, names in os.walk(path, onerror=refuse):
+            within[:] = [name for name in within if os.path.realpath(f"{folder}/{name}") != apart]
+            yield folder, names
 
     def refuse(error: OSError) -> None:
         unreadable.append(os.fsdecode(error.filename))
@@ -108,7 +133,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
         unreadable: list[str] = []  # subfolders that may not be read: refused when they are opened
         found = [
             os.path.join(folder, name)  # noqa: PTH118  (a Path would not give a name as it came)
-            for folder, _, names in os.walk(path, onerror=refuse)
+            for folder, names in searched(path)
             for name in names
             if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  (as above)
         ]
@@ -131,7 +156,7 @@ def _explained(
     classifier: "ElaClassifier", files: list[str], folder: Path
 ) -> Iterator[dict[str, Any]]:
     """Yield the same with the views, and save the pictures of each image."""
-    stems: set[str] = set()
+    taken = {path.name.lower() for path in folder.iterdir()}
     for file in files:
         try:
             found = classifier.explain(file)
@@ -142,18 +167,28 @@ def _explained(
             {**box._asdict(), "score": score}
             for box, score in zip(found.boxes, found.scores, strict=True)
         ]
-        pictures = _save_pictures(found, folder, _free_stem(Path(file).name, stems))
+        pictures = _save_pictures(found, folder, _free_stem(Path(file).name, taken))
         yield _judged(file, classifier, found.score) | {"views": views, **pictures}
 
 
 def _free_stem(name: str, taken: set[str]) -> str:
-    """Return a name that no other image of this call has: two folders may hold the same one."""
+    """Return a beginning of names that are free: two folders may hold files of the same name.
+
+    A long name is cut, between two characters.
+    """
+    encoded = os.fsencode(name)
+    if len(encoded) > STEM:
+        name = encoded[:STEM].decode(errors="ignore")
     number, stem = 1, name
-    while stem.lower() in taken:
+    while taken & (names := {path.lower() for path in _picture_names(stem).values()}):
         number += 1
         stem = f"{name}-{number}"
-    taken.add(stem.lower())
+    taken |= names
     return stem
+
+
+def _picture_names(stem: str) -> dict[str, str]:
+    return {kind: f"{stem}.{kind}.png" for kind in ("evidence", "ela")}
 
 
 def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]:
@@ -163,7 +198,7 @@ def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]
     from hf_ela.files import whole_file
 
     pictures = {"evidence": overlay(found), "ela": Image.fromarray(found.ela)}
-    paths = {kind: folder / f"{stem}.{kind}.png" for kind in pictures}
+    paths = {kind: folder / name for kind, name in _picture_names(stem).items()}
     for kind, picture in pictures.items():
         with whole_file(paths[kind]) as temporary:
             picture.save(temporary, "PNG")
@@ -195,10 +230,19 @@ def _with_bar(
     if mixed or not sys.stderr.isatty():
         return results
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    bar = track(results, "Predicting", total, console=Console(stderr=True), transient=True)
-    return iter(bar)
+    # Rich would send to its own stream what is printed meanwhile: right where both are one
+    # terminal, a loss where the output is a file.
+    bar = Progress(
+        console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+    )
+
+    def shown() -> Iterator[dict[str, Any]]:
+        with bar:
+            yield from bar.track(results, total, description="Predicting")
+
+    return shown()
 
 
 def _print_lines(results: Iterator[dict[str, Any]]) -> int:
@@ -211,25 +255,37 @@ def _print_lines(results: Iterator[dict[str, Any]]) -> int:
 
 def _print_table(results: Iterator[dict[str, Any]], meaning: str) -> int:
     from rich.console import Console
+
+    from hf_ela.logits import batched
+
+    console, refused = Console(), 0
+    for rows in batched(results, ROWS):
+        refused += sum("error" in row for row in rows)
+        _print(console, _table(rows))
+    _print(console, meaning)
+    return refused
+
+
+def _table(results: Sequence[dict[str, Any]]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     table = Table("File", "Label", "P(fake)", "Note")
     for column in table.columns:
         column.overflow = "fold"
-    refused = 0
     for result in results:
         # Text, since a file name may look like markup.
         file = Text(printable(result["file"]))
         if "error" in result:
-            refused += 1
             table.add_row(file, "-", "-", Text(printable(result["error"]["message"])))
         else:
             label = f"uncertain ({result['label']}?)" if result["uncertain"] else result["label"]
             table.add_row(file, label, f"{result['scores']['fake']:.3f}", "")
-    console = Console()
+    return table
+
+
+def _print(console: "Console", content: "Table | str") -> None:
     with console.capture() as captured:  # rich itself would exit on a closed pipe
-        console.print(table)
-        console.print(meaning)
+        console.print(content)
     sys.stdout.write(captured.get())
-    return refused
+    sys.stdout.flush()

@@ -12,12 +12,17 @@ export function clearAnswer() {
   element("evidence").getContext("2d").clearRect(0, 0, width, height);
 }
 
-/** @param {{name: string, width: number, height: number, image: ImageBitmap}} opened */
-export function showOpened({ name, width, height, image }) {
+/**
+ * @param {{name: string, width: number, height: number, unlike: string | undefined,
+ *   image: ImageBitmap}} opened
+ */
+export function showOpened({ name, width, height, unlike, image }) {
   for (const id of ["picture-frame", "ela-frame"]) {
     element(id).style.setProperty("--shape", `${width} / ${height}`);
   }
   element("name").textContent = `${name}, ${width} × ${height} pixels`;
+  element("unlike").hidden = !unlike;
+  element("file-kind").textContent = unlike ?? "";
   draw("picture", image, "Your picture");
   showLevelling(null);
   element("answer").hidden = false;

@@ -1,19 +1,20 @@
 /**
- * Width and height from the first bytes of an image file, before anything is decoded: a small file
- * can hold a picture that fills all memory.
+ * What the first bytes of an image file tell, before anything is decoded: a small file can hold a
+ * picture that fills all memory.
  */
 
 /**
  * @param {Uint8Array} bytes of a file
- * @returns {{width: number, height: number} | null} null for what is none of the formats that every
- *   browser of today reads: JPEG, PNG, WebP, GIF, BMP, AVIF
+ * @returns {{width: number, height: number, unlike: string | undefined} | null} null for what is none
+ *   of the formats that every browser of today reads: JPEG, PNG, WebP, GIF, BMP, AVIF; `unlike` is
+ *   what the file is where a browser makes other 8-bit RGB of it than `load_image`
  */
-export function pixelSize(bytes) {
+export function readHeader(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (const read of [png, gif, bmp, webp, avif, jpeg]) {
     try {
-      const size = read(view);
-      if (size) return { width: size[0], height: size[1] };
+      const found = read(view);
+      if (found) return { width: found[0], height: found[1], unlike: found[2] };
     } catch (error) {
       if (!(error instanceof RangeError)) throw error; // the file ends before its header does
     }
@@ -28,7 +29,8 @@ function text(view, at, length) {
 
 function png(view) {
   if (view.getUint32(0) !== 0x89504e47) return null;
-  return [view.getUint32(16), view.getUint32(20)];
+  const unlike = view.getUint8(24) === 16 ? "a PNG file of 16 bits" : undefined;
+  return [view.getUint32(16), view.getUint32(20), unlike];
 }
 
 function gif(view) {
@@ -80,7 +82,10 @@ function jpeg(view) {
       continue;
     }
     const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-    if (isFrame) return [view.getUint16(at + 7), view.getUint16(at + 5)];
+    if (isFrame) {
+      const unlike = view.getUint8(at + 9) === 4 ? "a JPEG file in CMYK" : undefined;
+      return [view.getUint16(at + 7), view.getUint16(at + 5), unlike];
+    }
     at += 2 + view.getUint16(at + 2);
   }
 }

@@ -1,6 +1,6 @@
 /** A file of an image, decoded: any part of its RGB pixels, as `load_image` gives them. */
 
-import { pixelSize } from "./header.js";
+import { readHeader } from "./header.js";
 
 const MAX_PIXELS = 64e6;
 const MAX_BYTES = 100e6;
@@ -15,9 +15,13 @@ export class PictureError extends Error {}
 
 /** An upright image. */
 export class Picture {
-  /** @param {ImageBitmap} bitmap */
-  constructor(bitmap) {
+  /**
+   * @param {ImageBitmap} bitmap
+   * @param {string} [unlike] what the file is where Python sees other pixels in it
+   */
+  constructor(bitmap, unlike) {
     this.bitmap = bitmap;
+    this.unlike = unlike;
     this.width = bitmap.width;
     this.height = bitmap.height;
   }
@@ -32,7 +36,7 @@ export class Picture {
     if (file.size > MAX_BYTES) {
       throw new PictureError(`it has ${megabytes(file.size)}; the most is ${megabytes(MAX_BYTES)}`);
     }
-    const size = pixelSize(new Uint8Array(await file.arrayBuffer()));
+    const size = readHeader(new Uint8Array(await file.arrayBuffer()));
     if (!size) throw new PictureError("it must be a JPEG, PNG, WebP, AVIF, GIF or BMP file");
     if (size.width * size.height > MAX_PIXELS) {
       throw new PictureError(
@@ -41,7 +45,7 @@ export class Picture {
     }
     try {
       const options = { ...AS_STORED, imageOrientation: "from-image" };
-      return new Picture(await createImageBitmap(file, options));
+      return new Picture(await createImageBitmap(file, options), size.unlike);
     } catch {
       throw new PictureError("it is damaged or cut off, or of a kind that this browser cannot read");
     }

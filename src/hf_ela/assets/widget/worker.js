@@ -42,9 +42,9 @@ async function judge(file, number) {
   try {
     picture = await Picture.open(file);
     if (!isNewest()) return;
-    const { width, height } = picture;
+    const { width, height, unlike } = picture;
     const image = picture.thumbnail(LONGEST);
-    postMessage({ kind: "opened", number, width, height, image }, [image]);
+    postMessage({ kind: "opened", number, width, height, unlike, image }, [image]);
     const ready = await model;
     if (!ready || !isNewest()) return;
     const whole = ready.input.kind === "resize";
