@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from hf_ela import __version__
+from hf_ela.cli.audit import add_audit
 from hf_ela.cli.commands import add_card, add_ela, add_export, add_reproduce, add_samples
 from hf_ela.cli.predict import add_predict
 from hf_ela.errors import HfElaError, ImageError
@@ -51,6 +52,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hf-ela {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_predict, add_ela, add_samples, add_card, add_export, add_reproduce):
+    for add in (add_predict, add_ela, add_audit, add_samples, add_card, add_export, add_reproduce):
         add(commands)
     return parser
