@@ -69,13 +69,11 @@ def audit(
 def audit_prepared(data: Prepared) -> dict[str, Any]:
     """Return `audit_facts` of the splits of a training, rows in the dataset's own order."""
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    return audit_facts(
-        {
-            name: [split.store.facts[r] for r in sorted(split.rows)]
-            for name, split in splits.items()
-        },
-        data.groups,
-    )
+    facts = {
+        name: [split.store.facts[row] for row in np.sort(split.rows)]
+        for name, split in splits.items()
+    }
+    return audit_facts(facts, data.groups)
 
 
 def audit_facts(splits: Splits, groups: GroupTable) -> dict[str, Any]:

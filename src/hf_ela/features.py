@@ -147,8 +147,9 @@ def _lag(standard: Floats, rows: int, columns: int) -> Floats:
     """Correlation of each channel with itself, so many rows and columns further."""
     height, width = standard.shape[1:]
     here = standard[:, : height - rows, : width - columns]
-    product: Floats = np.einsum("chw,chw->c", here, standard[:, rows:, columns:])
-    return product / (here.shape[1] * here.shape[2])
+    products = np.einsum("chw,chw->c", here, standard[:, rows:, columns:])
+    mean: Floats = products / (here.shape[1] * here.shape[2])
+    return mean
 
 
 def _between_channels(standard: Floats, level: Floats) -> dict[str, np.floating]:

@@ -44,9 +44,9 @@ def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
             most = alone - 0.5 >= MOST * (measured["roc_auc"]["value"] - 0.5)
             role = "carries most of it" if most else "tells most by itself, not all of it"
             yield (
-                f"File facts alone {strength} the class: AUC {auc}. {_word(best['fact'])} {role} "
-                f"({_figure(alone)} alone). A detector's as-is score on this data may be file "
-                "history."
+                f"File facts alone tell {strength} about the class: AUC {auc}. "
+                f"{_word(best['fact'])} {role} ({_figure(alone)} alone). "
+                "A detector's as-is score on this data may be file history."
             )
         else:
             yield f"File facts alone tell nothing certain about the class: AUC {auc}."
@@ -65,7 +65,7 @@ def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
     level = found["classifiers"]["mean_error_level"]
     if level and (strength := _strength(level["roc_auc"])):
         auc = _interval(level["roc_auc"])
-        yield f"The mean error level alone {strength} the class: AUC {auc}."
+        yield f"The mean error level alone tells {strength} about the class: AUC {auc}."
 
 
 def _of_matrix(found: Mapping[str, Any]) -> Iterator[str]:
@@ -88,27 +88,28 @@ def _of_duplicates(found: Mapping[str, Any]) -> Iterator[str]:
     for kind, name in (("exact", "exact copies"), ("near", "near-duplicates")):
         copies = found["duplicates"][kind]
         if copies["across_classes"]:
-            yield f"{_pairs(copies['across_classes'])} of {name} have different labels."
+            yield f"Different labels: {_pairs(copies['across_classes'])} of {name}."
         if copies["across_splits"]:
-            yield f"{_pairs(copies['across_splits'])} of {name} are in two splits."
+            yield f"In two splits: {_pairs(copies['across_splits'])} of {name}."
 
 
 def _of_order(found: Mapping[str, Any]) -> Iterator[str]:
     ordered = [split for split, order in found["order"].items() if order["sorted"]]
     if ordered:
         yield (
-            f"The rows of {' and '.join(ordered)} are sorted by class: the first rows are of one "
-            "class, and batches without shuffling too."
+            f"Rows are sorted by class ({', '.join(ordered)}): the first rows are of one class, "
+            "and so are batches without shuffling."
         )
 
 
 def _strength(auc: Mapping[str, Any]) -> str | None:
-    low = auc["low"] or 0.0
+    """Return how much is told of the class; None where nothing is certain."""
+    low = auc["low"]
     if low >= STRONG:
-        return "give"
+        return "nearly all"
     if low >= CLEAR:
-        return "tell much of"
-    return "tell something of" if low >= SLIGHT else None
+        return "much"
+    return "something" if low >= SLIGHT else None
 
 
 def _word(fact: str) -> str:
@@ -117,11 +118,9 @@ def _word(fact: str) -> str:
 
 def _value(row: Mapping[str, Any]) -> str:
     """Name a value, as in "JPEG quality 75" or "no EXIF"."""
-    names = {"exif": "EXIF", "icc": "a colour profile"}
-    if row["fact"] in names:
-        return ("" if row["value"] == "yes" else "no ") + names[row["fact"]].removeprefix(
-            "" if row["value"] == "yes" else "a "
-        )
+    if row["fact"] in ("exif", "icc"):
+        name = {"exif": "EXIF", "icc": "colour profile"}[row["fact"]]
+        return name if row["value"] == "yes" else f"no {name}"
     return f"{_word(row['fact']).removeprefix('The ')} {row['value']}"
 
 

@@ -165,8 +165,8 @@ def _of_copies(found: Mapping[str, Any]) -> list[str]:
             f"{'Exact copies' if kind == 'exact' else 'Near-duplicates'}: {copies['pairs']} pairs, "
             f"{copies['across_splits']} in two splits, {copies['across_classes']} in two classes"
         )
-        for pair in (*copies["conflicts"], *copies["listed"]):
-            lines.append("  " + " = ".join(pair["files"]))
+        listed = (*copies["conflicts"], *copies["listed"])
+        lines += ["  " + " = ".join(pair["files"]) for pair in listed]
     return lines
 
 
@@ -177,7 +177,7 @@ def _cell(interval: Mapping[str, Any]) -> str:
 
 
 def _counts(values: Mapping[str, int]) -> str:
-    return printable(", ".join(f"{value} {n}" for value, n in [*values.items()][:6]))
+    return printable(", ".join(f"{value}: {n}" for value, n in [*values.items()][:6]))
 
 
 def _numbers(quartiles: list[float] | None) -> str:
