@@ -80,6 +80,11 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
     assert content["data"]["splits"]["test"] == {"n": 12, "fake": 6, "real": 6}
     assert content["model"]["parameters"] > 1000
     assert content["timing"]["training_seconds"] > 0
+    audited = content["audit"]["images"]
+    assert {name: sum(counts.values()) for name, counts in audited.items()} == {
+        name: counts["n"] for name, counts in content["data"]["splits"].items()
+    }
+    assert content["audit"]["verdict"]
     assert content["environment"]["packages"]["keras"]
     for protocol in ("as_is", "aligned"):
         measured = content["evaluation"]["test"][protocol]

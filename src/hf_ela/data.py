@@ -80,13 +80,8 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
     groups = GroupTable.read(options.groups)
     source = open_source(options, groups)
     stores: dict[str, ElaStore] = {}
-    for name, rows in source.splits.items():
-        settings = _row_settings(name, recipe, source)
-        if isinstance(rows, datasets.Dataset):
-            stores[name] = map_store(rows, settings, options.num_proc)
-        else:
-            folder = _shard_folder(options, source.hub, settings)
-            stores[name] = stream_store(rows, settings, folder, options.num_proc)
+    for name in source.splits:
+        stores[name] = row_store(options, source, _row_settings(name, recipe, source))
     rejected = [
         {"file": facts["file_name"], "split": name, "reason": facts["error"]}
         for name, store in stores.items()
@@ -138,6 +133,25 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
     )
 
 
+def row_store(
+    options: DataOptions,
+    source: Source,
+    settings: RowSettings,
+    chosen: Sequence[int] | None = None,
+) -> ElaStore:
+    """Compute or find the rows of the settings' split, all of them or those chosen, ascending."""
+    rows = source.splits[settings.split]
+    if isinstance(rows, datasets.Dataset):
+        if chosen is not None:
+            rows = rows.select(chosen)
+        return map_store(rows, settings, options.num_proc)
+    folder = _shard_folder(options, source.hub, settings, chosen)
+    if chosen is not None:
+        wanted = set(chosen)
+        rows = (row for number, row in enumerate(rows) if number in wanted)
+    return stream_store(rows, settings, folder, options.num_proc)
+
+
 def training_view_set(recipe: Recipe) -> ViewSet:
     """Return what training draws its views from."""
     if recipe.training.ela == "on_device":
@@ -164,9 +178,14 @@ def _row_settings(split: str, recipe: Recipe, source: Source) -> RowSettings:
     )
 
 
-def _shard_folder(options: DataOptions, hub: HubDataset | None, settings: RowSettings) -> Path:
+def _shard_folder(
+    options: DataOptions,
+    hub: HubDataset | None,
+    settings: RowSettings,
+    chosen: Sequence[int] | None,
+) -> Path:
     origin = [hub.id, hub.revision, hub.conversion] if hub else _local_state(options.source)
-    key = json.dumps([origin, options.limit, settings.to_json()])
+    key = json.dumps([origin, options.limit, settings.to_json(), chosen])
     base = Path(options.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_ela")
     return base / f"{settings.split}-{sha256(key.encode()).hexdigest()[:16]}"
 

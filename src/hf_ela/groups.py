@@ -85,12 +85,17 @@ def clusters(file_names: Sequence[str], hashes: Sequence[int], groups: GroupTabl
         for index, name in enumerate(file_names)
         if (group := groups.get(name, "group"))
     ]
-    unsigned = _unsigned(hashes)
-    edges += [(a, b) for a, b in _near_pairs(unsigned, unsigned) if a < b]
+    edges += near_pairs(hashes)
     left, right = np.array(edges or [(0, 0)]).T
     n = len(file_names)
     graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def near_pairs(hashes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return every pair of near-duplicates once, the lower number first."""
+    unsigned = _unsigned(hashes)
+    return [(a, b) for a, b in _near_pairs(unsigned, unsigned) if a < b]
 
 
 def near_duplicates(hashes: Sequence[int], others: Sequence[int]) -> np.ndarray:

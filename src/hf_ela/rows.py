@@ -3,6 +3,8 @@
 A view set is the raw bytes of a uint8 array, views x height x width x channels: ELA as evaluation
 sees it (`as_is`, `aligned`) or as training does (`augmented`); or the pixels for ELA on the device,
 `sources` of `source_views`, and `pixels` of `evaluation_pixels` under the training protocol.
+
+For the leak audit a row can have statistics in place of views: `features_by_condition`, float32.
 """
 
 import json
@@ -19,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from hf_ela.conditions import features_by_condition
 from hf_ela.ela import error_level
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.dataset import read_image
@@ -47,6 +50,9 @@ FACTS = {
     "bytes": pa.int64(),
     "jpeg_quality": pa.int16(),
     "subsampling": pa.string(),
+    "exif": pa.bool_(),
+    "icc": pa.bool_(),
+    "mean_error_level": pa.float32(),  # of all pixels and channels, RGB, quality 90
     "error": pa.string(),  # why the image was refused; the views are then null
 }
 PICTURES = ("thumbnail", "ela", "aligned_png")
@@ -65,6 +71,7 @@ class RowSettings:
     split: str
     root: str  # the dataset's folder or commit, where file names begin
     pictures: bool
+    features: bool = False
 
     def to_json(self) -> str:
         """Return a text that differs whenever a row could."""
@@ -105,6 +112,7 @@ class RowSettings:
         """The Arrow schema of a row."""
         binary = [f"views_{name}" for name in self.view_sets]
         binary += PICTURES if self.pictures else ()
+        binary += ["features"] if self.features else []
         return pa.schema({**FACTS, **dict.fromkeys(binary, pa.binary())})
 
 
@@ -135,9 +143,10 @@ def compute_row(
         loaded = load_image(content, name=name)
     except ImageError as error:
         return row | {"error": f"{type(error).__name__}: {error.reason}"}
-    facts = ("format", "mode", "width", "height", "jpeg_quality", "subsampling")
+    facts = ("format", "mode", "width", "height", "jpeg_quality", "subsampling", "exif", "icc")
     row |= {fact: getattr(loaded.info, fact) for fact in facts}
     row["perceptual_hash"] = perceptual_hash(loaded.pixels)
+    row["mean_error_level"] = float(error_level(loaded.pixels).mean())
     for view_set in how.view_sets:
         views = _views(loaded.pixels, how.preprocessing, view_set, key)
         row[f"views_{view_set}"] = views.tobytes()
@@ -147,6 +156,8 @@ def compute_row(
             "ela": _thumbnail(_bright(loaded.pixels)),
             "aligned_png": _png(align(loaded.pixels, key)),
         }
+    if how.features:
+        row["features"] = features_by_condition(loaded.pixels, key).tobytes()
     return row
 
 

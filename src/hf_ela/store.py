@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm.auto import tqdm
 
+from hf_ela.conditions import CONDITIONS
 from hf_ela.files import whole_file, write_json
 from hf_ela.images import load_image
 from hf_ela.rows import FACTS, RowSettings, ViewSet, compute_row
@@ -67,6 +68,11 @@ class ElaStore:
     def aligned_png(self, row: int) -> bytes:
         """Return an image as the aligned protocol sees it, as a PNG."""
         return bytes(self._table["aligned_png"][row].as_py())
+
+    def features(self, row: int) -> np.ndarray:
+        """Return the features under each condition: float32, conditions x features."""
+        content = self._table["features"][row].as_py()
+        return np.frombuffer(content, np.float32).reshape(len(CONDITIONS), -1)
 
     def release(self) -> None:
         """Let go of the pages read so far; they stay in the kernel's cache, not in this process.

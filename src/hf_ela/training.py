@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from hf_ela.audit import audit_prepared
 from hf_ela.backend_choice import choose_backend
 from hf_ela.card import write_card
 from hf_ela.data import Prepared, prepare
@@ -75,6 +76,9 @@ def train(
         )
         if overlap := found["test_near_duplicates_of_train"]:
             say(f"Beware: {overlap} test images have a near-duplicate in training or validation.")
+    with _timed(seconds, "audit"):
+        audit = audit_prepared(data)
+        say(f"Leak audit: {audit['verdict'][0]}")
     # Keras comes only now: a fork of the data's workers after TensorFlow's start may hang, and
     # a refused dataset need not wait for it.
     with native_messages_held_back():
@@ -99,6 +103,7 @@ def train(
         "recipe": recipe.model_dump(),
         "seed": recipe.training.seed,
         "data": data.summary,
+        "audit": audit,
         "ela": {"computed": data.computed, "cached": data.cached},
         "model": describe(model, recipe),
         "training": {

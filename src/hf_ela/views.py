@@ -23,8 +23,8 @@ ALIGNED_SIDE = (256, 384)
 datasets, so that alignment rarely enlarges."""
 ALIGNED_QUALITY = (75, 95)
 """JPEG quality of an aligned image, drawn uniformly; chroma subsampling is 4:2:0."""
-VIEWS_VERSION = 1
-"""Raised whenever our code changes a view or a row: decoding, facts, hashes, draws."""
+VIEWS_VERSION = 2
+"""Raised whenever our code changes a view or a row: decoding, facts, features, hashes, draws."""
 
 _KERNELS = (
     Image.Resampling.BILINEAR,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from hf_ela import __version__
+from hf_ela.cli.audit import add_audit
 from hf_ela.cli.commands import add_card, add_ela, add_export, add_reproduce, add_samples
 from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.predict import add_predict
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         add_predict,
         add_evaluate,
+        add_audit,
         add_ela,
         add_samples,
         add_card,

@@ -1,0 +1,91 @@
+"""The pictures of a leak audit: its dict in, PNGs out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from hf_ela.plots import DPI, FAKE, INK, REAL, shortened, write_figure
+
+__all__ = ["draw_audit", "facts_by_class", "matrix"]
+
+DRAWN = ("format", "mode", "size", "jpeg_quality", "subsampling", "exif")
+VALUES = 8
+"""Bars of a panel: the values that most images have."""
+
+
+def draw_audit(found: Mapping[str, Any], folder: Path) -> None:
+    """Write ``facts.png`` and, where it was measured, ``matrix.png``."""
+    facts_by_class(found["tables"], folder / "facts.png")
+    if found.get("matrix"):
+        matrix(found["matrix"], folder / "matrix.png")
+
+
+def matrix(measured: Mapping[str, Any], path: Path) -> None:
+    """Draw AUC and balanced accuracy, trained in the rows, tested in the columns."""
+    cells = measured["cells"]
+    names = [name.replace("_", "-") for name in cells]
+    figure = _figure(9.6, 4.6)
+    n = sum(measured["images"].values())
+    for axes, (metric, title) in zip(
+        figure.subplots(1, 2),
+        (("roc_auc", "ROC AUC"), ("balanced_accuracy", "Balanced accuracy")),
+        strict=True,
+    ):
+        values = np.array(
+            [[cell[metric]["value"] for cell in row.values()] for row in cells.values()]
+        )
+        axes.imshow(values, cmap="Blues", vmin=0.5, vmax=1)
+        for (row, column), value in np.ndenumerate(values):
+            colour = "white" if value > 0.8 else INK
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", size=13, color=colour)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(length=0)
+        axes.set_xlabel("tested")
+        axes.set_ylabel("trained")
+        _title(axes, f"{title}, held out, n={n}")
+    write_figure(figure, path)
+
+
+def facts_by_class(tables: Mapping[str, Any], path: Path) -> None:
+    """Draw, for each fact, the share of either class that has each of its commonest values."""
+    figure = _figure(10.5, 6.4)
+    for axes, fact in zip(figure.subplots(2, 3).flat, DRAWN, strict=True):
+        counts = {kind: table["values"][fact] for kind, table in tables.items()}
+        both = {v: sum(c.get(v, 0) for c in counts.values()) for c in counts.values() for v in c}
+        shown = sorted(both, key=lambda value: -both[value])[:VALUES]
+        for offset, (kind, colour, hatch) in zip(
+            (-0.2, 0.2), (("fake", FAKE, ""), ("real", REAL, "//")), strict=True
+        ):
+            shares = [counts[kind].get(value, 0) / tables[kind]["n"] for value in shown]
+            axes.barh(
+                np.arange(len(shown)) + offset,
+                shares,
+                0.38,
+                color=colour,
+                hatch=hatch,
+                edgecolor="white",
+                label=f"{kind} (n={tables[kind]['n']})",
+            )
+        axes.set_yticks(range(len(shown)), [shortened(v, 20) for v in shown], parse_math=False)
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("share of the class")
+        _title(axes, fact.replace("_", " "))
+    figure.axes[0].legend(frameon=False)
+    write_figure(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", size=11, weight="bold", color=INK, parse_math=False)

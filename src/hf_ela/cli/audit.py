@@ -1,0 +1,184 @@
+"""The command `hf-ela audit`."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hf_ela.terminal import printable
+
+__all__ = ["add_audit"]
+
+
+def add_audit(commands: Any) -> None:
+    """Add the command to a parser."""
+    audit = commands.add_parser(
+        "audit",
+        help="find what in a dataset's files gives the class away",
+        description="Audit a dataset before a score on it is believed: what file facts alone tell "
+        "about the class, copies, class order, and a plain classifier of error levels, trained and "
+        "tested as-is, aligned, saved as JPEG 95, and resized.",
+    )
+    audit.add_argument("data", metavar="DATA", help="Hub id, imagefolder or Parquet files")
+    audit.add_argument("--groups", metavar="CSV", help="file_name,group, as for train.py")
+    audit.add_argument("--label-map", metavar="NAME=CLASS,...", help="as for train.py")
+    audit.add_argument("--revision", help="branch, tag or commit of a Hub dataset")
+    audit.add_argument(
+        "--streaming",
+        action=argparse.BooleanOptionalAction,
+        help="read without downloading first (default for a Hub id)",
+    )
+    audit.add_argument("--limit", type=int, metavar="N", help="only N images of every split")
+    audit.add_argument(
+        "--sample",
+        type=int,
+        default=600,
+        metavar="N",
+        help="images of each class for the matrix (600); 0 leaves it out",
+    )
+    audit.add_argument("--num-proc", type=int, default=2, metavar="N", help="processes (2)")
+    audit.add_argument("--cache-dir", metavar="FOLDER", help="where the statistics are kept")
+    audit.add_argument("--token", help="of the Hub, if private; better: `hf auth login`")
+    audit.add_argument("--json", action="store_true", help="print the audit as JSON")
+    audit.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write audit.json and two pictures there"
+    )
+    audit.set_defaults(run=_audit, parser=audit)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    if options.sample < 0:
+        options.parser.error(f"--sample must be 0 or more. Received: {options.sample}.")
+    from hf_ela.audit import audit
+    from hf_ela.source import DataOptions, parse_label_map
+
+    if options.token:
+        os.environ["HF_TOKEN"] = options.token  # where every client looks, worker processes too
+    data = DataOptions(
+        options.data,
+        revision=options.revision,
+        streaming=options.streaming,
+        groups=options.groups,
+        label_map=parse_label_map(options.label_map) if options.label_map else {},
+        limit=options.limit,
+        num_proc=options.num_proc,
+        cache_dir=options.cache_dir,
+    )
+    found = audit(data, sample=options.sample, say=lambda line: print(line, file=sys.stderr))
+    if options.out:
+        from hf_ela.audit_plots import draw_audit
+        from hf_ela.files import write_json
+
+        options.out.mkdir(parents=True, exist_ok=True)
+        draw_audit(found, options.out)
+        write_json(options.out / "audit.json", found)
+    if options.json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        _print(found)
+        if options.out:
+            print(f"Written to {printable(str(options.out))}: audit.json and pictures")
+    return 0
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    tables = [_of_classifiers(found, Table), _of_values(found, Table), _of_classes(found, Table)]
+    if found.get("matrix"):
+        tables.append(_of_matrix(found["matrix"], Table))
+    with console.capture() as captured:  # rich itself would exit on a closed pipe
+        for table in tables:
+            if table.row_count:
+                console.print(table)
+        for line in _of_copies(found):
+            console.print(printable(line), markup=False, highlight=False)
+        console.print("\nVerdict", style="bold")
+        for sentence in found["verdict"]:
+            console.print(f"- {printable(sentence)}", markup=False, highlight=False)
+    sys.stdout.write(captured.get())
+
+
+def _of_classifiers(found: Mapping[str, Any], new: Any) -> Any:
+    table = new("Held out, by", "accuracy", "balanced accuracy", "ROC AUC", title="What files tell")
+    named = {
+        "all file facts": found["classifiers"]["file_facts"],
+        "mean error level": found["classifiers"]["mean_error_level"],
+        **{f"{row['fact']} alone": row for row in found["facts"]},
+    }
+    for name, row in named.items():
+        if row:
+            cells = (_cell(row[metric]) for metric in ("accuracy", "balanced_accuracy", "roc_auc"))
+            table.add_row(name, *cells)
+    return table
+
+
+def _of_values(found: Mapping[str, Any], new: Any) -> Any:
+    table = new("Fact", "value", "fake", "real", title="Values that tell the class")
+    for row in found["values"]:
+        table.add_row(row["fact"], printable(row["value"]), str(row["fake"]), str(row["real"]))
+    return table
+
+
+def _of_classes(found: Mapping[str, Any], new: Any) -> Any:
+    table = new("Fact", "fake", "real", title="By class")
+    fake, real = found["tables"]["fake"], found["tables"]["real"]
+    table.add_row("images", f"{fake['n']:,}", f"{real['n']:,}")
+    for fact in fake["values"]:
+        table.add_row(fact, *(_counts(kind["values"][fact]) for kind in (fake, real)))
+    for fact in fake["quartiles"]:
+        table.add_row(
+            f"{fact}, quartiles", *(_numbers(kind["quartiles"][fact]) for kind in (fake, real))
+        )
+    return table
+
+
+def _of_matrix(matrix: Mapping[str, Any], new: Any) -> Any:
+    cells = matrix["cells"]
+    images = matrix["images"]
+    table = new(
+        "Trained",
+        *(f"tested {name.replace('_', '-')}" for name in cells),
+        title=f"Statistics of error levels, {images['fake']} fake and {images['real']} real "
+        "images: ROC AUC / balanced accuracy",
+    )
+    for trained, row in cells.items():
+        table.add_row(
+            trained.replace("_", "-"),
+            *(
+                f"{cell['roc_auc']['value']:.3f} / {cell['balanced_accuracy']['value']:.3f}"
+                for cell in row.values()
+            ),
+        )
+    return table
+
+
+def _of_copies(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for kind, copies in found["duplicates"].items():
+        lines.append(
+            f"{'Exact copies' if kind == 'exact' else 'Near-duplicates'}: {copies['pairs']} pairs, "
+            f"{copies['across_splits']} in two splits, {copies['across_classes']} in two classes"
+        )
+        listed = (*copies["conflicts"], *copies["listed"])
+        lines += ["  " + " = ".join(pair["files"]) for pair in listed]
+    return lines
+
+
+def _cell(interval: Mapping[str, Any]) -> str:
+    if interval["value"] is None:
+        return "undefined"
+    return f"{interval['value']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
+
+
+def _counts(values: Mapping[str, int]) -> str:
+    return printable(", ".join(f"{value}: {n}" for value, n in [*values.items()][:6]))
+
+
+def _numbers(quartiles: list[float] | None) -> str:
+    return " ".join(f"{value:g}" for value in quartiles) if quartiles else "-"

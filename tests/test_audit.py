@@ -1,0 +1,261 @@
+"""The leak audit finds what is planted, says which fact it is, and keeps quiet without a leak."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import picture
+from hf_ela.audit import audit, audit_facts
+from hf_ela.cli import main
+from hf_ela.errors import DataError
+from hf_ela.groups import GroupTable
+from hf_ela.source import DataOptions
+
+NONE = GroupTable({}, {})
+SPLITS = (("train", 30), ("test", 10))
+
+
+def write(folder: Path, fake: dict[str, Any], real: dict[str, Any]) -> Path:
+    """An imagefolder of the same noise in both classes, saved as each class is told."""
+    for split, n in SPLITS:
+        for kind, how in (("fake", fake), ("real", real)):
+            (folder / split / kind).mkdir(parents=True)
+            for i in range(n):
+                image = picture(i + 1000 * (kind == "fake") + 100 * (split == "test"), fake=False)
+                suffix = how.get("format", "JPEG").lower()
+                image.save(folder / split / kind / f"{i:03d}.{suffix}", **how)
+    return folder
+
+
+def audited(folder: Path, **options: Any) -> dict[str, Any]:
+    return audit(DataOptions(str(folder), num_proc=1), **options)
+
+
+def row(number: int, label: int, **facts: Any) -> dict[str, Any]:
+    """Facts of a JPEG that tell nothing, with a hash far from all others."""
+    rng = np.random.default_rng([number, label])
+    return {
+        "file_name": f"{label}/{number}.jpg",
+        "label": label,
+        "key": f"{label} {number}",
+        "perceptual_hash": int(rng.integers(-(2**63), 2**63)),
+        "format": "JPEG",
+        "mode": "RGB",
+        "width": int(rng.integers(300, 600)),
+        "height": int(rng.integers(300, 600)),
+        "bytes": int(rng.integers(40_000, 60_000)),
+        "jpeg_quality": int(rng.integers(70, 98)),
+        "subsampling": "4:2:0",
+        "exif": False,
+        "icc": False,
+        "mean_error_level": float(rng.normal(2, 0.4)),
+    } | facts
+
+
+def rows(n: int = 60, fake: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """So many of each class by turns; `fake` is what all fakes have."""
+    return [row(i, label, **(fake or {} if label else {})) for i in range(n) for label in (1, 0)]
+
+
+def said(found: dict[str, Any]) -> str:
+    return "\n".join(found["verdict"])
+
+
+# ------------------------------------------------------------------------------------------- leaks
+
+
+def test_a_leak_in_files_is_found_and_named(tmp_path: Path, cache: Path) -> None:
+    folder = write(tmp_path / "data", {"format": "PNG"}, {"quality": 90})
+    found = audited(folder, sample=0)
+    assert found["classifiers"]["file_facts"]["roc_auc"]["value"] > 0.99
+    assert found["facts"][0]["fact"] == "format"
+    assert {"fact": "format", "value": "PNG", "fake": 40, "real": 0, "gap": 1.0} in found["values"]
+    assert found["images"] == {"train": {"fake": 30, "real": 30}, "test": {"fake": 10, "real": 10}}
+    assert "File facts alone tell nearly all about the class" in said(found)
+    assert "The format carries most of it (1.000 alone)" in said(found)
+    assert "Only fake images have format PNG (40 images)" in said(found)
+    assert "matrix" not in found
+    json.dumps(found, allow_nan=False)
+
+
+def test_without_a_leak_none_is_found(tmp_path: Path, cache: Path) -> None:
+    found = audited(write(tmp_path / "data", {"quality": 90}, {"quality": 90}), sample=0)
+    assert found["classifiers"]["file_facts"]["roc_auc"]["low"] < 0.55
+    assert found["values"] == []
+    assert "File facts alone tell nothing certain about the class" in said(found)
+    assert "Only" not in said(found)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "words"),
+    [
+        ("jpeg_quality", 75, "The JPEG quality carries most of it"),
+        ("mode", "RGBA", "The mode|The pixel layout"),
+        ("subsampling", "4:4:4", "The chroma subsampling carries"),
+        ("exif", True, "The presence of EXIF carries"),
+        ("icc", True, "The presence of a colour profile carries"),
+        ("bytes", 1_000, "The number of bytes per pixel carries"),
+    ],
+)
+def test_each_fact_can_be_the_leak(fact: str, value: Any, words: str) -> None:
+    found = audit_facts({"train": rows(fake={fact: value})}, NONE)
+    assert found["facts"][0]["fact"] == fact.replace("bytes", "bytes_per_pixel")
+    assert found["facts"][0]["roc_auc"]["low"] > 0.9
+    assert any(word in found["verdict"][0] for word in words.split("|"))
+
+
+def test_a_leak_in_error_levels_is_told_from_one_in_files() -> None:
+    facts = rows()
+    for fact in facts:
+        fact["mean_error_level"] += 2 * fact["label"]
+    found = audit_facts({"train": facts}, NONE)
+    assert found["classifiers"]["mean_error_level"]["roc_auc"]["low"] > 0.9
+    assert found["classifiers"]["file_facts"]["roc_auc"]["low"] < 0.55
+    assert "The mean error level alone tells nearly all about the class" in said(found)
+
+
+def test_a_group_is_never_on_both_sides(tmp_path: Path) -> None:
+    """Each group has a size of its own, which says nothing about a group that is held out."""
+    facts, lines = [], ["file_name,group"]
+    for i, fact in enumerate(rows(100)):
+        group = i % 10
+        facts.append(fact | {"width": 1000 + group * 3 % 10 * 50, "height": 900})
+        lines.append(f"{fact['file_name']},{group}")
+    (tmp_path / "groups.csv").write_text("\n".join(lines))
+    alone = audit_facts({"train": facts}, NONE)
+    grouped = audit_facts({"train": facts}, GroupTable.read(tmp_path / "groups.csv"))
+    assert alone["classifiers"]["file_facts"]["roc_auc"]["value"] > 0.95
+    assert grouped["classifiers"]["file_facts"]["roc_auc"]["value"] < 0.75
+
+
+def test_too_few_images_are_said() -> None:
+    found = audit_facts({"train": rows(1)}, NONE)
+    assert found["classifiers"] == {"file_facts": None, "mean_error_level": None}
+    assert "Too few images" in said(found)
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(DataError, match="two classes"):
+        audit_facts({"train": [row(i, 1) for i in range(9)]}, NONE)
+
+
+# ------------------------------------------------------------------------- copies, order and tables
+
+
+def test_copies_are_found_within_and_across_splits_and_classes(tmp_path: Path, cache: Path) -> None:
+    folder = write(tmp_path / "data", {"quality": 90}, {"quality": 90})
+    shutil.copy(folder / "train/fake/000.jpeg", folder / "test/fake/copy.jpeg")
+    shutil.copy(folder / "train/real/001.jpeg", folder / "train/real/same.jpeg")
+    picture(2, fake=False).save(folder / "test/fake/near.jpeg", quality=95)  # real in train
+    found = audited(folder, sample=0)
+    exact, near = found["duplicates"]["exact"], found["duplicates"]["near"]
+    assert [exact[name] for name in ("pairs", "across_splits", "across_classes")] == [2, 1, 0]
+    assert exact["listed"][0] == {
+        "files": ["train/fake/000.jpeg", "test/fake/copy.jpeg"],
+        "splits": ["train", "test"],
+        "labels": ["fake", "fake"],
+    }
+    assert [near[name] for name in ("pairs", "images", "across_classes")] == [1, 2, 1]
+    assert near["conflicts"][0]["labels"] == ["real", "fake"]
+    assert near["listed"] == []
+    assert "In two splits: 1 pair of exact copies." in found["verdict"]
+    assert "Different labels: 1 pair of near-duplicates." in found["verdict"]
+
+
+def test_all_pairs_are_counted_and_twenty_listed() -> None:
+    facts = rows()
+    for fact in facts[:16]:
+        fact["perceptual_hash"] = 0
+    near = audit_facts({"train": facts}, NONE)["duplicates"]["near"]
+    assert (near["pairs"], near["images"], near["across_classes"]) == (120, 16, 64)
+    assert (len(near["listed"]), len(near["conflicts"])) == (20, 20)
+
+
+def test_class_order_is_found() -> None:
+    facts = rows()
+    in_order = sorted(facts, key=lambda fact: fact["label"])
+    found = audit_facts({"train": in_order, "test": facts}, NONE)
+    assert found["order"] == {
+        "train": {"runs": 2, "sorted": True},
+        "test": {"runs": 120, "sorted": False},
+    }
+    assert "sorted by class (train)" in said(found)
+
+
+def test_tables_describe_each_class() -> None:
+    facts = rows(fake={"format": "PNG", "jpeg_quality": None, "subsampling": None, "width": 500})
+    tables = audit_facts({"train": facts}, NONE)["tables"]
+    assert tables["fake"]["values"]["format"] == {"PNG": 60}
+    assert tables["fake"]["values"]["subsampling"] == {}
+    assert tables["fake"]["quartiles"]["jpeg_quality"] is None
+    assert tables["fake"]["quartiles"]["width"] == [500] * 5
+    assert tables["real"]["values"]["format"] == {"JPEG": 60}
+    assert tables["real"]["values"]["exif"] == {"no": 60}
+
+
+# ------------------------------------------------------------------------------- matrix and command
+
+
+def test_the_matrix_tells_file_history_from_the_rest(tmp_path: Path, cache: Path) -> None:
+    """The same noise, in one class saved twice: it shows as-is, hardly once all were resized."""
+    folder = write(tmp_path / "data", {"quality": 75}, {"format": "PNG"})
+    found = audited(folder, sample=36)
+    assert found["matrix"]["images"] == {"fake": 36, "real": 36}
+    cells = found["matrix"]["cells"]
+    assert list(cells) == ["as_is", "aligned", "jpeg_95", "resized"]
+    assert all(list(row) == list(cells) for row in cells.values())
+    assert cells["as_is"]["as_is"]["roc_auc"]["value"] > 0.95
+    assert cells["as_is"]["aligned"]["roc_auc"]["value"] < 0.8
+    assert cells["as_is"]["as_is"]["roc_auc"]["n"] == 72
+    assert "Statistics of error levels give AUC" in said(found)
+
+
+def test_command_prints_json_and_writes_files(
+    tiny: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "audit"
+    command = ["audit", str(tiny), "--num-proc", "1", "--sample", "8", "--out", str(out)]
+    assert main([*command, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((out / "audit.json").read_text())
+    assert sorted(path.name for path in out.iterdir()) == ["audit.json", "facts.png", "matrix.png"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "Verdict" in shown
+    assert "bytes_per_pixel" in shown
+    assert " ".join(printed["verdict"][0].split()) in " ".join(shown.split())
+
+
+def test_streamed_and_mapped_data_give_the_same(tiny: Path, cache: Path) -> None:
+    found = [
+        audit(DataOptions(str(tiny), streaming=streaming, num_proc=1), sample=5)
+        for streaming in (False, True)
+    ]
+    assert found[0] == found[1]
+
+
+def test_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", str(tmp_path / "nowhere" / "x")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["audit", str(tmp_path), "--sample", "-1"])
+
+
+@pytest.mark.slow
+def test_the_confounds_of_the_pool_are_found(pool: Path, pool_csv: Path, cache: Path) -> None:
+    found = audit(DataOptions(str(pool), groups=str(pool_csv), limit=1200), sample=0)
+    assert found["classifiers"]["file_facts"]["roc_auc"]["low"] > 0.9
+    values = {(row["fact"], row["value"]): row for row in found["values"]}
+    quality = values["jpeg_quality", "75"]  # of wikiart
+    assert quality["real"] > 1.5 * quality["fake"]
+    assert values["format", "WEBP"]["real"] == 0
+    assert values["mode", "RGBA"]["fake"] == 0
+    assert values["size", "512 x 512"]["fake"] > 4 * values["size", "512 x 512"]["real"]
+    assert all(order["sorted"] for order in found["order"].values())
+    assert found["duplicates"]["near"]["across_splits"] == 0  # the pool was made so
+    assert "format WEBP" in said(found)
+    assert "pixel layout RGBA" in said(found)
