@@ -50,7 +50,7 @@ def test_an_epoch_holds_every_image_once_and_hangs_on_its_number_alone(split) ->
         np.flip(view, axes).tobytes()
         for row in split.rows
         for view in split.store.views("augmented", int(row))
-        for axes in ((), 0, 1, (0, 1))
+        for axes in ((), 1)
     }
     assert all(view.tobytes() in known for view in x)
     assert len({view.tobytes() for view in x}) == len(x)

@@ -37,7 +37,7 @@ def by_pillow(image: np.ndarray, drawn: np.ndarray, size: int) -> np.ndarray:
         picture = round_trip(picture, quality) if quality else picture
     crop = picture.crop((how["x"], how["y"], how["x"] + size, how["y"] + size))
     array = np.asarray(crop)
-    return array[:: -1 if how["down"] else 1, :: -1 if how["across"] else 1]
+    return array[:, :: -1 if how["mirrored"] else 1]
 
 
 def test_history_and_ela_equal_the_cpu_to_the_bit() -> None:
@@ -70,7 +70,7 @@ def test_draws_are_of_the_recipe() -> None:
     for name in ("y", "x"):
         assert (columns[name].min(), columns[name].max()) == (8, room - 8)
         assert set(columns[name] % 8) == set(range(8))  # every phase of the JPEG grid
-    assert 0.45 < columns["down"].mean() < 0.55
+    assert 0.45 < columns["mirrored"].mean() < 0.55
 
 
 def test_rescaling_is_about_the_centre() -> None:

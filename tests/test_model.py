@@ -36,13 +36,28 @@ def test_reference_has_the_published_parameters() -> None:
 def test_default_is_small_and_gives_probabilities() -> None:
     from hf_ela.model import build_model
 
-    model = build_model(load_recipe("default"))
+    recipe = load_recipe("default")
+    model = build_model(recipe)
     assert model.count_params() < 1_500_000
-    views = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 9), np.uint8)
+    views = np.random.default_rng(0).integers(0, 256, (3, *recipe.input_shape), np.uint8)
     probabilities = np.asarray(model.predict_on_batch(views))
     assert probabilities.shape == (3, 2)
     assert probabilities.dtype == np.float32
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(("means", "same"), [("removed", True), ("kept", False)])
+def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) -> None:
+    from hf_ela.model import build_model
+
+    recipe = load_recipe("default", [*TINY, f"network.block_means={means}"])
+    model = build_model(recipe)
+    rng = np.random.default_rng(0)
+    views = rng.integers(100, 156, (2, *recipe.input_shape), np.uint8)
+    blocks = rng.integers(-90, 90, (2, *(length // 8 for length in recipe.input_shape[:2]), 3))
+    shifted = (views + np.kron(blocks, np.ones((1, 8, 8, 1), np.int64))).astype(np.uint8)
+    before, after = model.predict_on_batch(views), model.predict_on_batch(shifted)
+    assert np.allclose(before, after, atol=1e-5) == same
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])

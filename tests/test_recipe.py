@@ -84,7 +84,7 @@ def test_known_keys_reach_into_every_section() -> None:
         ("ela.gain=max", "absolute differences only"),
         ("input.kind=resize", "`input"),
         ("input.size=40", "`input.size`.*multiple of 16"),
-        ("network.patch=3", "`input.size`.*multiple of"),
+        ("network.patch=5", "`input.size`.*multiple of"),
         ("augmentation.rescale=[2, 1]", "rescale"),
         ("augmentation.jpeg_quality=[90, 60]", "jpeg_quality"),
         ("training.early_stopping.monitor=loss", "val_accuracy"),

@@ -21,12 +21,13 @@ from hf_ela.views import (
 )
 
 REFERENCE = load_recipe("reference")
-DEFAULT = load_recipe("default")
-AS_IS = load_recipe("default", ["input.training=as_is"])
+CROPS = ["ela.qualities=[75, 85, 95]", "input.size=128", "input.longest_side=none"]
+DEFAULT = load_recipe("default", [*CROPS, "augmentation.views=6"])
+AS_IS = load_recipe("default", [*CROPS, "augmentation.views=6", "input.training=as_is"])
 
 
 QUIET = load_recipe(
-    "default", [f"augmentation.{step}=0" for step in ("blur", "noise", "jpeg", "webp")]
+    "default", [*CROPS, *(f"augmentation.{step}=0" for step in ("blur", "noise", "jpeg", "webp"))]
 )
 
 
@@ -47,7 +48,7 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
     assert np.array_equal(views[0], np.asarray(expected))
 
 
-FITTED = load_recipe("default", ["input.longest_side=400", "input.training=as_is"])
+FITTED = load_recipe("default", [*CROPS, "input.longest_side=400", "input.training=as_is"])
 
 
 def test_a_large_image_is_made_smaller_before_it_is_cropped() -> None:

@@ -79,10 +79,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         pairs = zip(rows, self._views[here], strict=True)
         x = np.stack([self.split.store.views(self.view_set, int(row))[view] for row, view in pairs])
         rng = np.random.default_rng((self.seed or 0, self.epoch, index))
-        if self.flips and self.seed is not None:
-            for axis in (1, 2):
-                chosen = rng.random(len(x)) < 0.5
-                x[chosen] = np.flip(x[chosen], axis)
+        if self.flips and self.seed is not None:  # left and right alone: pictures have a top
+            chosen = rng.random(len(x)) < 0.5
+            x[chosen] = np.flip(x[chosen], 2)
         fake = self.labels[self._images[here]]
         labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
         if not self.on_device:

@@ -18,9 +18,9 @@ __all__ = ["DRAWS", "History", "draw", "no_draws"]
 
 ops = keras.ops
 
-DRAWS = ("first", "scale", "second", "y", "x", "down", "across")
+DRAWS = ("first", "scale", "second", "y", "x", "mirrored")
 """What is drawn for an image: JPEG qualities (0 for none) before and after the rescaling, its
-factor in 65,536ths, the corner of the crop, and whether it is flipped along each axis."""
+factor in 65,536ths, the corner of the crop, and whether left and right are exchanged."""
 _UNIT = 1 << 16
 
 
@@ -38,8 +38,8 @@ def draw(rng: np.random.Generator, images: int, recipe: Preprocessing) -> np.nda
     second = np.where(rng.random(images) < how.jpeg, second, none)
     room = recipe.source_side - recipe.pixel_side
     y, x = (rng.integers(BORDER // 2, room - BORDER // 2, images, endpoint=True) for _ in range(2))
-    down, across = (rng.integers(2, size=images) if how.flips else none for _ in range(2))
-    return np.stack([first, scale, second, y, x, down, across], axis=1).astype(np.int32)
+    mirrored = rng.integers(2, size=images) if how.flips else none
+    return np.stack([first, scale, second, y, x, mirrored], axis=1).astype(np.int32)
 
 
 def no_draws(images: int) -> np.ndarray:
@@ -50,7 +50,7 @@ def no_draws(images: int) -> np.ndarray:
 
 @register
 class History(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """JPEG, rescaling about the centre (bilinear), JPEG again, crop and flips, as drawn.
+    """JPEG, rescaling about the centre (bilinear), JPEG again, crop and flip, as drawn.
 
     Input: pixels, uint8, N x side x side x 3; draws, int32, N x `DRAWS`. Output: uint8,
     N x size x size x 3. JPEG and the crop are exact; a factor of 1 leaves pixels as they are.
@@ -68,11 +68,11 @@ class History(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
 
     def call(self, pixels: Tensor, draws: Tensor) -> Tensor:
         """Return the crops."""
-        first, scale, second, y, x, down, across = ops.unstack(draws, len(DRAWS), axis=1)
+        first, scale, second, y, x, mirrored = ops.unstack(draws, len(DRAWS), axis=1)
         pixels = _saved(pixels, first)
         if self.rescales:
             pixels = _rescaled(pixels, scale)
-        return _cropped(_saved(pixels, second), self.size, (y, down), (x, across))
+        return _cropped(_saved(pixels, second), self.size, y, x, mirrored)
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings."""
@@ -96,21 +96,16 @@ def _rescaled(pixels: Tensor, scale: Tensor) -> Tensor:
     return ops.where(_each(scale) != _UNIT, rounded, pixels)
 
 
-def _cropped(
-    pixels: Tensor, size: int, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]
-) -> Tensor:
+def _cropped(pixels: Tensor, size: int, y: Tensor, x: Tensor, mirrored: Tensor) -> Tensor:
     """Cut a square out of each image and flip it, in one look-up."""
     height, width = pixels.shape[1:3]
-    places = [_line(size, *rows)[:, :, None], _line(size, *columns)[:, None, :]]
-    image = ops.cumsum(ops.ones_like(rows[0])) - 1
-    flat = (image[:, None, None] * height + places[0]) * width + places[1]
-    return ops.take(ops.reshape(pixels, (-1, 3)), flat, axis=0)
-
-
-def _line(size: int, start: Tensor, flipped: Tensor) -> Tensor:
     steps = ops.arange(size, dtype="int32")[None]
-    flipped = flipped[:, None]
-    return start[:, None] + flipped * (size - 1) + (1 - 2 * flipped) * steps
+    y, x, mirrored = y[:, None], x[:, None], mirrored[:, None]
+    rows = y + steps
+    columns = x + mirrored * (size - 1) + (1 - 2 * mirrored) * steps
+    image = ops.cumsum(ops.ones_like(y[:, 0])) - 1
+    flat = (image[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
+    return ops.take(ops.reshape(pixels, (-1, 3)), flat, axis=0)
 
 
 def _each(values: Tensor) -> Tensor:

@@ -73,6 +73,9 @@ def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTe
     # 128 stands for a residual of zero. Luma and chroma, low and high quality differ tenfold in
     # size: each channel is brought to order one by its own statistics.
     x = layers.Rescaling(1 / 8, offset=-128 / 8)(x)
+    if network.block_means == "removed":
+        means = layers.AveragePooling2D(8)(x)
+        x = layers.Subtract()([x, layers.UpSampling2D(8)(means)])
     x = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(x)
     x = layers.Conv2D(network.widths[0], network.patch, strides=network.patch, use_bias=False)(x)
     x = layers.BatchNormalization(momentum=0.9)(x)

@@ -115,7 +115,9 @@ class FullyConvolutional(_Section):
     """Strided patch convolution, residual blocks, global average pooling.
 
     `patch` is the stride of the stem (8 = the JPEG block), `widths` the channels of each stage,
-    `blocks` the residual blocks of a stage.
+    `blocks` the residual blocks of a stage. `block_means` says what becomes of the mean of every
+    8 x 8 pixels of the residual. At low qualities a JPEG keeps so few levels of it that what
+    remains is a sawtooth of the brightness: as good as noise, and as strong as the rest.
     """
 
     kind: Literal["fully_convolutional"]
@@ -123,6 +125,7 @@ class FullyConvolutional(_Section):
     widths: Annotated[list[Annotated[int, Field(ge=4, le=1024)]], Field(min_length=1, max_length=6)]
     blocks: Annotated[int, Field(ge=1, le=8)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    block_means: Literal["kept", "removed"] = "kept"
 
 
 class EarlyStopping(_Section):
