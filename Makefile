@@ -4,7 +4,7 @@ PYTHON ?= python3
 DATA ?= demo/samples
 BIN := .venv/bin
 
-.PHONY: help demo test lint bench clean demo/samples
+.PHONY: help demo test lint bench pretrained clean demo/samples
 
 help:
 	@echo "make demo    sample set, short training, evaluation, two predictions: everything in demo/"
@@ -12,6 +12,8 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   exactness and speed, of JPEG, ELA, preprocessing and prediction, on the sample"
 	@echo "             set or DATA=FOLDER: about half an hour (benchmarks/gpu.py is for a GPU)"
+	@echo "make pretrained DATA=FOLDER GROUPS=CSV"
+	@echo "             trains the model that comes with the package, into src/hf_ela/pretrained"
 	@echo "make clean   remove .venv, demo/ and caches"
 	@echo "Another Python (3.11, 3.12 or 3.13): make PYTHON=python3.12 ..."
 
@@ -41,6 +43,14 @@ bench: .venv/.installed $(DATA)
 	$(BIN)/python benchmarks/ela.py --data $(DATA)
 	$(BIN)/python benchmarks/preprocess.py --data $(DATA)
 	$(BIN)/python benchmarks/predict.py --data $(DATA)
+
+pretrained: .venv/.installed
+	$(BIN)/python train.py --recipe default --data $(DATA) --groups $(GROUPS) \
+	    --out runs/pretrained $(if $(wildcard runs/pretrained/checkpoint),--resume)
+	rm -rf src/hf_ela/pretrained
+	cp -r runs/pretrained/weights src/hf_ela/pretrained
+	cp -r $(addprefix runs/pretrained/,README.md run.json plots samples) src/hf_ela/pretrained/
+	rm src/hf_ela/pretrained/plots/ela.png src/hf_ela/pretrained/plots/mistakes.png # others' images
 
 clean:
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
