@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from hf_ela.alignment import ALIGNED_QUALITY, ALIGNED_SIDE
 from hf_ela.images import IMAGE_SUFFIXES, load_image
 from hf_ela.recipe import LABELS
 from hf_ela.threads import cores
-from hf_ela.views import ALIGNED_QUALITY, ALIGNED_SIDE
 
 SPLITS = ("train", "test")
 

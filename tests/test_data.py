@@ -13,6 +13,8 @@ import pytest
 
 import hf_ela.ela
 from conftest import REPOSITORY, TINY, picture, write_folder
+from hf_ela.alignment import align
+from hf_ela.augmentation import training_views
 from hf_ela.data import Prepared, prepare
 from hf_ela.errors import (
     DataError,
@@ -23,7 +25,7 @@ from hf_ela.errors import (
 from hf_ela.images import load_image
 from hf_ela.recipe_file import load_recipe
 from hf_ela.source import DataOptions
-from hf_ela.views import align, evaluation_views, training_views
+from hf_ela.views import evaluation_views
 
 RECIPE = load_recipe("default", TINY)
 

@@ -6,19 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
+from hf_ela.alignment import ALIGNED_QUALITY, ALIGNED_SIDE, align
+from hf_ela.augmentation import training_views
 from hf_ela.ela import error_level, round_trip
 from hf_ela.images import load_image
 from hf_ela.recipe_file import load_recipe
-from hf_ela.views import (
-    ALIGNED_QUALITY,
-    ALIGNED_SIDE,
-    align,
-    evaluation_pixels,
-    evaluation_views,
-    pixel_versions,
-    training_views,
-    view_boxes,
-)
+from hf_ela.views import evaluation_pixels, evaluation_views, pixel_versions, view_boxes
 
 REFERENCE = load_recipe("reference")
 CROPS = ["ela.qualities=[75, 85, 95]", "input.size=128", "input.longest_side=none"]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from hf_ela.alignment import align
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import check_rejected
 from hf_ela.errors import DataError, ImageError
@@ -19,7 +20,6 @@ from hf_ela.recipe import Protocol
 from hf_ela.robustness import LOADERS, Sample, Versions, robustness, score_versions, tracked
 from hf_ela.rows import name_and_kind
 from hf_ela.source import DataOptions, Source, open_source
-from hf_ela.views import align
 
 __all__ = [
     "COLUMNS",

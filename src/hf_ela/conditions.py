@@ -5,9 +5,9 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
+from hf_ela.alignment import align
 from hf_ela.ela import round_trip
 from hf_ela.features import features
-from hf_ela.views import align
 
 Condition = Literal["as_is", "aligned", "jpeg_95", "resized"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from hf_ela.alignment import ALIGNED_QUALITY
 from hf_ela.backend import keras
 from hf_ela.jpeg import Tensor, round_trip
 from hf_ela.layers import register
 from hf_ela.recipe import BORDER, Preprocessing
-from hf_ela.views import ALIGNED_QUALITY
 
 __all__ = ["DRAWS", "History", "draw", "no_draws"]
 

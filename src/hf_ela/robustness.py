@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from hf_ela.alignment import align
 from hf_ela.classifier import ElaClassifier
 from hf_ela.errors import DataError, ImageError
 from hf_ela.evaluation import Interval, measure
@@ -21,7 +22,6 @@ from hf_ela.images import load_image
 from hf_ela.perturbations import SUITE
 from hf_ela.recipe import Protocol
 from hf_ela.threads import in_threads
-from hf_ela.views import align
 
 __all__ = [
     "LOADERS",

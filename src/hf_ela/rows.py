@@ -21,20 +21,15 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from hf_ela.alignment import align
+from hf_ela.augmentation import source_views, training_views
 from hf_ela.conditions import features_by_condition
 from hf_ela.ela import error_level
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.dataset import read_image
 from hf_ela.images import load_image
 from hf_ela.recipe import Preprocessing, Protocol
-from hf_ela.views import (
-    align,
-    evaluation_pixels,
-    evaluation_views,
-    pixel_versions,
-    source_views,
-    training_views,
-)
+from hf_ela.views import evaluation_pixels, evaluation_views, pixel_versions
 
 ViewSet = Literal["augmented", "sources", "pixels"] | Protocol
 

@@ -7,30 +7,17 @@ Evaluation looks at an image under one of two protocols:
   quality drawn from one distribution for all classes, so that file history tells nothing.
 """
 
-from collections.abc import Callable
-from hashlib import sha256
-from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFilter, features
+from PIL import Image, features
 
-from hf_ela.ela import codec_versions, error_level, round_trip
-from hf_ela.recipe import BORDER, Augmentation, Crops, Preprocessing, Protocol, Resize
+from hf_ela.alignment import align
+from hf_ela.ela import codec_versions, error_level
+from hf_ela.recipe import Crops, Preprocessing, Protocol, Resize
 
-ALIGNED_SIDE = (256, 384)
-"""Longest side of an aligned image in pixels, drawn uniformly: below most images of the art
-datasets, so that alignment rarely enlarges."""
-ALIGNED_QUALITY = (75, 95)
-"""JPEG quality of an aligned image, drawn uniformly; chroma subsampling is 4:2:0."""
 VIEWS_VERSION = 2
 """Raised whenever our code changes a view or a row: decoding, facts, features, hashes, draws."""
-
-_KERNELS = (
-    Image.Resampling.BILINEAR,
-    Image.Resampling.BICUBIC,
-    Image.Resampling.LANCZOS,
-)
 
 
 class Box(NamedTuple):
@@ -60,7 +47,8 @@ def evaluation_views(
         uint8 array, views x height x width x channels.
     """
     pixels = evaluation_pixels(image, recipe, protocol, key)
-    return np.stack([_resized(_ela(Image.fromarray(view), recipe), recipe) for view in pixels])
+    levels = (network_ela(Image.fromarray(view), recipe) for view in pixels)
+    return np.stack([_resized(ela, recipe) for ela in levels])
 
 
 def evaluation_pixels(
@@ -82,9 +70,9 @@ def evaluation_pixels(
     settings = recipe.input
     if isinstance(settings, Resize):
         return np.asarray(image.resize((settings.before, settings.before)))[np.newaxis]
-    image = _at_most(image, settings)
+    image = at_most(image, settings)
     boxes = _boxes(*image.size, settings)
-    image = _at_least(image, settings.size)
+    image = at_least(image, settings.size)
     crops = (_crop(image, box.x, box.y, settings.size) for box in boxes)
     return np.stack([np.asarray(crop) for crop in crops])
 
@@ -115,73 +103,8 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     return [enlarged(box) for box in _boxes(*fitted, settings)]
 
 
-def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
-    """Return `recipe.augmentation.views` augmented network inputs of one image.
-
-    The image goes through the recipe's training protocol first, a new draw for each view. The
-    augmentation comes before ELA: afterwards it could no longer change what ELA sees.
-
-    Returns:
-        uint8 array, views x height x width x channels; the same for the same `key`.
-    """
-    augmentation, settings = recipe.augmentation, recipe.input
-    if augmentation is None or settings.kind == "resize":
-        raise ValueError("`training_views` needs a recipe with augmentation. Received: none.")
-    rngs = (_rng(f"augment {key} {number}") for number in range(augmentation.views))
-    return np.stack([_ela(_augmented_crop(image, settings, augmentation, r), recipe) for r in rngs])
-
-
-def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
-    """Return what `hf_ela.history.History` makes network inputs of, anew in every epoch.
-
-    As in `training_views` the image is brought to a drawn size where the recipe aligns, cropped,
-    and, with the recipe's probabilities, blurred, made noisy and saved as WebP. What comes after
-    that, JPEG history, rescaling, grid phase and flips, is left to the accelerator.
-
-    Returns:
-        uint8 array, `recipe.augmentation.views` x `recipe.source_side` x `recipe.source_side` x 3;
-        the same for the same `key`.
-    """
-    augmentation, settings = recipe.augmentation, recipe.input
-    if augmentation is None or settings.kind == "resize":
-        raise ValueError("`source_views` needs a recipe with augmentation. Received: none.")
-    views = []
-    for number in range(augmentation.views):
-        rng = _rng(f"source {key} {number}")
-        crop = image
-        if settings.training == "aligned":
-            side, _ = _draw_alignment(rng)
-            factor = side / max(image.size)
-            crop = _random_crop(image, int(np.ceil((recipe.source_side + BORDER) / factor)), rng)
-            crop = _rescaled(crop, factor, Image.Resampling.LANCZOS)
-        else:
-            crop = _at_most(crop, settings)
-        crop = _at_least(crop, recipe.source_side)
-        crop = _degraded(_random_crop(crop, recipe.source_side, rng), augmentation, rng)
-        views.append(np.asarray(crop))
-    return np.stack(views)
-
-
-def align(image: Image.Image, key: str) -> Image.Image:
-    """Return the image as the aligned protocol sees it; the draws depend on `key` alone."""
-    side, quality = _draw_alignment(_rng(f"align {key}"))
-    return _aligned(image, side / max(image.size), quality)
-
-
-def _draw_alignment(rng: np.random.Generator) -> tuple[int, int]:
-    side = rng.integers(*ALIGNED_SIDE, endpoint=True)
-    return int(side), int(rng.integers(*ALIGNED_QUALITY, endpoint=True))
-
-
-def _aligned(image: Image.Image, factor: float, quality: int) -> Image.Image:
-    return round_trip(_rescaled(image, factor, Image.Resampling.LANCZOS), quality)
-
-
-def _rng(key: str) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(sha256(key.encode()).digest()[:8]))
-
-
-def _ela(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
+def network_ela(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
+    """Return the ELA of an image with the settings of a recipe."""
     settings = recipe.ela
     return error_level(
         image,
@@ -216,12 +139,13 @@ def _fitted(width: int, height: int, settings: Crops) -> tuple[int, int]:
     return max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5))
 
 
-def _at_most(image: Image.Image, settings: Crops) -> Image.Image:
+def at_most(image: Image.Image, settings: Crops) -> Image.Image:
+    """Return an image made smaller where it is larger than `longest_side`."""
     size = _fitted(*image.size, settings)
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _at_least(image: Image.Image, side: int) -> Image.Image:
+def at_least(image: Image.Image, side: int) -> Image.Image:
     """Mirror an image that is smaller than a crop until it is not."""
     width, height = image.size
     if min(width, height) >= side:
@@ -241,73 +165,3 @@ def _steps(length: int, settings: Crops) -> list[int]:
 
 def _crop(image: Image.Image, x: int, y: int, size: int) -> Image.Image:
     return image.crop((x, y, x + size, y + size))
-
-
-def _rescaled(image: Image.Image, factor: float, kernel: Image.Resampling) -> Image.Image:
-    width, height = image.size
-    return image.resize((max(1, round(width * factor)), max(1, round(height * factor))), kernel)
-
-
-def _augmented_crop(
-    image: Image.Image, settings: Crops, augmentation: Augmentation, rng: np.random.Generator
-) -> Image.Image:
-    """Align where the recipe trains so; rescale, blur, noise, WebP and JPEG history; then crop.
-
-    Each step works on no more of the image than the crop needs, with a border that is cut off
-    again at a random grid phase: the cost does not grow with the image.
-    """
-    scale = rng.uniform(augmentation.rescale[0], augmentation.rescale[1])
-    kernel = _KERNELS[rng.integers(len(_KERNELS))]
-    needed = int(np.ceil((settings.size + BORDER) / scale))
-    if settings.training == "aligned":
-        side, quality = _draw_alignment(rng)
-        factor = side / max(image.size)
-        image = _random_crop(image, int(np.ceil((needed + BORDER) / factor)), rng)
-        image = _aligned(image, factor, quality)
-    else:
-        image = _at_most(image, settings)
-    image = _rescaled(_random_crop(image, needed, rng), scale, kernel)
-
-    image = _degraded(image, augmentation, rng)
-    if rng.random() < augmentation.jpeg:
-        low, high = augmentation.jpeg_quality
-        image = round_trip(image, int(rng.integers(low, high, endpoint=True)))
-    return _random_crop(_at_least(image, settings.size), settings.size, rng)
-
-
-def _degraded(
-    image: Image.Image, augmentation: Augmentation, rng: np.random.Generator
-) -> Image.Image:
-    """Blur, add noise and save as WebP, each with its probability."""
-
-    def blur(picture: Image.Image) -> Image.Image:
-        return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
-
-    def noise(picture: Image.Image) -> Image.Image:
-        values = np.asarray(picture, np.float64)
-        values = values + rng.normal(0, rng.uniform(1, 4), values.shape)
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-
-    def webp(picture: Image.Image) -> Image.Image:
-        file = BytesIO()
-        picture.save(file, "WEBP", quality=int(rng.integers(60, 96)), method=2)
-        with Image.open(file) as encoded:
-            return encoded.convert("RGB")
-
-    steps: list[tuple[float, Callable[[Image.Image], Image.Image]]] = [
-        (augmentation.blur, blur),
-        (augmentation.noise, noise),
-        (augmentation.webp, webp),
-    ]
-    for probability, step in steps:
-        if rng.random() < probability:
-            image = step(image)
-    return image
-
-
-def _random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """Return a square of `size` pixels, or less where the image is smaller."""
-    width, height = min(size, image.width), min(size, image.height)
-    x = int(rng.integers(image.width - width, endpoint=True))
-    y = int(rng.integers(image.height - height, endpoint=True))
-    return image.crop((x, y, x + width, y + height))
