@@ -397,7 +397,8 @@ HUMAN = st.text(st.characters(codec="utf-8")).filter(lambda text: "hf-ela:" not 
 KEYS = st.text(string.ascii_lowercase + "_-", min_size=1, max_size=9).filter(
     lambda key: key[0].isalpha() and isinstance(yaml.safe_load(key), str)
 )
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+NO_MARKER = st.text().filter(lambda text: "hf-ela:" not in text)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | NO_MARKER
 VALUES = st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
 )
