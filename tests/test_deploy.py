@@ -46,10 +46,11 @@ def trained() -> ElaClassifier:
     for kernel in kernels:
         kernel.assign(rng.normal(0, np.prod(kernel.shape[:-1]) ** -0.5, kernel.shape))
     # A low temperature, so that images differ for an untrained network too.
-    unsure = ElaClassifier(model, recipe, temperature=0.1, threshold=0.65)
-    # The one picture in the band, at its end, the other outside.
-    score = score_of(unsure, PNG)
-    unsure.uncertain = min(score, 0.65), max(score, 0.65)
+    unsure = ElaClassifier(model, recipe, temperature=0.1)
+    # The one picture in the band, the other outside.
+    inside, outside = score_of(unsure, PNG), score_of(unsure, JPEG)
+    unsure.threshold = (inside + outside) / 2
+    unsure.uncertain = tuple(sorted((inside + (inside - outside) / 100, unsure.threshold)))
     return unsure
 
 
@@ -401,7 +402,7 @@ class TestSpace:
             verdict = f"The model does not know; it leans to {says}"
         assert page.get_by_role("heading", name=verdict).is_visible()
         assert page.locator("#answer .band").is_visible()
-        assert "from 0.650 on" in page.inner_text("#answer")
+        assert f"from {classifier.threshold:.3f} on" in page.inner_text("#answer")
         widths = page.eval_on_selector_all("#answer img", "all => all.map(i => i.naturalWidth)")
         assert len(widths) == 3
         assert min(widths) > 0
