@@ -183,6 +183,8 @@ def _rng(key: str) -> np.random.Generator:
 
 def _ela(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
     settings = recipe.ela
+    if settings is None:
+        return np.asarray(image)
     return error_level(
         image,
         settings.qualities,
