@@ -1,17 +1,20 @@
-"""What several benchmarks need: a process for each backend, a clock, pictures, the report."""
+"""What several benchmarks need: processes, trainings, a clock, pictures, the report."""
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -19,7 +22,14 @@ from PIL import Image
 from hf_ela.backend_choice import BACKENDS
 from hf_ela.images import IMAGE_SUFFIXES, load_image
 from hf_ela.painting import STYLES, paint
+from hf_ela.recipe import Recipe
+from hf_ela.recipe_file import load_recipe
 from hf_ela.terminal import native_messages_held_back
+
+if TYPE_CHECKING:
+    from hf_ela.source import DataOptions
+
+T = TypeVar("T")
 
 HERE = Path(__file__).resolve().parent
 CHILD = "--child"
@@ -59,6 +69,66 @@ def in_child(part: str, backend: str, arguments: Sequence[object] = ()) -> dict[
     if done.returncode:
         sys.exit(f"{done.stderr}\nThe part {part} failed.")
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def apart(work: Callable[..., T], *arguments: object) -> T:
+    """Return what a function of a script gives in a process of its own.
+
+    No fork after a backend has started, no memory left behind.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def training_parser(description: str, name: str, seeds: int) -> argparse.ArgumentParser:
+    """Return a parser with the options of every benchmark that trains; `name` is its own."""
+    p = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--data", required=True, metavar="FOLDER")
+    p.add_argument("--groups", required=True, metavar="CSV", help="as train.py's")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    p.add_argument(
+        "--seeds", type=int, default=seeds, metavar="N", help=f"trainings of each ({seeds})"
+    )
+    p.add_argument("--num-proc", type=int, default=2, metavar="N")
+    p.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
+    p.add_argument("--runs", type=Path, default=Path("runs") / name, metavar="FOLDER")
+    p.add_argument("--out", type=Path, default=HERE / f"{name.replace('-', '_')}.json")
+    return p
+
+
+def data_options(args: argparse.Namespace) -> "DataOptions":
+    """Return what the options of `training_parser` say of the data."""
+    from hf_ela.source import DataOptions
+
+    return DataOptions(
+        args.data, groups=args.groups, num_proc=args.num_proc, cache_dir=args.cache_dir
+    )
+
+
+def seeded(recipe: str, overrides: Sequence[str], seed: int) -> Recipe:
+    """Return a recipe with one seed for its weights and for the order of its batches."""
+    seeds = [f"training.seed={seed}", f"training.order_seed={seed}"]
+    return load_recipe(recipe, [*overrides, *seeds])
+
+
+def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, Any]:
+    """Return the ``run.json`` of a training in a folder; to be called `apart`.
+
+    A finished run is kept, if it is of this recipe; an interrupted one is resumed.
+    """
+    from hf_ela.run_file import read_run
+
+    if not (folder / "run.json").exists():
+        from hf_ela.training import train
+
+        resume = (folder / "checkpoint" / "settings.json").exists()
+        train(recipe, options, folder, resume=resume)
+    run = read_run(folder)
+    if run["recipe"] != recipe.model_dump():
+        sys.exit(f"{folder} holds a run of other settings: take another --runs.")
+    return run
 
 
 def compiled(function: Callable[..., Any], backend: str, *, xla: bool = False) -> Any:

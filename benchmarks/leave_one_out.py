@@ -13,21 +13,18 @@ import argparse
 import json
 import re
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
-from common import HERE, save
+from common import apart, data_options, save, seeded, trained, training_parser
 
 from hf_ela.errors import HfElaError
 from hf_ela.files import write_json
 from hf_ela.groups import GroupTable
 from hf_ela.recipe import Recipe
-from hf_ela.recipe_file import load_recipe
 from hf_ela.source import DataOptions
 
 METRICS = ("roc_auc", "balanced_accuracy")
@@ -36,13 +33,9 @@ TITLES = ("AUC", "balanced accuracy")
 
 def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
     """Train without a value and test on it; return the row, which is kept in the folder."""
+    trained(recipe, options, folder)
     if (folder / "fold.json").exists():
         return dict(json.loads((folder / "fold.json").read_text("utf-8")))
-    from hf_ela.training import train
-
-    if not (folder / "run.json").exists():
-        resume = (folder / "checkpoint" / "settings.json").exists()
-        train(recipe, options, folder, resume=resume)
     row = {"seed": recipe.training.seed, "recipe": recipe.model_dump(), **tested(folder, options)}
     write_json(folder / "fold.json", row)
     return row
@@ -110,50 +103,33 @@ def listed(options: DataOptions, column: str) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("--data", required=True, metavar="FOLDER")
-    p.add_argument("--groups", required=True, metavar="CSV", help="with the column, as train.py's")
-    p.add_argument("--column", default="source")
+    p = training_parser(__doc__, "leave-one-out", seeds=1)
+    p.add_argument("--column", default="source", help="of the groups file (source)")
     p.add_argument("--only", nargs="+", metavar="VALUE", help="these values alone")
     p.add_argument("--recipe", default="default", metavar="NAME|FILE")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    p.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each fold (1)")
-    p.add_argument("--num-proc", type=int, default=2, metavar="N")
-    p.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
-    p.add_argument("--runs", type=Path, default=Path("runs/leave-one-out"), metavar="FOLDER")
-    p.add_argument("--out", type=Path, default=HERE / "leave_one_out.json")
     return p
 
 
 def main() -> None:
     """Train, test, print a table, write JSON."""
     args = parser().parse_args()
-    options = DataOptions(
-        args.data, groups=args.groups, num_proc=args.num_proc, cache_dir=args.cache_dir
-    )
+    options = data_options(args)
     values = args.only or listed(options, args.column)
     if not values:
         sys.exit(f"--column must be one of the groups file. Received: {args.column}, without any.")
     rows, failed = [], {}
     for value in values:
         for seed in range(args.seeds):
-            seeds = [f"training.seed={seed}", f"training.order_seed={seed}"]
-            recipe = load_recipe(args.recipe, [*args.overrides, *seeds])
+            recipe = seeded(args.recipe, args.overrides, seed)
             stem = re.sub(r"[^\w.-]", "_", f"{recipe.name}-{value}-{seed}")
             rule = f"{args.column}={value}"
             one = replace(options, leave_out=rule)
-            # A process of its own: no fork after a backend has started, no memory left behind.
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                try:
-                    row = pool.submit(fold, recipe, one, args.runs / stem).result()
-                except HfElaError as error:
-                    failed[value] = str(error)
-                    print(f"{value}: {error}", file=sys.stderr)
-                    break
-            if row["recipe"] != recipe.model_dump():
-                sys.exit(f"{args.runs / stem} holds a fold of other settings: take another --runs.")
+            try:
+                row = apart(fold, recipe, one, args.runs / stem)
+            except HfElaError as error:
+                failed[value] = str(error)
+                print(f"{value}: {error}", file=sys.stderr)
+                break
             rows.append(row)
             print(line(row), flush=True)
     if not rows:

@@ -191,3 +191,39 @@ def test_leave_one_out_tests_on_what_training_did_not_see(python, tiny, tmp_path
     done = python([BENCHMARKS / "leave_one_out.py", *other])
     assert done.returncode == 1
     assert "of other settings" in done.stderr
+
+
+@pytest.mark.slow
+def test_detectors_are_compared_on_the_same_images(python, tiny, tmp_path):
+    groups = tmp_path / "groups.csv"
+    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
+    groups.write_text("file_name,group\n" + "".join(f"{name},{name}\n" for name in names))
+    settings = ["input.size=32", "training.epochs=2", "training.batch_size=8"]
+    arguments = ["--data", tiny, "--groups", groups, "--num-proc", 1, "--seeds", 1]
+    arguments += ["--cache-dir", tmp_path / "cache", "--runs", tmp_path / "runs"]
+    arguments += [word for override in settings for word in ("--set", override)]
+    arguments += ["--recipes", "features-aligned", "rgb"]
+    printed, report = run(python, tmp_path, "detectors.py", *arguments)
+    rows = {(row["detector"], row["tested"]): row for row in report["rows"]}
+    detectors = ["reference", "features-aligned", "rgb"]
+    assert list(rows) == [(name, how) for how in ("as_is", "aligned") for name in detectors]
+    assert (report["test"]["fake"], report["test"]["real"]) == (6, 6)
+    for (name, how), row in rows.items():
+        right, of_reference = (round(12 * rows[n, how]["accuracy"][0]) for n in (name, "reference"))
+        assert row.get("against_reference", {"net": 0})["net"] == right - of_reference
+        assert f"| `{name}` |" in printed
+    # Enlarged noise is told from noise; by chance, of 6 against 6, .9 is rare.
+    assert rows["features-aligned", "aligned"]["roc_auc"][0] > 0.9
+    # What the table says of a network is what its run says.
+    trained = json.loads((tmp_path / "runs" / "rgb-0" / "run.json").read_text("utf-8"))
+    assert trained["recipe"]["ela"] is None
+    for how, metrics in trained["evaluation"]["test"].items():
+        for metric in ("accuracy", "balanced_accuracy", "roc_auc", "ece"):
+            assert rows["rgb", how][metric] == [pytest.approx(metrics[metric]["value"])]
+    # Finished runs are kept, and one of other settings is not taken for one of these.
+    again, same = run(python, tmp_path, "detectors.py", *arguments, "--recipes", "rgb")
+    assert "Preparing" not in again
+    assert same["rows"] == [row for row in report["rows"] if row["parameters"]]
+    done = python([BENCHMARKS / "detectors.py", *arguments, "--set", "training.epochs=1"])
+    assert done.returncode == 1
+    assert "reference-0 holds a run of other settings" in done.stderr

@@ -46,6 +46,16 @@ def test_default_is_small_and_gives_probabilities() -> None:
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
+def test_without_ela_the_model_of_pixels_is_the_network() -> None:
+    from hf_ela.model import build_model, with_error_level
+
+    recipe = load_recipe("default", [*TINY, "ela=none"])
+    network = build_model(recipe)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    whole = with_error_level(network, recipe)
+    assert np.array_equal(whole.predict_on_batch(pixels), network.predict_on_batch(pixels))
+
+
 @pytest.mark.parametrize(("means", "same"), [("removed", True), ("kept", False)])
 def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) -> None:
     from hf_ela.model import build_model

@@ -41,6 +41,20 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
     assert np.array_equal(views[0], np.asarray(expected))
 
 
+def test_without_ela_the_network_sees_pixels() -> None:
+    image = noise(300, 200)
+    squashed = load_recipe("reference", ["ela=none"])
+    expected = image.resize((256, 256)).resize((128, 128))
+    assert np.array_equal(
+        evaluation_views(image, squashed, "as_is", key=""), [np.asarray(expected)]
+    )
+    crops = load_recipe("default", ["ela=none"])
+    views = evaluation_views(image, crops, "aligned", key="a")
+    assert views.shape[1:] == crops.input_shape
+    assert np.array_equal(views, evaluation_pixels(image, crops, "aligned", key="a"))
+    assert training_views(image, crops, key="a").shape == (12, *crops.input_shape)
+
+
 FITTED = load_recipe("default", [*CROPS, "input.longest_side=400", "input.training=as_is"])
 
 

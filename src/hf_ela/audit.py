@@ -22,7 +22,7 @@ from hf_ela.rows import RowSettings
 from hf_ela.source import DataOptions, Source, open_source
 from hf_ela.verdict import verdict
 
-__all__ = ["SAMPLE", "audit", "audit_facts", "audit_prepared"]
+__all__ = ["SAMPLE", "audit", "audit_facts", "audit_prepared", "fact_settings"]
 
 SAMPLE = 600
 """Images of each class that the matrix is measured on."""
@@ -53,7 +53,8 @@ def audit(
     source = open_source(options, groups)
     say("File facts of every image ...")
     rows = {
-        split: row_store(options, source, _settings(split, source)).facts for split in source.splits
+        split: row_store(options, source, fact_settings(split, source)).facts
+        for split in source.splits
     }
     splits = {
         split: [facts for facts in found if not facts["error"]] for split, found in rows.items()
@@ -176,7 +177,8 @@ def _clusters(facts: Sequence[Mapping[str, Any]], groups: GroupTable) -> np.ndar
     return clusters(names, [row["perceptual_hash"] for row in facts], groups)
 
 
-def _settings(split: str, source: Source, *, features: bool = False) -> RowSettings:
+def fact_settings(split: str, source: Source, *, features: bool = False) -> RowSettings:
+    """Return settings for rows with the facts of every file and, where asked for, `features`."""
     # Without views any preprocessing will do.
     preprocessing = load_recipe("default").preprocessing
     return RowSettings(
@@ -196,7 +198,7 @@ def _matrix(
     say(f"Statistics of error levels of {sum(map(len, chosen.values()))} images ...")
     source = open_source(options, groups)  # anew: a stream can be read once
     stores = {
-        split: row_store(options, source, _settings(split, source, features=True), numbers)
+        split: row_store(options, source, fact_settings(split, source, features=True), numbers)
         for split, numbers in chosen.items()
     }
     facts = [row for store in stores.values() for row in store.facts]

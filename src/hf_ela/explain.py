@@ -65,6 +65,7 @@ def evidence(classifier: ElaClassifier, image: ImageSource) -> Evidence:
     score = float(classifier.calibrated(logits.mean()))
     scores = classifier.calibrated(logits).tolist()
     boxes = view_boxes(pixels.size, recipe)
+    quality = min(recipe.ela.qualities) if recipe.ela else 90
     return Evidence(
         image=pixels,
         label=classifier.label(score),
@@ -74,7 +75,7 @@ def evidence(classifier: ElaClassifier, image: ImageSource) -> Evidence:
         boxes=boxes,
         scores=scores,
         map=_mean_map(pixels.size, boxes, scores),
-        ela=_brightened(error_level(pixels, min(recipe.ela.qualities))),
+        ela=_brightened(error_level(pixels, quality)),
     )
 
 

@@ -17,7 +17,17 @@ from threadpoolctl import threadpool_limits
 from hf_ela.conditions import CONDITIONS
 from hf_ela.evaluation import Interval, measure
 
-__all__ = ["FACTS", "fact_table", "fold_pairs", "matrix", "measured", "ranked_facts", "scores"]
+__all__ = [
+    "FACTS",
+    "boosting",
+    "fact_table",
+    "fold_pairs",
+    "matrix",
+    "measured",
+    "one_thread",
+    "ranked_facts",
+    "scores",
+]
 
 CATEGORIES = ("format", "mode", "subsampling")
 FACTS = (
@@ -71,7 +81,7 @@ def scores(table: pd.DataFrame, labels: np.ndarray, folds: Folds) -> np.ndarray:
 
     Categories and missing values are taken as they are.
     """
-    return _held_out(table, labels, folds, _boosting)
+    return _held_out(table, labels, folds, boosting)
 
 
 def ranked_facts(table: pd.DataFrame, labels: np.ndarray, folds: Folds) -> list[dict[str, Any]]:
@@ -99,8 +109,8 @@ def matrix(
     for number, trained in enumerate(CONDITIONS):
         held = np.zeros((len(CONDITIONS), len(labels)))
         for train, test in folds:
-            with _one_thread():
-                model = _boosting(len(train)).fit(features[train, number], labels[train])
+            with one_thread():
+                model = boosting(len(train)).fit(features[train, number], labels[train])
                 for other in range(len(CONDITIONS)):
                     held[other, test] = model.predict_proba(features[test, other])[:, 1]
         yield (
@@ -123,19 +133,23 @@ def _held_out(
 ) -> np.ndarray:
     held = np.zeros(len(labels))
     for train, test in folds:
-        with _one_thread():
+        with one_thread():
             model = make(len(train)).fit(table.iloc[train], labels[train])
             held[test] = model.predict_proba(table.iloc[test])[:, 1]
     return held
 
 
-def _one_thread() -> threadpool_limits:
-    # Where other work keeps the cores busy, OpenMP's threads wait for each other at every split:
-    # fitting a few thousand rows took thirty times as long with two threads as with one.
+def one_thread() -> threadpool_limits:
+    """Return a context in which the plain classifier fits and predicts.
+
+    Where other work keeps the cores busy, OpenMP's threads wait for each other at every split:
+    fitting a few thousand rows took thirty times as long with two threads as with one.
+    """
     return threadpool_limits(1, "openmp")
 
 
-def _boosting(n: int) -> HistGradientBoostingClassifier:
+def boosting(n: int) -> HistGradientBoostingClassifier:
+    """Return the plain classifier for `n` rows, untrained; the same fit every time."""
     return HistGradientBoostingClassifier(
         categorical_features="from_dtype",
         class_weight="balanced",

@@ -33,8 +33,9 @@ def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
         recipe: Its recipe.
     """
     side, ela = recipe.pixel_side, recipe.ela
-    pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
-    x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(pixels)
+    x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
+    if ela:
+        x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(x)
     if recipe.input.kind == "resize":
         x = PillowResize(recipe.input.size)(x)
     return keras.Model(pixels, network(x), name="hf_ela")

@@ -44,11 +44,6 @@ class Ela(_Section):
         check_settings(self.qualities, signed=self.signed, color=self.color, gain=self.gain)
         return self
 
-    @property
-    def channels(self) -> int:
-        """Number of channels of the network's input."""
-        return 3 * len(self.qualities)
-
 
 class Resize(_Section):
     """The whole image, squashed: resize to `before`, ELA, resize to `size`."""
@@ -182,9 +177,12 @@ class Calibration(_Section):
 
 
 class Preprocessing(_Section):
-    """From an image to the network's inputs: the part of a recipe that the ELA cache hangs on."""
+    """From an image to the network's inputs: the part of a recipe that the ELA cache hangs on.
 
-    ela: Ela
+    Without `ela` the network sees RGB pixels, to compare with; a recipe says so itself.
+    """
+
+    ela: Ela | None
     input: Annotated[Resize | Crops, Field(discriminator="kind")]
     augmentation: Augmentation | None = None
 
@@ -198,9 +196,14 @@ class Preprocessing(_Section):
         return self
 
     @property
+    def channels(self) -> int:
+        """Number of channels of the network's input."""
+        return 3 * len(self.ela.qualities) if self.ela else 3
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one network input (uint8)."""
-        return self.input.size, self.input.size, self.ela.channels
+        return self.input.size, self.input.size, self.channels
 
     @property
     def pixel_side(self) -> int:
@@ -258,7 +261,7 @@ class Recipe(Preprocessing):
     @property
     def weights(self) -> int:
         """Number of the network's weights, without the few of normalisation and biases."""
-        channels, network = self.ela.channels, self.network
+        channels, network = self.channels, self.network
         if network.kind == "reference":
             return 25 * 32 * (channels + 32) + ((self.input.size - 8) // 2) ** 2 * 32 * 256
         widths = network.widths
@@ -270,7 +273,7 @@ class Recipe(Preprocessing):
     def largest_layer(self) -> int:
         """Numbers in the largest layer for one image, with all its views."""
         size, network = self.input.size, self.network
-        layers = [size**2 * self.ela.channels]
+        layers = [size**2 * self.channels]
         if network.kind == "reference":
             layers.append((size - 4) ** 2 * 32)
         else:

@@ -106,6 +106,8 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
 def network_ela(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
     """Return the ELA of an image with the settings of a recipe."""
     settings = recipe.ela
+    if settings is None:
+        return np.asarray(image)
     return error_level(
         image,
         settings.qualities,

@@ -42,7 +42,7 @@ export class Model {
     this.uncertain = settings.uncertain ?? null;
     this.temperature = settings.temperature;
     this.input = settings.recipe.input;
-    this.quality = Math.min(...settings.recipe.ela.qualities);
+    this.quality = Math.min(...(settings.recipe.ela?.qualities ?? [90]));
   }
 
   /**

@@ -1,0 +1,244 @@
+"""Detectors side by side: trained on the same images, tested on the same images.
+
+    python benchmarks/detectors.py --data FOLDER --groups CSV
+    python benchmarks/detectors.py --data FOLDER --groups CSV --recipes default rgb --seeds 5
+
+`reference` is the published recipe, trained as published and, `reference-aligned`, on aligned
+images; `features` and `features-aligned` are gradient boosting over hand-made statistics of error
+levels, as in the leak audit; `rgb` is the network of `default` on pixels in place of ELA. All are
+tested as-is and aligned, at the temperature and threshold of their own validation images, and
+compared with `reference` of the same seed by McNemar's exact test. A training that is finished, in
+--runs, is not done again. --set changes every recipe alike.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from common import apart, data_options, save, seeded, trained, training_parser
+
+from hf_ela.errors import HfElaError
+from hf_ela.metrics import ArtMetrics
+from hf_ela.paired import mcnemar
+from hf_ela.recipe import Protocol, Recipe
+from hf_ela.source import DataOptions
+
+REFERENCE = "reference"
+NETWORKS: dict[str, tuple[str, list[str]]] = {
+    REFERENCE: ("reference", []),
+    "reference-aligned": ("reference", ["input.training=aligned"]),
+    # The mean of 8 x 8 pixels is noise in ELA at quality 5; here it is the picture's brightness.
+    "rgb": ("default", ["ela=none", "network.block_means=kept"]),
+    "default": ("default", []),
+}
+BOOSTED: dict[str, Protocol] = {"features": "as_is", "features-aligned": "aligned"}
+DETECTORS = (REFERENCE, "reference-aligned", *BOOSTED, "rgb", "default")
+COLUMNS = {"as_is": "score", "aligned": "score_aligned"}
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "roc_auc": "AUC",
+    "ece": "ECE",
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a trained detector says of the test images.
+
+    Attributes:
+        data: Fingerprint of the dataset.
+        files: Names of the test images, sorted.
+        labels: int64, 1 for fake and 0 for real, in the order of `files`.
+        scores: By protocol, probabilities of fake in the order of `files`.
+        threshold: Lowest score that is called fake.
+        parameters: Of the network; None for gradient boosting.
+    """
+
+    data: str
+    files: list[str]
+    labels: np.ndarray
+    scores: dict[str, np.ndarray]
+    threshold: float
+    parameters: int | None
+
+    def right(self, protocol: str) -> np.ndarray:
+        """Return whether each image is called what it is, bool."""
+        return (self.scores[protocol] >= self.threshold) == (self.labels == 1)
+
+
+def of_network(recipe: Recipe, options: DataOptions, folder: Path) -> Answers:
+    """Train a network into a run folder, or find it there."""
+    run = apart(trained, recipe, options, folder)
+    table = pd.read_parquet(folder / "predictions.parquet").sort_values("file")
+    return Answers(
+        run["data"]["fingerprint"],
+        table["file"].tolist(),
+        (table["label"] == "fake").to_numpy(np.int64),
+        {protocol: table[column].to_numpy() for protocol, column in COLUMNS.items()},
+        run["calibration"]["threshold"],
+        run["model"]["parameters"],
+    )
+
+
+def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Answers:
+    """Fit gradient boosting in the splits of a recipe; to be called `apart`."""
+    from hf_ela.audit import fact_settings
+    from hf_ela.conditions import CONDITIONS
+    from hf_ela.data import Split, prepare, row_store
+    from hf_ela.evaluation import fit_temperature, fit_threshold, sigmoid
+    from hf_ela.groups import GroupTable
+    from hf_ela.leaks import boosting, one_thread
+    from hf_ela.source import open_source
+
+    data = prepare(options, recipe)
+    source = open_source(options, GroupTable.read(options.groups))
+    stores = {
+        name: row_store(options, source, fact_settings(name, source, features=True))
+        for name in source.splits
+    }
+
+    def statistics(split: Split, name: str, condition: str) -> np.ndarray:
+        store, number = stores[name], CONDITIONS.index(condition)
+        return np.stack([store.features(int(row))[number] for row in split.rows])
+
+    held = "validation" if "validation" in stores else "train"
+    with one_thread():
+        model = boosting(len(data.train))
+        model.fit(statistics(data.train, "train", protocol), data.train.labels)
+        held_logits = model.decision_function(statistics(data.validation, held, protocol))
+        logits = {
+            name: model.decision_function(statistics(data.test, "test", name)) for name in COLUMNS
+        }
+    temperature = fit_temperature(data.validation.labels, held_logits)
+    names = [facts["file_name"] for facts in data.test.facts]
+    order = np.argsort(names)
+    return Answers(
+        data.summary["fingerprint"],
+        [names[number] for number in order],
+        data.test.labels[order],
+        {name: sigmoid(values[order], temperature) for name, values in logits.items()},
+        fit_threshold(data.validation.labels, sigmoid(held_logits, temperature)),
+        None,
+    )
+
+
+def answers(name: str, args: argparse.Namespace) -> list[Answers]:
+    """Return what a detector says, for each seed; nothing is drawn in boosting: one fit for all."""
+    options = data_options(args)
+    if name in BOOSTED:
+        recipe = seeded("default", args.overrides, 0)
+        return [apart(of_boosting, recipe, options, BOOSTED[name])] * args.seeds
+    base, own = NETWORKS[name]
+    return [
+        of_network(
+            seeded(base, [*args.overrides, *own, f"name={name}"], seed),
+            options,
+            args.runs / f"{name}-{seed}",
+        )
+        for seed in range(args.seeds)
+    ]
+
+
+def measured(
+    name: str, protocol: str, found: list[Answers], reference: list[Answers]
+) -> dict[str, Any]:
+    """Return a row of the report: metrics over seeds, and each seed against `reference`."""
+    values = [
+        ArtMetrics().compute(
+            references=one.labels, predictions=one.scores[protocol], threshold=one.threshold
+        )
+        for one in found
+    ]
+    row: dict[str, Any] = {
+        "detector": name,
+        "parameters": found[0].parameters,
+        "tested": protocol,
+        "images": len(found[0].files),
+        **{metric: [of_seed[metric] for of_seed in values] for metric in METRICS},
+    }
+    if name == REFERENCE:
+        return row
+    tests = [
+        mcnemar(theirs.right(protocol), ours.right(protocol))
+        for theirs, ours in zip(reference, found, strict=True)
+    ]
+    versus = {
+        "only_reference": [test["only_a"] for test in tests],
+        "only_this": [test["only_b"] for test in tests],
+        "net": median(test["only_b"] - test["only_a"] for test in tests),
+        "p": median(test["p"] for test in tests),
+    }
+    return row | {"against_reference": versus}
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    parameters = f"{row['parameters']:,}" if row["parameters"] else ""
+    versus = row.get("against_reference")
+    cells = [
+        f"`{row['detector']}`",
+        parameters,
+        row["tested"].replace("_", "-"),
+        *(over_seeds(row[metric]) for metric in METRICS),
+        f"{versus['net']:+g}, p = {versus['p']:.2g}" if versus else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def over_seeds(values: list[float]) -> str:
+    """Return mean and, where they differ, lowest and highest."""
+    low, high = min(values), max(values)
+    return f"{mean(values):.3f}" + (f" ({low:.3f}-{high:.3f})" if low < high else "")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    p = training_parser(__doc__, "detectors", seeds=3)
+    p.add_argument(
+        "--recipes",
+        nargs="+",
+        choices=DETECTORS,
+        default=DETECTORS,
+        metavar="NAME",
+        help=f"of {', '.join(DETECTORS)}; reference is always among them",
+    )
+    return p
+
+
+def main() -> None:
+    """Train, test, print a table, write JSON."""
+    args = parser().parse_args()
+    if args.seeds < 1:
+        sys.exit(f"--seeds must be 1 or more. Received: {args.seeds}.")
+    names = [name for name in DETECTORS if name in {REFERENCE, *args.recipes}]
+    try:
+        found = {name: answers(name, args) for name in names}
+    except HfElaError as error:
+        sys.exit(str(error))
+    every = [one for of_name in found.values() for one in of_name]
+    if any((one.data, one.files) != (every[0].data, every[0].files) for one in every):
+        sys.exit(f"{args.runs} holds runs of other images: take another --runs.")
+    rows = [
+        measured(name, protocol, found[name], found[REFERENCE])
+        for protocol in COLUMNS
+        for name in names
+    ]
+    versus = "images put right against `reference`, less those put wrong; median over seeds"
+    print(f"\n| detector | parameters | tested | {' | '.join(METRICS.values())} | {versus} |")
+    print("| --- " * (4 + len(METRICS)) + "|")
+    for row in rows:
+        print(line(row))
+    fake = int(every[0].labels.sum())
+    images = {"data": every[0].data, "fake": fake, "real": len(every[0].files) - fake}
+    settings = {"overrides": args.overrides, "seeds": args.seeds, "test": images}
+    save(args.out, settings | {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
