@@ -120,6 +120,7 @@ class TestOverlay:
             image=Image.new("RGB", (100, 50), (200, 200, 200)),
             label="fake",
             score=0.5,
+            uncertain=False,
             threshold=threshold,
             boxes=[Box(0, 0, 40, 50), Box(60, 0, 40, 50)],
             scores=list(scores),

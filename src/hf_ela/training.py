@@ -117,12 +117,13 @@ def train(
     if emissions:
         run["co2_eq_emissions"] = emissions
     write_json(out / "run.json", run)
+    written: dict[str, Any] = json.loads((out / "run.json").read_text("utf-8"))
     shutil.rmtree(out / "checkpoint")
     try:
         write_card(out)
     except (HfElaError, OSError) as error:
         say(f"The run is complete, its card could not be made: {error}")
-    return run
+    return written  # with lists where tuples were
 
 
 def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> Prepared:
