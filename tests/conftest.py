@@ -96,7 +96,7 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
             env=os.environ | {"PYTHONWARNINGS": "ignore"} | env,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
 
