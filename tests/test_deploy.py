@@ -440,8 +440,11 @@ class TestSpace:
         samples = [
             page.get_by_role("button", name=Path(name).stem.replace("-", ", ")) for name in names
         ]
+        for sample in samples:
+            sample.wait_for(timeout=60_000)
         icons = page.eval_on_selector_all(
-            "#samples img", "all => all.map(i => [i.src, i.naturalWidth])"
+            "#samples img",
+            "all => Promise.all(all.map(i => i.decode().then(() => [i.src, i.naturalWidth])))",
         )
         assert len(icons) == len(names)
         for (source, width), name in zip(icons, names, strict=True):
