@@ -105,10 +105,11 @@ class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
 
 
 def _ycbcr(images: Tensor) -> Tensor:
+    """Pillow's YCbCr, without the 128 of Cb and Cr: differences do not have it."""
     channels = ops.unstack(ops.cast(images, "int32"), 3, axis=-1)
     tables = [ops.convert_to_tensor(_YCBCR[:, :, channel], "int32") for channel in range(3)]
     red, green, blue = (ops.take(t, c, axis=0) for t, c in zip(tables, channels, strict=True))
-    return shifted(red + green + blue, 6) + ops.convert_to_tensor([0, 128, 128], "int32")
+    return shifted(red + green + blue, 6)
 
 
 def _scaled(difference: Tensor, gain: Gain | None, zero: int) -> Tensor:
