@@ -15,12 +15,12 @@ import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import apart, data_options, save, seeded, trained, training_parser
+from common import apart, data_options, over_seeds, save, seeded, trained, training_parser
 
 from hf_ela.errors import HfElaError
 from hf_ela.metrics import ArtMetrics
@@ -189,12 +189,6 @@ def line(row: dict[str, Any]) -> str:
         f"{versus['net']:+g}, p = {versus['p']:.2g}" if versus else "",
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def over_seeds(values: list[float]) -> str:
-    """Return mean and, where they differ, lowest and highest."""
-    low, high = min(values), max(values)
-    return f"{mean(values):.3f}" + (f" ({low:.3f}-{high:.3f})" if low < high else "")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import TINY
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -161,18 +163,35 @@ def test_gpu_refuses_a_backend_that_it_cannot_measure(pack, python):
     assert "KERAS_BACKEND must be jax or torch. Received: tensorflow." in done.stderr
 
 
-@pytest.mark.slow
-def test_leave_one_out_tests_on_what_training_did_not_see(python, tiny, tmp_path):
-    from conftest import TINY
-
-    groups = tmp_path / "groups.csv"
+@pytest.fixture
+def trials(tiny, tmp_path):
+    """The options of a benchmark that trains: little data, whose formats are its sources."""
     names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-    lines = [f"{n},{n},{n.split('/')[1]}{n[-3:]},{n[-3:]}\n" for n in names]
-    groups.write_text("file_name,group,source,ending\n" + "".join(lines))
-    settings = [word for override in TINY for word in ("--set", override)]
-    arguments = ["--data", tiny, "--groups", groups, *settings, "--num-proc", 1]
-    arguments += ["--cache-dir", tmp_path / "cache", "--runs", tmp_path / "runs"]
-    arguments += ["--only", "fakejpg"]
+    lines = [f"{n},{n},{n.split('/')[1]}{n[-3:]}\n" for n in names]
+    groups = tmp_path / "groups.csv"
+    groups.write_text("file_name,group,source\n" + "".join(lines))
+    options = ["--data", tiny, "--groups", groups, "--num-proc", 1, "--seeds", 1]
+    return [*options, "--cache-dir", tmp_path / "cache", "--runs", tmp_path / "runs"]
+
+
+def settings(*overrides):
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def check_finished_are_kept(python, tmp_path, script, arguments, report):
+    """A finished training is not done again, and one of other settings is not taken for it."""
+    again, same = run(python, tmp_path, script, *arguments)
+    assert "Preparing" not in again
+    assert same["rows"] == report["rows"]
+    other = [*arguments, "--set", "training.epochs=1", "--out", tmp_path / "other.json"]
+    done = python([BENCHMARKS / script, *other])
+    assert done.returncode == 1
+    assert "of other settings" in done.stderr
+
+
+@pytest.mark.slow
+def test_leave_one_out_tests_on_what_training_did_not_see(python, trials, tmp_path):
+    arguments = [*trials, *settings(*TINY), "--only", "fakejpg"]
     printed, report = run(python, tmp_path, "leave_one_out.py", *arguments)
     (row,) = report["rows"]
     # Of train and test: 8 + 3 unseen fakes; beside them all 6 real images of test.
@@ -183,26 +202,33 @@ def test_leave_one_out_tests_on_what_training_did_not_see(python, tiny, tmp_path
     fold = tmp_path / "runs" / "default-fakejpg-0"
     trained = json.loads((fold / "run.json").read_text("utf-8"))
     assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
-    # A finished fold is kept, and one of other settings is not taken for it.
-    again, same = run(python, tmp_path, "leave_one_out.py", *arguments)
-    assert "Preparing" not in again
-    assert same["rows"] == report["rows"]
-    other = [*arguments, "--set", "training.epochs=1", "--out", tmp_path / "other.json"]
-    done = python([BENCHMARKS / "leave_one_out.py", *other])
-    assert done.returncode == 1
-    assert "of other settings" in done.stderr
+    check_finished_are_kept(python, tmp_path, "leave_one_out.py", arguments, report)
 
 
 @pytest.mark.slow
-def test_detectors_are_compared_on_the_same_images(python, tiny, tmp_path):
-    groups = tmp_path / "groups.csv"
-    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-    groups.write_text("file_name,group\n" + "".join(f"{name},{name}\n" for name in names))
-    settings = ["input.size=32", "training.epochs=2", "training.batch_size=8"]
-    arguments = ["--data", tiny, "--groups", groups, "--num-proc", 1, "--seeds", 1]
-    arguments += ["--cache-dir", tmp_path / "cache", "--runs", tmp_path / "runs"]
-    arguments += [word for override in settings for word in ("--set", override)]
-    arguments += ["--recipes", "features-aligned", "rgb"]
+def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, tmp_path):
+    arguments = [*trials, *settings(*TINY), "--unseen", "source=fakejpg"]
+    arguments += ["--changes", "default", "block-means"]
+    printed, report = run(python, tmp_path, "ablation.py", *arguments)
+    assert [row["change"] for row in report["rows"]] == ["default", "block-means"]
+    for row in report["rows"]:
+        assert f"| `{row['change']}` |" in printed
+        folder = tmp_path / "runs" / f"{row['change']}-0"
+        trained = json.loads((folder / "run.json").read_text("utf-8"))
+        means = "kept" if row["change"] == "block-means" else "removed"
+        assert trained["recipe"]["network"]["block_means"] == means
+        assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
+        aligned = trained["evaluation"]["validation"]["aligned"]
+        assert row["validation_auc"] == [aligned["roc_auc"]["value"]]
+        # Stem: 8 x 8 places, 4 x 4 x 3 to 8. Block: 3 x 3 x 8 to 8, and 8 to 8.
+        assert row["multiply_adds"] == 64 * (48 * 8 + 72 * 8 + 8 * 8)
+    check_finished_are_kept(python, tmp_path, "ablation.py", arguments, report)
+
+
+@pytest.mark.slow
+def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
+    small = settings("input.size=32", "training.epochs=2", "training.batch_size=8")
+    arguments = [*trials, *small, "--recipes", "features-aligned", "rgb"]
     printed, report = run(python, tmp_path, "detectors.py", *arguments)
     rows = {(row["detector"], row["tested"]): row for row in report["rows"]}
     detectors = ["reference", "features-aligned", "rgb"]
@@ -220,10 +246,4 @@ def test_detectors_are_compared_on_the_same_images(python, tiny, tmp_path):
     for how, metrics in trained["evaluation"]["test"].items():
         for metric in ("accuracy", "balanced_accuracy", "roc_auc", "ece"):
             assert rows["rgb", how][metric] == [pytest.approx(metrics[metric]["value"])]
-    # Finished runs are kept, and one of other settings is not taken for one of these.
-    again, same = run(python, tmp_path, "detectors.py", *arguments, "--recipes", "rgb")
-    assert "Preparing" not in again
-    assert same["rows"] == [row for row in report["rows"] if row["parameters"]]
-    done = python([BENCHMARKS / "detectors.py", *arguments, "--set", "training.epochs=1"])
-    assert done.returncode == 1
-    assert "reference-0 holds a run of other settings" in done.stderr
+    check_finished_are_kept(python, tmp_path, "detectors.py", arguments, report)
