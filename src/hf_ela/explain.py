@@ -42,8 +42,8 @@ class Evidence:
         map: float32, height x width of the image: the mean of the scores of the views that show
             the pixel, NaN where none does.
         ela: uint8, height x width x 3: the absolute error levels of the image at the lowest quality
-            of the recipe, brightened until one in 200 is 255: the picture people know, and not
-            quite what the network sees.
+            of the recipe (at 90, of one without ELA), brightened until one in 200 is 255: the
+            picture people know, and not quite what the network sees.
     """
 
     image: Image.Image
