@@ -89,13 +89,19 @@ def training_parser(description: str, name: str, seeds: int) -> argparse.Argumen
     p.add_argument("--groups", required=True, metavar="CSV", help="as train.py's")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     p.add_argument(
-        "--seeds", type=int, default=seeds, metavar="N", help=f"trainings of each ({seeds})"
+        "--seeds", type=_positive, default=seeds, metavar="N", help=f"trainings of each ({seeds})"
     )
     p.add_argument("--num-proc", type=int, default=2, metavar="N")
     p.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
     p.add_argument("--runs", type=Path, default=Path("runs") / name, metavar="FOLDER")
     p.add_argument("--out", type=Path, default=HERE / f"{name.replace('-', '_')}.json")
     return p
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more. Received: {text}.")
+    return value
 
 
 def data_options(args: argparse.Namespace) -> "DataOptions":
@@ -116,8 +122,10 @@ def seeded(recipe: str, overrides: Sequence[str], seed: int) -> Recipe:
 def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, Any]:
     """Return the ``run.json`` of a training in a folder; to be called `apart`.
 
-    A finished run is kept, if it is of this recipe; an interrupted one is resumed.
+    A finished run is kept, if it is of this recipe and of these images; an interrupted one is
+    resumed.
     """
+    from hf_ela.groups import GroupTable
     from hf_ela.run_file import read_run
 
     if not (folder / "run.json").exists():
@@ -126,7 +134,11 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
         resume = (folder / "checkpoint" / "settings.json").exists()
         train(recipe, options, folder, resume=resume)
     run = read_run(folder)
-    if run["recipe"] != recipe.model_dump():
+    data, rule = run["data"], options.leave_out
+    then = run["recipe"], data["id"], (data["groups"] or {}).get("sha256"), data["limit"]
+    now = recipe.model_dump(), Path(options.source).resolve().name
+    now += GroupTable.read(options.groups).sha256, options.limit
+    if (*then, (data["left_out"] or {}).get("rule")) != (*now, rule):
         sys.exit(f"{folder} holds a run of other settings: take another --runs.")
     return run
 

@@ -16,7 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from common import apart, data_options, save, seeded, trained, training_parser
@@ -31,20 +31,28 @@ METRICS = ("roc_auc", "balanced_accuracy")
 TITLES = ("AUC", "balanced accuracy")
 
 
-def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
+Beside = Literal["test", "validation"]
+
+
+def fold(recipe: Recipe, options: DataOptions, folder: Path, beside: Beside) -> dict[str, Any]:
     """Train without a value and test on it; return the row, which is kept in the folder."""
     trained(recipe, options, folder)
     if (folder / "fold.json").exists():
         return dict(json.loads((folder / "fold.json").read_text("utf-8")))
-    row = {"seed": recipe.training.seed, "recipe": recipe.model_dump(), **tested(folder, options)}
+    row = {"seed": recipe.training.seed, **tested(folder, recipe, options, beside)}
     write_json(folder / "fold.json", row)
     return row
 
 
-def tested(run: Path, options: DataOptions) -> dict[str, Any]:
-    """Score a run on what it left out, aligned."""
+def tested(run: Path, recipe: Recipe, options: DataOptions, beside: Beside) -> dict[str, Any]:
+    """Score a run on what it left out, aligned.
+
+    Beside it, where it has one class alone, are the images of the other class of a split. With
+    ``validation`` nothing is taken from the test split, nor from what was left out of it.
+    """
     from hf_ela.assessment import labelled_images, scored
     from hf_ela.classifier import ElaClassifier
+    from hf_ela.data import prepare
     from hf_ela.errors import ImageError
     from hf_ela.evaluation import measure
     from hf_ela.robustness import aligned
@@ -58,11 +66,15 @@ def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     def unseen(name: str) -> bool:
         return groups.get(name, column) == value
 
+    splits, known = list(source.splits), None
+    if beside == "validation":
+        splits.remove("test")
+        known = {facts["file_name"] for facts in prepare(options, recipe).validation.facts}
     images = (
         image
-        for split in source.splits
+        for split in splits
         for image in labelled_images(source, split)
-        if unseen(image.name) or split == "test"
+        if unseen(image.name) or (split == "test" if known is None else image.name in known)
     )
     found = [
         (unseen(image.name), image.label, float(scores[0]))
@@ -114,18 +126,21 @@ def main() -> None:
     """Train, test, print a table, write JSON."""
     args = parser().parse_args()
     options = data_options(args)
-    values = args.only or listed(options, args.column)
+    try:
+        values = args.only or listed(options, args.column)
+    except HfElaError as error:
+        sys.exit(str(error))
     if not values:
         sys.exit(f"--column must be one of the groups file. Received: {args.column}, without any.")
     rows, failed = [], {}
     for value in values:
         for seed in range(args.seeds):
             recipe = seeded(args.recipe, args.overrides, seed)
-            stem = re.sub(r"[^\w.-]", "_", f"{recipe.name}-{value}-{seed}")
+            stem = re.sub(r"[^\w.-]", "_", f"{recipe.name}-{args.column}-{value}-{seed}")
             rule = f"{args.column}={value}"
             one = replace(options, leave_out=rule)
             try:
-                row = apart(fold, recipe, one, args.runs / stem)
+                row = apart(fold, recipe, one, args.runs / stem, "test")
             except HfElaError as error:
                 failed[value] = str(error)
                 print(f"{value}: {error}", file=sys.stderr)
@@ -143,9 +158,9 @@ def main() -> None:
         cells = " | ".join(f"{total[metric][kind]:.3f}" for metric in METRICS)
         print(f"| **{kind}** | | | | | {cells} |")
     settings = {"recipe": args.recipe, "overrides": args.overrides, "column": args.column}
-    for row in rows:
-        del row["recipe"]
     save(args.out, settings | {"rows": rows, "summary": total, "failed": failed})
+    if failed:
+        sys.exit(f"Mean and minimum are without {', '.join(failed)}: see above.")
 
 
 def line(row: dict[str, Any]) -> str:

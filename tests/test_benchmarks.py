@@ -199,7 +199,7 @@ def test_leave_one_out_tests_on_what_training_did_not_see(python, trials, tmp_pa
     auc = row["roc_auc"]["value"]
     assert report["summary"]["roc_auc"] == {"mean": auc, "minimum": auc}
     assert "| fakejpg | 0 | 11 | 11 | 6 |" in printed
-    fold = tmp_path / "runs" / "default-fakejpg-0"
+    fold = tmp_path / "runs" / "default-source-fakejpg-0"
     trained = json.loads((fold / "run.json").read_text("utf-8"))
     assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
     check_finished_are_kept(python, tmp_path, "leave_one_out.py", arguments, report)
@@ -220,9 +220,16 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
         assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
         aligned = trained["evaluation"]["validation"]["aligned"]
         assert row["validation_auc"] == [aligned["roc_auc"]["value"]]
+        # The unseen ones of train, and the real ones of validation: none of the test split.
+        fold = json.loads((folder / "fold.json").read_text("utf-8"))
+        real = trained["data"]["splits"]["validation"]["real"]
+        assert (fold["unseen"], fold["fake"], fold["real"]) == (8, 8, real)
         # Stem: 8 x 8 places, 4 x 4 x 3 to 8. Block: 3 x 3 x 8 to 8, and 8 to 8.
         assert row["multiply_adds"] == 64 * (48 * 8 + 72 * 8 + 8 * 8)
     check_finished_are_kept(python, tmp_path, "ablation.py", arguments, report)
+    other = python([BENCHMARKS / "ablation.py", *arguments, "--unseen", "source=realpng"])
+    assert other.returncode == 1
+    assert "of other settings" in other.stderr
 
 
 @pytest.mark.slow
@@ -236,7 +243,10 @@ def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     assert (report["test"]["fake"], report["test"]["real"]) == (6, 6)
     for (name, how), row in rows.items():
         right, of_reference = (round(12 * rows[n, how]["accuracy"][0]) for n in (name, "reference"))
-        assert row.get("against_reference", {"net": 0})["net"] == right - of_reference
+        assert list(row["against"]) == [other for other in ("reference",) if other != name]
+        for (test,) in row["against"].values():
+            assert test["only_b"] - test["only_a"] == right - of_reference
+            assert f"| {right - of_reference:+d}, p = {test['p']:.1g} |" in printed
         assert f"| `{name}` |" in printed
     # Enlarged noise is told from noise; by chance, of 6 against 6, .9 is rare.
     assert rows["features-aligned", "aligned"]["roc_auc"][0] > 0.9

@@ -17,7 +17,7 @@ from hf_ela.evaluation import (
     by_source,
     confusion,
     expected_calibration_error,
-    fit_temperature,
+    fit_calibration,
     fit_threshold,
     measure,
     sigmoid,
@@ -279,36 +279,55 @@ def test_ece_equals_scikit_learns_calibration_curve(rows, bins):
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5, 8.0])
-def test_temperature_is_recovered(temperature):
+@pytest.mark.parametrize("bias", [-1.5, 0.0, 0.7])
+def test_calibration_is_recovered(temperature, bias):
     rng = np.random.default_rng(0)
     true_logits = rng.normal(0, 2, size=20_000)
     labels = rng.uniform(size=20_000) < expit(true_logits)
-    assert fit_temperature(labels, temperature * true_logits) == pytest.approx(
-        temperature, rel=0.05
-    )
+    found = fit_calibration(labels, temperature * true_logits - bias)
+    assert found == (pytest.approx(temperature, rel=0.05), pytest.approx(bias, abs=0.2))
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(-50, 50)), min_size=2, max_size=40),
+    st.floats(-2, 2),
+    st.floats(0.06, 19),
+)
+def test_no_other_calibration_is_likelier(rows, other_bias, other_temperature):
+    labels, logits = np.array([label for label, _ in rows]), np.array([x for _, x in rows])
+
+    def loss(temperature, bias):
+        return np.logaddexp(0, np.where(labels, -1, 1) * (logits + bias) / temperature).mean()
+
+    temperature, bias = fit_calibration(labels, logits)
+    fake, real = logits[labels], logits[~labels]
+    if fake.size and real.size and fake.min() <= real.max():
+        assert loss(temperature, bias) <= loss(other_temperature, other_bias) + 1e-3
+    else:
+        assert (temperature, bias) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
     ("labels", "logits"),
-    [([1, 1, 1], [-2, 3, 1]), ([0, 1, 1], [-1, 2, 3]), ([0, 1], [0, 0]), ([], [])],
+    [([1, 1, 1], [-2, 3, 1]), ([0, 1, 1], [1, 2, 3]), ([0, 1], [0, 0]), ([], [])],
     ids=["one class", "separable", "all zero", "empty"],
 )
-def test_temperature_that_the_data_does_not_set_is_one(labels, logits):
-    assert fit_temperature(labels, logits) == 1.0
+def test_calibration_that_the_data_does_not_set_changes_nothing(labels, logits):
+    assert fit_calibration(labels, logits) == (1.0, 0.0)
 
 
 def test_temperature_stays_in_bounds_when_scores_are_the_wrong_way_round():
-    assert fit_temperature([1, 1, 0, 0], [-9, -8, 7, 6]) == pytest.approx(20, rel=1e-3)
+    assert fit_calibration([1, 1, 0, 0], [-9, -8, 7, 6])[0] == pytest.approx(20, rel=1e-3)
 
 
-def test_temperature_survives_huge_logits():
-    found = fit_temperature([1, 1, 0, 0], [1e4, -1e4, -1e4, -1e4])
-    assert found == pytest.approx(20, rel=1e-3)
+def test_calibration_survives_huge_logits():
+    temperature, _ = fit_calibration([1, 1, 0, 0, 0], [1e4, -1e4, 1e4, -1e4, -1e4])
+    assert temperature == pytest.approx(20, rel=1e-3)
 
 
 def test_infinite_logits_are_refused():
     with pytest.raises(ValueError, match=r"must be finite. Received: inf"):
-        fit_temperature([1, 0], [np.inf, 0])
+        fit_calibration([1, 0], [np.inf, 0])
 
 
 @given(st.floats(1e-6, 1 - 1e-6), st.floats(0.1, 10))

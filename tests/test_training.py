@@ -366,6 +366,7 @@ def test_the_published_recipe_runs_on_real_images(pool, pool_csv, python, tmp_pa
     assert content["model"]["parameters"] == 29_520_034
     assert content["calibration"] == {
         "temperature": 1.0,
+        "bias": 0.0,
         "threshold": 0.5,
         "uncertain": None,
     }

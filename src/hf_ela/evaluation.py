@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import binomtest
 
@@ -33,7 +33,7 @@ __all__ = [
     "by_source",
     "confusion",
     "expected_calibration_error",
-    "fit_temperature",
+    "fit_calibration",
     "fit_threshold",
     "measure",
     "sigmoid",
@@ -131,13 +131,14 @@ def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> Floats:
     return np.asarray(expit(np.asarray(logits, np.float64) / temperature))
 
 
-def fit_temperature(labels: ArrayLike, logits: ArrayLike) -> float:
-    """Return the temperature that makes ``sigmoid(logits, temperature)`` most likely.
+def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]:
+    """Return temperature and bias that make ``sigmoid(logits + bias, temperature)`` most likely.
 
-    Minimises the negative log-likelihood (Guo et al., ICML 2017, section 4.2) within
-    `TEMPERATURES`; fit it on validation data. Where the data sets no temperature it is 1.0: one
-    class is missing, or every logit already has the sign of its class, so that a lower
-    temperature would always look better.
+    Minimises the negative log-likelihood (Platt, Advances in Large Margin Classifiers, 1999; with
+    a temperature in place of its inverse) with the temperature within `TEMPERATURES`; fit it on
+    validation data. Where the data sets none they are 1 and 0: one class is missing, or a threshold
+    tells all logits of one class from those of the other, so that a lower temperature would always
+    look better.
 
     Args:
         labels: 1 for fake, 0 for real, shape (N,).
@@ -150,15 +151,23 @@ def fit_temperature(labels: ArrayLike, logits: ArrayLike) -> float:
             f"Received: {x[~np.isfinite(x)][0]}. Check that training did not diverge."
         )
     y, _ = check(labels, expit(x))
-    towards_class = np.where(y == 1, x, -x)
-    if len(np.unique(y)) < 2 or (towards_class >= 0).all():
-        return 1.0
-    best = minimize_scalar(
-        lambda log_t: np.logaddexp(0, -towards_class * np.exp(-log_t)).mean(),
-        bounds=np.log(TEMPERATURES),
-        method="bounded",
-    )
-    return float(np.exp(best.x))
+    fake, real = x[y == 1], x[y == 0]
+    if not fake.size or not real.size or fake.min() > real.max():
+        return 1.0, 0.0
+    unit = max(float(np.abs(x).max()), 1.0)  # so that both unknowns are of one size
+    towards_class = np.where(y == 1, 1.0, -1.0)
+
+    def loss(unknowns: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = towards_class * (unknowns[0] * x / unit + unknowns[1])
+        pull = -towards_class * expit(-margin) / x.size
+        return np.logaddexp(0, -margin).mean(), np.array([pull @ (x / unit), pull.sum()])
+
+    hottest, coldest = unit / TEMPERATURES[1], unit / TEMPERATURES[0]
+    start = np.array([np.clip(unit, hottest, coldest), 0.0])
+    bounds = [(hottest, coldest), (None, None)]
+    best = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+    temperature = unit / float(best.x[0])
+    return temperature, float(best.x[1]) * temperature
 
 
 def fit_threshold(labels: ArrayLike, scores: ArrayLike) -> float:

@@ -41,6 +41,13 @@ def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
     return keras.Model(pixels, network(x), name="hf_ela")
 
 
+def add_bias(network: keras.Model, bias: float) -> None:
+    """Add to the log odds of fake that a network of `build_model` gives."""
+    last = network.get_layer("logits")
+    kernel, before = last.get_weights()
+    last.set_weights([kernel, before + [bias if label == "fake" else 0.0 for label in LABELS]])
+
+
 def describe(model: keras.Model, recipe: Recipe) -> dict[str, Any]:
     """Return the `model` section of ``run.json``: input, parameters, and the layers in order."""
     return {

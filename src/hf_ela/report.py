@@ -16,11 +16,12 @@ from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import Prepared, Split
 from hf_ela.errors import ExportError
-from hf_ela.evaluation import fit_temperature, fit_threshold, sigmoid
+from hf_ela.evaluation import fit_calibration, fit_threshold, sigmoid
 from hf_ela.export import OPSET
 from hf_ela.files import whole_file
 from hf_ela.fit import Checkpoint
 from hf_ela.logits import image_logits, keras_probabilities
+from hf_ela.model import add_bias
 from hf_ela.provenance import environment
 from hf_ela.recipe import Recipe
 from hf_ela.robustness import Sample, robustness
@@ -42,6 +43,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Calibrate on validation, measure on test under both protocols, write all but ``run.json``.
 
+    The bias of the calibration becomes part of the network.
+
     Returns:
         The sections `calibration`, `evaluation`, `sources`, `generators`, `spread`, `robustness`,
         `samples`, `onnx`, `plots` and `environment` of ``run.json``.
@@ -49,10 +52,11 @@ def evaluate_run(
     held, protocol = data.validation, recipe.input.training
     judge = keras_probabilities(model)
     held_logits = image_logits(judge, held.views(protocol))
-    temperature = (
-        fit_temperature(held.labels, held_logits) if recipe.calibration.temperature else 1.0
-    )
-    held_scores = sigmoid(held_logits, temperature)
+    temperature, bias = 1.0, 0.0
+    if recipe.calibration.temperature:
+        temperature, bias = fit_calibration(held.labels, held_logits)
+        add_bias(model, bias)
+    held_scores = sigmoid(held_logits + bias, temperature)
     chosen = recipe.calibration.threshold
     threshold = fit_threshold(held.labels, held_scores) if chosen == "fit" else chosen
     certain = recipe.calibration.certain
@@ -69,7 +73,12 @@ def evaluate_run(
 
     labels = data.test.labels
     run = {
-        "calibration": {"temperature": temperature, "threshold": threshold, "uncertain": band},
+        "calibration": {
+            "temperature": temperature,
+            "bias": bias,
+            "threshold": threshold,
+            "uncertain": band,
+        },
         "evaluation": {
             "validation": measured(held.labels, {protocol: held_scores}, threshold),
             "test": measured(labels, scores, threshold),
