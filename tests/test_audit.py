@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import picture
+from conftest import picture, write_flat
 from hf_ela.audit import audit, audit_facts
 from hf_ela.cli import main
 from hf_ela.errors import DataError
@@ -31,8 +31,8 @@ def write(folder: Path, fake: dict[str, Any], real: dict[str, Any]) -> Path:
     return folder
 
 
-def audited(folder: Path, **options: Any) -> dict[str, Any]:
-    return audit(DataOptions(str(folder), num_proc=1), **options)
+def audited(folder: Path, sample: int, **options: Any) -> dict[str, Any]:
+    return audit(DataOptions(str(folder), num_proc=1, **options), sample=sample)
 
 
 def row(number: int, label: int, **facts: Any) -> dict[str, Any]:
@@ -236,6 +236,20 @@ def test_streamed_and_mapped_data_give_the_same(tiny: Path, cache: Path) -> None
         for streaming in (False, True)
     ]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_splits_are_those_of_the_dataset(
+    tiny: Path, cache: Path, tmp_path: Path, streaming: bool
+) -> None:
+    """Nothing is held out, and none need be called train."""
+    shutil.copytree(tiny / "test", tmp_path / "held/test")
+    flat = write_flat(tmp_path / "flat", 8)
+    for folder, images in (
+        (flat, {"train": {"fake": 8, "real": 8}}),
+        (tmp_path / "held", {"test": {"fake": 6, "real": 6}}),
+    ):
+        assert audited(folder, sample=0, streaming=streaming)["images"] == images
 
 
 def test_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

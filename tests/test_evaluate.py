@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import write_folder
+from conftest import write_flat, write_folder
 from hf_ela import ElaClassifier, load_image
 from hf_ela.cli import main
 from hf_ela.evaluation import measure
@@ -82,6 +82,19 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
         assert text in printed
     models = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]
     assert models["mine"] == models["mine (compared)"]
+
+
+def test_a_dataset_of_one_split_is_measured_whole(tiny: Path, model: Path, tmp_path: Path, capsys):
+    shutil.copytree(tiny / "test", tmp_path / "held/test")
+    for data, n, split in (
+        (write_flat(tmp_path / "flat", 10), 20, "train"),
+        (tmp_path / "held", 12, "test"),
+    ):
+        assert main(["evaluate", str(data), "--model", str(model), "--json"]) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)["models"]["mine"]["data"]
+        assert (found["n"], found["split"]) == (n, split)
+        assert ("has no split test: measured on its only one, train" in err) == (split == "train")
 
 
 def test_a_refused_image_is_listed_and_too_many_are_an_error(

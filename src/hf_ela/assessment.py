@@ -63,7 +63,7 @@ def assess(
     Args:
         classifier: What is measured.
         options: Where the images come from; `max_rejected` counts for the split.
-        split: Which of its splits.
+        split: Which of its splits; where there is but one, it is that, whatever its name.
         base: What an image is before it is perturbed, for the robustness table.
         progress: Show bars on standard error.
 
@@ -76,7 +76,8 @@ def assess(
             images are refused than allowed.
     """
     groups = GroupTable.read(options.groups)
-    source = open_source(options, groups)
+    source = open_source(options)
+    split = _the_split(source, split)
     images: list[tuple[str, int]] = []
     scores: list[np.ndarray] = []
     rejected: list[dict[str, str]] = []
@@ -124,13 +125,8 @@ def labelled_images(source: Source, split: str) -> Iterator[Labelled]:
     """Yield the images of a split, undecoded, in its order; a stream passes once.
 
     Raises:
-        DataError: The dataset lacks the split, or a label is unknown.
+        DataError: A label is unknown.
     """
-    if split not in source.splits:
-        raise DataError(
-            f"A split must be one of {sorted(source.splits)} for {source.id}. Received: {split!r}. "
-            "Name one of these."
-        )
     for index, row in enumerate(source.splits[split]):
         image, label = row["image"], row["label"]
         name, kind = name_and_kind(image, label, index, split, source.root, source.kinds)
@@ -138,6 +134,18 @@ def labelled_images(source: Source, split: str) -> Iterator[Labelled]:
             yield Labelled(name, int(kind == "fake"), read_image(image))
         except ImageError as error:
             yield Labelled(name, int(kind == "fake"), b"", error)
+
+
+def _the_split(source: Source, asked: str) -> str:
+    """Return the split that was asked for, or the only one that there is."""
+    if asked in source.splits:
+        return asked
+    if len(source.splits) == 1:
+        return next(iter(source.splits))
+    raise DataError(
+        f"A split must be one of {sorted(source.splits)} for {source.id}. Received: {asked!r}. "
+        "Name one of these with --split."
+    )
 
 
 def measured(labels: np.ndarray, scores: Scores, threshold: float) -> dict[str, Any]:

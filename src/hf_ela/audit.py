@@ -50,7 +50,7 @@ def audit(
             one class.
     """
     groups = GroupTable.read(options.groups)
-    source = open_source(options, groups)
+    source = open_source(options)
     say("File facts of every image ...")
     rows = {
         split: row_store(options, source, fact_settings(split, source)).facts
@@ -196,7 +196,7 @@ def _matrix(
     """Measure the matrix on a sample of all splits; None where there are too few images."""
     chosen = _sample(rows, sample)
     say(f"Statistics of error levels of {sum(map(len, chosen.values()))} images ...")
-    source = open_source(options, groups)  # anew: a stream can be read once
+    source = open_source(options)  # anew: a stream can be read once
     stores = {
         split: row_store(options, source, fact_settings(split, source, features=True), numbers)
         for split, numbers in chosen.items()

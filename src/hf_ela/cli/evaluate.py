@@ -40,7 +40,7 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--groups", metavar="CSV", help="file_name,group[,source[,generator]], as for train.py"
     )
-    evaluate.add_argument("--split", default="test", help="of the dataset (test)")
+    evaluate.add_argument("--split", default="test", help="of the dataset (test, or the only one)")
     evaluate.add_argument(
         "--label-map", metavar="NAME=CLASS,...", help="class names to fake and real"
     )
@@ -94,6 +94,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         )
         for name, classifier in classifiers.items()
     }
+    (split,) = {found["data"]["split"] for found in results.values()}
+    if split != options.split:
+        print(
+            f"{printable(source)} has no split {printable(options.split)}: measured on its only "
+            f"one, {printable(split)}.",
+            file=sys.stderr,
+        )
     report = {"schema": 1, "models": results}
     if options.out:
         _write(report, options.out)
