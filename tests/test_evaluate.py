@@ -112,7 +112,13 @@ def test_a_refused_image_is_listed_and_too_many_are_an_error(
     for path in sorted((data / "test/real").iterdir())[:3]:
         path.write_text("no image")
     assert main(words) == 2
-    assert "At most 2.0%" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "At most 2.0%" in err
+    assert "raise --max-rejected" in err
+    assert main([*words, "--max-rejected", "0.05"]) == 0
+    found = json.loads(capsys.readouterr().out)["models"]["mine"]
+    assert (found["data"]["fake"], found["data"]["real"]) == (39, 37)
+    assert len(found["data"]["rejected"]) == 4
 
 
 def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: Path, capsys):

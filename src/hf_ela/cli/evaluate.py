@@ -48,6 +48,13 @@ def add_evaluate(commands: Any) -> None:
         "--limit", type=int, metavar="N", help="only N images, half of each class: a quick look"
     )
     evaluate.add_argument(
+        "--max-rejected",
+        type=float,
+        default=0.02,
+        metavar="SHARE",
+        help="share of unreadable images that is tolerated (0.02)",
+    )
+    evaluate.add_argument(
         "--base",
         choices=["aligned", "as_is"],
         default="aligned",
@@ -79,6 +86,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         groups=options.groups,
         label_map=parse_label_map(options.label_map) if options.label_map else {},
         limit=options.limit,
+        max_rejected=options.max_rejected,
     )
     classifiers: dict[str, ElaClassifier] = {}
     for origin in filter(None, (options.model, options.compare)):
