@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from hf_ela.abstention import Band, coverage_curve, measure_decided
 from hf_ela.alignment import align
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import check_rejected
@@ -26,6 +27,7 @@ __all__ = [
     "PROTOCOLS",
     "Labelled",
     "assess",
+    "covered",
     "labelled_images",
     "measured",
     "scored",
@@ -58,7 +60,7 @@ def assess(
     base: Protocol = "aligned",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure a classifier on a split of a dataset, at its own temperature and threshold.
+    """Measure a classifier on a split of a dataset, at its own temperature, threshold and band.
 
     Args:
         classifier: What is measured.
@@ -114,8 +116,12 @@ def assess(
         "calibration": {
             "temperature": classifier.temperature,
             "threshold": classifier.threshold,
+            "uncertain": classifier.uncertain and [*classifier.uncertain],
         },
-        "evaluation": {split: measured(labels, by_protocol, classifier.threshold)},
+        "evaluation": {
+            split: measured(labels, by_protocol, classifier.threshold),
+            "coverage": covered(labels, by_protocol, classifier.threshold, classifier.uncertain),
+        },
         **tables(columns, labels, by_protocol, classifier.threshold),
         "robustness": {"base": base, **table},
     }
@@ -154,6 +160,19 @@ def measured(labels: np.ndarray, scores: Scores, threshold: float) -> dict[str, 
         name: {
             **measure(labels, found, threshold),
             "confusion": confusion(labels, found, threshold),
+        }
+        for name, found in scores.items()
+    }
+
+
+def covered(
+    labels: np.ndarray, scores: Scores, threshold: float, band: Band | None
+) -> dict[str, Any]:
+    """Return what a band leaves, and what others would, under each protocol."""
+    return {
+        name: {
+            "shipped": measure_decided(labels, found, threshold, band),
+            "curve": coverage_curve(labels, found, threshold),
         }
         for name, found in scores.items()
     }

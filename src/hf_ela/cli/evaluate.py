@@ -168,12 +168,14 @@ def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
     console = Console()
     with console.capture() as captured:  # rich itself would exit on a closed pipe
         for name, found in results.items():
-            data = found["data"]
+            data, calibration = found["data"], found["calibration"]
+            band = calibration["uncertain"]
+            unsure = f", uncertain from {band[0]:.3f} to {band[1]:.3f}" if band else ""
             console.print(
                 f"\n{printable(name)} ({found['recipe']}, {found['parameters']:,} parameters) on "
                 f"{data['id']}, {data['split']}: {data['fake']} fake, {data['real']} real, "
                 f"{len(data['rejected'])} refused. Called fake from "
-                f"{found['calibration']['threshold']:.3f} on; with 95 % intervals.",
+                f"{calibration['threshold']:.3f} on{unsure}; with 95 % intervals.",
                 markup=False,
                 highlight=False,
             )
@@ -185,11 +187,15 @@ def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
 def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     from hf_ela.perturbations import words
 
-    (by_protocol,) = found["evaluation"].values()
+    by_protocol = found["evaluation"][found["data"]["split"]]
     metrics = _table("Metric", *map(_protocol, by_protocol))
     for metric in next(iter(by_protocol.values())):
         if metric != "confusion":
             metrics.add_row(metric, *(_cell(cells[metric]) for cells in by_protocol.values()))
+    if found["calibration"]["uncertain"]:
+        left = [cells["shipped"] for cells in found["evaluation"]["coverage"].values()]
+        metrics.add_row("share decided", *(_cell(cells["coverage"]) for cells in left))
+        metrics.add_row("accuracy of the decided", *(_cell(cells["accuracy"]) for cells in left))
     yield metrics
 
     for section in found["spread"]:
