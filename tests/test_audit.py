@@ -238,6 +238,29 @@ def test_streamed_and_mapped_data_give_the_same(tiny: Path, cache: Path) -> None
     assert found[0] == found[1]
 
 
+def test_what_cannot_be_read_is_counted_named_and_in_the_verdict(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_flat(tmp_path / "data", 8)
+    for i in range(4):
+        (folder / f"fake/broken{i}.png").write_text("no image")
+    command = ["audit", str(folder), "--num-proc", "1", "--sample", "0", "--out", str(tmp_path)]
+    assert main(command) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    found = json.loads((tmp_path / "audit.json").read_text())
+    assert found["images"]["train"] == {"fake": 8, "real": 8}
+    assert [bad["file"] for bad in found["rejected"]] == [f"fake/broken{i}.png" for i in range(4)]
+    assert {(bad["split"], bad["class"]) for bad in found["rejected"]} == {("train", "fake")}
+    assert "Cannot be read: 4 fake fake/broken0.png: NotAnImageError: " in shown
+    assert ("broken2.png" in shown, "broken3.png" in shown) == (True, False)
+    assert "4 of 12 fake and 0 of 8 real images cannot be read" in shown
+    assert "All of them are fake" in shown
+    (folder / "real/broken.png").write_text("no image")
+    both = said(audited(folder, sample=0))
+    assert "4 of 12 fake and 1 of 9 real images cannot be read" in both
+    assert "All of them" not in both
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_splits_are_those_of_the_dataset(
     tiny: Path, cache: Path, tmp_path: Path, streaming: bool

@@ -43,7 +43,8 @@ def audit(
         say: Receives a line about each step.
 
     Returns:
-        What `audit_facts` returns, with `matrix` where a sample was asked for.
+        What `audit_facts` returns, with ``rejected``, each image that cannot be read, and with
+        ``matrix`` where a sample was asked for.
 
     Raises:
         DataError: The dataset cannot be reached or used as asked, or has no readable image of
@@ -60,11 +61,20 @@ def audit(
         split: [facts for facts in found if not facts["error"]] for split, found in rows.items()
     }
     found = audit_facts(splits, groups)
-    found["rejected"] = sum(bool(facts["error"]) for listed in rows.values() for facts in listed)
+    found["rejected"] = [
+        {
+            "file": facts["file_name"],
+            "split": split,
+            "class": "fake" if facts["label"] else "real",
+            "reason": facts["error"],
+        }
+        for split, listed in rows.items()
+        for facts in listed
+        if facts["error"]
+    ]
     if sample:
         found["matrix"] = _matrix(options, rows, groups, sample, say)
-        found["verdict"] = verdict(found)
-    return found
+    return found | {"verdict": verdict(found)}
 
 
 def audit_prepared(data: Prepared) -> dict[str, Any]:
@@ -97,7 +107,8 @@ def audit_facts(splits: Splits, groups: GroupTable) -> dict[str, Any]:
     labels = np.array([row["label"] for row in facts], np.int64)
     if len(set(labels.tolist())) < 2:
         raise DataError(
-            f"An audit compares two classes. Received: {len(labels)} images, of one class at most."
+            "An audit compares the readable images of two classes. Received: "
+            f"{len(labels)}, of one class at most."
         )
     table = fact_table(facts)
     folds = fold_pairs(labels, _clusters(facts, groups))
