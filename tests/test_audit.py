@@ -275,6 +275,25 @@ def test_splits_are_those_of_the_dataset(
         assert audited(folder, sample=0, streaming=streaming)["images"] == images
 
 
+def test_a_folder_that_cannot_take_the_results_is_refused_before_the_work(
+    tiny: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "linked").symlink_to(tiny)
+    for out, rule in (
+        (tiny / "out", "outside the data"),
+        (tmp_path / "linked/out", "outside the data"),
+        (tmp_path / "file", "must be writable"),
+        (tmp_path / "file/out", "must be writable"),
+    ):
+        assert main(["audit", str(tiny), "--out", str(out)]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("hf-ela: A folder for results must")  # no line about a step before it
+        assert rule in err
+        assert f"Received: {out}" in err
+        assert not out.is_dir()
+
+
 def test_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", str(tmp_path / "nowhere" / "x")]) == 2
     assert "no such folder" in capsys.readouterr().err

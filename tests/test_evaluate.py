@@ -178,8 +178,11 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
         ([one_class], "images of both classes"),
         ([tiny, "--groups", tmp_path / "none.csv"], "cannot be read"),
         ([tiny, "--compare", tmp_path], "hf_ela.json"),
+        ([tiny, "--compare", tmp_path, "--out", tiny / "out"], "must lie outside the data"),
+        ([tiny, "--compare", tmp_path, "--out", model / "hf_ela.json"], "must be writable"),
     ):
         assert main([*map(str, ["evaluate", *words, "--model", model])]) == 2
         out, err = capsys.readouterr()
         assert message in err
         assert not out
+    assert not (tiny / "out").exists()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_ela.files import check_output, write_json
 from hf_ela.terminal import printable
 
 __all__ = ["add_audit"]
@@ -70,10 +71,11 @@ def _audit(options: argparse.Namespace) -> int:
         num_proc=options.num_proc,
         cache_dir=options.cache_dir,
     )
+    if options.out:
+        check_output(options.out, data.source)
     found = audit(data, sample=options.sample, say=lambda line: print(line, file=sys.stderr))
     if options.out:
         from hf_ela.audit_plots import draw_audit
-        from hf_ela.files import write_json
 
         options.out.mkdir(parents=True, exist_ok=True)
         draw_audit(found, options.out)

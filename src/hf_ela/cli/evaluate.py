@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela.errors import ModelError
+from hf_ela.files import check_output, write_json
 from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         limit=options.limit,
         max_rejected=options.max_rejected,
     )
+    if options.out:
+        check_output(options.out, data.source)
     classifiers: dict[str, ElaClassifier] = {}
     for origin in filter(None, (options.model, options.compare)):
         classifiers[_name(origin, classifiers)] = _load(origin)
@@ -144,7 +147,6 @@ def _described(classifier: "ElaClassifier") -> dict[str, Any]:
 
 def _write(report: dict[str, Any], folder: Path) -> None:
     from hf_ela import plots, robustness_plot
-    from hf_ela.files import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     results = report["models"]
