@@ -95,10 +95,10 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
     from hf_ela.evaluation import fit_calibration, fit_threshold, sigmoid
     from hf_ela.groups import GroupTable
     from hf_ela.leaks import boosting, one_thread
-    from hf_ela.source import open_source
+    from hf_ela.source import open_to_train
 
     data = prepare(options, recipe)
-    source = open_source(options, GroupTable.read(options.groups))
+    source = open_to_train(options, GroupTable.read(options.groups))
     stores = {
         name: row_store(options, source, fact_settings(name, source, features=True))
         for name in source.splits

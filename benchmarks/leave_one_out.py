@@ -56,11 +56,11 @@ def tested(run: Path, recipe: Recipe, options: DataOptions, beside: Beside) -> d
     from hf_ela.errors import ImageError
     from hf_ela.evaluation import measure
     from hf_ela.robustness import aligned
-    from hf_ela.source import open_source
+    from hf_ela.source import open_to_train
 
     column, _, value = str(options.leave_out).partition("=")
     groups = GroupTable.read(options.groups)
-    source = open_source(options, groups)
+    source = open_to_train(options, groups)
     classifier = ElaClassifier.from_pretrained(run, runtime="keras")
 
     def unseen(name: str) -> bool:

@@ -69,6 +69,16 @@ def write_folder(folder: Path, train: int = 16, test: int = 6) -> Path:
     return folder
 
 
+def write_flat(folder: Path, n: int) -> Path:
+    """Write an imagefolder without splits, with so many images of each class."""
+    write_folder(folder, train=n, test=0)
+    shutil.rmtree(folder / "test")
+    for kind in ("fake", "real"):
+        (folder / "train" / kind).rename(folder / kind)
+    (folder / "train").rmdir()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An imagefolder of 32 + 12 images that a small network tells apart. Not to be changed."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import picture
+from conftest import picture, write_flat
 from hf_ela.audit import audit, audit_facts
 from hf_ela.cli import main
 from hf_ela.errors import DataError
@@ -31,8 +31,8 @@ def write(folder: Path, fake: dict[str, Any], real: dict[str, Any]) -> Path:
     return folder
 
 
-def audited(folder: Path, **options: Any) -> dict[str, Any]:
-    return audit(DataOptions(str(folder), num_proc=1), **options)
+def audited(folder: Path, sample: int, **options: Any) -> dict[str, Any]:
+    return audit(DataOptions(str(folder), num_proc=1, **options), sample=sample)
 
 
 def row(number: int, label: int, **facts: Any) -> dict[str, Any]:
@@ -236,6 +236,62 @@ def test_streamed_and_mapped_data_give_the_same(tiny: Path, cache: Path) -> None
         for streaming in (False, True)
     ]
     assert found[0] == found[1]
+
+
+def test_what_cannot_be_read_is_counted_named_and_in_the_verdict(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_flat(tmp_path / "data", 8)
+    for i in range(4):
+        (folder / f"fake/broken{i}.png").write_text("no image")
+    command = ["audit", str(folder), "--num-proc", "1", "--sample", "0", "--out", str(tmp_path)]
+    assert main(command) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    found = json.loads((tmp_path / "audit.json").read_text())
+    assert found["images"]["train"] == {"fake": 8, "real": 8}
+    assert [bad["file"] for bad in found["rejected"]] == [f"fake/broken{i}.png" for i in range(4)]
+    assert {(bad["split"], bad["class"]) for bad in found["rejected"]} == {("train", "fake")}
+    assert "Cannot be read: 4 fake fake/broken0.png: NotAnImageError: " in shown
+    assert ("broken2.png" in shown, "broken3.png" in shown) == (True, False)
+    assert "4 of 12 fake and 0 of 8 real images cannot be read" in shown
+    assert "All of them are fake" in shown
+    (folder / "real/broken.png").write_text("no image")
+    both = said(audited(folder, sample=0))
+    assert "4 of 12 fake and 1 of 9 real images cannot be read" in both
+    assert "All of them" not in both
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_splits_are_those_of_the_dataset(
+    tiny: Path, cache: Path, tmp_path: Path, streaming: bool
+) -> None:
+    """Nothing is held out, and none need be called train."""
+    shutil.copytree(tiny / "test", tmp_path / "held/test")
+    flat = write_flat(tmp_path / "flat", 8)
+    for folder, images in (
+        (flat, {"train": {"fake": 8, "real": 8}}),
+        (tmp_path / "held", {"test": {"fake": 6, "real": 6}}),
+    ):
+        assert audited(folder, sample=0, streaming=streaming)["images"] == images
+
+
+def test_a_folder_that_cannot_take_the_results_is_refused_before_the_work(
+    tiny: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "linked").symlink_to(tiny)
+    for out, rule in (
+        (tiny / "out", "outside the data"),
+        (tmp_path / "linked/out", "outside the data"),
+        (tmp_path / "file", "must be writable"),
+        (tmp_path / "file/out", "must be writable"),
+    ):
+        assert main(["audit", str(tiny), "--out", str(out)]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("hf-ela: A folder for results must")  # no line about a step before it
+        assert rule in err
+        assert f"Received: {out}" in err
+        assert not out.is_dir()
 
 
 def test_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import hf_ela.ela
-from conftest import REPOSITORY, TINY, picture, write_folder
+from conftest import REPOSITORY, TINY, picture, write_flat, write_folder
 from hf_ela.alignment import align
 from hf_ela.augmentation import training_views
 from hf_ela.data import Prepared, prepare
@@ -209,10 +209,7 @@ def test_near_duplicates_stay_on_one_side(tmp_path, cache) -> None:
 
 
 def test_dataset_without_a_test_split_gets_one(tmp_path, cache) -> None:
-    write_folder(tmp_path / "all", train=24, test=0)
-    shutil.rmtree(tmp_path / "all/test")
-    (tmp_path / "all/train").rename(tmp_path / "flat")
-    data = prepared(tmp_path / "flat")
+    data = prepared(write_flat(tmp_path / "flat", 24))
     splits = data.summary["splits"]
     assert sum(split["n"] for split in splits.values()) == 48
     assert min(splits["test"]["fake"], splits["test"]["real"]) >= 1
@@ -220,6 +217,9 @@ def test_dataset_without_a_test_split_gets_one(tmp_path, cache) -> None:
         facts["file_name"] for s in (data.train, data.validation, data.test) for facts in s.facts
     ]
     assert len(set(names)) == 48
+    shutil.copytree(tmp_path / "flat", tmp_path / "held/test")
+    with pytest.raises(DataError, match="needs a train split"):
+        prepared(tmp_path / "held")
     with pytest.raises(DataError, match="--no-streaming"):
         prepared(tmp_path / "flat", streaming=True)
 
@@ -325,12 +325,9 @@ def test_groups_that_name_no_image_are_an_error(tiny, cache, tmp_path) -> None:
 
 
 def test_splits_go_by_folders_not_by_names_of_files(tmp_path, cache) -> None:
-    folder = write_folder(tmp_path / "data", train=24, test=0)
+    folder = write_flat(tmp_path / "data", 24)
     for kind in ("fake", "real"):
-        (folder / "train" / kind).rename(folder / kind)
         (folder / kind / "train001.jpg").rename(folder / kind / "a test of ink.jpg")
-    shutil.rmtree(folder / "train")
-    shutil.rmtree(folder / "test")
     splits = prepared(folder).summary["splits"]
     assert sum(split["n"] for split in splits.values()) == 48
     assert splits["test"]["n"] < 12

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import write_folder
+from conftest import write_flat, write_folder
 from hf_ela import ElaClassifier, load_image
 from hf_ela.cli import main
 from hf_ela.evaluation import measure
@@ -16,16 +16,32 @@ from hf_ela.recipe_file import load_recipe
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-@pytest.fixture(scope="module")
-def classifier() -> ElaClassifier:
-    overrides = ("input.size=32", "input.grid=1", "network.widths=[4, 8]", "network.blocks=1")
+def untrained(widths: list[int]) -> ElaClassifier:
+    overrides = ("input.size=32", "input.grid=1", f"network.widths={widths}", "network.blocks=1")
     recipe = load_recipe("default", overrides)
     return ElaClassifier(build_model(recipe), recipe, threshold=0.5)
 
 
 @pytest.fixture(scope="module")
+def classifier() -> ElaClassifier:
+    return untrained([4, 8])
+
+
+@pytest.fixture(scope="module")
 def model(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "mine"
+    classifier.save_pretrained(folder, onnx=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unsure(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model of the same name, with five of the twelve test images in its band."""
+    classifier = untrained([4, 4])
+    scores = sorted(classifier.scores(sorted((tiny / "test").rglob("*.*g"))))
+    low, classifier.threshold, high = (sum(scores[i : i + 2]) / 2 for i in (3, 5, 8))
+    classifier.uncertain = (low, high)
+    folder = tmp_path_factory.mktemp("unsure") / "mine"
     classifier.save_pretrained(folder, onnx=False)
     return folder
 
@@ -71,9 +87,9 @@ def test_json_is_what_the_classifier_scores(
 
 
 def test_tables_are_for_people_and_two_models_stand_beside_each_other(
-    tiny: Path, model: Path, groups: Path, tmp_path: Path, capsys
+    tiny: Path, model: Path, unsure: Path, groups: Path, tmp_path: Path, capsys
 ) -> None:
-    words = ["evaluate", tiny, "--model", model, "--compare", model, "--groups", groups]
+    words = ["evaluate", tiny, "--model", model, "--compare", unsure, "--groups", groups]
     words += ["--limit", 6, "--base", "as_is", "--out", tmp_path / "out"]
     assert main([*map(str, words)]) == 0
     printed = capsys.readouterr().out
@@ -81,7 +97,50 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
     for text in ("mine (compared)", "balanced_accuracy", "[b]jpg", "as-is, n=6, then", "JPEG 50"):
         assert text in printed
     models = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]
-    assert models["mine"] == models["mine (compared)"]
+    mine, other = models["mine"], models["mine (compared)"]
+    assert mine["data"] == other["data"]
+    for section in ("parameters", "calibration", "evaluation", "sources", "robustness"):
+        assert mine[section] != other[section]
+
+
+def test_what_the_uncertain_band_leaves_is_measured(
+    tiny: Path, model: Path, unsure: Path, tmp_path: Path, capsys
+) -> None:
+    words = ["evaluate", str(tiny), "--model", str(unsure), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    loaded = ElaClassifier.from_pretrained(unsure)
+    low, high = loaded.uncertain
+    assert f"uncertain from {low:.3f} to {high:.3f}" in " ".join(printed.split())
+    (share,) = (line for line in printed.splitlines() if "share decided" in line)
+    assert "0.583 (" in share  # 7 of 12
+    assert "accuracy of the decided" in printed
+    found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]["mine"]
+    assert found["calibration"]["uncertain"] == [low, high]
+    shipped = found["evaluation"]["coverage"]["as_is"]["shipped"]
+    files = sorted((tiny / "test").rglob("*.*g"))
+    right = [
+        (score >= loaded.threshold) == ("fake" in path.parts)
+        for path, score in zip(files, loaded.scores(files), strict=True)
+        if not loaded.is_uncertain(score)
+    ]
+    assert (shipped["coverage"]["value"], shipped["coverage"]["n"]) == (7 / 12, 12)
+    assert (shipped["accuracy"]["value"], shipped["accuracy"]["n"]) == (sum(right) / 7, 7)
+    assert main(["evaluate", str(tiny), "--model", str(model), "--limit", "4"]) == 0
+    assert "decided" not in capsys.readouterr().out  # it has no band
+
+
+def test_a_dataset_of_one_split_is_measured_whole(tiny: Path, model: Path, tmp_path: Path, capsys):
+    shutil.copytree(tiny / "test", tmp_path / "held/test")
+    for data, n, split in (
+        (write_flat(tmp_path / "flat", 10), 20, "train"),
+        (tmp_path / "held", 12, "test"),
+    ):
+        assert main(["evaluate", str(data), "--model", str(model), "--json"]) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)["models"]["mine"]["data"]
+        assert (found["n"], found["split"]) == (n, split)
+        assert ("has no split test: measured on its only one, train" in err) == (split == "train")
 
 
 def test_a_refused_image_is_listed_and_too_many_are_an_error(
@@ -99,7 +158,13 @@ def test_a_refused_image_is_listed_and_too_many_are_an_error(
     for path in sorted((data / "test/real").iterdir())[:3]:
         path.write_text("no image")
     assert main(words) == 2
-    assert "At most 2.0%" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "At most 2.0%" in err
+    assert "raise --max-rejected" in err
+    assert main([*words, "--max-rejected", "0.05"]) == 0
+    found = json.loads(capsys.readouterr().out)["models"]["mine"]
+    assert (found["data"]["fake"], found["data"]["real"]) == (39, 37)
+    assert len(found["data"]["rejected"]) == 4
 
 
 def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: Path, capsys):
@@ -113,8 +178,11 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
         ([one_class], "images of both classes"),
         ([tiny, "--groups", tmp_path / "none.csv"], "cannot be read"),
         ([tiny, "--compare", tmp_path], "hf_ela.json"),
+        ([tiny, "--compare", tmp_path, "--out", tiny / "out"], "must lie outside the data"),
+        ([tiny, "--compare", tmp_path, "--out", model / "hf_ela.json"], "must be writable"),
     ):
         assert main([*map(str, ["evaluate", *words, "--model", model])]) == 2
         out, err = capsys.readouterr()
         assert message in err
         assert not out
+    assert not (tiny / "out").exists()

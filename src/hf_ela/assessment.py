@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from hf_ela.abstention import Band, coverage_curve, measure_decided
 from hf_ela.alignment import align
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import check_rejected
@@ -26,6 +27,7 @@ __all__ = [
     "PROTOCOLS",
     "Labelled",
     "assess",
+    "covered",
     "labelled_images",
     "measured",
     "scored",
@@ -58,12 +60,12 @@ def assess(
     base: Protocol = "aligned",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure a classifier on a split of a dataset, at its own temperature and threshold.
+    """Measure a classifier on a split of a dataset, at its own temperature, threshold and band.
 
     Args:
         classifier: What is measured.
         options: Where the images come from; `max_rejected` counts for the split.
-        split: Which of its splits.
+        split: Which of its splits; where there is but one, it is that, whatever its name.
         base: What an image is before it is perturbed, for the robustness table.
         progress: Show bars on standard error.
 
@@ -76,7 +78,8 @@ def assess(
             images are refused than allowed.
     """
     groups = GroupTable.read(options.groups)
-    source = open_source(options, groups)
+    source = open_source(options)
+    split = _the_split(source, split)
     images: list[tuple[str, int]] = []
     scores: list[np.ndarray] = []
     rejected: list[dict[str, str]] = []
@@ -113,8 +116,12 @@ def assess(
         "calibration": {
             "temperature": classifier.temperature,
             "threshold": classifier.threshold,
+            "uncertain": classifier.uncertain and [*classifier.uncertain],
         },
-        "evaluation": {split: measured(labels, by_protocol, classifier.threshold)},
+        "evaluation": {
+            split: measured(labels, by_protocol, classifier.threshold),
+            "coverage": covered(labels, by_protocol, classifier.threshold, classifier.uncertain),
+        },
         **tables(columns, labels, by_protocol, classifier.threshold),
         "robustness": {"base": base, **table},
     }
@@ -124,13 +131,8 @@ def labelled_images(source: Source, split: str) -> Iterator[Labelled]:
     """Yield the images of a split, undecoded, in its order; a stream passes once.
 
     Raises:
-        DataError: The dataset lacks the split, or a label is unknown.
+        DataError: A label is unknown.
     """
-    if split not in source.splits:
-        raise DataError(
-            f"A split must be one of {sorted(source.splits)} for {source.id}. Received: {split!r}. "
-            "Name one of these."
-        )
     for index, row in enumerate(source.splits[split]):
         image, label = row["image"], row["label"]
         name, kind = name_and_kind(image, label, index, split, source.root, source.kinds)
@@ -140,12 +142,37 @@ def labelled_images(source: Source, split: str) -> Iterator[Labelled]:
             yield Labelled(name, int(kind == "fake"), b"", error)
 
 
+def _the_split(source: Source, asked: str) -> str:
+    """Return the split that was asked for, or the only one that there is."""
+    if asked in source.splits:
+        return asked
+    if len(source.splits) == 1:
+        return next(iter(source.splits))
+    raise DataError(
+        f"A split must be one of {sorted(source.splits)} for {source.id}. Received: {asked!r}. "
+        "Name one of these with --split."
+    )
+
+
 def measured(labels: np.ndarray, scores: Scores, threshold: float) -> dict[str, Any]:
     """Return every metric with its interval, and the confusion matrix, under each protocol."""
     return {
         name: {
             **measure(labels, found, threshold),
             "confusion": confusion(labels, found, threshold),
+        }
+        for name, found in scores.items()
+    }
+
+
+def covered(
+    labels: np.ndarray, scores: Scores, threshold: float, band: Band | None
+) -> dict[str, Any]:
+    """Return what a band leaves, and what others would, under each protocol."""
+    return {
+        name: {
+            "shipped": measure_decided(labels, found, threshold, band),
+            "curve": coverage_curve(labels, found, threshold),
         }
         for name, found in scores.items()
     }

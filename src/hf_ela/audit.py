@@ -43,14 +43,15 @@ def audit(
         say: Receives a line about each step.
 
     Returns:
-        What `audit_facts` returns, with `matrix` where a sample was asked for.
+        What `audit_facts` returns, with ``rejected``, each image that cannot be read, and with
+        ``matrix`` where a sample was asked for.
 
     Raises:
         DataError: The dataset cannot be reached or used as asked, or has no readable image of
             one class.
     """
     groups = GroupTable.read(options.groups)
-    source = open_source(options, groups)
+    source = open_source(options)
     say("File facts of every image ...")
     rows = {
         split: row_store(options, source, fact_settings(split, source)).facts
@@ -60,11 +61,20 @@ def audit(
         split: [facts for facts in found if not facts["error"]] for split, found in rows.items()
     }
     found = audit_facts(splits, groups)
-    found["rejected"] = sum(bool(facts["error"]) for listed in rows.values() for facts in listed)
+    found["rejected"] = [
+        {
+            "file": facts["file_name"],
+            "split": split,
+            "class": "fake" if facts["label"] else "real",
+            "reason": facts["error"],
+        }
+        for split, listed in rows.items()
+        for facts in listed
+        if facts["error"]
+    ]
     if sample:
         found["matrix"] = _matrix(options, rows, groups, sample, say)
-        found["verdict"] = verdict(found)
-    return found
+    return found | {"verdict": verdict(found)}
 
 
 def audit_prepared(data: Prepared) -> dict[str, Any]:
@@ -97,7 +107,8 @@ def audit_facts(splits: Splits, groups: GroupTable) -> dict[str, Any]:
     labels = np.array([row["label"] for row in facts], np.int64)
     if len(set(labels.tolist())) < 2:
         raise DataError(
-            f"An audit compares two classes. Received: {len(labels)} images, of one class at most."
+            "An audit compares the readable images of two classes. Received: "
+            f"{len(labels)}, of one class at most."
         )
     table = fact_table(facts)
     folds = fold_pairs(labels, _clusters(facts, groups))
@@ -196,7 +207,7 @@ def _matrix(
     """Measure the matrix on a sample of all splits; None where there are too few images."""
     chosen = _sample(rows, sample)
     say(f"Statistics of error levels of {sum(map(len, chosen.values()))} images ...")
-    source = open_source(options, groups)  # anew: a stream can be read once
+    source = open_source(options)  # anew: a stream can be read once
     stores = {
         split: row_store(options, source, fact_settings(split, source, features=True), numbers)
         for split, numbers in chosen.items()

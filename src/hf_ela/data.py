@@ -20,7 +20,7 @@ from hf_ela.groups import GroupTable, clusters, grouped_split, near_duplicates
 from hf_ela.hub.dataset import HubDataset
 from hf_ela.recipe import Recipe
 from hf_ela.rows import RowSettings, ViewSet
-from hf_ela.source import DataOptions, Source, open_source
+from hf_ela.source import DataOptions, Source, open_to_train
 from hf_ela.store import ElaStore, map_store, stream_store
 
 
@@ -78,7 +78,7 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         DataError: The source cannot be reached or used as asked; see `hf_ela.errors`.
     """
     groups = GroupTable.read(options.groups)
-    source = open_source(options, groups)
+    source = open_to_train(options, groups)
     stores: dict[str, ElaStore] = {}
     for name in source.splits:
         stores[name] = row_store(options, source, _row_settings(name, recipe, source))

@@ -23,7 +23,8 @@
     │   ├── CardError                   a model card that the Hub would refuse, or cannot be merged
     │   ├── HeadMovedError              somebody else committed in between
     │   └── VerificationError           what the Hub gives back is not what was released
-    ├── RunError                        a run that is in the way, cannot be resumed, or diverged
+    ├── RunError                        a folder that results cannot go to, or a run that cannot be
+    │                                   resumed, or diverged
     └── BackendError (ImportError)      no Keras backend is installed
 
 Every message states the rule, then what was received, then what to do.
@@ -133,7 +134,7 @@ class VerificationError(ReleaseError):
 
 
 class RunError(HfElaError):
-    """A run folder is in the way or cannot be resumed, or a training diverged."""
+    """A folder cannot take results, a run cannot be resumed, or a training diverged."""
 
 
 class BackendError(HfElaError, ImportError):

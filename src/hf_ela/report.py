@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from hf_ela import plots, robustness_plot, sheets
-from hf_ela.abstention import Band, coverage_curve, fit_uncertain, measure_decided
-from hf_ela.assessment import COLUMNS, PROTOCOLS, measured, tables
+from hf_ela.abstention import fit_uncertain
+from hf_ela.assessment import COLUMNS, PROTOCOLS, covered, measured, tables
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import Prepared, Split
@@ -82,9 +82,7 @@ def evaluate_run(
         "evaluation": {
             "validation": measured(held.labels, {protocol: held_scores}, threshold),
             "test": measured(labels, scores, threshold),
-            "coverage": {
-                name: _coverage(labels, scores[name], threshold, band) for name in PROTOCOLS
-            },
+            "coverage": covered(labels, scores, threshold, band),
         },
         **tables(
             {name: table[column] for name, column in COLUMNS.items()}, labels, scores, threshold
@@ -139,15 +137,6 @@ def _robustness(
     images, image_labels = drawn.balanced()
     say(f"Changing {len(images)} of them by JPEG, resizing and more ...")
     return {"base": "aligned", **robustness(classifier, images, image_labels)}
-
-
-def _coverage(
-    labels: np.ndarray, scores: np.ndarray, threshold: float, band: Band | None
-) -> dict[str, Any]:
-    return {
-        "shipped": measure_decided(labels, scores, threshold, band),
-        "curve": coverage_curve(labels, scores, threshold),
-    }
 
 
 def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:

@@ -4,7 +4,7 @@ Images are never decoded by `datasets`: one broken file would end a stream.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hf_ela.views import pixel_versions
 
 DEFAULT_DATASET = "DataScienceProject/Art_Images_Ai_And_Real_"
 TEST_FRACTION = 0.1
-"""What is held out as the test split of a dataset that has none."""
+"""What a training holds out as the test split of a dataset that has none."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,34 @@ class Source:
     root: str
 
 
-def open_source(options: DataOptions, groups: GroupTable) -> Source:
-    """Open a dataset at a pinned revision; hold out a test split where it has none.
+def open_source(options: DataOptions) -> Source:
+    """Open a dataset at a pinned revision, with the splits that it has.
 
     Raises:
         DataError: It cannot be reached or used as asked.
     """
+    return _limited(_opened(options), options)
+
+
+def open_to_train(options: DataOptions, groups: GroupTable) -> Source:
+    """Open a dataset as `open_source` does; hold out a test split where it has none.
+
+    Raises:
+        DataError: It cannot be reached or used as asked, or has no train split.
+    """
+    source = _opened(options)
+    if "train" not in source.splits:
+        raise DataError(
+            f"Training needs a train split. Received: {source.id} with the splits "
+            f"{sorted(source.splits)}. Name the split to learn from train."
+        )
+    if "test" not in source.splits:
+        source = _with_test(source, groups)
+    return _limited(source, options)
+
+
+def _opened(options: DataOptions) -> Source:
+    """Open a dataset, all images of it."""
     folder = Path(options.source)
     hub = None
     if folder.exists():
@@ -128,19 +150,14 @@ def open_source(options: DataOptions, groups: GroupTable) -> Source:
         splits = load_hub_rows(hub, streaming=streaming, cache_dir=options.cache_dir)
         name, root = hub.id, hub.conversion or hub.revision
     _check_columns(splits)
-    classes, kinds = _classes(splits["train"].features["label"], options.label_map)
-    if "test" not in splits:
-        splits = _hold_out_test(splits, kinds, groups, root)
-    if options.limit:
-        splits = {name: _limited(rows, options.limit, kinds) for name, rows in splits.items()}
+    feature = next(iter(splits.values())).features["label"]  # all splits have the same
+    classes, kinds = _classes(feature, options.label_map)
     if hub:
         splits = {name: _guarded(rows, hub.id) for name, rows in splits.items()}
     return Source(name, hub, splits, classes, kinds, root)
 
 
 def _check_columns(splits: Mapping[str, Any]) -> None:
-    if "train" not in splits:
-        raise DataError(f"A dataset needs a train split. Received: the splits {sorted(splits)}.")
     for name, rows in splits.items():
         columns = list(rows.features or ())
         if not {"image", "label"} <= set(columns):
@@ -170,34 +187,45 @@ def _classes(feature: Any, label_map: Mapping[str, str]) -> tuple[dict[str, str]
     return classes, kinds
 
 
-def _hold_out_test(
-    splits: dict[str, Any], kinds: Mapping[str, str], groups: GroupTable, root: str
-) -> dict[str, Any]:
+def _with_test(source: Source, groups: GroupTable) -> Source:
     """Take a test split from train; groups and near-duplicates stay on one side."""
-    train = splits["train"]
+    train = source.splits["train"]
     if not isinstance(train, datasets.Dataset):
         raise DataError(
-            "Streaming needs a dataset with a test split. Received: the splits "
-            f"{sorted(splits)}. Add a test split, or take --no-streaming."
+            "To train on a stream takes a dataset with a test split. Received: the splits "
+            f"{sorted(source.splits)}. Add a test split, or take --no-streaming."
         )
     hashed = train.map(
         hash_row,
         input_columns=["image"],
         with_indices=True,
         remove_columns=train.column_names,
-        fn_kwargs={"root": root, "versions": pixel_versions()},
+        fn_kwargs={"root": source.root, "versions": pixel_versions()},
         features=datasets.Features(
             {"file_name": datasets.Value("string"), "perceptual_hash": datasets.Value("int64")}
         ),
         desc="Perceptual hashes",
     )
     members = clusters(list(hashed["file_name"]), list(hashed["perceptual_hash"]), groups)
-    labels = np.array([kinds.get(str(label)) == "fake" for label in train["label"]], np.int64)
+    labels = np.array(
+        [source.kinds.get(str(label)) == "fake" for label in train["label"]], np.int64
+    )
     kept, held = grouped_split(labels, members, TEST_FRACTION, seed=0)
-    return {**splits, "train": train.select(kept), "test": train.select(held)}
+    splits = {**source.splits, "train": train.select(kept), "test": train.select(held)}
+    return replace(source, splits=splits)
 
 
-def _limited(rows: Any, limit: int, kinds: Mapping[str, str]) -> Any:
+def _limited(source: Source, options: DataOptions) -> Source:
+    """Cut every split down to the limit, where there is one."""
+    if options.limit is None:
+        return source
+    splits = {
+        name: _first(rows, options.limit, source.kinds) for name, rows in source.splits.items()
+    }
+    return replace(source, splits=splits)
+
+
+def _first(rows: Any, limit: int, kinds: Mapping[str, str]) -> Any:
     """Return the first `limit` / 2 rows of each class."""
     if isinstance(rows, datasets.Dataset):
         labels = enumerate(rows["label"])

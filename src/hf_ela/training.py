@@ -21,7 +21,7 @@ from hf_ela.card import write_card
 from hf_ela.data import Prepared, prepare
 from hf_ela.emissions import measured, tracker_for
 from hf_ela.errors import HfElaError, RunError
-from hf_ela.files import write_json
+from hf_ela.files import check_output, write_json
 from hf_ela.recipe import Recipe
 from hf_ela.recipe_file import parse_recipe
 from hf_ela.run_file import RUN_SCHEMA
@@ -187,12 +187,9 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> N
                 "Leave them out, or train into another folder."
             )
         return
-    if Path(options.source).is_dir() and out.resolve().is_relative_to(options.source):
-        raise RunError(
-            f"A run folder must lie outside the data. Received: {out} in {options.source}."
-        )
+    check_output(out, options.source)
     try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and any(out.iterdir()):
             interrupted = (out / "checkpoint" / "settings.json").is_file()
             raise RunError(
                 f"A run needs a folder that is new or empty. Received: {out}. "

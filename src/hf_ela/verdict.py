@@ -1,5 +1,6 @@
 """The leak audit in sentences. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,7 +29,8 @@ NAMED = 5
 
 def verdict(found: Mapping[str, Any]) -> list[str]:
     """Return what an audit found, the gravest first, a sentence or two to a line."""
-    return [*_of_facts(found), *_of_matrix(found), *_of_duplicates(found), *_of_order(found)]
+    parts = (_of_facts, _of_matrix, _of_rejected, _of_duplicates, _of_order)
+    return [sentence for part in parts for sentence in part(found)]
 
 
 def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
@@ -82,6 +84,20 @@ def _of_matrix(found: Mapping[str, Any]) -> Iterator[str]:
     if as_is - aligned["value"] >= DROP:
         sentence += f": {_figure(as_is - aligned['value'])} of it goes with file history"
     yield f"{sentence}. Trained as-is and tested aligned they give {_figure(moved)}."
+
+
+def _of_rejected(found: Mapping[str, Any]) -> Iterator[str]:
+    counts = Counter(bad["class"] for bad in found.get("rejected", ()))
+    if not counts:
+        return
+    shares = " and ".join(
+        f"{counts[kind]:,} of {counts[kind] + table['n']:,} {kind}"
+        for kind, table in found["tables"].items()
+    )
+    sentence = f"{shares} images cannot be read, and are in no other figure."
+    if len(counts) == 1:
+        sentence += f" All of them are {next(iter(counts))}: that alone tells their class."
+    yield sentence
 
 
 def _of_duplicates(found: Mapping[str, Any]) -> Iterator[str]:

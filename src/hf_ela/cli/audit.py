@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_ela.files import check_output, write_json
 from hf_ela.terminal import printable
 
 __all__ = ["add_audit"]
+
+REJECTED_SHOWN = 3
+"""Unreadable images of each class that are named; JSON has all."""
 
 
 def add_audit(commands: Any) -> None:
@@ -67,10 +71,11 @@ def _audit(options: argparse.Namespace) -> int:
         num_proc=options.num_proc,
         cache_dir=options.cache_dir,
     )
+    if options.out:
+        check_output(options.out, data.source)
     found = audit(data, sample=options.sample, say=lambda line: print(line, file=sys.stderr))
     if options.out:
         from hf_ela.audit_plots import draw_audit
-        from hf_ela.files import write_json
 
         options.out.mkdir(parents=True, exist_ok=True)
         draw_audit(found, options.out)
@@ -96,7 +101,7 @@ def _print(found: Mapping[str, Any]) -> None:
         for table in tables:
             if table.row_count:
                 console.print(table)
-        for line in _of_copies(found):
+        for line in (*_of_copies(found), *_of_rejected(found)):
             console.print(printable(line), markup=False, highlight=False)
         console.print("\nVerdict", style="bold")
         for sentence in found["verdict"]:
@@ -167,6 +172,17 @@ def _of_copies(found: Mapping[str, Any]) -> list[str]:
         )
         listed = (*copies["conflicts"], *copies["listed"])
         lines += ["  " + " = ".join(pair["files"]) for pair in listed]
+    return lines
+
+
+def _of_rejected(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for kind in found["tables"]:
+        rejected = [bad for bad in found["rejected"] if bad["class"] == kind]
+        if rejected:
+            lines.append(f"Cannot be read: {len(rejected)} {kind}")
+            lines += [f"  {bad['file']}: {bad['reason']}" for bad in rejected[:REJECTED_SHOWN]]
+            lines += ["  ..."] * (len(rejected) > REJECTED_SHOWN)
     return lines
 
 

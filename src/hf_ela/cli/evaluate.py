@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela.errors import ModelError
+from hf_ela.files import check_output, write_json
 from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
@@ -40,12 +41,19 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--groups", metavar="CSV", help="file_name,group[,source[,generator]], as for train.py"
     )
-    evaluate.add_argument("--split", default="test", help="of the dataset (test)")
+    evaluate.add_argument("--split", default="test", help="of the dataset (test, or the only one)")
     evaluate.add_argument(
         "--label-map", metavar="NAME=CLASS,...", help="class names to fake and real"
     )
     evaluate.add_argument(
         "--limit", type=int, metavar="N", help="only N images, half of each class: a quick look"
+    )
+    evaluate.add_argument(
+        "--max-rejected",
+        type=float,
+        default=0.02,
+        metavar="SHARE",
+        help="share of unreadable images that is tolerated (0.02)",
     )
     evaluate.add_argument(
         "--base",
@@ -79,7 +87,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         groups=options.groups,
         label_map=parse_label_map(options.label_map) if options.label_map else {},
         limit=options.limit,
+        max_rejected=options.max_rejected,
     )
+    if options.out:
+        check_output(options.out, data.source)
     classifiers: dict[str, ElaClassifier] = {}
     for origin in filter(None, (options.model, options.compare)):
         classifiers[_name(origin, classifiers)] = _load(origin)
@@ -94,6 +105,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         )
         for name, classifier in classifiers.items()
     }
+    (split,) = {found["data"]["split"] for found in results.values()}
+    if split != options.split:
+        print(
+            f"{printable(source)} has no split {printable(options.split)}: measured on its only "
+            f"one, {printable(split)}.",
+            file=sys.stderr,
+        )
     report = {"schema": 1, "models": results}
     if options.out:
         _write(report, options.out)
@@ -129,7 +147,6 @@ def _described(classifier: "ElaClassifier") -> dict[str, Any]:
 
 def _write(report: dict[str, Any], folder: Path) -> None:
     from hf_ela import plots, robustness_plot
-    from hf_ela.files import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     results = report["models"]
@@ -153,12 +170,14 @@ def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
     console = Console()
     with console.capture() as captured:  # rich itself would exit on a closed pipe
         for name, found in results.items():
-            data = found["data"]
+            data, calibration = found["data"], found["calibration"]
+            band = calibration["uncertain"]
+            unsure = f", uncertain from {band[0]:.3f} to {band[1]:.3f}" if band else ""
             console.print(
                 f"\n{printable(name)} ({found['recipe']}, {found['parameters']:,} parameters) on "
                 f"{data['id']}, {data['split']}: {data['fake']} fake, {data['real']} real, "
                 f"{len(data['rejected'])} refused. Called fake from "
-                f"{found['calibration']['threshold']:.3f} on; with 95 % intervals.",
+                f"{calibration['threshold']:.3f} on{unsure}; with 95 % intervals.",
                 markup=False,
                 highlight=False,
             )
@@ -170,11 +189,15 @@ def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
 def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     from hf_ela.perturbations import words
 
-    (by_protocol,) = found["evaluation"].values()
+    by_protocol = found["evaluation"][found["data"]["split"]]
     metrics = _table("Metric", *map(_protocol, by_protocol))
     for metric in next(iter(by_protocol.values())):
         if metric != "confusion":
             metrics.add_row(metric, *(_cell(cells[metric]) for cells in by_protocol.values()))
+    if found["calibration"]["uncertain"]:
+        left = [cells["shipped"] for cells in found["evaluation"]["coverage"].values()]
+        metrics.add_row("share decided", *(_cell(cells["coverage"]) for cells in left))
+        metrics.add_row("accuracy of the decided", *(_cell(cells["accuracy"]) for cells in left))
     yield metrics
 
     for section in found["spread"]:
