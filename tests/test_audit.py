@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from conftest import picture
 from hf_ela.audit import audit, audit_facts
@@ -169,10 +170,26 @@ def test_copies_are_found_within_and_across_splits_and_classes(tmp_path: Path, c
 def test_all_pairs_are_counted_and_twenty_listed() -> None:
     facts = rows()
     for fact in facts[:16]:
-        fact["perceptual_hash"] = 0
+        fact["perceptual_hash"] = 0x0F0F0F0F
     near = audit_facts({"train": facts}, NONE)["duplicates"]["near"]
     assert (near["pairs"], near["images"], near["across_classes"]) == (120, 16, 64)
     assert (len(near["listed"]), len(near["conflicts"])) == (20, 20)
+    assert near["conflicts"][0]["files"] == ["1/0.jpg", "0/0.jpg"]
+
+
+def test_line_art_on_white_is_no_copy(tmp_path: Path, cache: Path) -> None:
+    folder = write(tmp_path / "data", {"quality": 90}, {"quality": 90})
+    for split, _ in SPLITS:
+        for place, kind in enumerate(("fake", "real")):
+            page = Image.new("RGB", (96, 96), "white")
+            at = (10 + 40 * place, 40 if split == "test" else 60)
+            ImageDraw.Draw(page).line((at, (70, 20)), "black", 2)
+            page.save(folder / split / kind / "ink.png")
+    shutil.copy(folder / "train/fake/ink.png", folder / "test/real/same.png")
+    copies = audited(folder, sample=0)["duplicates"]
+    assert copies["near"]["pairs"] == 0
+    (conflict,) = copies["exact"]["conflicts"]
+    assert conflict["files"] == ["train/fake/ink.png", "test/real/same.png"]
 
 
 def test_class_order_is_found() -> None:

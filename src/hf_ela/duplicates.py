@@ -1,14 +1,16 @@
 """Copies in a dataset and the order of its rows: what flatters a score without any leak in files.
 
 Pure. A copy is exact where the bytes of two files are the same, near where their perceptual hashes
-are (`hf_ela.groups`).
+are, where these tell anything (`hf_ela.groups`).
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from hf_ela.groups import near_pairs
+import numpy as np
+
+from hf_ela.groups import Facts, fingerprints, near_blocks
 
 __all__ = ["LISTED", "class_order", "find_duplicates"]
 
@@ -33,7 +35,7 @@ def find_duplicates(splits: Splits) -> dict[str, Any]:
     images = [(split, facts) for split, listed in splits.items() for facts in listed]
     found: dict[str, list[dict[str, Any]]] = {"exact": [], "near": []}
     members: dict[str, set[int]] = {"exact": set(), "near": set()}
-    for pair in near_pairs([facts["perceptual_hash"] for _, facts in images]):
+    for pair in _near_pairs([facts for _, facts in images]):
         (_, first), (_, second) = both = [images[number] for number in pair]
         kind = "exact" if first["key"] == second["key"] else "near"
         members[kind].update(pair)
@@ -45,6 +47,15 @@ def find_duplicates(splits: Splits) -> dict[str, Any]:
             }
         )
     return {kind: _summary(pairs, len(members[kind])) for kind, pairs in found.items()}
+
+
+def _near_pairs(facts: Facts) -> list[tuple[int, int]]:
+    prints = fingerprints(facts)
+    pairs: list[tuple[int, int]] = []
+    for start, near in near_blocks(prints, prints):
+        rows, columns = np.nonzero(np.triu(near, start + 1))
+        pairs += zip((rows + start).tolist(), columns.tolist(), strict=True)
+    return pairs
 
 
 def _summary(pairs: list[dict[str, Any]], images: int) -> dict[str, Any]:

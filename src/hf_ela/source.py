@@ -187,11 +187,15 @@ def _hold_out_test(
         remove_columns=train.column_names,
         fn_kwargs={"root": root, "versions": pixel_versions()},
         features=datasets.Features(
-            {"file_name": datasets.Value("string"), "perceptual_hash": datasets.Value("int64")}
+            {
+                "file_name": datasets.Value("string"),
+                "key": datasets.Value("string"),
+                "perceptual_hash": datasets.Value("int64"),
+            }
         ),
         desc="Perceptual hashes",
     )
-    members = clusters(list(hashed["file_name"]), list(hashed["perceptual_hash"]), groups)
+    members = clusters(hashed.to_list(), groups)
     labels = np.array([kinds.get(str(label)) == "fake" for label in train["label"]], np.int64)
     kept, held = grouped_split(labels, members, TEST_FRACTION, seed=0)
     return {**splits, "train": train.select(kept), "test": train.select(held)}
