@@ -247,8 +247,8 @@ def test_line_art_on_white_is_no_copy(tmp_path: Path, cache: Path) -> None:
     for split, _ in SPLITS:
         for place, kind in enumerate(("fake", "real")):
             page = Image.new("RGB", (96, 96), "white")
-            at = (10 + 40 * place, 40 if split == "test" else 60)
-            ImageDraw.Draw(page).line((at, (70, 20)), "black", 2)
+            x, y = 10 + 40 * place, 40 if split == "test" else 60
+            ImageDraw.Draw(page).line((x, y, x + 4, y), "black", 2)
             page.save(folder / split / kind / "ink.png")
     shutil.copy(folder / "train/fake/ink.png", folder / "test/real/same.png")
     copies = audited(folder, sample=0)["duplicates"]
