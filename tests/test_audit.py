@@ -2,17 +2,23 @@
 
 import json
 import shutil
+import tracemalloc
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
 
 from conftest import picture, write_flat
 from hf_ela.audit import audit, audit_facts
 from hf_ela.cli import main
+from hf_ela.duplicates import find_duplicates
 from hf_ela.errors import DataError
-from hf_ela.groups import GroupTable
+from hf_ela.groups import GroupTable, clusters
 from hf_ela.source import DataOptions
 
 NONE = GroupTable({}, {})
@@ -169,10 +175,86 @@ def test_copies_are_found_within_and_across_splits_and_classes(tmp_path: Path, c
 def test_all_pairs_are_counted_and_twenty_listed() -> None:
     facts = rows()
     for fact in facts[:16]:
-        fact["perceptual_hash"] = 0
+        fact["perceptual_hash"] = 0x0F0F0F0F
     near = audit_facts({"train": facts}, NONE)["duplicates"]["near"]
     assert (near["pairs"], near["images"], near["across_classes"]) == (120, 16, 64)
     assert (len(near["listed"]), len(near["conflicts"])) == (20, 20)
+    assert near["conflicts"][0]["files"] == ["1/0.jpg", "0/0.jpg"]
+
+
+def naive(splits: dict[str, list[dict]]) -> dict[str, Any]:
+    """The pairs one by one."""
+    images = [(split, fact) for split, listed in splits.items() for fact in listed]
+    found: dict[str, list[dict[str, Any]]] = {"exact": [], "near": []}
+    members: dict[str, set[int]] = {"exact": set(), "near": set()}
+    for (i, one), (j, other) in combinations(enumerate(images), 2):
+        different = one[1]["perceptual_hash"] ^ other[1]["perceptual_hash"]
+        if (different & (2**64 - 1)).bit_count() <= 3:
+            kind = "exact" if one[1]["key"] == other[1]["key"] else "near"
+            members[kind] |= {i, j}
+            found[kind].append(
+                {
+                    "files": [one[1]["file_name"], other[1]["file_name"]],
+                    "splits": [one[0], other[0]],
+                    "labels": ["fake" if fact["label"] else "real" for _, fact in (one, other)],
+                }
+            )
+    result = {}
+    for kind, pairs in found.items():
+        alike = [pair for pair in pairs if len(set(pair["labels"])) == 1]
+        conflicts = [pair for pair in pairs if len(set(pair["labels"])) == 2]
+        result[kind] = {
+            "pairs": len(pairs),
+            "images": len(members[kind]),
+            "across_splits": sum(len(set(pair["splits"])) == 2 for pair in pairs),
+            "across_classes": len(conflicts),
+            "listed": sorted(alike, key=lambda pair: len(set(pair["splits"])) == 1)[:20],
+            "conflicts": conflicts[:20],
+        }
+    return result
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.sampled_from([1, 9, 60, 300]), originals=st.integers(1, 40))
+def test_copies_are_those_of_all_pairs_one_by_one(seed, n, originals) -> None:
+    rng = np.random.default_rng(seed)
+    facts = []
+    for number in range(n):
+        value = row(int(rng.integers(originals)), 0)["perceptual_hash"] ^ int(
+            rng.choice([0, 0, 1, 6, 0x70])
+        )
+        key = f"{value} {rng.integers(2)}"
+        facts.append(row(number, int(rng.integers(2)), key=key, perceptual_hash=value))
+    first, second = sorted(rng.integers(0, n + 1, size=2).tolist())
+    splits = {"train": facts[:first], "validation": facts[first:second], "test": facts[second:]}
+    assert find_duplicates(splits) == naive(splits)
+
+
+def test_a_thousand_equal_pictures_take_no_memory_for_half_a_million_pairs() -> None:
+    facts = [row(i, i % 2, perceptual_hash=0x0F0F0F0F) for i in range(1000)]
+    tracemalloc.start()
+    near = find_duplicates({"train": facts})["near"]
+    members = clusters(facts, NONE)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (near["pairs"], near["images"], near["across_classes"]) == (499_500, 1000, 250_000)
+    assert set(members) == {0}
+    assert most < 20e6
+
+
+def test_line_art_on_white_is_no_copy(tmp_path: Path, cache: Path) -> None:
+    folder = write(tmp_path / "data", {"quality": 90}, {"quality": 90})
+    for split, _ in SPLITS:
+        for place, kind in enumerate(("fake", "real")):
+            page = Image.new("RGB", (96, 96), "white")
+            x, y = 10 + 40 * place, 40 if split == "test" else 60
+            ImageDraw.Draw(page).line((x, y, x + 4, y), "black", 2)
+            page.save(folder / split / kind / "ink.png")
+    shutil.copy(folder / "train/fake/ink.png", folder / "test/real/same.png")
+    copies = audited(folder, sample=0)["duplicates"]
+    assert copies["near"]["pairs"] == 0
+    (conflict,) = copies["exact"]["conflicts"]
+    assert conflict["files"] == ["train/fake/ink.png", "test/real/same.png"]
 
 
 def test_class_order_is_found() -> None:

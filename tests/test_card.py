@@ -70,6 +70,24 @@ def test_a_card_is_a_function_of_its_run() -> None:
     assert before == RUN
 
 
+def test_a_card_says_of_how_many_groups_its_figures_are() -> None:
+    plain = make_card(RUN)  # of a run before there were groups
+    assert "intervals, which take images as independent" in plain
+    assert "(groups)" not in plain
+    run = copy.deepcopy(RUN)
+    for cells in run["evaluation"]["test"].values():
+        for metric in cells.keys() - {"confusion"}:
+            cells[metric]["groups"] = 1234
+    for rows in run["sources"].values():
+        for row in rows:
+            row["groups"] = 7
+    card = make_card(run)
+    assert "whole groups of related images are drawn, 1,234 of them" in card
+    assert "| Name | n (groups) | fake | real |" in card
+    row = RUN["sources"]["as_is"][0]
+    assert f"`{row['source']}` | {row['n']} (7) | {row['fake']} |" in card
+
+
 def test_metadata_say_what_was_measured() -> None:
     found = metadata(make_card(RUN, **RELEASE))
     assert found["datasets"] == [ORIGINAL]

@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+from PIL import Image
 
 import hf_ela.ela
 from conftest import REPOSITORY, TINY, picture, write_flat, write_folder
@@ -222,6 +223,18 @@ def test_dataset_without_a_test_split_gets_one(tmp_path, cache) -> None:
         prepared(tmp_path / "held")
     with pytest.raises(DataError, match="--no-streaming"):
         prepared(tmp_path / "flat", streaming=True)
+
+
+def test_pages_with_little_ink_do_not_hang_together(tmp_path, cache) -> None:
+    for number in range(48):
+        page = Image.new("L", (64, 64), 255)
+        page.putpixel((8 + number, 30), 0)
+        path = tmp_path / "data" / ("fake" if number % 2 else "real") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        page.save(path)
+    data = prepared(tmp_path / "data")  # splits are made of whole clusters
+    assert min(len(data.train), len(data.validation), len(data.test)) > 3
+    assert data.summary["test_near_duplicates_of_train"] == 0
 
 
 def test_parquet_gives_the_same_views(tiny, cache, tmp_path) -> None:

@@ -50,7 +50,8 @@ def unsure(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def groups(tiny: Path, tmp_path: Path) -> Path:
     path = tmp_path / "groups.csv"
     names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-    lines = [f"{n},{n},{n.split('/')[1]}s,[b]{n[-3:]}\n" for n in names]
+    # Three images are a group: 000 to 002, 003 to 005, ...
+    lines = [f"{n},{n[:-7]}{int(n[-7:-4]) // 3},{n.split('/')[1]}s,[b]{n[-3:]}\n" for n in names]
     path.write_text("file_name,group,source,generator\n" + "".join(lines))
     return path
 
@@ -75,6 +76,8 @@ def test_json_is_what_the_classifier_scores(
     assert found["data"]["n"] == 12
     assert [row["source"] for row in found["sources"]["as_is"]] == ["fakes", "reals"]
     assert [row["source"] for row in found["generators"]["aligned"]] == ["[b]jpg", "[b]png"]
+    assert [(row["n"], row["groups"]) for row in found["sources"]["aligned"]] == [(6, 2), (6, 2)]
+    assert as_is["accuracy"]["groups"] == 4
     plain = found["robustness"]["rows"][0]
     for metric in ("recall", "specificity", "roc_auc"):
         aligned = found["evaluation"]["test"]["aligned"][metric]["value"]
@@ -94,7 +97,15 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
     assert main([*map(str, words)]) == 0
     printed = capsys.readouterr().out
     assert printed.count("3 fake, 3 real") == 2
-    for text in ("mine (compared)", "balanced_accuracy", "[b]jpg", "as-is, n=6, then", "JPEG 50"):
+    for text in (
+        "mine (compared)",
+        "balanced_accuracy",
+        "[b]jpg",
+        "as-is, n=6, then",
+        "JPEG 50",
+        "n (groups)",
+        "3 (1)",
+    ):
         assert text in printed
     models = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]
     mine, other = models["mine"], models["mine (compared)"]

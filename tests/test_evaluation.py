@@ -247,6 +247,73 @@ def test_resamples_keep_the_classes():
     assert result["roc_auc"]["low"] == 1.0
 
 
+def test_without_groups_images_are_drawn_within_each_class():
+    labels, scores = drawn(60, seed=3)
+    result = measure(labels, scores, 0.5, resamples=40, seed=5)
+    rng = np.random.default_rng(5)
+    draws = []
+    for _ in range(40):
+        right = []
+        for label in (1, 0):
+            s = scores[labels == label]
+            right += [*((s[rng.integers(len(s), size=len(s))] >= 0.5) == label)]
+        draws.append(np.mean(right))
+    cell = result["accuracy"]
+    low, high = np.percentile([cell["value"], *draws], [2.5, 97.5])
+    assert (cell["low"], cell["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert set(cell) == {"value", "low", "high", "n"}
+    assert measure(labels, scores, 0.5, [None] * 60, resamples=40, seed=5) == result
+
+
+def test_copies_in_one_group_add_no_certainty():
+    labels, scores = drawn(40, seed=4)
+    names = [f"{number:03d}" for number in range(40)]
+    once = measure(labels, scores, 0.5, names, resamples=200)
+    many = measure(*(np.repeat(x, 9) for x in (labels, scores)), 0.5, np.repeat(names, 9).tolist(),
+                   resamples=200)  # fmt: skip
+    for name in METRICS:
+        assert many[name] == {
+            **{key: pytest.approx(once[name][key]) for key in ("value", "low", "high")},
+            "n": 360,
+            "groups": 40,
+        }
+
+
+def test_intervals_of_groups_cover_the_truth_where_those_of_images_do_not():
+    """Images of an artist are all easy or all hard, as likely: in truth accuracy is .5."""
+    held = {"groups": 0, "images": 0}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        artists = [f"{label}{number}" for label in (0, 1) for number in range(20)]
+        right = np.repeat(rng.random(40) < 0.5, 10)
+        labels = np.repeat([0] * 20 + [1] * 20, 10)
+        scores = np.where(right == labels, 0.9, 0.1)
+        for name, groups in (("groups", np.repeat(artists, 10).tolist()), ("images", None)):
+            cell = measure(labels, scores, 0.5, groups, resamples=150)["accuracy"]
+            held[name] += cell["low"] <= 0.5 <= cell["high"]
+    assert held["groups"] >= 50
+    assert held["images"] < 40
+
+
+def test_groups_are_drawn_with_as_many_of_each_kind():
+    """All fakes wrong, all reals right: accuracy is .5 as long as both stay as many."""
+    labels, scores = np.repeat([1, 0], 30), np.full(60, 0.1)
+    for groups in (
+        np.repeat([f"{number:02d}" for number in range(20)], 3).tolist(),  # of one class each
+        [str(number) for number in range(30)] * 2,  # of both
+    ):
+        cells = measure(labels, scores, 0.5, groups, resamples=50)
+        assert cells["accuracy"]["low"] == cells["accuracy"]["high"] == 0.5
+        assert cells["roc_auc"]["low"] == 0.5
+
+
+def test_an_image_without_a_group_is_one():
+    labels, scores = drawn(10, seed=6)
+    assert measure(labels, scores, 0.5, ["a"] * 4 + [None] * 6)["ece"]["groups"] == 7
+    with pytest.raises(ValueError, match="2 groups for 10 labels"):
+        measure(labels, scores, 0.5, ["a", "b"])
+
+
 # --- calibration ----------------------------------------------------------------------------
 
 
@@ -395,6 +462,15 @@ def test_table_per_source():
     assert b["recall"]["fake"]["value"] == pytest.approx(2 / 3)
     assert b["recall"]["real"]["value"] == 1.0
     json.dumps([a, b], allow_nan=False)
+
+
+def test_groups_of_a_source_are_counted():
+    sources, groups = ["a", "a", "a", "b", None], ["x", "x", None, "y", "z"]
+    found = by_source(sources, [1, 0, 1, 1, 0], [0.5] * 5, 0.5, groups)
+    assert [(row["n"], row["groups"]) for row in found] == [(3, 2), (1, 1)]
+    unknown = by_source(sources, [1, 0, 1, 1, 0], [0.5] * 5, 0.5, [None] * 5)
+    assert unknown == by_source(sources, [1, 0, 1, 1, 0], [0.5] * 5, 0.5)
+    assert "groups" not in unknown[0]
 
 
 def test_source_interval_is_wilsons():

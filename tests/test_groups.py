@@ -4,14 +4,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from conftest import picture
 from hf_ela.errors import DataError
-from hf_ela.groups import GroupTable, clusters, grouped_split
+from hf_ela.groups import GroupTable, clusters, grouped_split, near_duplicates
 from hf_ela.rows import perceptual_hash
 
 NONE = GroupTable({}, {})
+
+
+def facts(*hashes: int) -> list[dict]:
+    """Facts of files a, b, c, ... with these hashes, no two the same."""
+    names = [chr(97 + i) for i in range(len(hashes))]
+    return [
+        {"file_name": n, "key": n, "perceptual_hash": h} for n, h in zip(names, hashes, strict=True)
+    ]
 
 
 def table(tmp_path, text: str) -> GroupTable:
@@ -54,13 +62,72 @@ def test_near_duplicates_are_found_and_others_are_not() -> None:
     original, other = painting(1), painting(2)
     copies = [original.resize((120, 100)), original.filter(ImageFilter.GaussianBlur(1))]
     hashes = [perceptual_hash(image) for image in (original, *copies, other)]
-    members = clusters(list("abcd"), hashes, NONE)
+    members = clusters(facts(*hashes), NONE)
     assert members[0] == members[1] == members[2] != members[3]
+
+
+def plain() -> list[Image.Image]:
+    """Flat pictures, even gradients, and pages with a little ink."""
+    dark = Image.linear_gradient("L")
+    pages = [Image.new("L", (256, 256), 255) for _ in range(12)]
+    for i, page in enumerate(pages):
+        draw = ImageDraw.Draw(page)
+        for dot in range(1 + i // 4):
+            x, y = 20 + 50 * (i % 4), 20 + 90 * dot
+            draw.ellipse((x, y, x + 9, y + 9), fill=0)
+    flat = [Image.new("L", (256, 256), level) for level in (0, 128, 255)]
+    return [*flat, *(dark.rotate(angle) for angle in (0, 90, 180, 270)), *pages]
+
+
+def test_of_plain_pictures_only_the_same_file_is_a_copy() -> None:
+    found = facts(*map(perceptual_hash, plain()))
+    assert len(set(clusters(found, NONE))) == len(found)
+    assert not near_duplicates(found[::2], found[1::2]).any()
+    again = {**found[2], "file_name": "again"}
+    members = clusters([*found, again], NONE)
+    assert np.flatnonzero(members == members[-1]).tolist() == [2, len(found)]
+    assert near_duplicates(found, [again]).nonzero()[0].tolist() == [2]
+
+
+def test_a_hash_tells_something_from_eight_bits_on() -> None:
+    few, more, most = 0x7F, 0xFF, -1 ^ 0x7F
+    for value, told in ((few, False), (more, True), (most, False), (-1 ^ more, True)):
+        assert near_duplicates(facts(value), [{**facts(value)[0], "key": "z"}])[0] == told
+
+
+def hashes_with_copies(seed: int, n: int) -> list[int]:
+    """Some hashes over and over, now and then with a bit or two flipped; from 10 to 54 bits set."""
+    rng = np.random.default_rng(seed)
+    originals = rng.integers(0, 2**63, size=max(1, n // 3), dtype=np.uint64)
+    drawn = originals[rng.integers(len(originals), size=n)]
+    for _ in range(2):
+        flipped = np.uint64(1) << rng.integers(64, size=n, dtype=np.uint64)
+        drawn ^= np.where(rng.random(n) < 0.4, flipped, np.uint64(0))
+    bits = np.bitwise_count(drawn)
+    return drawn[(bits >= 10) & (bits <= 54)].view(np.int64).tolist()
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.sampled_from([1, 30, 255, 257, 600]))
+def test_clusters_are_chains_of_pairs_that_are_near(seed, n) -> None:
+    hashes = hashes_with_copies(seed, n)
+    rows = [
+        {"file_name": str(i), "key": str(i), "perceptual_hash": h} for i, h in enumerate(hashes)
+    ]
+    expected = list(range(len(hashes)))  # each image joins the smallest number that it reaches
+    for i, one in enumerate(hashes):
+        for j in range(i):
+            if ((one ^ hashes[j]) & (2**64 - 1)).bit_count() <= 3 and expected[i] != expected[j]:
+                low, high = sorted((expected[i], expected[j]))
+                expected = [low if number == high else number for number in expected]
+    found = clusters(rows, NONE) if rows else np.array([])
+    assert len(set(found)) == len(set(expected)) == len(set(zip(found, expected, strict=True)))
 
 
 def test_a_group_and_its_near_duplicates_are_one_cluster(tmp_path) -> None:
     groups = table(tmp_path, "file_name,group\na,g\nb,g\n")
-    members = clusters(list("abcd"), [0, -1, 1, 0x0F0F0F0F], groups)
+    far, near = 0x0F0F0F0F, 0x0F0F0F0E
+    members = clusters(facts(far, -1 ^ far, near, 0x33333333), groups)
     assert members[0] == members[1]  # one group, far apart
     assert members[0] == members[2]  # one bit from a
     assert members[3] != members[0]

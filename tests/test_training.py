@@ -91,8 +91,8 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
         assert set(measured) == {*METRICS, "confusion"}
         for metric in METRICS:
             cell = measured[metric]
-            assert set(cell) == {"value", "low", "high", "n"}
-            assert cell["n"] == 12
+            assert set(cell) == {"value", "low", "high", "n", "groups"}
+            assert (cell["n"], cell["groups"]) == (12, 12)
         assert sum(measured["confusion"].values()) == 12
         covered = content["evaluation"]["coverage"][protocol]
         assert covered["shipped"]["coverage"]["n"] == 12
@@ -103,6 +103,8 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
     assert saved.uncertain == (band and tuple(band))
     assert [row["source"] for row in content["sources"]["as_is"]] == ["fakes", "reals"]
     assert [row["source"] for row in content["generators"]["as_is"]] == ["g-fake", "g-real"]
+    assert {row["groups"] for row in content["sources"]["as_is"]} == {6}
+    assert content["evaluation"]["validation"]["aligned"]["ece"]["groups"] == 8
     (found,) = (row for row in content["sources"]["aligned"] if row["source"] == "fakes")
     mean = content["spread"]["sources"]["aligned"]["fake"]["mean"]
     assert mean == found["recall"]["fake"]["value"]

@@ -97,6 +97,7 @@ def assess(
     names = [name for name, _ in images]
     labels = np.array([label for _, label in images], np.int64)
     by_protocol = dict(zip(PROTOCOLS, np.reshape(scores, (-1, len(PROTOCOLS))).T, strict=True))
+    group_names = [groups.get(name, "group") for name in names]
     columns = {
         section: [groups.get(name, column) for name in names] for section, column in COLUMNS.items()
     }
@@ -119,10 +120,10 @@ def assess(
             "uncertain": classifier.uncertain and [*classifier.uncertain],
         },
         "evaluation": {
-            split: measured(labels, by_protocol, classifier.threshold),
+            split: measured(labels, by_protocol, classifier.threshold, group_names),
             "coverage": covered(labels, by_protocol, classifier.threshold, classifier.uncertain),
         },
-        **tables(columns, labels, by_protocol, classifier.threshold),
+        **tables(columns, labels, by_protocol, classifier.threshold, group_names),
         "robustness": {"base": base, **table},
     }
 
@@ -154,11 +155,13 @@ def _the_split(source: Source, asked: str) -> str:
     )
 
 
-def measured(labels: np.ndarray, scores: Scores, threshold: float) -> dict[str, Any]:
+def measured(
+    labels: np.ndarray, scores: Scores, threshold: float, groups: Sequence[str | None]
+) -> dict[str, Any]:
     """Return every metric with its interval, and the confusion matrix, under each protocol."""
     return {
         name: {
-            **measure(labels, found, threshold),
+            **measure(labels, found, threshold, groups),
             "confusion": confusion(labels, found, threshold),
         }
         for name, found in scores.items()
@@ -183,6 +186,7 @@ def tables(
     labels: np.ndarray,
     scores: Scores,
     threshold: float,
+    groups: Sequence[str | None],
 ) -> dict[str, Any]:
     """Return a section for each column, protocol to its rows, and `spread` over all of them.
 
@@ -191,9 +195,12 @@ def tables(
         labels: 1 for fake, 0 for real, shape (N,).
         scores: By protocol.
         threshold: Lowest score that is called fake.
+        groups: Which images belong together; None where not known.
     """
     found = {
-        section: {name: by_source(column, labels, s, threshold) for name, s in scores.items()}
+        section: {
+            name: by_source(column, labels, s, threshold, groups) for name, s in scores.items()
+        }
         for section, column in columns.items()
     }
     spreads = {

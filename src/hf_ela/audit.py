@@ -111,7 +111,7 @@ def audit_facts(splits: Splits, groups: GroupTable) -> dict[str, Any]:
             f"{len(labels)}, of one class at most."
         )
     table = fact_table(facts)
-    folds = fold_pairs(labels, _clusters(facts, groups))
+    folds = fold_pairs(labels, clusters(facts, groups))
     classifiers: dict[str, Any] = {"file_facts": None, "mean_error_level": None}
     if folds:
         for name, columns in (("file_facts", FACTS), ("mean_error_level", ["mean_error_level"])):
@@ -183,11 +183,6 @@ def _table(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _clusters(facts: Sequence[Mapping[str, Any]], groups: GroupTable) -> np.ndarray:
-    names = [row["file_name"] for row in facts]
-    return clusters(names, [row["perceptual_hash"] for row in facts], groups)
-
-
 def fact_settings(split: str, source: Source, *, features: bool = False) -> RowSettings:
     """Return settings for rows with the facts of every file and, where asked for, `features`."""
     # Without views any preprocessing will do.
@@ -217,7 +212,7 @@ def _matrix(
         [store.features(row) for store in stores.values() for row in range(len(store.facts))]
     )
     labels = np.array([row["label"] for row in facts], np.int64)
-    folds = fold_pairs(labels, _clusters(facts, groups))
+    folds = fold_pairs(labels, clusters(facts, groups))
     if not folds:
         return None
     cells = {}

@@ -223,6 +223,7 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         rejected=rejected[:REJECTS_SHOWN],
         unlisted=len(rejected) - REJECTS_SHOWN,
         reasons=Counter(bad["reason"] for bad in rejected).most_common(REASONS_SHOWN),
+        grouped=_grouped(run),
         sources=_by_source(run, "sources"),
         generators=_by_source(run, "generators"),
         plots=_plots(run),
@@ -240,6 +241,13 @@ def _by_source(run: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]
         for row in rows:
             found.setdefault(row["source"], {})[protocol] = row
     return found
+
+
+def _grouped(run: Mapping[str, Any]) -> int | None:
+    """Number of the groups that the intervals of the test metrics are of; None of images alone."""
+    cells: Mapping[str, Any] = next(iter(run["evaluation"]["test"].values()))
+    groups: int | None = cells.get("accuracy", {}).get("groups")
+    return groups
 
 
 def _plots(run: Mapping[str, Any]) -> dict[str, list[str]]:

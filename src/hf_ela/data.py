@@ -254,9 +254,7 @@ def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, S
     """Divide the train split; row by row to the letter of the published recipe, or by clusters."""
     how = recipe.validation
     if how.grouped:
-        names = [facts["file_name"] for facts in train.facts]
-        hashes = [facts["perceptual_hash"] for facts in train.facts]
-        members = clusters(names, hashes, groups)
+        members = clusters(train.facts, groups)
         kept, held = grouped_split(train.labels, members, how.fraction, how.seed)
     else:
         rows = np.arange(len(train))
@@ -269,8 +267,8 @@ def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, S
 
 def _overlap(splits: Mapping[str, Split]) -> int:
     """Count the test images of which training or validation holds a near-duplicate."""
-    hashes = {name: [facts["perceptual_hash"] for facts in s.facts] for name, s in splits.items()}
-    return int(near_duplicates(hashes["test"], hashes["train"] + hashes["validation"]).sum())
+    seen = splits["train"].facts + splits["validation"].facts
+    return int(near_duplicates(splits["test"].facts, seen).sum())
 
 
 def _counts(split: Split) -> dict[str, int]:

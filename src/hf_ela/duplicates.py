@@ -1,14 +1,17 @@
 """Copies in a dataset and the order of its rows: what flatters a score without any leak in files.
 
 Pure. A copy is exact where the bytes of two files are the same, near where their perceptual hashes
-are (`hf_ela.groups`).
+are, where these tell anything (`hf_ela.groups`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from hf_ela.groups import near_pairs
+import numpy as np
+
+from hf_ela.groups import fingerprints, near_blocks
 
 __all__ = ["LISTED", "class_order", "find_duplicates"]
 
@@ -19,7 +22,7 @@ Splits = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def find_duplicates(splits: Splits) -> dict[str, Any]:
-    """Count and list pairs of copies.
+    """Count pairs of copies and list the first ones; memory goes with images, not with pairs.
 
     Args:
         splits: File facts of every image by split, with `file_name`, `label`, `key` and
@@ -30,38 +33,77 @@ def find_duplicates(splits: Splits) -> dict[str, Any]:
         ``across_splits`` and ``across_classes``; ``listed``, pairs with one label, those across
         splits first; and ``conflicts``, pairs with two labels.
     """
-    images = [(split, facts) for split, listed in splits.items() for facts in listed]
-    found: dict[str, list[dict[str, Any]]] = {"exact": [], "near": []}
-    members: dict[str, set[int]] = {"exact": set(), "near": set()}
-    for pair in near_pairs([facts["perceptual_hash"] for _, facts in images]):
-        (_, first), (_, second) = both = [images[number] for number in pair]
-        kind = "exact" if first["key"] == second["key"] else "near"
-        members[kind].update(pair)
-        found[kind].append(
-            {
-                "files": [facts["file_name"] for _, facts in both],
-                "splits": [split for split, _ in both],
-                "labels": ["fake" if facts["label"] else "real" for _, facts in both],
-            }
-        )
-    return {kind: _summary(pairs, len(members[kind])) for kind, pairs in found.items()}
+    images = [(split, row) for split, listed in splits.items() for row in listed]
+    prints = fingerprints([row for _, row in images])
+    keys = _numbered([row["key"] for _, row in images])
+    sides = _numbered([split for split, _ in images])
+    labels = _numbered([row["label"] for _, row in images])
+    found = {kind: _Pairs(np.zeros(len(images), bool)) for kind in ("exact", "near")}
+    for start, near in near_blocks(prints, prints):
+        once = np.triu(near, start + 1)
+        if once.any():
+            rows = np.s_[start : start + len(near), np.newaxis]
+            same = keys[rows] == keys
+            crosses, conflicts = sides[rows] != sides, labels[rows] != labels
+            found["exact"].add(start, once & same, crosses, conflicts)
+            found["near"].add(start, once & ~same, crosses, conflicts)
+    return {kind: pairs.summary(images) for kind, pairs in found.items()}
 
 
-def _summary(pairs: list[dict[str, Any]], images: int) -> dict[str, Any]:
-    def differs(pair: dict[str, Any], what: str) -> bool:
-        first, second = pair[what]
-        return bool(first != second)
+def _numbered(values: Sequence[Any]) -> np.ndarray:
+    return np.unique(values, return_inverse=True)[1]
 
-    alike = [pair for pair in pairs if not differs(pair, "labels")]
-    conflicts = [pair for pair in pairs if differs(pair, "labels")]
-    alike.sort(key=lambda pair: not differs(pair, "splits"))
+
+@dataclass
+class _Pairs:
+    """Pairs of one kind, counted; the first ones of each sort by the numbers of their images."""
+
+    members: np.ndarray
+    pairs: int = 0
+    across_splits: int = 0
+    across_classes: int = 0
+    crossing: list[tuple[int, int]] = field(default_factory=list)
+    alike: list[tuple[int, int]] = field(default_factory=list)
+    conflicts: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(
+        self, start: int, pairs: np.ndarray, crosses: np.ndarray, conflicts: np.ndarray
+    ) -> None:
+        """Take in some rows of the matrix of pairs, the first of which is `start`."""
+        self.members[start : start + len(pairs)] |= pairs.any(axis=1)
+        self.members |= pairs.any(axis=0)
+        self.pairs += int(pairs.sum())
+        self.across_splits += int((pairs & crosses).sum())
+        self.across_classes += int((pairs & conflicts).sum())
+        for listed, chosen in (
+            (self.crossing, pairs & crosses & ~conflicts),
+            (self.alike, pairs & ~crosses & ~conflicts),
+            (self.conflicts, pairs & conflicts),
+        ):
+            first = np.flatnonzero(chosen)[: LISTED - len(listed)]
+            rows, columns = np.unravel_index(first, chosen.shape)
+            listed += zip((rows + start).tolist(), columns.tolist(), strict=True)
+
+    def summary(self, images: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+        """Return what `find_duplicates` does of one kind, of images with their splits."""
+        return {
+            "pairs": self.pairs,
+            "images": int(self.members.sum()),
+            "across_splits": self.across_splits,
+            "across_classes": self.across_classes,
+            "listed": [_named(images, pair) for pair in (self.crossing + self.alike)[:LISTED]],
+            "conflicts": [_named(images, pair) for pair in self.conflicts],
+        }
+
+
+def _named(
+    images: Sequence[tuple[str, Mapping[str, Any]]], pair: tuple[int, int]
+) -> dict[str, Any]:
+    both = [images[number] for number in pair]
     return {
-        "pairs": len(pairs),
-        "images": images,
-        "across_splits": sum(differs(pair, "splits") for pair in pairs),
-        "across_classes": len(conflicts),
-        "listed": alike[:LISTED],
-        "conflicts": conflicts[:LISTED],
+        "files": [row["file_name"] for _, row in both],
+        "splits": [split for split, _ in both],
+        "labels": ["fake" if row["label"] else "real" for _, row in both],
     }
 
 

@@ -5,7 +5,7 @@ data does not define is None, never NaN, so that every result can be written as 
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -48,12 +48,16 @@ FEWEST = 5
 
 
 class Interval(TypedDict):
-    """A value, its 95 % interval, and the number of images that it was measured on."""
+    """A value, its 95 % interval, and the number of images that it was measured on.
+
+    ``groups`` is there where whole groups of images were drawn for the interval: how many.
+    """
 
     value: float | None
     low: float | None
     high: float | None
     n: int
+    groups: NotRequired[int]
 
 
 class Spread(TypedDict):
@@ -66,10 +70,14 @@ class Spread(TypedDict):
 
 
 class SourceRow(TypedDict):
-    """Results of one source; ``recall`` has only the classes that the source has."""
+    """Results of one source; ``recall`` has only the classes that the source has.
+
+    ``groups``, of its images, is there where groups are known. The intervals disregard them.
+    """
 
     source: str
     n: int
+    groups: NotRequired[int]
     fake: int
     real: int
     accuracy: Interval
@@ -81,6 +89,7 @@ def measure(
     labels: ArrayLike,
     scores: ArrayLike,
     threshold: float,
+    groups: Sequence[str | None] | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -89,10 +98,22 @@ def measure(
 
     Images are drawn with replacement within each class (stratified bootstrap: Davison and Hinkley,
     "Bootstrap Methods and their Application", 1997, section 3.2), so every resample has as many
-    images of each class as the data. A resample in which a metric is undefined does not count for
-    it. An interval is stretched to include its value where it would not: resampling moves ECE
-    upwards. Where no image is wrong, no resample is: accuracy 1 gets the interval 1 to 1. The same
-    seed gives the same intervals. Without images every value is None.
+    images of each class as the data. Where groups are known, whole groups are drawn, since their
+    images are not independent (there, section 3.8): as many of fakes alone, of reals alone and of
+    both as the data has, so that no class goes missing. An image without a group is one.
+
+    A resample in which a metric is undefined does not count for it. An interval is stretched to
+    include its value where it would not: resampling moves ECE upwards. Where no image is wrong, no
+    resample is: accuracy 1 gets the interval 1 to 1. The same seed gives the same intervals.
+    Without images every value is None.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: Probabilities of fake, shape (N,).
+        threshold: Lowest score that is called fake.
+        groups: Which images belong together, length N; None where not known.
+        resamples: How often to draw.
+        seed: Of the draws.
 
     Raises:
         ValueError: See `hf_ela.metrics.check`.
@@ -102,20 +123,43 @@ def measure(
         return {name: Interval(value=None, low=None, high=None, n=0) for name in METRICS}
     values = ArtMetrics().compute(references=y, predictions=s, threshold=threshold)
     distinct, position = np.unique(s, return_inverse=True)
-    fake, real = position[y == 1], position[y == 0]
+    known = _numbered_groups(groups, y.size)
+    members = np.arange(y.size) if known is None else known
+    fakes, images = np.bincount(members, y), np.bincount(members)
+    kinds = [fakes == images, fakes == 0, (fakes > 0) & (fakes < images)]
+    strata = [np.flatnonzero(kind) for kind in kinds if kind.any()]
     rng = np.random.default_rng(seed)
 
-    def resampled(members: Counts) -> Counts:
-        drawn = members[rng.integers(members.size, size=members.size)] if members.size else members
-        return np.bincount(drawn, minlength=distinct.size)
+    def resampled() -> tuple[Counts, Counts]:
+        drawn = [stratum[rng.integers(stratum.size, size=stratum.size)] for stratum in strata]
+        times = np.bincount(np.concatenate(drawn), minlength=images.size)[members]
+        fake, real = (np.bincount(position, times * (y == c), distinct.size) for c in (1, 0))
+        return fake.astype(np.int64), real.astype(np.int64)
 
-    draws = [
-        metrics_of_counts(distinct, resampled(fake), resampled(real), threshold)
-        for _ in range(resamples)
-    ]
-    return {
+    draws = [metrics_of_counts(distinct, *resampled(), threshold) for _ in range(resamples)]
+    cells = {
         name: _interval(values[name], [draw[name] for draw in draws], y.size) for name in METRICS
     }
+    if known is not None:
+        for cell in cells.values():
+            cell["groups"] = images.size
+    return cells
+
+
+def _numbered_groups(groups: Sequence[str | None] | None, n: int) -> Counts | None:
+    """Return a number from 0 on for the group of each of n images; None where no group is known.
+
+    An image without a group has one of its own.
+    """
+    if groups is None or not any(groups):
+        return None
+    if len(groups) != n:
+        raise ValueError(
+            "`groups` must have one entry per label. "
+            f"Received: {len(groups)} groups for {n} labels. Use None where not known."
+        )
+    keys = [f"group {name}" if name else f"image {index}" for index, name in enumerate(groups)]
+    return np.unique(keys, return_inverse=True)[1]
 
 
 def _interval(value: float | None, draws: Sequence[float], n: int) -> Interval:
@@ -195,9 +239,15 @@ def fit_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def by_source(
-    sources: Sequence[str | None], labels: ArrayLike, scores: ArrayLike, threshold: float
+    sources: Sequence[str | None],
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float,
+    groups: Sequence[str | None] | None = None,
 ) -> list[SourceRow]:
     """Return a row per source, by name, with Wilson 95 % intervals.
+
+    These take images as independent: for a source of few groups they are too narrow.
 
     Args:
         sources: Where each image comes from, length N; None or empty where not known: left out.
@@ -205,6 +255,7 @@ def by_source(
         labels: 1 for fake, 0 for real, shape (N,).
         scores: Probabilities of fake, shape (N,).
         threshold: Lowest score that is called fake.
+        groups: Which images belong together, to be counted, length N; None where not known.
     """
     y, s = check(labels, scores)
     if len(sources) != y.size:
@@ -215,6 +266,7 @@ def by_source(
     right = (s >= threshold) == (y == 1)
     # A table's empty cell arrives as NaN, which is not a string.
     names = np.array([name if isinstance(name, str) else "" for name in sources], dtype=object)
+    members = _numbered_groups(groups, y.size)
     rows = []
     for name in sorted(set(names) - {""}):
         here = names == name
@@ -230,6 +282,8 @@ def by_source(
                 mean_score=float(s[here].mean()),
             )
         )
+        if members is not None:
+            rows[-1]["groups"] = len(np.unique(members[here]))
     return rows
 
 

@@ -71,7 +71,7 @@ def evaluate_run(
     with whole_file(out / "predictions.parquet") as temporary:
         table.to_parquet(temporary, index=False)
 
-    labels = data.test.labels
+    labels, groups = data.test.labels, _groups(data, data.test)
     run = {
         "calibration": {
             "temperature": temperature,
@@ -80,12 +80,18 @@ def evaluate_run(
             "uncertain": band,
         },
         "evaluation": {
-            "validation": measured(held.labels, {protocol: held_scores}, threshold),
-            "test": measured(labels, scores, threshold),
+            "validation": measured(
+                held.labels, {protocol: held_scores}, threshold, _groups(data, held)
+            ),
+            "test": measured(labels, scores, threshold, groups),
             "coverage": covered(labels, scores, threshold, band),
         },
         **tables(
-            {name: table[column] for name, column in COLUMNS.items()}, labels, scores, threshold
+            {name: table[column] for name, column in COLUMNS.items()},
+            labels,
+            scores,
+            threshold,
+            groups,
         ),
         "robustness": _robustness(classifier, data.test, say),
         "samples": _samples(classifier),
@@ -139,6 +145,10 @@ def _robustness(
     return {"base": "aligned", **robustness(classifier, images, image_labels)}
 
 
+def _groups(data: Prepared, split: Split) -> list[str | None]:
+    return [data.groups.get(facts["file_name"], "group") for facts in split.facts]
+
+
 def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:
     """One row per test image: file, label, scores, group and source where known, file facts."""
     facts = data.test.facts
@@ -148,7 +158,7 @@ def _predictions(data: Prepared, scores: Scores) -> pd.DataFrame:
         "label": ["fake" if row["label"] else "real" for row in facts],
         "score": scores["as_is"],
         "score_aligned": scores["aligned"],
-        "group": [data.groups.get(name, "group") for name in names],
+        "group": _groups(data, data.test),
         **{
             column: [data.groups.get(name, column) for name in names] for column in COLUMNS.values()
         },

@@ -215,23 +215,25 @@ def _png(image: Image.Image) -> bytes:
 def hash_row(
     image: Mapping[str, Any], index: int, *, root: str, versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return file name and perceptual hash alone, for splits that are made before any ELA.
+    """Return file name, key and perceptual hash, for splits that are made before any ELA.
 
-    An image that will be refused gets a hash of its own. `versions` is there for the cache of
-    `datasets`, as `settings` in `compute_row`.
+    An image that will be refused has a key of its own, and a hash that tells nothing. `versions` is
+    there for the cache of `datasets`, as `settings` in `compute_row`.
     """
     name = file_name(image["path"], root) or f"{index:06d}"
     try:
-        value = perceptual_hash(load_image(read_image(image)).pixels)
+        content = read_image(image)
+        key, value = sha256(content).hexdigest(), perceptual_hash(load_image(content).pixels)
     except ImageError:
-        value = int.from_bytes(sha256(str(index).encode()).digest()[:8], signed=True)
-    return {"file_name": name, "perceptual_hash": value}
+        key, value = str(index), 0
+    return {"file_name": name, "key": key, "perceptual_hash": value}
 
 
 def perceptual_hash(image: Image.Image) -> int:
     """Return the 64-bit difference hash: the signs of the horizontal gradient of a 9 x 8 thumbnail.
 
-    Near-duplicates (another size, another JPEG quality) differ in a few bits.
+    Near-duplicates (another size, another JPEG quality) differ in a few bits; so do any two plain
+    pictures (`hf_ela.groups.fingerprints`).
     Source: N. Krawetz, "Kind of Like That", hackerfactor.com, 2013.
     """
     thumbnail = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)

@@ -202,11 +202,15 @@ def _with_test(source: Source, groups: GroupTable) -> Source:
         remove_columns=train.column_names,
         fn_kwargs={"root": source.root, "versions": pixel_versions()},
         features=datasets.Features(
-            {"file_name": datasets.Value("string"), "perceptual_hash": datasets.Value("int64")}
+            {
+                "file_name": datasets.Value("string"),
+                "key": datasets.Value("string"),
+                "perceptual_hash": datasets.Value("int64"),
+            }
         ),
         desc="Perceptual hashes",
     )
-    members = clusters(list(hashed["file_name"]), list(hashed["perceptual_hash"]), groups)
+    members = clusters(hashed.to_list(), groups)
     labels = np.array(
         [source.kinds.get(str(label)) == "fake" for label in train["label"]], np.int64
     )

@@ -201,11 +201,13 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     yield metrics
 
     for section in found["spread"]:
-        table = _table(section.capitalize(), "fake", "real", "right, as-is", "right, aligned")
+        headings = ("n (groups)", "fake", "real", "right, as-is", "right, aligned")
+        table = _table(section.capitalize(), *headings)
         as_is, aligned = (found[section][protocol] for protocol in ("as_is", "aligned"))
         for row, other in zip(as_is, aligned, strict=True):
             right = (_cell(row["accuracy"]), _cell(other["accuracy"]))
-            table.add_row(_text(row["source"]), str(row["fake"]), str(row["real"]), *right)
+            n = f"{row['n']} ({row['groups']})" if "groups" in row else str(row["n"])
+            table.add_row(_text(row["source"]), n, str(row["fake"]), str(row["real"]), *right)
         yield table
         yield _spread_table(section, found["spread"][section])
 

@@ -1,0 +1,42 @@
+"""The model that comes with the package: what its record says of it is true of its files."""
+
+import json
+
+import pytest
+
+from hf_ela import ElaClassifier
+from hf_ela.origin import packaged_model
+from hf_ela.recipe_file import load_recipe
+from hf_ela.samples import sample_pictures
+
+FOLDER = packaged_model()
+RUN = json.loads((FOLDER / "run.json").read_text("utf-8"))
+
+
+def test_is_of_the_recipe_of_this_package() -> None:
+    assert RUN["recipe"] == load_recipe("default").model_dump()
+    assert ElaClassifier.from_pretrained().recipe == load_recipe("default")
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "keras"])
+def test_gives_the_recorded_scores(runtime: str) -> None:
+    classifier = ElaClassifier.from_pretrained(runtime=runtime)
+    recorded = {sample["file"]: sample["score"] for sample in RUN["samples"]}
+    pictures = sample_pictures()
+    assert recorded.keys() == pictures.keys()
+    for name, score in zip(pictures, classifier.scores(pictures.values()), strict=True):
+        assert score == pytest.approx(recorded[name], abs=1e-4)
+
+
+def test_decides_as_recorded() -> None:
+    classifier = ElaClassifier.from_pretrained()
+    calibration = RUN["calibration"]
+    assert classifier.threshold == calibration["threshold"]
+    assert classifier.temperature == calibration["temperature"]
+    assert list(classifier.uncertain) == calibration["uncertain"]
+
+
+def test_is_small() -> None:
+    sizes = {path.name: path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()}
+    assert sizes["model.onnx"] == RUN["onnx"]["bytes"]
+    assert sum(sizes.values()) < 8_000_000
