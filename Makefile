@@ -20,7 +20,7 @@ help:
 demo: demo/samples
 	rm -rf demo/run
 	$(BIN)/python train.py --data demo/samples --groups demo/samples/groups.csv --recipe default \
-	    --set input.training=as_is --set training.epochs=40 --set training.batch_size=16 \
+	    --set input.training=as_is --set training.epochs=24 --set training.batch_size=16 \
 	    --out demo/run
 	$(BIN)/hf-ela predict --model demo/run \
 	    demo/samples/test/real/dots-0028.jpg demo/samples/test/fake/dots-0028.jpg
