@@ -90,9 +90,9 @@ def of_network(recipe: Recipe, options: DataOptions, folder: Path) -> Answers:
 def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Answers:
     """Fit gradient boosting in the splits of a recipe; to be called `apart`."""
     from hf_ela.audit import fact_settings
+    from hf_ela.calibration import fit_calibration, fit_threshold, sigmoid
     from hf_ela.conditions import CONDITIONS
     from hf_ela.data import Split, prepare, row_store
-    from hf_ela.evaluation import fit_calibration, fit_threshold, sigmoid
     from hf_ela.groups import GroupTable
     from hf_ela.leaks import boosting, one_thread
     from hf_ela.source import open_to_train

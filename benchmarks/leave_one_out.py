@@ -77,15 +77,15 @@ def tested(run: Path, recipe: Recipe, options: DataOptions, beside: Beside) -> d
         if unseen(image.name) or (split == "test" if known is None else image.name in known)
     )
     found = [
-        (unseen(image.name), image.label, float(scores[0]))
+        (unseen(image.name), image.label, float(scores[0]), groups.get(image.name, "group"))
         for image, scores in scored(classifier, images, lambda content: [aligned(content)])
         if not isinstance(scores, ImageError)
     ]
-    held, labels, scores = map(np.array, zip(*found, strict=True))
+    held, labels, scores, members = map(np.array, zip(*found, strict=True))
     # What is of the class that the source lacks; nothing, where it has both.
     beside = ~np.isin(labels, labels[held])
     asked = held | beside
-    cells = measure(labels[asked], scores[asked], classifier.threshold)
+    cells = measure(labels[asked], scores[asked], classifier.threshold, members[asked].tolist())
     return {
         "value": value,
         "fake": int(labels[asked].sum()),

@@ -1,5 +1,7 @@
 """Groups and near-duplicates, and splits that respect them."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from conftest import picture
 from hf_ela.errors import DataError
 from hf_ela.groups import GroupTable, clusters, grouped_split, near_duplicates
+from hf_ela.images import load_image
 from hf_ela.rows import perceptual_hash
 
 NONE = GroupTable({}, {})
@@ -159,3 +162,27 @@ def test_too_few_groups_is_said() -> None:
 def test_hash_of_fixture_pictures_differs() -> None:
     hashes = {perceptual_hash(picture(seed, fake=False)) for seed in range(20)}
     assert len(hashes) == 20
+
+
+def test_copies_of_real_pictures_are_found_and_other_pictures_are_not(pool) -> None:
+    """Half as large, saved as JPEG 75: few hashes of art are too poor to tell a copy by."""
+    paths = sorted(path for path in pool.rglob("*.*") if path.is_file())[::30]
+    pictures = [load_image(path).pixels for path in paths]
+    copies = [load_image(jpeg(one.resize((one.width // 2, one.height // 2)))) for one in pictures]
+    found = clusters(
+        [
+            {"file_name": f"{n}{kind}", "key": f"{n}{kind}", "perceptual_hash": perceptual_hash(p)}
+            for kind, images in (("a", pictures), ("b", [copy.pixels for copy in copies]))
+            for n, p in enumerate(images)
+        ],
+        NONE,
+    )
+    originals, small = np.split(found, 2)
+    assert np.mean(originals == small) > 0.95
+    assert len(set(originals)) == len(pictures)
+
+
+def jpeg(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()

@@ -56,6 +56,18 @@ def test_without_ela_the_model_of_pixels_is_the_network() -> None:
     assert np.array_equal(whole.predict_on_batch(pixels), network.predict_on_batch(pixels))
 
 
+def test_a_bias_is_added_to_the_log_odds_of_fake() -> None:
+    from hf_ela.model import add_bias, build_model
+
+    recipe = load_recipe("default", TINY)
+    network = build_model(recipe)
+    views = np.random.default_rng(0).integers(0, 256, (3, *recipe.input_shape), np.uint8)
+    fake, real = np.asarray(network.predict_on_batch(views)).T
+    add_bias(network, 0.7)
+    more_fake, less_real = np.asarray(network.predict_on_batch(views)).T
+    assert np.log(more_fake / less_real) == pytest.approx(np.log(fake / real) + 0.7, abs=1e-5)
+
+
 @pytest.mark.parametrize(("means", "same"), [("removed", True), ("kept", False)])
 def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) -> None:
     from hf_ela.model import build_model

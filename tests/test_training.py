@@ -281,6 +281,18 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> N
     pytest.fail("workers are still there")
 
 
+def test_the_bias_of_the_calibration_is_in_the_weights(command, run, python, tmp_path) -> None:
+    words = [*command, "--set", "calibration.temperature=false", "--out", tmp_path / "run"]
+    done = python(words)
+    assert done.returncode == 0, done.stderr
+    bias = read(run)["calibration"]["bias"]
+    assert abs(bias) > 1e-3
+    found, raw = weights(run), weights(tmp_path / "run")
+    different = {name: found[name] - raw[name] for name in raw if (found[name] != raw[name]).any()}
+    (change,) = different.values()
+    assert change == pytest.approx([bias, 0], abs=1e-6)  # of fake and of real
+
+
 def test_early_stopping_keeps_the_best_epoch(command, python, tmp_path) -> None:
     words = [*command, "--set", "training.epochs=30", "--set", "training.early_stopping.patience=2"]
     words += ["--set", "training.learning_rate=0.05", "--set", "calibration.temperature=false"]

@@ -379,7 +379,7 @@ def test_a_wrong_byte_of_the_runtime_is_refused(visit: Visit, damaged: str) -> N
     sound = widget.runtime[url]
     widget.runtime[url] = sound[:-1] + bytes([sound[-1] ^ 1])
     widget.open()
-    widget.problem("is not the file that this page was made for, and was not used")
+    widget.assert_problem("is not the file that this page was made for, and was not used")
     widget.runtime[url] = sound
     widget.choose("a.png", pictures()["small.png"])  # the next picture tries again
     widget.score("a.png")
@@ -391,14 +391,14 @@ def test_a_wrong_byte_of_the_model_is_refused(visit: Visit, hub: LocalHub) -> No
     sound = files["model.onnx"]
     hub.add_model("user/damaged", files | {"model.onnx": sound[:-1] + bytes([sound[-1] ^ 1])})
     widget = visit("damaged")
-    widget.problem("model.onnx is not the file that this page was made for")
+    widget.assert_problem("model.onnx is not the file that this page was made for")
     assert widget.page.get_by_role("button", name="Try again").is_visible()
 
 
 def test_what_cannot_be_fetched_is_named_and_tried_again(visit: Visit, hub: LocalHub) -> None:
     hub.fault("GET", "model.onnx", times=1, drop="half")
     widget = visit()
-    widget.problem("The download of model.onnx broke off")
+    widget.assert_problem("The download of model.onnx broke off")
     widget.page.get_by_role("button", name="Try again").press("Enter")
     widget.choose("a.png", pictures()["small.png"])
     widget.score("a.png")
@@ -410,7 +410,7 @@ def test_settings_of_another_version_are_refused(visit: Visit, hub: LocalHub) ->
     for change in ({"schema": 99}, {"onnx_sha256": None}):
         files["hf_ela.json"] = json.dumps(settings | change).encode()
         hub.add_model("user/other", files)
-        visit("other").problem("another version of hf-ela made it")
+        visit("other").assert_problem("another version of hf-ela made it")
 
 
 def test_what_is_no_picture_gets_its_reason(visit: Visit) -> None:
@@ -429,7 +429,7 @@ def test_what_is_no_picture_gets_its_reason(visit: Visit) -> None:
         ("<img src=x onerror=alert(1)>.png", b"\x89PNG", "it must be a JPEG"),
     ):
         widget.choose(name, data)
-        widget.problem(f"{name} cannot be judged: {reason}")
+        widget.assert_problem(f"{name} cannot be judged: {reason}")
     widget.choose("next.jpg", sound)  # and the next one works
     widget.score("next.jpg")
 
@@ -597,7 +597,7 @@ CONTRAST = """() => {
 def test_text_stands_out(visit: Visit, scheme: str) -> None:
     widget = visit(color_scheme=scheme)
     widget.choose("a.txt", b"hello")
-    widget.problem("a.txt")
+    widget.assert_problem("a.txt")
     refused = widget.page.evaluate(CONTRAST)
     widget.choose("a.jpg", pictures()["odd.jpg"])
     widget.score("a.jpg")
@@ -619,7 +619,7 @@ def test_nothing_sticks_out(visit: Visit, width: int) -> None:
     for file, data in files.items():
         widget.choose(file, data)
         if data == b"hello":
-            widget.problem("cannot be judged")
+            widget.assert_problem("cannot be judged")
         else:
             widget.score(file)
             widget.expect(widget.page.locator("#ela")).to_be_visible(timeout=TIMEOUT)

@@ -123,7 +123,7 @@ class WidgetPage:
         assert self.page.locator("#problem").is_hidden()
         return float(self.page.get_attribute("#score", "data-value"))
 
-    def problem(self, text: str) -> None:
+    def assert_problem(self, text: str) -> None:
         """Wait for an error that says so; there is no answer beside it."""
         alert = self.page.get_by_role("alert")
         self.expect(alert).to_contain_text(text, timeout=TIMEOUT)

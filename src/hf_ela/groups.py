@@ -19,9 +19,9 @@ from hf_ela.errors import DataError
 NEAR_DUPLICATE_BITS = 3
 """Perceptual hashes (64 bits) that differ in at most so many bits are near-duplicates."""
 FEWEST_BITS = 8
-"""Of a hash with fewer set, or fewer unset, nothing follows: any flat picture or even gradient has
-none, and of pages with a few strokes of ink one pair in fifty was near. From eight on it was one
-in 90,000. Of 2,839 pictures of art the poorest hash has 11, so that its copies are found too."""
+"""Of a hash with fewer set, or fewer unset, nothing follows: any flat picture and any even gradient
+has none, a page with a few strokes of ink a few. Pictures of art have more, and so have their
+copies, which may differ by `NEAR_DUPLICATE_BITS`: a test looks at some."""
 ROWS_AT_A_TIME = 256
 
 Facts = Sequence[Mapping[str, Any]]

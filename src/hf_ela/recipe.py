@@ -167,7 +167,7 @@ class Validation(_Section):
 class Calibration(_Section):
     """What is fitted on validation: a temperature, a threshold or a fixed one, an uncertain band.
 
-    With `temperature` a bias is fitted too, see `hf_ela.evaluation.fit_calibration`.
+    With `temperature` a bias is fitted too, see `hf_ela.calibration.fit_calibration`.
     `certain` is the accuracy that the images outside of the band shall have, see
     `hf_ela.abstention.fit_uncertain`; without it no image is uncertain.
     """

@@ -13,10 +13,10 @@ from hf_ela import plots, robustness_plot, sheets
 from hf_ela.abstention import fit_uncertain
 from hf_ela.assessment import COLUMNS, PROTOCOLS, covered, measured, tables
 from hf_ela.backend import keras
+from hf_ela.calibration import fit_calibration, fit_threshold, sigmoid
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import Prepared, Split
 from hf_ela.errors import ExportError
-from hf_ela.evaluation import fit_calibration, fit_threshold, sigmoid
 from hf_ela.export import OPSET
 from hf_ela.files import whole_file
 from hf_ela.fit import Checkpoint
