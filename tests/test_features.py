@@ -74,6 +74,18 @@ def test_the_grid_tells_the_quality_an_image_was_saved_with(quality: int) -> Non
     assert named(Image.open(file))[f"{quality}_Y_on_grid_mean_abs"] < before / 2
 
 
+def test_the_grid_tells_nothing_of_the_size() -> None:
+    """Not which half of a chroma block, of 16 pixels, the middle of an image happens to begin at."""
+    file = io.BytesIO()
+    noise(32, 32).resize((384, 384), Image.Resampling.BICUBIC).save(file, "JPEG", quality=95)
+    found = []
+    for width in range(256, 385, 8):
+        image = Image.open(file).crop((0, 0, width, 384))
+        found.append(named(image)["95_Cb_on_grid_ratio"])
+    assert max(found) < -0.1
+    assert np.ptp(found) < 0.1
+
+
 def test_only_the_middle_of_a_large_image_counts() -> None:
     pixels = np.asarray(noise(600, 500)).copy()
     before = features(pixels)

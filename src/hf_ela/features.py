@@ -17,8 +17,11 @@ from hf_ela.images import ImageSource, load_image
 __all__ = ["FEATURES", "QUALITIES", "SIDE", "features"]
 
 QUALITIES = (75, 85, 95)
+MCU = 16
+"""Side of a JPEG's unit of 4:2:0 in pixels: luma repeats every 8, chroma every 16. A square that
+began at a multiple of 8 would tell an image's size by which half of its chroma blocks it met."""
 SIDE = 240
-"""Longest side of the square in pixels, a multiple of 8: what bounds the cost."""
+"""Longest side of the square in pixels, a multiple of `MCU`: what bounds the cost."""
 SMALLEST = 72
 """Smaller images are mirrored up to this: room for a few blocks off the grid."""
 QUANTILES = (0.01, 0.05, 0.25, 0.75, 0.95, 0.99)
@@ -49,9 +52,10 @@ def _residuals(image: Image.Image) -> tuple[NDArray[np.int16], NDArray[np.int16]
     pixels = np.asarray(image)
     room = [(0, max(SMALLEST - length, 0)) for length in pixels.shape[:2]]
     pixels = np.pad(pixels, (*room, (0, 0)), mode="symmetric")
-    sides = [min(SIDE, (length - 4) // 8 * 8) for length in pixels.shape[:2]]
+    sides = [min(SIDE, (length - 4) // MCU * MCU) for length in pixels.shape[:2]]
     starts = [
-        (length - 4 - side) // 16 * 8 for length, side in zip(pixels.shape, sides, strict=False)
+        (length - 4 - side) // 2 // MCU * MCU
+        for length, side in zip(pixels.shape, sides, strict=False)
     ]
     found = []
     for phase in (4, 0):

@@ -16,7 +16,7 @@ from hf_ela.alignment import align
 from hf_ela.ela import codec_versions, error_level
 from hf_ela.recipe import Crops, Preprocessing, Protocol, Resize
 
-VIEWS_VERSION = 2
+VIEWS_VERSION = 3
 """Raised whenever our code changes a view or a row: decoding, facts, features, hashes, draws."""
 
 
@@ -46,9 +46,7 @@ def evaluation_views(
     Returns:
         uint8 array, views x height x width x channels.
     """
-    pixels = evaluation_pixels(image, recipe, protocol, key)
-    levels = (network_ela(Image.fromarray(view), recipe) for view in pixels)
-    return np.stack([_resized(ela, recipe) for ela in levels])
+    return network_inputs(evaluation_pixels(image, recipe, protocol, key), recipe)
 
 
 def evaluation_pixels(
@@ -75,6 +73,12 @@ def evaluation_pixels(
     image = at_least(image, settings.size)
     crops = (_crop(image, box.x, box.y, settings.size) for box in boxes)
     return np.stack([np.asarray(crop) for crop in crops])
+
+
+def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
+    """Return the ELA of `evaluation_pixels`, and the resize after it where the recipe has one."""
+    levels = (network_ela(Image.fromarray(view), recipe) for view in pixels)
+    return np.stack([_resized(ela, recipe) for ela in levels])
 
 
 def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
