@@ -21,7 +21,7 @@ from hf_ela.recipe import LABELS, Recipe
 from hf_ela.saved import read_model, read_network, write_model
 from hf_ela.settings import Runtime
 from hf_ela.threads import in_threads
-from hf_ela.views import evaluation_pixels, evaluation_views
+from hf_ela.views import evaluation_views
 
 if TYPE_CHECKING:
     from hf_ela.backend import keras
@@ -263,13 +263,12 @@ class ElaClassifier:
         return evidence(self, image)
 
     def views(self, image: Image.Image) -> np.ndarray:
-        """Return what is judged of an RGB image: pixels for ONNX, ELA for Keras.
+        """Return what is judged of an RGB image: the ELA of its crops, or what its recipe says.
 
         Returns:
             uint8 array, views x height x width x channels.
         """
-        make = evaluation_pixels if self.runtime == "onnx" else evaluation_views
-        return make(image, self.recipe, "as_is", key="")
+        return evaluation_views(image, self.recipe, "as_is", key="")
 
     def view_logits(self, views: np.ndarray) -> np.ndarray:
         """Return the logit of each of the `views` of an image; see `hf_ela.logits.view_logits`."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +26,13 @@ from hf_ela.backend import keras
 from hf_ela.backend_choice import exporting_backends
 from hf_ela.errors import ExportError
 from hf_ela.files import whole_file
-from hf_ela.model import build_model, with_error_level
-from hf_ela.onnx_model import INPUT, OUTPUT
+from hf_ela.model import build_model, with_error_level, with_views
+from hf_ela.onnx_file import INPUT, OUTPUT, VIEWS
+from hf_ela.onnx_model import OnnxModel
 from hf_ela.recipe import LABELS, Recipe
 from hf_ela.recipe_file import parse_recipe
 from hf_ela.terminal import native_messages_held_back
+from hf_ela.views import network_inputs
 
 __all__ = ["TOLERANCE", "export_litert", "export_onnx", "write_onnx"]
 
@@ -63,11 +66,12 @@ def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
         )
     with whole_file(path) as temporary:
         if backend in usable:
-            write_onnx(with_error_level(network, recipe), temporary)
+            write_onnx(with_views(network, recipe), temporary)
         else:
             _write_elsewhere(network, recipe, temporary, usable[0])
         _quietly(lambda: _name(temporary, recipe))
         _check_parity(network, recipe, lambda: _onnx_function(temporary), path)
+        _check_parity(network, recipe, lambda: _from_views(temporary, recipe), path)
 
 
 def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
@@ -143,7 +147,7 @@ def _here(folder: Path, path: Path) -> None:
     recipe = parse_recipe(values, source="recipe.json")
     network = build_model(recipe)
     network.load_weights(folder / "network.weights.h5")
-    write_onnx(with_error_level(network, recipe), path)
+    write_onnx(with_views(network, recipe), path)
 
 
 def _quietly(export: Callable[[], None]) -> None:
@@ -168,13 +172,18 @@ def _quietly(export: Callable[[], None]) -> None:
 
 
 def _name(path: Path, recipe: Recipe) -> None:
-    """Give the input, the output and the batch dimension their names, and say what it is."""
+    """Name the input, the views, the output and the batch dimension, and say what it is."""
     import onnx
 
     model = onnx.load(path)
     graph = model.graph
-    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
-    for value in (graph.input[0], graph.output[0]):
+    (given,) = graph.input
+    (answer,) = (end for end in graph.output if _type(end) == onnx.TensorProto.FLOAT)
+    (views,) = (end for end in graph.output if _type(end) == onnx.TensorProto.UINT8)
+    graph.output.remove(views)
+    _mark(graph, views.name)
+    names = {given.name: INPUT, answer.name: OUTPUT}
+    for value in (given, answer):
         value.name = names[value.name]
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     for node in graph.node:
@@ -189,11 +198,39 @@ def _name(path: Path, recipe: Recipe) -> None:
     onnx.save(model, path)
 
 
+def _type(end: Any) -> int:
+    return int(end.type.tensor_type.elem_type)
+
+
+def _mark(graph: Any, views: str) -> None:
+    """Make what an output gave the one tensor by which the network is entered: `VIEWS`."""
+    from onnx import helper
+
+    nodes = list(graph.node)
+    copies = {node.output[0]: node for node in nodes if node.op_type == "Identity"}
+    while views in copies:  # an output is a copy of what the network takes
+        copy = copies.pop(views)
+        views = copy.input[0]
+        nodes.remove(copy)
+    for node in nodes:
+        node.input[:] = [VIEWS if name == views else name for name in node.input]
+    after = next((i + 1 for i, node in enumerate(nodes) if views in node.output), 0)
+    nodes.insert(after, helper.make_node("Identity", [views], [VIEWS]))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def _onnx_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda pixels: np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
+
+
+def _from_views(path: Path, recipe: Recipe) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what prediction does with a file: ELA by Pillow, and the graph from there on."""
+    model = OnnxModel(path.read_bytes(), recipe)
+    return lambda pixels: model.probabilities(network_inputs(pixels, recipe))
 
 
 def _litert_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:

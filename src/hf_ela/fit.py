@@ -20,7 +20,7 @@ from hf_ela.errors import RunError
 from hf_ela.files import whole_file, write_json
 from hf_ela.history import DRAWS, History, draw, no_draws
 from hf_ela.model import build_model, with_error_level
-from hf_ela.onnx_model import INPUT
+from hf_ela.onnx_file import INPUT
 from hf_ela.recipe import EarlyStopping, Recipe
 from hf_ela.rows import ViewSet
 

@@ -16,7 +16,7 @@ __all__ = ["Probabilities", "batched", "image_logits", "keras_probabilities", "v
 T = TypeVar("T")
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """From N views, uint8, to N x 2 probabilities in the order of `hf_ela.recipe.LABELS`: a network of
-Keras, which takes ELA, or `OnnxModel.probabilities`, which takes pixels."""
+Keras, or `OnnxModel.probabilities`."""
 
 
 def keras_probabilities(model: "keras.Model") -> Probabilities:

@@ -4,7 +4,7 @@ from typing import Any
 
 from hf_ela.backend import keras
 from hf_ela.layers import ErrorLevel, PillowResize
-from hf_ela.onnx_model import INPUT, OUTPUT
+from hf_ela.onnx_file import INPUT, OUTPUT
 from hf_ela.recipe import LABELS, FullyConvolutional, Recipe
 
 layers = keras.layers
@@ -32,13 +32,24 @@ def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
         network: Network of `build_model`; its weights are shared.
         recipe: Its recipe.
     """
+    pixels, views = _ends_of_ela(recipe)
+    return keras.Model(pixels, network(views), name="hf_ela")
+
+
+def with_views(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return `with_error_level` with a second output: what the network is given."""
+    pixels, views = _ends_of_ela(recipe)
+    return keras.Model(pixels, [network(views), views], name="hf_ela")
+
+
+def _ends_of_ela(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     side, ela = recipe.pixel_side, recipe.ela
     x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     if ela:
         x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(x)
     if recipe.input.kind == "resize":
         x = PillowResize(recipe.input.size)(x)
-    return keras.Model(pixels, network(x), name="hf_ela")
+    return pixels, x
 
 
 def add_bias(network: keras.Model, bias: float) -> None:

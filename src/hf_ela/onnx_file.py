@@ -1,19 +1,22 @@
-"""What an ONNX file may be before ONNX Runtime reads it: one graph with its numbers inside.
+"""An ONNX file before ONNX Runtime reads it: what it may be, and the part from views on.
 
 ONNX can point at other files (external data), nest graphs in loops and conditions, and call
 functions that call functions. An exported model has none of that, so all of it is refused: what is
-left comes to an end after as many steps as it has nodes. The file is read as protobuf defines it
-(https://protobuf.dev/programming-guides/encoding), the numbers of its fields are those of
-onnx/onnx.proto.
+left comes to an end after as many steps as it has nodes. The file is read and written as protobuf
+defines it (https://protobuf.dev/programming-guides/encoding), the numbers of its fields are those
+of onnx/onnx.proto.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hf_ela.errors import ModelError
 from hf_ela.recipe import Recipe
 from hf_ela.weights import largest_weights
 
-__all__ = ["check_onnx"]
+__all__ = ["INPUT", "OUTPUT", "VIEWS", "check_onnx", "from_views"]
+
+INPUT, VIEWS, OUTPUT = "pixels", "views", "probabilities"
+"""Tensors of an exported graph: its input, what the network in it takes, its output."""
 
 # Messages by the numbers of the fields that are looked into, and what refuses the file.
 _INSIDE = {
@@ -32,6 +35,7 @@ _REFUSED = {
 }
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DOMAIN, _LOCATION = 7, 14
+_GRAPH, _NODE, _INPUT = 7, 1, 11
 
 
 def check_onnx(data: bytes, recipe: Recipe) -> None:
@@ -54,7 +58,7 @@ def check_onnx(data: bytes, recipe: Recipe) -> None:
 
 def _check(message: memoryview, kind: str) -> None:
     inside, refused = _INSIDE[kind], _REFUSED.get(kind, {})
-    for number, value in _fields(message):
+    for number, value, _ in _fields(message):
         if number in refused:
             raise ValueError(f"it has {refused[number]}")
         if kind == "tensor" and number == _LOCATION and value != 0:
@@ -68,10 +72,69 @@ def _check(message: memoryview, kind: str) -> None:
                 raise ValueError("it has operators that are not of the standard")
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Yield number and value of each field; the value of what has a fixed length is left out."""
+def from_views(data: bytes, shape: Sequence[int]) -> bytes:
+    """Return a file that `check_onnx` passed without what makes views of pixels: ELA.
+
+    Args:
+        data: The file.
+        shape: Of a view: height, width, channels.
+    """
+    return b"".join(
+        _field(number, _graph_from_views(value, shape))
+        if number == _GRAPH and not isinstance(value, int)
+        else raw
+        for number, value, raw in _fields(memoryview(data))
+    )
+
+
+def _graph_from_views(graph: memoryview, shape: Sequence[int]) -> bytes:
+    needed, kept = {OUTPUT.encode()}, [_field(_INPUT, _uint8(VIEWS, shape))]
+    for number, value, raw in reversed(list(_fields(graph))):  # nodes come after what they need
+        if number == _NODE and not isinstance(value, int):
+            taken, given = ([*_texts(value, which)] for which in (1, 2))
+            if needed.isdisjoint(given) or VIEWS.encode() in given:
+                continue
+            needed.update(taken)
+        if number != _INPUT:
+            kept.append(bytes(raw))
+    return b"".join(reversed(kept))
+
+
+def _texts(message: memoryview, number: int) -> Iterator[bytes]:
+    for found, value, _ in _fields(message):
+        if found == number and not isinstance(value, int):
+            yield value.tobytes()
+
+
+def _uint8(name: str, shape: Sequence[int]) -> bytes:
+    """Return a ValueInfoProto: uint8, any number times `shape`."""
+    sides = [_field(2, b"N"), *(_key(1, _VARINT) + _coded(length) for length in shape)]
+    tensor = _key(1, _VARINT) + _coded(2) + _field(2, b"".join(_field(1, side) for side in sides))
+    return _field(1, name.encode()) + _field(2, _field(1, tensor))
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _key(number, _BYTES) + _coded(len(value)) + value
+
+
+def _key(number: int, wire: int) -> bytes:
+    return _coded(number << 3 | wire)
+
+
+def _coded(value: int) -> bytes:
+    """Return a number as `_varint` reads it."""
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int, memoryview]]:
+    """Yield number, value and all bytes of each field; the value is left out of a fixed length."""
     at = 0
     while at < len(message):
+        start = at
         key, at = _varint(message, at)
         number, wire = key >> 3, key & 7
         value: memoryview | int = 0
@@ -86,7 +149,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
             raise ValueError("it is no protobuf")
         if at > len(message):
             raise ValueError("it ends too soon")
-        yield number, value
+        yield number, value, message[start:at]
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -1,18 +1,22 @@
-"""A model as an ONNX file, run by ONNX Runtime: RGB pixels in, probabilities out; no Keras."""
+"""A model as an ONNX file, run by ONNX Runtime: views in, probabilities out; no Keras.
 
+The file goes from RGB pixels to probabilities. Here it is entered behind its ELA, which Pillow
+computes: the same bits in a fifth of the time.
+"""
+
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from hf_ela.errors import ModelError
-from hf_ela.onnx_file import check_onnx
+from hf_ela.onnx_file import OUTPUT, VIEWS, check_onnx, from_views
 from hf_ela.recipe import LABELS, Recipe
 from hf_ela.threads import cores
 
-__all__ = ["INPUT", "OUTPUT", "OnnxModel"]
+__all__ = ["OnnxModel"]
 
-INPUT, OUTPUT = "pixels", "probabilities"
 MEMORY = 2**32
 """Bytes that all models of this process may work in: a file can ask for more than there is."""
 PIXELS = 2**18
@@ -20,7 +24,7 @@ PIXELS = 2**18
 
 
 class OnnxModel:
-    """Gives the probabilities of views; ELA and what follows it are in the file."""
+    """Gives the probabilities of views."""
 
     def __init__(self, data: bytes, recipe: Recipe) -> None:
         """Make a session of the contents of a file.
@@ -34,11 +38,10 @@ class OnnxModel:
                 itself.
         """
         check_onnx(data, recipe)
-        side = recipe.pixel_side
-        self._shape = (side, side, 3)
-        self._step = max(1, PIXELS // side**2)
+        self._shape = recipe.input_shape
+        self._step = max(1, PIXELS // recipe.input.size**2)
         try:
-            self._session = _session(data)
+            self._session = _session(from_views(data, self._shape))
             given, received = _described(recipe), _ends(self._session)
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise ModelError(
@@ -52,42 +55,39 @@ class OnnxModel:
                 "It is of another model: copy or download the folder again."
             )
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+    def probabilities(self, views: np.ndarray) -> np.ndarray:
         """Return the probabilities of views.
 
         Args:
-            pixels: uint8 RGB, N x side x side x 3 with the recipe's `pixel_side`.
+            views: uint8, N x the recipe's `input_shape`; see `hf_ela.views.evaluation_views`.
 
         Returns:
             float32 array, N x 2, in the order of `LABELS`.
 
         Raises:
-            ValueError: The pixels are of another type or shape, or there are none.
+            ValueError: The views are of another type or shape, or there are none.
             ModelError: The graph cannot be computed.
         """
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != self._shape or not len(pixels):
-            side = self._shape[0]
+        if views.dtype != np.uint8 or views.shape[1:] != self._shape or not len(views):
             raise ValueError(
-                f"`pixels` must be uint8 of shape N x {side} x {side} x 3, N at least 1. "
-                f"Received: {pixels.dtype} of shape {pixels.shape}."
+                f"`views` must be uint8 of shape {_product(self._shape)}, N at least 1. "
+                f"Received: {views.dtype} of shape {views.shape}."
             )
-        steps = [
-            self._run(pixels[at : at + self._step]) for at in range(0, len(pixels), self._step)
-        ]
+        steps = [self._run(views[at : at + self._step]) for at in range(0, len(views), self._step)]
         return np.concatenate(steps)
 
-    def _run(self, pixels: np.ndarray) -> np.ndarray:
+    def _run(self, views: np.ndarray) -> np.ndarray:
         try:
-            (probabilities,) = self._session.run([OUTPUT], {INPUT: pixels})
+            (probabilities,) = self._session.run([OUTPUT], {VIEWS: views})
         except Exception as error:  # as above
             raise ModelError(
                 "The graph of an ONNX file must run, in at most "
                 f"{MEMORY:,} bytes of memory. ONNX Runtime says: {_short(error)}. It is damaged or "
                 "made to do harm: do not use it."
             ) from error
-        if probabilities.shape != (len(pixels), len(LABELS)):
+        if probabilities.shape != (len(views), len(LABELS)):
             raise ModelError(
-                f"{OUTPUT} of an ONNX file must have the shape {(len(pixels), len(LABELS))}. "
+                f"{OUTPUT} of an ONNX file must have the shape {(len(views), len(LABELS))}. "
                 f"Received: {probabilities.shape}. It is damaged or made to do harm: do not use it."
             )
         return np.asarray(probabilities)
@@ -125,19 +125,21 @@ def _share_memory() -> None:
 
 
 def _described(recipe: Recipe) -> str:
-    side = recipe.pixel_side
-    return (
-        f"{INPUT}: tensor(uint8) N x {side} x {side} x 3; {OUTPUT}: tensor(float) N x {len(LABELS)}"
-    )
+    shape = _product(recipe.input_shape)
+    return f"{VIEWS}: tensor(uint8) {shape}; {OUTPUT}: tensor(float) {_product([len(LABELS)])}"
 
 
 def _ends(session: Any) -> str:
     return "; ".join(
-        f"{end.name}: {end.type} N x {' x '.join(map(str, end.shape[1:]))}"
+        f"{end.name}: {end.type} {_product(end.shape[1:])}"
         if end.shape and not isinstance(end.shape[0], int)
         else f"{end.name}: {end.type} {end.shape}"
         for end in [*session.get_inputs(), *session.get_outputs()]
     )
+
+
+def _product(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, ["N", *shape]))
 
 
 def _short(error: Exception) -> str:
