@@ -75,7 +75,7 @@ def test_the_grid_tells_the_quality_an_image_was_saved_with(quality: int) -> Non
 
 
 def test_the_grid_tells_nothing_of_the_size() -> None:
-    """Not which half of a chroma block, of 16 pixels, the middle of an image happens to begin at."""
+    """Not which half of a chroma block, of 16 pixels, the middle of an image begins at."""
     file = io.BytesIO()
     noise(32, 32).resize((384, 384), Image.Resampling.BICUBIC).save(file, "JPEG", quality=95)
     found = []
