@@ -125,15 +125,14 @@ def measured(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, Any]]
         image.save(paths[-1], quality=92)
     large = folder / "megapixel.jpg"
     pictures(args.data, 1)[0].resize((1024, 1024)).save(large, quality=92)
-    runtimes = ["onnx", *installed_backends()]
     in_child("save", installed_backends()[0], ["--folder", folder])
 
     for recipe in RECIPES:
-        for runtime in runtimes:
+        for runtime in args.runtimes:
             value = cold_start(folder / recipe, runtime, large, args.repeat)
             yield {"what": "cold start, s", "recipe": recipe, "way": runtime, "value": value}
     given = ["--folder", folder, "--repeat", args.repeat]
-    for runtime in ["published", *runtimes]:
+    for runtime in ["published", *args.runtimes]:
         backend = runtime if runtime in installed_backends() else installed_backends()[0]
         for recipe, value in in_child(runtime, backend, given).items():
             yield {"what": "images/s", "recipe": recipe, "way": runtime, "value": value}
@@ -161,6 +160,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=96, help="of a rate")
     parser.add_argument("--files", type=int, default=1000, help="of the memory")
     parser.add_argument("--repeat", type=int, default=5)
+    runtimes = ["onnx", *installed_backends()]
+    parser.add_argument("--runtimes", nargs="+", choices=runtimes, default=runtimes)
     parser.add_argument("--out", type=Path, default=HERE / "predict.json")
     parser.add_argument(CHILD, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -82,12 +82,13 @@ def test_ela_compares_every_way_and_all_of_ours_are_exact(python, tmp_path):
 
 @pytest.mark.slow
 def test_predict_measures_every_way(python, tmp_path):
-    arguments = ["--images", 4, "--files", 10, "--repeat", 1]
+    arguments = ["--images", 4, "--files", 10, "--repeat", 1, "--runtimes", "onnx", "tensorflow"]
     _, report = run(python, tmp_path, "predict.py", *arguments)
     ways = {(row["what"], row["way"], row["recipe"]) for row in report["rows"]}
     for recipe in ("reference", "default"):
         assert ("cold start, s", "onnx", recipe) in ways
         assert ("images/s", "onnx", recipe) in ways
+        assert ("images/s", "tensorflow", recipe) in ways
     assert ("images/s", "published", "reference") in ways
     assert ("peak memory over 10 files, MiB", "onnx", "default") in ways
 
