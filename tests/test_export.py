@@ -22,6 +22,7 @@ from hf_ela.export import OPSET, export_litert, export_onnx
 from hf_ela.model import build_model, with_error_level
 from hf_ela.recipe import Recipe
 from hf_ela.recipe_file import load_recipe
+from hf_ela.views import network_inputs
 
 RECIPES = {
     "crops": load_recipe("default", [*TINY, "ela.qualities=[75, 95]"]),
@@ -44,6 +45,7 @@ from hf_ela.errors import ExportError
 from hf_ela.export import export_litert, export_onnx
 from hf_ela.model import build_model
 from hf_ela.recipe_file import load_recipe
+from hf_ela.views import network_inputs
 
 weights, out, *overrides = sys.argv[1:]
 recipe = load_recipe("default", overrides)
@@ -192,6 +194,14 @@ def test_ela_inside_litert_has_the_bits_of_the_function(name, tmp_path) -> None:
     found = litert_of(tmp_path / "levels.tflite")(images)
     assert found.dtype == np.float32
     assert np.array_equal(found, expected_levels(recipe, images))
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_an_ela_that_is_not_pillows_is_not_kept(name, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("hf_ela.export.network_inputs", lambda *given: network_inputs(*given) ^ 1)
+    with pytest.raises(ExportError, match=r"to the last bit\. Received: .* other values"):
+        export_onnx(network_of(RECIPES[name]), RECIPES[name], tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_the_file_is_left(exported) -> None:

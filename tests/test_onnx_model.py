@@ -64,7 +64,7 @@ def images(number: int) -> list[Any]:
     return [picture(*sizes[i % 4], seed=i) for i in range(number)]
 
 
-def means() -> ModelProto:
+def means(**ends: Any) -> ModelProto:
     """A model of the right input and output: its views are pixels, its answer twice their mean."""
     nodes = [
         helper.make_node("Concat", ["pixels", "pixels"], ["views"], axis=3),
@@ -75,7 +75,9 @@ def means() -> ModelProto:
     ]
     axes = numpy_helper.from_array(np.array([1, 2, 3]), "axes")
     one = numpy_helper.from_array(np.array([1]), "one")
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", SIDE, SIDE, 3])
+    pixels = helper.make_tensor_value_info(
+        "pixels", ends.get("kind", TensorProto.UINT8), ends.get("given", ["N", SIDE, SIDE, 3])
+    )
     output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 2])
     graph = helper.make_graph(nodes, "means", [pixels], [output], [axes, one])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
@@ -102,6 +104,11 @@ def node_with(**attribute: Any) -> Callable[[ModelProto], object]:
         node.attribute.add(name="a", **attribute)
 
     return edit
+
+
+def constant_text(model: ModelProto) -> None:
+    node = model.graph.node.add(op_type="Constant", output=["text"])
+    node.attribute.add(name="value_string", s=b"x", type=AttributeProto.STRING)
 
 
 def in_function(model: ModelProto) -> None:
@@ -146,6 +153,10 @@ class TestFile:
             (lambda m: m.training_info.add(), "training"),
             (lambda m: m.graph.sparse_initializer.add(), "sparse"),
             (lambda m: m.graph.node.add(op_type="Evil", domain="own"), "not of the standard"),
+            (lambda m: m.graph.initializer.add(dims=[1], data_type=TensorProto.STRING), "texts"),
+            (lambda m: setattr(m.graph.node[1].attribute[0], "i", TensorProto.STRING), "texts"),
+            (node_with(type=AttributeProto.TENSOR, t=TensorProto(data_type=8)), "texts"),
+            (constant_text, "texts"),
         ],
     )
     def test_what_it_must_not_hold(
@@ -157,7 +168,13 @@ class TestFile:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            (b"", "ONNX Runtime can load"),
+            (b"", "holds one graph. Received: 0 of them"),
+            (2 * edited(lambda m: None), "holds one graph. Received: 2 of them"),
+            (b"\x28\x01" * 200_001, "more than 200,000 fields"),
+            # Fields 20 and 7, training and the graph, to who reads 32 bits of a number.
+            (edited(lambda m: None) + b"\xa2\x81\x80\x80\x10\x00", "no protobuf"),
+            (b"\xba\x80\x80\x80\x10" + edited(lambda m: None)[1:], "no protobuf|too soon"),
+            (b"\x02\x00", "no protobuf"),  # field 0
             (b"no ONNX", "no protobuf|too soon"),
             (b"\x38\x00", "not laid out as ONNX"),  # the graph as a number
             (b"\x3a" + b"\xff" * 12, "no protobuf"),
@@ -176,7 +193,13 @@ class TestFile:
         [
             (lambda m: m.graph.node[1].ClearField("input"), "ONNX Runtime can load"),
             (lambda m: m.graph.node[1].input.__setitem__(0, "pixels"), "ONNX Runtime can load"),
+            (lambda m: m.graph.node[0].output.__setitem__(0, "x"), "older version.*keras"),
             (lambda m: setattr(m, "ir_version", 9999), "newer than this onnxruntime"),
+            (lambda m: m.graph.CopyFrom(means(given=["N", 9, 9, 3]).graph), "another input"),
+            (lambda m: m.graph.CopyFrom(means(given=[1, SIDE, SIDE, 3]).graph), "another input"),
+            (lambda m: m.graph.CopyFrom(means(given=None).graph), "another input"),
+            (lambda m: m.graph.CopyFrom(means(kind=TensorProto.FLOAT).graph), "another input"),
+            (lambda m: m.graph.node.add(op_type="Loop", output=["probabilities"]), "b'Loop'"),
             (lambda m: m.graph.output.pop(), "of another model|can load"),
         ],
     )
@@ -191,7 +214,7 @@ class TestFile:
             model.graph.initializer.append(numpy_helper.from_array(np.array([2 * 10**9]), "many"))
             for kind, taken, name in (
                 ("ConstantOfShape", ["many"], "big"),
-                ("ReduceSum", ["big"], "zero"),
+                ("ReduceMean", ["big"], "zero"),
                 ("Add", ["mean", "zero"], "same"),
             ):
                 model.graph.node.add(op_type=kind, input=taken, output=[name])
@@ -211,6 +234,18 @@ class TestFile:
 
         with pytest.raises(ModelError, match="of another model"):
             OnnxModel(edited(longer), CROPS)
+
+    def test_an_answer_for_other_views_than_asked(self) -> None:
+        def one_row(model: ModelProto) -> None:
+            model.graph.node[-1].output[0] = "all"
+            model.graph.node.add(
+                op_type="Slice", input=["all", "zero", "one"], output=["probabilities"]
+            )
+            model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "zero"))
+
+        model = OnnxModel(edited(one_row), CROPS)
+        with pytest.raises(ModelError, match=r"must have the shape \(3, 2\)\. Received: \(1, 2\)"):
+            model.probabilities(np.zeros((3, SIDE, SIDE, 6), np.uint8))
 
     @settings(max_examples=60, deadline=None)
     @given(data=st.data())

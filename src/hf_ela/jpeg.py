@@ -44,7 +44,7 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
     Args:
         images: uint8, N x height x width x 3; height and width known, and any.
         quality: From 1 to 100: an integer, or one for each image, a list or an integer tensor of
-            N. The values of a tensor are not looked at, but limited to that range.
+            N. The values of a backend's tensor are not looked at, but limited to that range.
         subsampling: Of chroma: ``4:2:0``, Pillow's usual one, or ``4:4:4``, none.
 
     Returns:
@@ -57,10 +57,9 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
     if isinstance(quality, int | np.integer) and not isinstance(quality, bool):
         return round_trips(images, [int(quality)], subsampling)[0]
     rule = "`quality` must be an integer, or an integer tensor with one for each image."
-    if isinstance(quality, list | tuple):
+    integers = isinstance(quality, np.ndarray) and quality.dtype.kind in "iu" and quality.ndim == 1
+    if integers or isinstance(quality, list | tuple):
         quality = np.array([checked_quality(one) for one in quality], np.int32)
-    elif isinstance(quality, np.ndarray) and quality.dtype.kind in "iu":
-        quality = quality.clip(1, 100)  # before a backend makes it 32 bits wide
     values = _tensor(quality, rule)
     dtype = keras.backend.standardize_dtype(values.dtype)
     if len(values.shape) != 1 or "int" not in dtype:

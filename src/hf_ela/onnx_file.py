@@ -33,9 +33,25 @@ _REFUSED = {
     | {23: "sparse numbers"},
     "tensor": {13: "numbers in another file"},
 }
+_TEXT = 8  # TensorProto.STRING: texts lie outside of the memory that can be limited
+_REFUSED_VALUES = {
+    ("tensor", 2, _TEXT): "texts",
+    ("tensor", 14, 1): "numbers in another file",
+    ("attribute", 1, b"value_string"): "texts",
+    ("attribute", 1, b"value_strings"): "texts",
+}
+_TO_TEXT = {(1, b"to"), (3, _TEXT)}  # name and value of an attribute of Cast
+_FIELDS = 200_000
+"""In a file: an export has a tenth of it. Memory and time of reading one grow with them."""
+_OPERATORS = frozenset(
+    b"Add AveragePool Cast Concat Constant ConstantOfShape Conv Equal Expand Gather Identity "
+    b"MatMul MaxPool Mul ReduceMean Relu Reshape Shape Slice Softmax Sub Tile Transpose Unsqueeze "
+    b"Where".split()
+)
+"""Of the networks of `hf_ela.model`, as the exporters of TensorFlow and torch write them."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_DOMAIN, _LOCATION = 7, 14
 _GRAPH, _NODE, _INPUT = 7, 1, 11
+_TAKEN, _GIVEN, _OPERATOR, _DOMAIN = 1, 2, 4, 7  # of a node
 
 
 def check_onnx(data: bytes, recipe: Recipe) -> None:
@@ -56,51 +72,83 @@ def check_onnx(data: bytes, recipe: Recipe) -> None:
         ) from error
 
 
-def _check(message: memoryview, kind: str) -> None:
-    inside, refused = _INSIDE[kind], _REFUSED.get(kind, {})
-    for number, value, _ in _fields(message):
-        if number in refused:
-            raise ValueError(f"it has {refused[number]}")
-        if kind == "tensor" and number == _LOCATION and value != 0:
-            raise ValueError("it has numbers in another file")
-        if number in inside or (kind == "node" and number == _DOMAIN):
-            if isinstance(value, int):
-                raise ValueError("it is not laid out as ONNX")
-            if number in inside:
-                _check(value, inside[number])
-            elif value.tobytes() not in (b"", b"ai.onnx"):
-                raise ValueError("it has operators that are not of the standard")
-
-
-def from_views(data: bytes, shape: Sequence[int]) -> bytes:
+def from_views(data: bytes, recipe: Recipe) -> bytes:
     """Return a file that `check_onnx` passed without what makes views of pixels: ELA.
 
-    Args:
-        data: The file.
-        shape: Of a view: height, width, channels.
+    Raises:
+        ModelError: It is of another recipe, has no views, or operators of no network of ours.
     """
-    return b"".join(
-        _field(number, _graph_from_views(value, shape))
-        if number == _GRAPH and not isinstance(value, int)
-        else raw
-        for number, value, raw in _fields(memoryview(data))
-    )
+    model = list(_fields(memoryview(data)))
+    graphs = [value for number, value, _ in model if number == _GRAPH]
+    if len(graphs) != 1 or isinstance(graph := graphs[0], int):
+        raise ModelError(
+            f"An ONNX file of hf-ela holds one graph. Received: {len(graphs)} of them. It is "
+            "damaged: copy or download the folder again."
+        )
+    side = recipe.pixel_side
+    if [*_parts(graph, _INPUT)] != [_uint8(INPUT, (side, side, 3))]:
+        raise ModelError(
+            f"The ONNX file of this recipe takes {INPUT}: uint8, N x {side} x {side} x 3. "
+            "Received: another input. It is of another model: copy or download the folder again."
+        )
+    network = _field(_GRAPH, _graph_from_views(graph, recipe.input_shape))
+    return b"".join(network if number == _GRAPH else bytes(raw) for number, _, raw in model)
 
 
 def _graph_from_views(graph: memoryview, shape: Sequence[int]) -> bytes:
     needed, kept = {OUTPUT.encode()}, [_field(_INPUT, _uint8(VIEWS, shape))]
+    entered = False
     for number, value, raw in reversed(list(_fields(graph))):  # nodes come after what they need
         if number == _NODE and not isinstance(value, int):
-            taken, given = ([*_texts(value, which)] for which in (1, 2))
-            if needed.isdisjoint(given) or VIEWS.encode() in given:
+            given = {*_parts(value, _GIVEN)}
+            if VIEWS.encode() in given:
+                entered = True
                 continue
-            needed.update(taken)
+            if needed.isdisjoint(given):
+                continue
+            if unknown := {*_parts(value, _OPERATOR)} - _OPERATORS:
+                raise ModelError(
+                    "The network of an ONNX file has operators of hf-ela's own networks. Received: "
+                    f"{min(unknown)!r:.100}. It is of another model: do not use it."
+                )
+            needed.update(_parts(value, _TAKEN))
         if number != _INPUT:
             kept.append(bytes(raw))
+    if not entered:
+        raise ModelError(
+            f"An ONNX file of hf-ela names {VIEWS!r}, what its network takes. Received: one "
+            "without, of an older version. Take runtime='keras', and save the model again."
+        )
     return b"".join(reversed(kept))
 
 
-def _texts(message: memoryview, number: int) -> Iterator[bytes]:
+def _check(message: memoryview, kind: str) -> int:
+    """Return how many fields there are, those of all messages within counted."""
+    inside, refused, count = _INSIDE[kind], _REFUSED.get(kind, {}), 0
+    cast = set()
+    for number, value, _ in _fields(message):
+        plain = value if isinstance(value, int) else value[:16].tobytes()
+        if reason := refused.get(number) or _REFUSED_VALUES.get((kind, number, plain)):
+            raise ValueError(f"it has {reason}")
+        if kind == "attribute" and (number, plain) in _TO_TEXT:
+            cast.add(number)
+        if number in inside or (kind == "node" and number == _DOMAIN):
+            if isinstance(value, int):
+                raise ValueError("it is not laid out as ONNX")
+            if number in inside:
+                count += _check(value, inside[number])
+            elif plain not in (b"", b"ai.onnx"):
+                raise ValueError("it has operators that are not of the standard")
+        count += 1
+        if count > _FIELDS:
+            raise ValueError(f"it has more than {_FIELDS:,} fields")
+    if len(cast) == len(_TO_TEXT):
+        raise ValueError("it has texts")
+    return count
+
+
+def _parts(message: memoryview, number: int) -> Iterator[bytes]:
+    """Yield the contents of each field of a number."""
     for found, value, _ in _fields(message):
         if found == number and not isinstance(value, int):
             yield value.tobytes()
@@ -137,6 +185,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int, memory
         start = at
         key, at = _varint(message, at)
         number, wire = key >> 3, key & 7
+        if key >= 1 << 32 or not number:  # other readers take the lower half for a number
+            raise ValueError("it is no protobuf")
         value: memoryview | int = 0
         if wire == _VARINT:
             value, at = _varint(message, at)

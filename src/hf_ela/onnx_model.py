@@ -40,18 +40,20 @@ class OnnxModel:
         check_onnx(data, recipe)
         self._shape = recipe.input_shape
         self._step = max(1, PIXELS // recipe.input.size**2)
+        network = from_views(data, recipe)
+        expected = f"{OUTPUT}: tensor(float) {_product([len(LABELS)])}"
         try:
-            self._session = _session(from_views(data, self._shape))
-            given, received = _described(recipe), _ends(self._session)
+            self._session = _session(network)
+            received = _described(self._session.get_outputs())
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise ModelError(
                 f"An ONNX file must be one that ONNX Runtime can load. It says: {_short(error)}. "
                 "It is damaged, or newer than this onnxruntime: copy or download the folder again, "
                 "or pip install -U onnxruntime"
             ) from error
-        if given != received:
+        if received != expected:
             raise ModelError(
-                f"The ONNX file of this recipe takes and gives {given}. Received: {received:.300}. "
+                f"The ONNX file of this recipe gives {expected}. Received: {received:.300}. "
                 "It is of another model: copy or download the folder again."
             )
 
@@ -124,17 +126,12 @@ def _share_memory() -> None:
     onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(exact))
 
 
-def _described(recipe: Recipe) -> str:
-    shape = _product(recipe.input_shape)
-    return f"{VIEWS}: tensor(uint8) {shape}; {OUTPUT}: tensor(float) {_product([len(LABELS)])}"
-
-
-def _ends(session: Any) -> str:
+def _described(outputs: Sequence[Any]) -> str:
     return "; ".join(
         f"{end.name}: {end.type} {_product(end.shape[1:])}"
         if end.shape and not isinstance(end.shape[0], int)
         else f"{end.name}: {end.type} {end.shape}"
-        for end in [*session.get_inputs(), *session.get_outputs()]
+        for end in outputs
     )
 
 
