@@ -102,8 +102,6 @@ def _session(data: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
     options.log_severity_level = 4  # only what is fatal: errors come as exceptions
-    # What fuses more changes the layout of convolutions: slower to load, and here no faster.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     for key, value in {
         "session.intra_op.allow_spinning": "0",  # threads that wait take no processor time
         "session.load_model_format": "ONNX",  # and not a layout of its own that we do not check
