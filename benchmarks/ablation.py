@@ -32,6 +32,7 @@ CHANGES = {
     "no-history": [f"augmentation.{name}=0" for name in ("blur", "noise", "jpeg", "webp")],
     "less-webp": ["augmentation.webp=0.1"],
     "one-block": ["network.blocks=1"],
+    "four-stages": ["network.widths=[32,64,128,256]"],
 }
 
 
