@@ -155,6 +155,8 @@ class TestFile:
             (lambda m: m.graph.node.add(op_type="Evil", domain="own"), "not of the standard"),
             (lambda m: m.graph.initializer.add(dims=[1], data_type=TensorProto.STRING), "texts"),
             (lambda m: setattr(m.graph.node[1].attribute[0], "i", TensorProto.STRING), "texts"),
+            (lambda m: setattr(m.graph.node[1].attribute[0], "i", 2**32 + 8), "texts"),
+            (lambda m: m.graph.initializer.add(dims=[1], data_location=1), "in another file"),
             (node_with(type=AttributeProto.TENSOR, t=TensorProto(data_type=8)), "texts"),
             (constant_text, "texts"),
         ],
@@ -175,6 +177,9 @@ class TestFile:
             (edited(lambda m: None) + b"\xa2\x81\x80\x80\x10\x00", "no protobuf"),
             (b"\xba\x80\x80\x80\x10" + edited(lambda m: None)[1:], "no protobuf|too soon"),
             (b"\x02\x00", "no protobuf"),  # field 0
+            # A tensor of the graph: its place 1, and its type 8, in more than 32 bits.
+            (b"\x3a\x08\x2a\x06\x70\x81\x80\x80\x80\x10", "in another file"),
+            (b"\x3a\x08\x2a\x06\x10\x88\x80\x80\x80\x10", "it has texts"),
             (b"no ONNX", "no protobuf|too soon"),
             (b"\x38\x00", "not laid out as ONNX"),  # the graph as a number
             (b"\x3a" + b"\xff" * 12, "no protobuf"),

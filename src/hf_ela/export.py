@@ -293,10 +293,12 @@ def _check_views(recipe: Recipe, path: Path) -> None:
             "version of the exporter."
         )
     received = OnnxModel(path.read_bytes(), recipe).probabilities(views)
-    if not np.abs(received - expected).max() <= TOLERANCE:
+    difference = float(np.abs(received - expected).max())
+    if not difference <= TOLERANCE:  # NaN too
         raise ExportError(
-            "An exported model must give the same, entered at pixels and behind its ELA. Received: "
-            "two answers. It is not kept; take another version of the exporter."
+            "An exported model must give the same, entered at pixels and behind its ELA, within "
+            f"{TOLERANCE:g}. Received: up to {difference:.3g} away. It is not kept; take another "
+            "version of the exporter."
         )
 
 

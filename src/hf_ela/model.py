@@ -32,17 +32,17 @@ def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
         network: Network of `build_model`; its weights are shared.
         recipe: Its recipe.
     """
-    pixels, views = _ends_of_ela(recipe)
+    pixels, views = _pixels_and_views(recipe)
     return keras.Model(pixels, network(views), name="hf_ela")
 
 
 def with_views(network: keras.Model, recipe: Recipe) -> keras.Model:
     """Return `with_error_level` with a second output: what the network is given."""
-    pixels, views = _ends_of_ela(recipe)
+    pixels, views = _pixels_and_views(recipe)
     return keras.Model(pixels, [network(views), views], name="hf_ela")
 
 
-def _ends_of_ela(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def _pixels_and_views(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     side, ela = recipe.pixel_side, recipe.ela
     x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     if ela:
