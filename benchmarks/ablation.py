@@ -1,26 +1,31 @@
 """What each choice of `default` is worth: one changed at a time, on images that are no test split.
 
-    python benchmarks/ablation.py --data FOLDER --groups CSV --unseen source=NAME
+    python benchmarks/ablation.py --data FOLDER --groups CSV --unseen NAME [NAME ...]
     python benchmarks/ablation.py ... --changes default one-block pixels --set training.epochs=10
 
-Every training leaves the images of --unseen out. Reported are the AUC on its validation split, and
-the aligned one on what was left out of train (with validation images of the other class beside it,
-where it has one class alone), so that a gain by knowing the sources is told from one by knowing the
-traces.
-Multiply-adds are of the convolutions on all crops of an image. Finished trainings, in --runs, are
-kept. A change of your own: --set, with `--changes default`.
+No training sees the sources in --unseen (of --column). Reported are the aligned AUC on its
+validation split, and on each of those sources as far as train has them, with validation images of
+the other class beside a source of one class: their mean and minimum. So a gain by knowing the
+sources is told from one by knowing the traces. Multiply-adds are of the convolutions on all crops
+of an image. Finished trainings, in --runs, are kept, and interrupted ones go on. A change of your
+own: --set, with `--changes default`.
 """
 
 import argparse
+import json
 import sys
-from dataclasses import replace
+from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import numpy as np
 from common import apart, data_options, over_seeds, save, seeded, training_parser
-from leave_one_out import fold
+from sklearn.metrics import roc_auc_score
 
 from hf_ela.errors import HfElaError
-from hf_ela.run_file import read_run
+from hf_ela.files import write_json
+from hf_ela.recipe import Recipe
+from hf_ela.source import DataOptions
 
 CHANGES = {
     "default": [],
@@ -36,45 +41,129 @@ CHANGES = {
 }
 
 
-def multiply_adds(run: dict[str, Any]) -> int:
+def trial(
+    recipe: Recipe, options: DataOptions, column: str, unseen: list[str], folder: Path
+) -> dict[str, Any]:
+    """Train without the unseen, test on them; return what was found, which is kept in the folder.
+
+    To be called `apart`.
+    """
+    from hf_ela.backend_choice import choose_backend
+    from hf_ela.data import Split, prepare
+
+    choose_backend()
+    data = prepare(options, recipe)
+    check_settings(
+        folder,
+        {
+            "recipe": recipe.model_dump(mode="json"),
+            "images": data.summary["fingerprint"],
+            "groups": data.summary["groups"],
+            "unseen": [column, *unseen],
+        },
+    )
+    if (folder / "found.json").exists():
+        return dict(json.loads((folder / "found.json").read_text("utf-8")))
+
+    def values(split: Split) -> np.ndarray:
+        return np.array([str(data.groups.get(row["file_name"], column)) for row in split.facts])
+
+    def parted(split: Split) -> tuple[Split, Split]:
+        out = np.isin(values(split), unseen)
+        return Split(split.store, split.rows[~out]), Split(split.store, split.rows[out])
+
+    train, *out_of_train = parted(data.train)
+    validation, *out_of_validation = parted(data.validation)
+    left_out = out_of_train + out_of_validation
+    names = np.concatenate([values(split) for split in left_out])
+    if missing := set(unseen) - set(names):
+        sys.exit(f"--unseen must be in train. Received: {', '.join(missing)}, which is not.")
+    if any(len(set(split.labels)) < 2 for split in (train, validation)):
+        sys.exit("--unseen must leave both classes. Received: so many that one is gone.")
+
+    from hf_ela.fit import fit
+    from hf_ela.logits import image_logits, keras_probabilities
+    from hf_ela.model import describe
+
+    model, checkpoint = fit(recipe, train, validation, folder / "checkpoint")
+    judge = keras_probabilities(model)
+
+    def judged(*splits: Split) -> tuple[np.ndarray, np.ndarray]:
+        views = recipe.input.training
+        logits = [image_logits(judge, split.views(views)) for split in splits]
+        return np.concatenate([split.labels for split in splits]), np.concatenate(logits)
+
+    labels, logits = judged(*left_out)
+    held_labels, held = judged(validation)
+
+    def area(value: str) -> float:
+        here = names == value
+        beside = ~np.isin(held_labels, labels[here])
+        truth = np.concatenate([labels[here], held_labels[beside]])
+        return float(roc_auc_score(truth, np.concatenate([logits[here], held[beside]])))
+
+    found = {
+        "images": {
+            "train": len(train),
+            "validation": len(validation),
+            "unseen": {value: int((names == value).sum()) for value in unseen},
+        },
+        "validation_auc": float(roc_auc_score(held_labels, held)),
+        "unseen_auc": {value: area(value) for value in unseen},
+        "model": describe(model, recipe),
+        "epochs": checkpoint.epochs,
+        "training_seconds": checkpoint.seconds,
+    }
+    write_json(folder / "found.json", found)
+    return found
+
+
+def check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Take a folder for a training, or find it taken for the same one."""
+    path = folder / "settings.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+    elif json.loads(path.read_text("utf-8")) != settings:
+        sys.exit(f"{folder} holds a run of other settings: take another --runs.")
+
+
+def multiply_adds(model: dict[str, Any], recipe: Recipe) -> int:
     """Return those of the convolutions, none of which has a bias, on the crops of an image."""
-    convolutions = (layer for layer in run["model"]["layers"] if layer["kind"] == "Conv2D")
+    convolutions = (layer for layer in model["layers"] if layer["kind"] == "Conv2D")
     of_crop = sum(
         layer["output"][0] * layer["output"][1] * layer["parameters"] for layer in convolutions
     )
-    return int(of_crop * run["recipe"]["input"]["grid"] ** 2)
+    return int(of_crop * recipe.evaluation_views)
 
 
-def trial(name: str, args: argparse.Namespace) -> dict[str, Any]:
+def row(change: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train with one change, for each seed; return a row of the report."""
-    options = replace(data_options(args), leave_out=args.unseen)
-    validation, unseen, seconds = [], [], []
+    found = []
     for seed in range(args.seeds):
-        recipe = seeded("default", [*args.overrides, *CHANGES[name]], seed)
-        folder = args.runs / f"{name}-{seed}"
-        row = apart(fold, recipe, options, folder, "validation")
-        unseen.append(row["roc_auc"]["value"])
-        run = read_run(folder)
-        (measured,) = run["evaluation"]["validation"].values()
-        validation.append(measured["roc_auc"]["value"])
-        seconds.append(run["timing"]["training_seconds"] / run["training"]["epochs"])
+        recipe = seeded("default", [*args.overrides, *CHANGES[change]], seed)
+        folder = args.runs / f"{change}-{seed}"
+        found.append(apart(trial, recipe, data_options(args), args.column, args.unseen, folder))
     return {
-        "change": name,
-        "overrides": CHANGES[name],
-        "validation_auc": validation,
-        "unseen_auc": unseen,
-        "parameters": run["model"]["parameters"],
-        "multiply_adds": multiply_adds(run),
-        "seconds_per_epoch": seconds,
+        "change": change,
+        "overrides": CHANGES[change],
+        "images": found[0]["images"],
+        "validation_auc": [one["validation_auc"] for one in found],
+        "unseen_auc": {value: [one["unseen_auc"][value] for one in found] for value in args.unseen},
+        "parameters": found[0]["model"]["parameters"],
+        "multiply_adds": multiply_adds(found[0]["model"], recipe),
+        "seconds_per_epoch": [one["training_seconds"] / one["epochs"] for one in found],
     }
 
 
 def line(row: dict[str, Any]) -> str:
-    """Return a row of the table."""
+    """Return a row of the table: over seeds, and for each seed mean and minimum over sources."""
+    of_seeds = list(zip(*row["unseen_auc"].values(), strict=True))
     cells = [
         f"`{row['change']}`",
         over_seeds(row["validation_auc"]),
-        over_seeds(row["unseen_auc"]),
+        over_seeds([mean(values) for values in of_seeds]),
+        over_seeds([min(values) for values in of_seeds]),
         f"{row['parameters']:,}",
         f"{row['multiply_adds'] / 1e6:.0f} M",
         f"{min(row['seconds_per_epoch']):.0f}",
@@ -85,7 +174,10 @@ def line(row: dict[str, Any]) -> str:
 def main() -> None:
     """Train, print a table, write JSON."""
     p = training_parser(__doc__, "ablation", seeds=3)
-    p.add_argument("--unseen", required=True, metavar="COLUMN=VALUE", help="left out of training")
+    p.add_argument("--column", default="source", help="of the groups file (source)")
+    p.add_argument(
+        "--unseen", required=True, nargs="+", metavar="VALUE", help="of it, left out of training"
+    )
     p.add_argument(
         "--changes",
         nargs="+",
@@ -97,15 +189,18 @@ def main() -> None:
     args = p.parse_args()
     rows = []
     try:
-        for name in args.changes:
-            rows.append(trial(name, args))
+        for change in args.changes:
+            rows.append(row(change, args))
             print(line(rows[-1]), flush=True)
     except HfElaError as error:
         sys.exit(str(error))
-    print("\n| change | validation AUC | unseen AUC | parameters | multiply-adds | s an epoch |")
-    print("| --- " * 6 + "|")
+    headings = ("change", "validation AUC", "unseen AUC, mean", "minimum")
+    headings += ("parameters", "multiply-adds", "s an epoch")
+    print(f"\n| {' | '.join(headings)} |")
+    print("| --- " * len(headings) + "|")
     print("\n".join(map(line, rows)))
-    save(args.out, {"unseen": args.unseen, "overrides": args.overrides, "rows": rows})
+    settings = {"column": args.column, "unseen": args.unseen, "overrides": args.overrides}
+    save(args.out, settings | {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -208,29 +209,35 @@ def test_leave_one_out_tests_on_what_training_did_not_see(python, trials, tmp_pa
 
 @pytest.mark.slow
 def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, tmp_path):
-    arguments = [*trials, *settings(*TINY), "--unseen", "source=fakejpg"]
+    arguments = [*trials, *settings(*TINY), "--unseen", "fakejpg", "realpng"]
     arguments += ["--changes", "default", "block-means"]
     printed, report = run(python, tmp_path, "ablation.py", *arguments)
     assert [row["change"] for row in report["rows"]] == ["default", "block-means"]
     for row in report["rows"]:
-        assert f"| `{row['change']}` |" in printed
-        folder = tmp_path / "runs" / f"{row['change']}-0"
-        trained = json.loads((folder / "run.json").read_text("utf-8"))
-        means = "kept" if row["change"] == "block-means" else "removed"
-        assert trained["recipe"]["network"]["block_means"] == means
-        assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
-        aligned = trained["evaluation"]["validation"]["aligned"]
-        assert row["validation_auc"] == [aligned["roc_auc"]["value"]]
-        # The unseen ones of train, and the real ones of validation: none of the test split.
-        fold = json.loads((folder / "fold.json").read_text("utf-8"))
-        real = trained["data"]["splits"]["validation"]["real"]
-        assert (fold["unseen"], fold["fake"], fold["real"]) == (8, 8, real)
+        found = json.loads((tmp_path / "runs" / f"{row['change']}-0" / "found.json").read_text())
+        # Of the 32 images of train and validation, 8 and 8 are unseen; none is of the test split.
+        assert row["images"] == found["images"]
+        assert found["images"]["unseen"] == {"fakejpg": 8, "realpng": 8}
+        assert found["images"]["train"] + found["images"]["validation"] == 16
+        kinds = [layer["kind"] for layer in found["model"]["layers"]]
+        assert ("Subtract" in kinds) == (row["change"] == "default")
+        areas = [found["unseen_auc"][value] for value in ("fakejpg", "realpng")]
+        assert row["unseen_auc"] == {"fakejpg": areas[:1], "realpng": areas[1:]}
+        assert row["validation_auc"] == [found["validation_auc"]]
+        cells = (found["validation_auc"], mean(areas), min(areas))
+        start = " | ".join([f"`{row['change']}`", *(f"{cell:.3f}" for cell in cells)])
+        assert f"| {start} |" in printed
         # Stem: 8 x 8 places, 4 x 4 x 3 to 8. Block: 3 x 3 x 8 to 8, and 8 to 8.
         assert row["multiply_adds"] == 64 * (48 * 8 + 72 * 8 + 8 * 8)
     check_finished_are_kept(python, tmp_path, "ablation.py", arguments, report)
-    other = python([BENCHMARKS / "ablation.py", *arguments, "--unseen", "source=realpng"])
-    assert other.returncode == 1
-    assert "of other settings" in other.stderr
+    for unseen, complaint in {
+        "fakepng": "of other settings",
+        "fakegif": "must be in train. Received: fakegif",
+    }.items():
+        runs = ["--runs", tmp_path / "more"] if unseen == "fakegif" else []
+        other = python([BENCHMARKS / "ablation.py", *arguments, "--unseen", unseen, *runs])
+        assert other.returncode == 1
+        assert complaint in other.stderr
 
 
 @pytest.mark.slow
