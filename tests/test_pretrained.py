@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hf_ela import ElaClassifier
+from hf_ela.card import make_card
 from hf_ela.origin import packaged_model
 from hf_ela.recipe_file import load_recipe
 from hf_ela.samples import sample_pictures
@@ -34,6 +35,10 @@ def test_decides_as_recorded() -> None:
     assert classifier.threshold == calibration["threshold"]
     assert classifier.temperature == calibration["temperature"]
     assert list(classifier.uncertain) == calibration["uncertain"]
+
+
+def test_its_card_is_made_of_its_record() -> None:
+    assert (FOLDER / "README.md").read_text("utf-8") == make_card(RUN)
 
 
 def test_is_small() -> None:

@@ -98,7 +98,7 @@ def _widget(run: Mapping[str, Any]) -> list[dict[str, Any]]:
         examples.append(
             {
                 "src": f"samples/{sample['file']}",
-                "example_title": PurePosixPath(sample["file"]).stem.replace("-", ", "),
+                "example_title": _title(sample["file"]),
                 "output": [
                     {"label": label, "score": scores[label]}
                     for label in (("fake", "real") if is_fake else ("real", "fake"))
@@ -106,6 +106,12 @@ def _widget(run: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return examples
+
+
+def _title(file: str) -> str:
+    """Return what a sample is: neither class of it is art, and a model of art need not know it."""
+    style, _, label = PurePosixPath(file).stem.rpartition("-")
+    return f"{style}, drawn by a program" + (" and decoded" if label == "fake" else "")
 
 
 # --------------------------------------------------------------------------- what the Hub accepts
