@@ -138,15 +138,86 @@ def test_a_group_is_never_on_both_sides(tmp_path: Path) -> None:
     assert grouped["classifiers"]["file_facts"]["roc_auc"]["value"] < 0.75
 
 
+def grouped(facts: list[dict[str, Any]], size: int, path: Path) -> GroupTable:
+    """Groups of images of one class, so many in each."""
+    lines = [
+        f"{fact['file_name']},{fact['label']} {i // 2 // size}" for i, fact in enumerate(facts)
+    ]
+    path.write_text("\n".join(["file_name,group", *lines]))
+    return GroupTable.read(path)
+
+
+def test_what_whole_groups_have_in_common_tells_nothing_of_the_class(tmp_path: Path) -> None:
+    """Ten groups a class, each saved in its own way: by images a leak, by groups none."""
+    said_of = {"groups": 0, "images": 0}
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        facts = rows(300)
+        of_group = {}
+        for i, fact in enumerate(facts):
+            key = (fact["label"], i // 2 // 30)
+            quality, level = of_group.setdefault(key, (int(rng.integers(70, 98)), rng.normal()))
+            fact |= {"jpeg_quality": quality}
+            fact["mean_error_level"] += level
+        with_groups = grouped(facts, 30, tmp_path / "groups.csv")
+        for name, table in (("groups", with_groups), ("images", NONE)):
+            found = audit_facts({"train": facts}, table)
+            said_of[name] += bool(found["values"]) + any("tell" in s for s in leaks_in(found))
+    assert said_of["groups"] <= 1
+    assert said_of["images"] == 12
+
+
+def leaks_in(found: dict[str, Any]) -> list[str]:
+    return [sentence for sentence in found["verdict"] if "nothing certain" not in sentence]
+
+
+def test_a_value_of_one_group_alone_is_not_listed(tmp_path: Path) -> None:
+    facts = rows(60, fake={"format": "PNG"})
+    by_images = audit_facts({"train": facts}, NONE)
+    by_groups = audit_facts({"train": facts}, grouped(facts, 60, tmp_path / "groups.csv"))
+    assert [value["value"] for value in by_images["values"]] == ["JPEG", "PNG"]
+    assert by_groups["values"] == []
+
+
+def test_a_shape_is_said_to_stay_when_images_are_aligned() -> None:
+    found = audit_facts({"train": rows(fake={"width": 512, "height": 512})}, NONE)
+    listed = {(value["fact"], value["value"]): value for value in found["values"]}
+    assert listed["shape", "square"]["fake"] == 60
+    assert found["tables"]["fake"]["quartiles"]["aspect"] == [1] * 5
+    assert "Aligning takes the shape away from no image" in said(found)
+    assert "Aligning" not in said(audit_facts({"train": rows()}, NONE))
+
+
+def test_a_split_of_one_class_is_said() -> None:
+    facts = {"train": rows(), "test": [row(i, 1) for i in range(60, 66)]}
+    assert "All 6 images of test are fake." in audit_facts(facts, NONE)["verdict"]
+
+
 def test_too_few_images_are_said() -> None:
-    found = audit_facts({"train": rows(1)}, NONE)
+    found = audit_facts({"train": rows(4)}, NONE)
     assert found["classifiers"] == {"file_facts": None, "mean_error_level": None}
     assert "Too few images" in said(found)
 
 
 def test_one_class_is_refused() -> None:
-    with pytest.raises(DataError, match="two classes"):
+    with pytest.raises(DataError, match=r"two classes.*9 fake and 0 real"):
         audit_facts({"train": [row(i, 1) for i in range(9)]}, NONE)
+
+
+def test_a_class_of_which_nothing_can_be_read_is_told_why(cache: Path, tmp_path: Path) -> None:
+    folder = write_flat(tmp_path / "data", 3)
+    for path in (folder / "real").iterdir():
+        path.write_text("no image")
+    with pytest.raises(DataError, match="3 fake and 0 real ones; 3 cannot be read") as caught:
+        audited(folder, sample=0)
+    assert str(caught.value).count("NotAnImageError") == 3
+
+
+def test_a_folder_without_a_class_is_told_which(cache: Path, tmp_path: Path) -> None:
+    folder = write_flat(tmp_path / "data", 3)
+    shutil.rmtree(folder / "real")
+    with pytest.raises(DataError, match=r"so without real\. Add that class, or map"):
+        audited(folder, sample=0)
 
 
 # ------------------------------------------------------------------------- copies, order and tables
@@ -310,6 +381,8 @@ def test_command_prints_json_and_writes_files(
     assert "Verdict" in shown
     assert "bytes_per_pixel" in shown
     assert " ".join(printed["verdict"][0].split()) in " ".join(shown.split())
+    assert main([*command, "--sample", "0"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["audit.json", "facts.png"]
 
 
 def test_streamed_and_mapped_data_give_the_same(tiny: Path, cache: Path) -> None:
@@ -324,22 +397,29 @@ def test_what_cannot_be_read_is_counted_named_and_in_the_verdict(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_flat(tmp_path / "data", 8)
-    for i in range(4):
-        (folder / f"fake/broken{i}.png").write_text("no image")
+    for i in range(12):
+        (folder / f"fake/broken{i:02}.png").write_text("no image")
     command = ["audit", str(folder), "--num-proc", "1", "--sample", "0", "--out", str(tmp_path)]
     assert main(command) == 0
     shown = " ".join(capsys.readouterr().out.split())
     found = json.loads((tmp_path / "audit.json").read_text())
     assert found["images"]["train"] == {"fake": 8, "real": 8}
-    assert [bad["file"] for bad in found["rejected"]] == [f"fake/broken{i}.png" for i in range(4)]
+    assert [bad["file"] for bad in found["rejected"]] == [
+        f"fake/broken{i:02}.png" for i in range(12)
+    ]
     assert {(bad["split"], bad["class"]) for bad in found["rejected"]} == {("train", "fake")}
-    assert "Cannot be read: 4 fake fake/broken0.png: NotAnImageError: " in shown
-    assert ("broken2.png" in shown, "broken3.png" in shown) == (True, False)
-    assert "4 of 12 fake and 0 of 8 real images cannot be read" in shown
+    assert "Cannot be read: 12 fake fake/broken00.png: NotAnImageError: " in shown
+    assert ("broken02.png" in shown, "broken03.png" in shown) == (True, False)
+    assert "12 of 20 fake and 0 of 8 real images cannot be read" in shown
     assert "All of them are fake" in shown
+    for i in range(2, 12):
+        (folder / f"fake/broken{i:02}.png").unlink()
+    few = said(audited(folder, sample=0))
+    assert "2 of 10 fake and 0 of 8 real images cannot be read" in few
+    assert "All of them" not in few  # by chance, as likely as not
     (folder / "real/broken.png").write_text("no image")
     both = said(audited(folder, sample=0))
-    assert "4 of 12 fake and 1 of 9 real images cannot be read" in both
+    assert "2 of 10 fake and 1 of 9 real images cannot be read" in both
     assert "All of them" not in both
 
 

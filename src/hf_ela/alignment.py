@@ -1,6 +1,7 @@
 """The aligned protocol: every image of one range of sizes, and saved as JPEG once more.
 
-Size and quality are drawn from one distribution for both classes, so that file history tells less.
+Longest side and quality are drawn from one distribution for both classes, so that file history
+tells less. The shape stays: where one class is square and the other is not, it remains so.
 """
 
 from hashlib import sha256

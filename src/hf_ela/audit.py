@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from hf_ela.data import Prepared, row_store
 from hf_ela.duplicates import Splits, class_order, find_duplicates
@@ -26,10 +27,14 @@ __all__ = ["SAMPLE", "audit", "audit_facts", "audit_prepared", "fact_settings"]
 
 SAMPLE = 600
 """Images of each class that the matrix is measured on."""
-VALUED = ("format", "mode", "size", "jpeg_quality", "subsampling", "exif", "icc")
+VALUED = ("format", "mode", "shape", "size", "jpeg_quality", "subsampling", "exif", "icc")
 """Facts whose single values are counted."""
-NUMBERS = ("width", "height", "bytes_per_pixel", "jpeg_quality", "mean_error_level")
+NUMBERS = ("width", "height", "aspect", "bytes_per_pixel", "jpeg_quality", "mean_error_level")
 VALUES_LISTED = 20
+REASONS = 20
+"""Unreadable images that an error names."""
+CHANCE = 0.00135
+"""How often a class may by chance have a value so much more often: three standard errors."""
 
 
 def audit(
@@ -60,8 +65,7 @@ def audit(
     splits = {
         split: [facts for facts in found if not facts["error"]] for split, found in rows.items()
     }
-    found = audit_facts(splits, groups)
-    found["rejected"] = [
+    rejected = [
         {
             "file": facts["file_name"],
             "split": split,
@@ -72,6 +76,7 @@ def audit(
         for facts in listed
         if facts["error"]
     ]
+    found = audit_facts(splits, groups, rejected) | {"rejected": rejected}
     if sample:
         found["matrix"] = _matrix(options, rows, groups, sample, say)
     return found | {"verdict": verdict(found)}
@@ -87,12 +92,16 @@ def audit_prepared(data: Prepared) -> dict[str, Any]:
     return audit_facts(facts, data.groups)
 
 
-def audit_facts(splits: Splits, groups: GroupTable) -> dict[str, Any]:
+def audit_facts(
+    splits: Splits, groups: GroupTable, rejected: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
     """Audit what is known of every file; pure.
 
     Args:
         splits: File facts (`hf_ela.rows.FACTS`) of every readable image by split, in order.
-        groups: Images of one group are on one side of every cross-validation.
+        groups: Images of one group are on one side of every cross-validation, and count as one
+            where it is asked what may be chance.
+        rejected: What cannot be read, `file` and `reason`: named where a class is missing.
 
     Returns:
         JSON-able: ``images``; ``classifiers``, what file facts give and what the mean error level
@@ -105,25 +114,29 @@ def audit_facts(splits: Splits, groups: GroupTable) -> dict[str, Any]:
     """
     facts = [row for listed in splits.values() for row in listed]
     labels = np.array([row["label"] for row in facts], np.int64)
-    if len(set(labels.tolist())) < 2:
+    counts = {kind: int((labels == label).sum()) for kind, label in KINDS}
+    if not all(counts.values()):
+        reasons = "".join(f"\n  {bad['file']}: {bad['reason']}" for bad in rejected[:REASONS])
         raise DataError(
-            "An audit compares the readable images of two classes. Received: "
-            f"{len(labels)}, of one class at most."
+            f"An audit compares the readable images of two classes. Received: {counts['fake']} "
+            f"fake and {counts['real']} real ones; {len(rejected)} cannot be read. Mend or add "
+            f"some.{reasons}" + ("\n  ..." if len(rejected) > REASONS else "")
         )
     table = fact_table(facts)
-    folds = fold_pairs(labels, clusters(facts, groups))
+    members = clusters(facts, groups)
+    folds = fold_pairs(labels, members)
     classifiers: dict[str, Any] = {"file_facts": None, "mean_error_level": None}
     if folds:
         for name, columns in (("file_facts", FACTS), ("mean_error_level", ["mean_error_level"])):
-            classifiers[name] = measured(labels, scores(table[[*columns]], labels, folds))
+            classifiers[name] = measured(labels, scores(table[[*columns]], labels, folds), members)
     found = {
         "images": {
             split: {kind: sum(row["label"] == label for row in rows) for kind, label in KINDS}
             for split, rows in splits.items()
         },
         "classifiers": classifiers,
-        "facts": ranked_facts(table, labels, folds) if folds else [],
-        "values": telling_values(table, labels),
+        "facts": ranked_facts(table, labels, folds, members) if folds else [],
+        "values": telling_values(table, labels, members),
         "duplicates": find_duplicates(splits),
         "order": class_order(splits),
         "tables": {kind: _table(table[labels == label]) for kind, label in KINDS},
@@ -134,29 +147,46 @@ def audit_facts(splits: Splits, groups: GroupTable) -> dict[str, Any]:
 KINDS = (("fake", 1), ("real", 0))
 
 
-def telling_values(table: pd.DataFrame, labels: np.ndarray) -> list[dict[str, Any]]:
+def telling_values(
+    table: pd.DataFrame, labels: np.ndarray, members: np.ndarray
+) -> list[dict[str, Any]]:
     """List values that one class has much more often than the other, the widest gap first.
 
-    Listed is a value whose shares differ by more than three standard errors, and by .1 or with at
-    least ten images of one class and none of the other.
+    Listed is a value whose shares differ by more than chance (`CHANCE`), and by .1 or with at
+    least ten clusters of one class and no image of the other. Chance is that of clusters, which are
+    drawn as a whole: a hundred images of one artist are no hundred proofs.
     """
-    totals = {kind: int((labels == label).sum()) for kind, label in KINDS}
+    classes = {kind: labels == label for kind, label in KINDS}
+    totals = {kind: int(here.sum()) for kind, here in classes.items()}
+    clustered = sum(len(np.unique(members[here])) for here in classes.values())
+    errors_allowed = float(student.isf(CHANCE, max(1, clustered - 2)))
     found = []
     for fact in VALUED:
-        for value, classes in pd.Series(labels).groupby(_values(table, fact).to_numpy()):
-            counts = {kind: int((classes == label).sum()) for kind, label in KINDS}
-            shares = [counts[kind] / totals[kind] for kind in counts]
-            overall = sum(counts.values()) / len(labels)
-            error = np.sqrt(overall * (1 - overall) * sum(1 / n for n in totals.values()))
-            gap = abs(shares[0] - shares[1])
-            only = min(counts.values()) == 0 and max(counts.values()) >= 10
-            if gap > 3 * error and (gap >= 0.1 or only):
+        values = _values(table, fact)
+        counted = pd.crosstab(values, labels).reindex(columns=[1, 0], fill_value=0)
+        for value, (fake, real) in zip(counted.index, counted.to_numpy(), strict=True):
+            gap = abs(fake / totals["fake"] - real / totals["real"])
+            has = (values == value).to_numpy() if gap >= 0.1 or 0 in (fake, real) else None
+            if has is None or (gap < 0.1 and len(np.unique(members[has])) < 10):
+                continue
+            above = has - has.mean()
+            error = np.sqrt(
+                sum(
+                    np.square(np.bincount(members[here], above[here])).sum() / totals[kind] ** 2
+                    for kind, here in classes.items()
+                )
+            )
+            if gap > errors_allowed * error:
+                counts = {"fake": int(fake), "real": int(real)}
                 found.append({"fact": fact, "value": value, **counts, "gap": round(gap, 4)})
     return sorted(found, key=lambda row: -row["gap"])[:VALUES_LISTED]
 
 
 def _values(table: pd.DataFrame, fact: str) -> pd.Series:
     """Return a fact as text; what is not there has no value."""
+    if fact == "shape":
+        kinds = np.sign(table["width"] - table["height"])
+        return kinds.map({-1: "portrait", 0: "square", 1: "landscape"})
     if fact == "size":
         sides = table[["width", "height"]].astype(int).astype(str)
         return sides["width"] + " x " + sides["height"]
@@ -212,11 +242,12 @@ def _matrix(
         [store.features(row) for store in stores.values() for row in range(len(store.facts))]
     )
     labels = np.array([row["label"] for row in facts], np.int64)
-    folds = fold_pairs(labels, clusters(facts, groups))
+    members = clusters(facts, groups)
+    folds = fold_pairs(labels, members)
     if not folds:
         return None
     cells = {}
-    for trained, row in matrix(features, labels, folds):
+    for trained, row in matrix(features, labels, folds, members):
         say(f"Trained {trained.replace('_', '-')}, tested in every condition")
         cells[trained] = row
     return {

@@ -19,8 +19,9 @@ VALUES = 8
 
 
 def draw_audit(found: Mapping[str, Any], folder: Path) -> None:
-    """Write ``facts.png`` and, where it was measured, ``matrix.png``."""
+    """Write ``facts.png`` and, where it was measured, ``matrix.png``; remove one of before."""
     facts_by_class(found["tables"], folder / "facts.png")
+    (folder / "matrix.png").unlink(missing_ok=True)
     if found.get("matrix"):
         matrix(found["matrix"], folder / "matrix.png")
 

@@ -64,13 +64,12 @@ def fact_table(facts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def fold_pairs(labels: np.ndarray, members: np.ndarray, seed: int = 0) -> Folds:
     """Return train and test rows of each fold, no cluster on both sides.
 
-    Fewer folds than `FOLDS` where a class has fewer clusters; none where no fold could train on
-    both classes and test.
+    None where a class has fewer clusters than folds, or no fold could train on both classes and
+    test: nothing would follow from so few.
     """
-    folds = min(FOLDS, *(len(np.unique(members[labels == label])) for label in (0, 1)))
-    if folds < 2:
+    if min(len(np.unique(members[labels == label])) for label in (0, 1)) < FOLDS:
         return []
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     found = list(splitter.split(labels, labels, members))
     usable = all(len(np.unique(labels[train])) == 2 and len(test) for train, test in found)
     return found if usable else []
@@ -84,20 +83,23 @@ def scores(table: pd.DataFrame, labels: np.ndarray, folds: Folds) -> np.ndarray:
     return _held_out(table, labels, folds, boosting)
 
 
-def ranked_facts(table: pd.DataFrame, labels: np.ndarray, folds: Folds) -> list[dict[str, Any]]:
+def ranked_facts(
+    table: pd.DataFrame, labels: np.ndarray, folds: Folds, members: np.ndarray
+) -> list[dict[str, Any]]:
     """Return what each of `FACTS` gives alone, by a small decision tree, the most telling first."""
     codes = {name: table[name].cat.codes for name in CATEGORIES}
     numbers = table.assign(**codes).astype(np.float64)
     candidates = {**{name: (name,) for name in FACTS}, **TOGETHER}
-    found = [
-        {"fact": name, **measured(labels, _held_out(numbers[[*columns]], labels, folds, _tree))}
+    held = {
+        name: _held_out(numbers[[*columns]], labels, folds, _tree)
         for name, columns in candidates.items()
-    ]
+    }
+    found = [{"fact": name, **measured(labels, one, members)} for name, one in held.items()]
     return sorted(found, key=lambda row: -row["roc_auc"]["value"])
 
 
 def matrix(
-    features: np.ndarray, labels: np.ndarray, folds: Folds
+    features: np.ndarray, labels: np.ndarray, folds: Folds, members: np.ndarray
 ) -> Iterator[tuple[str, dict[str, dict[str, Interval]]]]:
     """Yield, for each condition to train in, what the classifier is worth in every condition.
 
@@ -105,6 +107,7 @@ def matrix(
         features: float32, images x conditions x features: `conditions.features_by_condition`.
         labels: int64, shape (images,).
         folds: Of the images, the same for all cells.
+        members: Cluster of each image, for the intervals.
     """
     for number, trained in enumerate(CONDITIONS):
         held = np.zeros((len(CONDITIONS), len(labels)))
@@ -116,15 +119,15 @@ def matrix(
         yield (
             trained,
             {
-                tested: measured(labels, values)
+                tested: measured(labels, values, members)
                 for tested, values in zip(CONDITIONS, held, strict=True)
             },
         )
 
 
-def measured(labels: np.ndarray, held: np.ndarray) -> dict[str, Interval]:
-    """Return the metrics of `REPORTED` at a threshold of .5, classes weighted alike."""
-    found = measure(labels, held, 0.5)
+def measured(labels: np.ndarray, held: np.ndarray, members: np.ndarray) -> dict[str, Interval]:
+    """Return the metrics of `REPORTED` at a threshold of .5, with intervals over clusters."""
+    found = measure(labels, held, 0.5, [str(number) for number in members])
     return {name: found[name] for name in REPORTED}
 
 

@@ -178,10 +178,12 @@ def _classes(feature: Any, label_map: Mapping[str, str]) -> tuple[dict[str, str]
     names = feature.names if named else sorted(label_map) or list(LABELS)
     classes = {name: label_map.get(name, name) for name in names}
     if set(classes.values()) != set(LABELS) or not set(label_map) <= set(names):
+        missing = [label for label in LABELS if label not in classes.values()]
+        without = f", so without {' and '.join(missing)}" if missing else ""
         raise LabelError(
             "Classes are told by their names: fake (AI-generated) and real (human-made). "
-            f"Received: {names}, with the label map {dict(label_map)}. "
-            "Map other names, for example: --label-map ai=fake,human=real"
+            f"Received: {names}, with the label map {dict(label_map)}{without}. "
+            "Add that class, or map other names, for example: --label-map ai=fake,human=real"
         )
     kinds = {str(feature.str2int(n)): kind for n, kind in classes.items()} if named else classes
     return classes, kinds

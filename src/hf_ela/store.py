@@ -84,6 +84,11 @@ class ElaStore:
                 m.madvise(mmap.MADV_DONTNEED)
 
 
+def _title(settings: RowSettings) -> str:
+    """Return what a progress bar says of the work: without views no ELA is kept."""
+    return f"{'ELA' if settings.view_sets else 'Facts'} of {settings.split}"
+
+
 def _map(file: Path) -> mmap.mmap:
     with file.open("rb") as opened:
         return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
@@ -103,7 +108,7 @@ def map_store(rows: datasets.Dataset, settings: RowSettings, num_proc: int) -> E
             features=datasets.Features.from_arrow_schema(settings.schema),
             writer_batch_size=WRITE_ROWS,
             num_proc=min(num_proc, len(rows)) if num_proc > 1 else None,
-            desc=f"ELA of {settings.split}",
+            desc=_title(settings),
         )
     files = [Path(file["filename"]) for file in mapped.cache_files]
     return ElaStore(files, settings, fresh=set(files) - before)
@@ -155,7 +160,7 @@ def _compute_missing(
     """Write the shards that are not there, note them in `fresh`, return how many there are."""
     number = 0
     running: set[Future[None]] = set()
-    bar = tqdm(desc=f"ELA of {settings.split}", unit=" images")
+    bar = tqdm(desc=_title(settings), unit=" images")
     # Spawned, not forked: a fork of a process that runs threads (a stream's, a backend's) may hang.
     with ProcessPoolExecutor(num_proc, get_context("spawn"), initializer=_start_worker) as pool:
         for number, rows in enumerate(_batches(stream, SHARD_ROWS), start=1):

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scipy.stats import fisher_exact
+
 __all__ = ["CLEAR", "SLIGHT", "STRONG", "verdict"]
 
 # By the lower end of the 95 % interval of a held-out AUC; .5 is chance. Below `SLIGHT` a difference
@@ -11,10 +13,11 @@ __all__ = ["CLEAR", "SLIGHT", "STRONG", "verdict"]
 STRONG, CLEAR, SLIGHT = 0.9, 0.7, 0.55
 MOST = 0.5
 """Share of what all facts give above chance from which on one fact alone carries most of it."""
-DROP = 0.05
-"""AUC that a classifier loses between two conditions before it is worth a sentence."""
+CHANCE = 0.01
+"""How often unreadable images would by chance be of one class alone."""
 
 WORDS = {
+    "shape": "The shape",
     "aspect": "The ratio of width to height",
     "bytes_per_pixel": "The number of bytes per pixel",
     "jpeg_quality": "The JPEG quality",
@@ -29,8 +32,15 @@ NAMED = 5
 
 def verdict(found: Mapping[str, Any]) -> list[str]:
     """Return what an audit found, the gravest first, a sentence or two to a line."""
-    parts = (_of_facts, _of_matrix, _of_rejected, _of_duplicates, _of_order)
+    parts = (_of_splits, _of_facts, _of_shape, _of_matrix, _of_rejected, _of_duplicates, _of_order)
     return [sentence for part in parts for sentence in part(found)]
+
+
+def _of_splits(found: Mapping[str, Any]) -> Iterator[str]:
+    for split, counts in found["images"].items():
+        kinds = [kind for kind, n in counts.items() if n]
+        if len(kinds) == 1:
+            yield f"All {counts[kinds[0]]:,} images of {split} are {kinds[0]}."
 
 
 def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
@@ -56,7 +66,8 @@ def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
     for kind in ("fake", "real"):
         named = [f"{_value(row)} ({row[kind]:,} images)" for row in only if row[kind]]
         if named:
-            rest = f" and {len(named) - NAMED} more values" if len(named) > NAMED else ""
+            more = len(named) - NAMED
+            rest = f" and {more} more value{'s' * (more > 1)}" if more > 0 else ""
             yield f"Only {kind} images have {', '.join(named[:NAMED])}{rest}."
     for row in found["values"]:
         if row not in only:
@@ -70,19 +81,29 @@ def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"The mean error level alone tells {strength} about the class: AUC {auc}."
 
 
+def _of_shape(found: Mapping[str, Any]) -> Iterator[str]:
+    for row in found["facts"]:
+        if row["fact"] == "aspect" and _strength(row["roc_auc"]):
+            yield (
+                "Aligning takes the shape away from no image: the ratio of width to height alone "
+                f"gives AUC {_interval(row['roc_auc'])}, as-is and aligned."
+            )
+
+
 def _of_matrix(found: Mapping[str, Any]) -> Iterator[str]:
     if not (matrix := found.get("matrix")):
         return
     cells = matrix["cells"]
-    as_is = cells["as_is"]["as_is"]["roc_auc"]["value"]
+    as_is = cells["as_is"]["as_is"]["roc_auc"]
     aligned = cells["aligned"]["aligned"]["roc_auc"]
     moved = cells["as_is"]["aligned"]["roc_auc"]["value"]
     sentence = (
-        f"Statistics of error levels give AUC {_figure(as_is)} as-is and "
+        f"Statistics of error levels give AUC {_interval(as_is)} as-is and "
         f"{_interval(aligned)} trained and tested aligned"
     )
-    if as_is - aligned["value"] >= DROP:
-        sentence += f": {_figure(as_is - aligned['value'])} of it goes with file history"
+    if as_is["low"] > aligned["high"]:
+        lost = _figure(as_is["value"] - aligned["value"])
+        sentence += f": aligning takes {lost} of it away, file history and what rescaling blurs"
     yield f"{sentence}. Trained as-is and tested aligned they give {_figure(moved)}."
 
 
@@ -90,12 +111,14 @@ def _of_rejected(found: Mapping[str, Any]) -> Iterator[str]:
     counts = Counter(bad["class"] for bad in found.get("rejected", ()))
     if not counts:
         return
+    tables = found["tables"]
     shares = " and ".join(
         f"{counts[kind]:,} of {counts[kind] + table['n']:,} {kind}"
-        for kind, table in found["tables"].items()
+        for kind, table in tables.items()
     )
     sentence = f"{shares} images cannot be read, and are in no other figure."
-    if len(counts) == 1:
+    against = [[counts[kind], table["n"]] for kind, table in tables.items()]
+    if len(counts) == 1 and fisher_exact(against).pvalue < CHANCE:
         sentence += f" All of them are {next(iter(counts))}: that alone tells their class."
     yield sentence
 

@@ -3,8 +3,8 @@
 Evaluation looks at an image under one of two protocols:
 
 - ``as_is``: the file as it came;
-- ``aligned``: every image is brought to one range of sizes and re-encoded as JPEG, size and
-  quality drawn from one distribution for all classes, so that file history tells nothing.
+- ``aligned``: every image is brought to one range of sizes and re-encoded as JPEG, longest side and
+  quality drawn from one distribution for all classes, so that file history tells less.
 """
 
 from typing import NamedTuple
