@@ -24,7 +24,7 @@ def test_the_suite_is_what_tables_of_other_models_were_made_with() -> None:
     assert list(SUITE) == [
         *(f"jpeg_{quality}" for quality in (100, 95, 90, 80, 70, 60, 50, 40, 30)),
         "rescale_0.5", "rescale_0.75", "rescale_1.25", "rescale_1.5",
-        "blur", "noise", "webp", "crop", "double_jpeg", "screenshot",
+        "blur", "noise", "webp", "crop", "square_crop", "double_jpeg", "screenshot",
     ]  # fmt: skip
     assert [words(name) for name in ("jpeg_50", "double_jpeg", "webp")] == [
         "JPEG 50", "double JPEG", "WebP",
@@ -73,6 +73,15 @@ def test_crop_is_the_middle_off_the_jpeg_grid() -> None:
     assert (left % 8, top % 8) == (4, 4)
     assert abs(left - 24) <= 8
     assert abs(top - 20) <= 8
+
+
+def test_a_square_crop_leaves_no_shape_and_is_the_crop_of_a_square() -> None:
+    assert (np.asarray(SUITE["square_crop"](IMAGE)) == np.asarray(crop(IMAGE))).all()
+    y, x = np.mgrid[:100, :240].astype(np.uint8)
+    kept = np.asarray(SUITE["square_crop"](Image.fromarray(np.dstack([x, y, x]))))
+    assert kept.shape[:2] == (80, 80)
+    left, top = (int(value) for value in kept[0, 0, :2])
+    assert (left, top) == (84, 12)  # 80 and 10 would be in the middle, on the grid
 
 
 def test_noise_has_its_strength_and_is_another_for_another_image() -> None:

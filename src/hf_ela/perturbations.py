@@ -32,7 +32,7 @@ so, seen in smooth areas only, and above the 1 to 4 of the training augmentation
 WEBP_QUALITY = 75
 """What `cwebp` takes when it is not told: https://developers.google.com/speed/webp/docs/cwebp"""
 CROP = 0.8
-"""Share of width and height that is kept, in the middle."""
+"""Share of width and height that is kept, in the middle; of the shorter side, by a square crop."""
 DOUBLE = (75, 90)
 """First a site's own compression (75 is Pillow's and libjpeg's default), then a careful save: the
 second, finer, leaves the traces of the first in place, on the same grid."""
@@ -80,14 +80,27 @@ def webp(image: Image.Image) -> Image.Image:
 
 
 def crop(image: Image.Image) -> Image.Image:
-    """Keep the middle, beginning four pixels off the 8 x 8 grid where there is room for it.
+    """Keep the middle, of the same shape."""
+    return _middle(image, *(max(1, round(length * CROP)) for length in image.size))
+
+
+def square_crop(image: Image.Image) -> Image.Image:
+    """Keep a square in the middle: where one class is square, what is lost beside `crop` is shape.
+
+    On a square image it does what `crop` does.
+    """
+    side = max(1, round(min(image.size) * CROP))
+    return _middle(image, side, side)
+
+
+def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Begin four pixels off the 8 x 8 grid, where there is room for it.
 
     On the grid, blocks of an earlier JPEG would stay where they were.
     """
-    kept = [max(1, round(length * CROP)) for length in image.size]
-    rooms = [length - keep for length, keep in zip(image.size, kept, strict=True)]
+    rooms = image.width - width, image.height - height
     x, y = (min(room // 2 // 8 * 8 + 4, room) for room in rooms)
-    return image.crop((x, y, x + kept[0], y + kept[1]))
+    return image.crop((x, y, x + width, y + height))
 
 
 def double_jpeg(image: Image.Image) -> Image.Image:
@@ -119,6 +132,7 @@ SUITE: dict[str, Perturbation] = {
     "noise": noise,
     "webp": webp,
     "crop": crop,
+    "square_crop": square_crop,
     "double_jpeg": double_jpeg,
     "screenshot": screenshot,
 }
