@@ -110,6 +110,18 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
     models = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]
     mine, other = models["mine"], models["mine (compared)"]
     assert mine["data"] == other["data"]
+    assert "difference" in printed
+    assert printed.count("JPEG 50") == 3  # of each, and side by side
+    compared = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["compared"]
+    assert list(compared) == ["as_is", "aligned"]
+    for protocol, test in compared.items():
+        right = [
+            sum(m["evaluation"]["test"][protocol]["confusion"][cell] for cell in ("tp", "tn"))
+            for m in (mine, other)
+        ]
+        assert test["only_a"] - test["only_b"] == right[0] - right[1]
+        line = f"mine alone is right about {test['only_a']} images, mine (compared) alone about"
+        assert f"{line} {test['only_b']}, p = " in " ".join(printed.split())
     for section in ("parameters", "calibration", "evaluation", "sources", "robustness"):
         assert mine[section] != other[section]
 
@@ -139,6 +151,29 @@ def test_what_the_uncertain_band_leaves_is_measured(
     assert (shipped["accuracy"]["value"], shipped["accuracy"]["n"]) == (sum(right) / 7, 7)
     assert main(["evaluate", str(tiny), "--model", str(model), "--limit", "4"]) == 0
     assert "decided" not in capsys.readouterr().out  # it has no band
+
+
+def test_what_an_evaluation_before_drew_does_not_stay(
+    tiny: Path, model: Path, groups: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "out"
+    words = ["evaluate", str(tiny), "--model", str(model), "--limit", "4", "--out", str(out)]
+    assert main([*words, "--groups", str(groups)]) == 0
+    (out / "plots/mine.png").write_text("the user's")
+    assert len(list((out / "plots").iterdir())) == 6
+    capsys.readouterr()
+    assert main(words) == 0
+    assert {path.name for path in (out / "plots").iterdir()} == {"robustness.png", "mine.png"}
+    # Of four images all of a class got one answer, at least under one protocol.
+    assert "An interval of no width is no certainty" in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_a_model_it_is_the_packaged_one(tiny: Path, capsys) -> None:
+    assert main(["evaluate", str(tiny), "--limit", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["models"]["pretrained"]
+    packaged = ElaClassifier.from_pretrained()
+    assert found["recipe"] == "default"
+    assert found["calibration"]["threshold"] == packaged.threshold
 
 
 def test_a_dataset_of_one_split_is_measured_whole(tiny: Path, model: Path, tmp_path: Path, capsys):
@@ -171,7 +206,7 @@ def test_a_refused_image_is_listed_and_too_many_are_an_error(
     assert main(words) == 2
     err = capsys.readouterr().err
     assert "At most 2.0%" in err
-    assert "raise --max-rejected" in err
+    assert "raise --max-rejected:\n  test/fake/test000.png: NotAnImageError" in err
     assert main([*words, "--max-rejected", "0.05"]) == 0
     found = json.loads(capsys.readouterr().out)["models"]["mine"]
     assert (found["data"]["fake"], found["data"]["real"]) == (39, 37)
@@ -183,10 +218,12 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
     shutil.copytree(tiny, one_class)
     for path in (one_class / "test/real").iterdir():
         path.unlink()
+    (tmp_path / "others.csv").write_text("file_name,group\nnothing.jpg,1\n")
     for words, message in (
         ([tiny, "--split", "dev"], "must be one of ['test', 'train']"),
         ([tmp_path / "none"], "there is no such folder"),
-        ([one_class], "images of both classes"),
+        ([one_class], "images of both classes. Received: 6 fake and 0 real ones in the split test"),
+        ([tiny, "--groups", tmp_path / "others.csv"], "one of 1 rows, which names none"),
         ([tiny, "--groups", tmp_path / "none.csv"], "cannot be read"),
         ([tiny, "--compare", tmp_path], "hf_ela.json"),
         ([tiny, "--compare", tmp_path, "--out", tiny / "out"], "must lie outside the data"),

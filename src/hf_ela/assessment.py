@@ -25,6 +25,7 @@ from hf_ela.source import DataOptions, Source, open_source
 __all__ = [
     "COLUMNS",
     "PROTOCOLS",
+    "Assessment",
     "Labelled",
     "assess",
     "covered",
@@ -52,6 +53,20 @@ class Labelled(NamedTuple):
     error: ImageError | None = None
 
 
+class Assessment(NamedTuple):
+    """What `assess` finds.
+
+    Attributes:
+        sections: `data`, `calibration`, `evaluation`, `sources`, `generators`, `spread` and
+            `robustness`, fit for JSON, as in ``run.json``.
+        right: By protocol, whether the model is right about each image of the split, bool, shape
+            (N,): for `hf_ela.paired`.
+    """
+
+    sections: dict[str, Any]
+    right: dict[str, np.ndarray]
+
+
 def assess(
     classifier: ElaClassifier,
     options: DataOptions,
@@ -59,7 +74,7 @@ def assess(
     split: str = "test",
     base: Protocol = "aligned",
     progress: bool = False,
-) -> dict[str, Any]:
+) -> Assessment:
     """Measure a classifier on a split of a dataset, at its own temperature, threshold and band.
 
     Args:
@@ -69,13 +84,9 @@ def assess(
         base: What an image is before it is perturbed, for the robustness table.
         progress: Show bars on standard error.
 
-    Returns:
-        The sections `data`, `calibration`, `evaluation`, `sources`, `generators`, `spread` and
-        `robustness`, fit for JSON, as in ``run.json``.
-
     Raises:
         DataError: The data cannot be reached or used, or lacks the split or a class of it, or more
-            images are refused than allowed.
+            images are refused than allowed, or the groups are of other images.
     """
     groups = GroupTable.read(options.groups)
     source = open_source(options)
@@ -96,20 +107,27 @@ def assess(
     check_rejected(rejected, len(images) + len(rejected), options.max_rejected)
     names = [name for name, _ in images]
     labels = np.array([label for _, label in images], np.int64)
+    fake, real = int(labels.sum()), int((1 - labels).sum())
+    if not (fake and real):
+        raise DataError(
+            f"A model is measured on images of both classes. Received: {fake} fake and {real} real "
+            f"ones in the split {split} of {source.id}. Add some, or name another with --split."
+        )
+    groups.matched(names)
     by_protocol = dict(zip(PROTOCOLS, np.reshape(scores, (-1, len(PROTOCOLS))).T, strict=True))
     group_names = [groups.get(name, "group") for name in names]
     columns = {
         section: [groups.get(name, column) for name in names] for section, column in COLUMNS.items()
     }
     table = robustness(classifier, *drawn.balanced(), load=LOADERS[base], progress=progress)
-    return {
+    sections = {
         "data": {
             "id": source.id,
             "revision": source.hub.revision if source.hub else None,
             "split": split,
             "n": len(labels),
-            "fake": int(labels.sum()),
-            "real": int((1 - labels).sum()),
+            "fake": fake,
+            "real": real,
             "limit": options.limit,
             "groups": {"sha256": groups.sha256} if options.groups else None,
             "rejected": rejected,
@@ -126,6 +144,10 @@ def assess(
         **tables(columns, labels, by_protocol, classifier.threshold, group_names),
         "robustness": {"base": base, **table},
     }
+    called_fake = {name: found >= classifier.threshold for name, found in by_protocol.items()}
+    return Assessment(
+        sections, {name: called == (labels == 1) for name, called in called_fake.items()}
+    )
 
 
 def labelled_images(source: Source, split: str) -> Iterator[Labelled]:

@@ -21,6 +21,7 @@ from hf_ela.leaks import FACTS, fact_table, fold_pairs, matrix, measured, ranked
 from hf_ela.recipe_file import load_recipe
 from hf_ela.rows import RowSettings
 from hf_ela.source import DataOptions, Source, open_source
+from hf_ela.terminal import printable
 from hf_ela.verdict import verdict
 
 __all__ = ["SAMPLE", "audit", "audit_facts", "audit_prepared", "fact_settings"]
@@ -110,13 +111,17 @@ def audit_facts(
         ``tables``, per class; ``verdict``, sentences.
 
     Raises:
-        DataError: There is no image of one class.
+        DataError: There is no image of one class, or the groups are of other images.
     """
     facts = [row for listed in splits.values() for row in listed]
     labels = np.array([row["label"] for row in facts], np.int64)
+    groups.matched([row["file_name"] for row in facts])
     counts = {kind: int((labels == label).sum()) for kind, label in KINDS}
     if not all(counts.values()):
-        reasons = "".join(f"\n  {bad['file']}: {bad['reason']}" for bad in rejected[:REASONS])
+        reasons = "".join(
+            f"\n  {printable(bad['file'])}: {printable(bad['reason'])}"
+            for bad in rejected[:REASONS]
+        )
         raise DataError(
             f"An audit compares the readable images of two classes. Received: {counts['fake']} "
             f"fake and {counts['real']} real ones; {len(rejected)} cannot be read. Mend or add "

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from hf_ela import __version__
 from hf_ela.card_metadata import METRIC_NAMES, check_card, run_metadata
 from hf_ela.errors import CardError
+from hf_ela.evaluation import no_width
 from hf_ela.files import whole_file
 from hf_ela.front_matter import merge_metadata, read_metadata, split_card
 from hf_ela.perturbations import words
@@ -227,7 +228,7 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         sources=_by_source(run, "sources"),
         generators=_by_source(run, "generators"),
         plots=_plots(run),
-        flat=_flat(run),
+        no_width=no_width(run["evaluation"]["test"]),
     )
     text = re.sub(r" +\n", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
@@ -260,17 +261,6 @@ def _plots(run: Mapping[str, Any]) -> dict[str, list[str]]:
             section = word if word in ("sources", "robustness", "training") else "results"
             sections.setdefault(section, []).append(name)
     return sections
-
-
-def _flat(run: Mapping[str, Any]) -> bool:
-    """Whether an interval has no width."""
-    cells = [
-        cell
-        for measured in run["evaluation"]["test"].values()
-        for metric, cell in measured.items()
-        if metric != "confusion"
-    ]
-    return any(cell["value"] is not None and cell["low"] == cell["high"] for cell in cells)
 
 
 def _is_pinned(data: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from hf_ela.recipe import Recipe
 from hf_ela.rows import RowSettings, ViewSet
 from hf_ela.source import DataOptions, Source, open_to_train
 from hf_ela.store import ElaStore, map_store, stream_store
+from hf_ela.terminal import printable
 
 
 @dataclass(frozen=True)
@@ -97,17 +98,8 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         splits, left_out = _without(splits, options.leave_out, groups)
     if "validation" not in splits:
         splits |= _validation(splits["train"], recipe, groups)
-    matched = sum(
-        groups.get(facts["file_name"], "group") is not None
-        for split in splits.values()
-        for facts in split.facts
-    )
-    if options.groups and not matched:
-        example = splits["train"].facts[0]["file_name"]
-        raise DataError(
-            f"The groups file must name images of the dataset, such as {example}. "
-            f"Received: {options.groups}, which names none."
-        )
+    every = (splits["train"], *(split for name, split in splits.items() if name != "train"))
+    matched = groups.matched([facts["file_name"] for split in every for facts in split.facts])
     summary = {
         "id": source.id,
         "revision": source.hub.revision if source.hub else None,
@@ -209,7 +201,9 @@ def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_reject
         TooManyRejectedError: There are more.
     """
     if len(rejected) > max_rejected * total:
-        listed = "\n".join(f"  {bad['file']}: {bad['reason']}" for bad in rejected[:20])
+        listed = "\n".join(
+            f"  {printable(bad['file'])}: {printable(bad['reason'])}" for bad in rejected[:20]
+        )
         raise TooManyRejectedError(
             f"At most {max_rejected:.1%} of the images may be refused. Received: {len(rejected)} "
             f"refused of {total}. Mend or remove them, or raise --max-rejected:\n{listed}"

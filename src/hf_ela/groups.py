@@ -85,6 +85,21 @@ class GroupTable:
                 row = found
         return (row.get(column) or None) if row else None
 
+    def matched(self, file_names: Sequence[str]) -> int:
+        """Return of how many images the table knows the group.
+
+        Raises:
+            DataError: It is of none, though a table was given: it is that of another dataset.
+        """
+        found = sum(self.get(name, "group") is not None for name in file_names)
+        if self.sha256 and not found:
+            raise DataError(
+                "The groups file must name images of the dataset, such as "
+                f"{', '.join(file_names[:1])}. Received: one of {len(self.rows)} rows, which names "
+                "none. Take the CSV of this dataset, with names as inside its folder."
+            )
+        return found
+
 
 def clusters(facts: Facts, groups: GroupTable) -> np.ndarray:
     """Return a cluster number per image: one group, or a chain of near-duplicates, is a cluster."""

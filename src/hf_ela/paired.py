@@ -23,8 +23,9 @@ def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> McNemar:
     The exact conditional test, two-sided: if they do, who of them is right is a coin's toss for
     each such image (McNemar, Psychometrika 12, 1947). It never finds a difference more often than
     it should by chance, and rather less often (Fagerland, Lydersen and Laake, BMC Medical Research
-    Methodology 13:91, 2013). It speaks of these two trained classifiers; another training of
-    either may differ by more.
+    Methodology 13:91, 2013). It takes images as independent: where they come in groups, of one
+    artist or one prompt, p is too small. And it speaks of these two trained classifiers; another
+    training of either may differ by more.
 
     Args:
         right_a: Whether the first is right about each image, bool, shape (N,).

@@ -32,6 +32,11 @@ def native_messages_held_back() -> Iterator[None]:
             os.close(stderr)
 
 
+def printable_lines(text: str) -> str:
+    """Escape as `printable` does, but for the line ends before an indented line of a list."""
+    return "\n  ".join(map(printable, text.split("\n  ")))
+
+
 def printable(text: str) -> str:
     """Escape what could break or steer a terminal: line ends, controls, surrogates."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

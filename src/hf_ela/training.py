@@ -21,6 +21,7 @@ from hf_ela.card import write_card
 from hf_ela.data import Prepared, prepare
 from hf_ela.emissions import measured, tracker_for
 from hf_ela.errors import HfElaError, RunError
+from hf_ela.evaluation import no_width
 from hf_ela.files import check_output, write_json
 from hf_ela.recipe import Recipe
 from hf_ela.recipe_file import parse_recipe
@@ -224,13 +225,8 @@ def summary(run: dict[str, Any], out: Path) -> str:
     for metric, as_is in test["as_is"].items():
         if metric != "confusion":
             lines.append(_row(metric, as_is, test["aligned"][metric]))
-    cells = [
-        cell for measured in test.values() for key, cell in measured.items() if key != "confusion"
-    ]
-    if any(cell["value"] is not None and cell["low"] == cell["high"] for cell in cells):
-        lines.append(
-            "An interval of no width is no certainty: all images of a class got one answer."
-        )
+    if warning := no_width(test):
+        lines.append(warning)
     if band := run["calibration"]["uncertain"]:
         as_is, aligned = (run["evaluation"]["coverage"][name]["shipped"] for name in test)
         lines.append(f"Without the uncertain scores, from {band[0]:.3f} to {band[1]:.3f}:")

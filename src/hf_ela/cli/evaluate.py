@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ela.errors import ModelError
 from hf_ela.files import check_output, write_json
+from hf_ela.origin import PACKAGED, split_revision
 from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ def add_evaluate(commands: Any) -> None:
     )
     evaluate.add_argument(
         "--model",
-        required=True,
         metavar="MODEL",
-        help="a saved model, a run, or user/repo[@revision] of the Hub",
+        help="a saved model, a run, or user/repo[@revision] of the Hub; by default the model that "
+        "comes with hf-ela",
     )
-    evaluate.add_argument("--compare", metavar="MODEL", help="another one, measured beside it")
+    evaluate.add_argument(
+        "--compare",
+        metavar="MODEL",
+        help="another one, measured beside it, and whether they differ by more than chance",
+    )
     evaluate.add_argument(
         "--groups", metavar="CSV", help="file_name,group[,source[,generator]], as for train.py"
     )
@@ -46,7 +51,10 @@ def add_evaluate(commands: Any) -> None:
         "--label-map", metavar="NAME=CLASS,...", help="class names to fake and real"
     )
     evaluate.add_argument(
-        "--limit", type=int, metavar="N", help="only N images, half of each class: a quick look"
+        "--limit",
+        type=int,
+        metavar="N",
+        help="only the first N images, half of each class: a quick look",
     )
     evaluate.add_argument(
         "--max-rejected",
@@ -72,14 +80,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     try:
         with native_messages_held_back():
             from hf_ela.assessment import assess
+            from hf_ela.paired import mcnemar
             from hf_ela.source import DataOptions, parse_label_map
     except ModuleNotFoundError as error:
         raise ModelError(
             "To evaluate takes what training takes, the extra `train`. Received: no module "
             f'{error.name}. Install it with pip install "hf-ela[train]"'
         ) from error
-    from hf_ela.origin import split_revision
-
     source, revision = split_revision(options.data)
     data = DataOptions(
         source=source,
@@ -91,12 +98,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     if options.out:
         check_output(options.out, data.source)
-    classifiers: dict[str, ElaClassifier] = {}
-    for origin in filter(None, (options.model, options.compare)):
-        classifiers[_name(origin, classifiers)] = _load(origin)
-    results = {
-        name: _described(classifier)
-        | assess(
+    classifiers = {_name(options.model, {}): _load(options.model)}
+    if options.compare:
+        classifiers[_name(options.compare, classifiers)] = _load(options.compare)
+    found = {
+        name: assess(
             classifier,
             data,
             split=options.split,
@@ -105,6 +111,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         )
         for name, classifier in classifiers.items()
     }
+    results = {name: _described(classifiers[name]) | one.sections for name, one in found.items()}
     (split,) = {found["data"]["split"] for found in results.values()}
     if split != options.split:
         print(
@@ -113,30 +120,35 @@ def _evaluate(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     report = {"schema": 1, "models": results}
+    if options.compare:
+        ours, theirs = (one.right for one in found.values())
+        report["compared"] = {name: mcnemar(ours[name], theirs[name]) for name in ours}
     if options.out:
         _write(report, options.out)
     if options.json:
         print(json.dumps(report, indent=2, allow_nan=False))
         return 0
-    _print(results)
+    _print(report)
     if options.out:
         print(f"Written to {printable(str(options.out))}: evaluation.json, plots/")
     return 0
 
 
-def _load(origin: str) -> "ElaClassifier":
+def _load(origin: str | None) -> "ElaClassifier":
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.origin import locate, split_revision
+    from hf_ela.origin import locate
 
-    source, revision = split_revision(origin)
+    source, revision = split_revision(origin) if origin else (None, None)
     # Of many images Keras judges more in the same time, and what evaluates has it.
     folder, _ = locate(source, revision=revision, runtime="keras")
     with native_messages_held_back():
         return ElaClassifier.from_pretrained(folder, runtime="keras")
 
 
-def _name(origin: str, taken: Mapping[str, Any]) -> str:
+def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
     """Return a name without the folders of this machine."""
+    if origin is None:
+        return PACKAGED
     name = Path(origin).resolve().name if Path(origin).exists() else origin
     return f"{name} (compared)" if name in taken else name
 
@@ -157,16 +169,20 @@ def _write(report: dict[str, Any], folder: Path) -> None:
     (main, *_) = results.values()
     for section in ("sources", "generators"):
         for protocol, rows in main[section].items():
+            path = folder / "plots" / f"{section}_{protocol}.png"
+            path.unlink(missing_ok=True)  # of an evaluation before, perhaps of other images
             if rows:
                 title = f"{protocol.replace('_', '-')}, n = {main['data']['n']}"
-                path = folder / "plots" / f"{section}_{protocol}.png"
                 plots.per_source(rows, path, title=title)
     write_json(folder / "evaluation.json", report)
 
 
-def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
+def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
 
+    from hf_ela.evaluation import no_width
+
+    results = report["models"]
     console = Console()
     with console.capture() as captured:  # rich itself would exit on a closed pipe
         for name, found in results.items():
@@ -183,6 +199,12 @@ def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
             )
             for table in _tables(found):
                 console.print(table)
+            if warning := no_width(found["evaluation"][found["data"]["split"]]):
+                console.print(warning, highlight=False)
+        if "compared" in report:
+            console.print(_side_by_side(results))
+            for line in _compared(report):
+                console.print(line, markup=False, highlight=False)
     sys.stdout.write(captured.get())
 
 
@@ -219,6 +241,36 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
         loss = f"{row['loss']:+.3f}"
         table.add_row(words(row["perturbation"]), _cell(row["balanced_accuracy"]), loss, *values)
     yield table
+
+
+def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
+    """Return what is left after each change, of both models."""
+    from hf_ela.perturbations import words
+
+    ours, theirs = results.values()
+    table = _table(f"Balanced accuracy, {_protocol(ours['robustness']['base'])}, then")
+    for name in (*results, "difference"):
+        table.add_column(_text(name), overflow="fold")
+    pairs = zip(ours["robustness"]["rows"], theirs["robustness"]["rows"], strict=True)
+    for row, other in pairs:
+        cells = row["balanced_accuracy"], other["balanced_accuracy"]
+        difference = f"{cells[0]['value'] - cells[1]['value']:+.3f}"
+        table.add_row(words(row["perturbation"]), *map(_cell, cells), difference)
+    return table
+
+
+def _compared(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield, for each protocol, on how many images the models differ."""
+    ours, theirs = map(printable, report["models"])
+    for protocol, test in report["compared"].items():
+        yield (
+            f"{_protocol(protocol).capitalize()}: {ours} alone is right about {test['only_a']} "
+            f"images, {theirs} alone about {test['only_b']}, p = {test['p']:.2g}."
+        )
+    yield (
+        "p is that of McNemar's exact test, which takes images as independent: where they come in "
+        "groups, of one artist or one prompt, it is too small."
+    )
 
 
 def _spread_table(section: str, by_protocol: Mapping[str, Any]) -> "Table":
