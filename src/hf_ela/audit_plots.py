@@ -13,7 +13,6 @@ from hf_ela.plots import DPI, FAKE, INK, REAL, shortened, write_figure
 
 __all__ = ["draw_audit", "facts_by_class", "matrix"]
 
-DRAWN = ("format", "mode", "size", "jpeg_quality", "subsampling", "exif")
 VALUES = 8
 """Bars of a panel: the values that most images have."""
 
@@ -55,8 +54,8 @@ def matrix(measured: Mapping[str, Any], path: Path) -> None:
 
 def facts_by_class(tables: Mapping[str, Any], path: Path) -> None:
     """Draw, for each fact, the share of either class that has each of its commonest values."""
-    figure = _figure(10.5, 6.4)
-    for axes, fact in zip(figure.subplots(2, 3).flat, DRAWN, strict=True):
+    figure = _figure(13.5, 6.4)
+    for axes, fact in zip(figure.subplots(2, 4).flat, tables["fake"]["values"], strict=True):
         counts = {kind: table["values"][fact] for kind, table in tables.items()}
         both = {v: sum(c.get(v, 0) for c in counts.values()) for c in counts.values() for v in c}
         shown = sorted(both, key=lambda value: -both[value])[:VALUES]
