@@ -55,7 +55,10 @@ def parser() -> argparse.ArgumentParser:
         help="class names to fake and real, e.g. ai=fake,human=real",
     )
     p.add_argument(
-        "--limit", type=int, metavar="N", help="a class-balanced subset of N images of every split"
+        "--limit",
+        type=int,
+        metavar="N",
+        help="the first N images of every split, half of each class",
     )
     p.add_argument(
         "--max-rejected",

@@ -35,7 +35,12 @@ def add_audit(commands: Any) -> None:
         action=argparse.BooleanOptionalAction,
         help="read without downloading first (default for a Hub id)",
     )
-    audit.add_argument("--limit", type=int, metavar="N", help="only N images of every split")
+    audit.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="the first N images of every split, half of each class",
+    )
     audit.add_argument(
         "--sample",
         type=int,

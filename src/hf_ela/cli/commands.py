@@ -216,7 +216,7 @@ def add_reproduce(commands: Commands) -> None:
         help="the new run (runs/reproduce-<time>); an interrupted one goes on",
     )
     reproduce.add_argument(
-        "--limit", type=int, metavar="N", help="only N images of every split: a quick check"
+        "--limit", type=int, metavar="N", help="the first N images of every split: a quick check"
     )
     reproduce.add_argument(
         "--streaming",
