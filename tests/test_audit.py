@@ -204,6 +204,14 @@ def test_one_class_is_refused() -> None:
         audit_facts({"train": [row(i, 1) for i in range(9)]}, NONE)
 
 
+def test_groups_of_other_images_are_refused(tmp_path: Path) -> None:
+    others = grouped(
+        [fact | {"file_name": f"x/{fact['file_name']}"} for fact in rows()], 5, tmp_path / "g.csv"
+    )
+    with pytest.raises(DataError, match=r"must name images of the dataset, such as 1/0\.jpg"):
+        audit_facts({"train": rows()}, others)
+
+
 def test_a_class_of_which_nothing_can_be_read_is_told_why(cache: Path, tmp_path: Path) -> None:
     folder = write_flat(tmp_path / "data", 3)
     for path in (folder / "real").iterdir():
