@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from hf_ela.errors import HfElaError
-from hf_ela.terminal import printable_lines
+from hf_ela.terminal import printable_error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +71,7 @@ def main() -> int:
         print("\ninterrupted; the same command again finishes the job", file=sys.stderr)
         return 130
     except HfElaError as error:
-        print(f"push_to_hub.py: {printable_lines(str(error))}", file=sys.stderr)
+        print(f"push_to_hub.py: {printable_error(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -103,6 +103,7 @@ def run(out: Path, args: dict[str, Any]) -> int:
         from hf_ela.errors import HfElaError
         from hf_ela.recipe_file import load_recipe
         from hf_ela.source import DataOptions, parse_label_map
+        from hf_ela.terminal import printable_error
         from hf_ela.training import recorded, summary, train
     except ModuleNotFoundError as error:
         print(
@@ -128,7 +129,7 @@ def run(out: Path, args: dict[str, Any]) -> int:
             options = DataOptions(**args)
         result = train(recipe, options, out, resume=resume, country=country)
     except HfElaError as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        print(f"train.py: {printable_error(error)}", file=sys.stderr)
         return 1
     print(summary(result, out))
     return 0

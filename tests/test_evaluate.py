@@ -213,6 +213,17 @@ def test_a_refused_image_is_listed_and_too_many_are_an_error(
     assert len(found["data"]["rejected"]) == 4
 
 
+def test_a_name_in_an_error_makes_no_line_of_its_own(model: Path, tmp_path: Path, capsys) -> None:
+    data = write_folder(tmp_path / "data", train=2, test=2)
+    (data / "test/fake/a\n  b\x1b[31m.png").write_text("no image")
+    assert main(["evaluate", str(data), "--model", str(model)]) == 2
+    first, listed = capsys.readouterr().err.splitlines()
+    assert first.endswith("raise --max-rejected:")
+    assert listed.startswith("  test/fake/a\\n  b\\x1b[31m.png: NotAnImageError")
+    assert main(["evaluate", "no\n  folder", "--model", str(model)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: Path, capsys):
     one_class = tmp_path / "one"
     shutil.copytree(tiny, one_class)

@@ -329,6 +329,7 @@ def test_other_backends_train_too(backend, command, python, tmp_path, tiny) -> N
         (["--out", "src"], "new or empty"),
         (["--out", "src", "--resume"], "interrupted run"),
         (["--groups", "missing.csv"], "missing.csv"),
+        (["--groups", "a\n  \x1b[31m.csv"], "file a\\n  \\x1b[31m.csv cannot"),
         (["--out", "README.md/run"], "must be writable"),
     ],
 )

@@ -21,7 +21,6 @@ from hf_ela.leaks import FACTS, fact_table, fold_pairs, matrix, measured, ranked
 from hf_ela.recipe_file import load_recipe
 from hf_ela.rows import RowSettings
 from hf_ela.source import DataOptions, Source, open_source
-from hf_ela.terminal import printable
 from hf_ela.verdict import verdict
 
 __all__ = ["SAMPLE", "audit", "audit_facts", "audit_prepared", "fact_settings"]
@@ -118,14 +117,12 @@ def audit_facts(
     groups.matched([row["file_name"] for row in facts])
     counts = {kind: int((labels == label).sum()) for kind, label in KINDS}
     if not all(counts.values()):
-        reasons = "".join(
-            f"\n  {printable(bad['file'])}: {printable(bad['reason'])}"
-            for bad in rejected[:REASONS]
-        )
         raise DataError(
             f"An audit compares the readable images of two classes. Received: {counts['fake']} "
             f"fake and {counts['real']} real ones; {len(rejected)} cannot be read. Mend or add "
-            f"some.{reasons}" + ("\n  ..." if len(rejected) > REASONS else "")
+            "some.",
+            *(f"  {bad['file']}: {bad['reason']}" for bad in rejected[:REASONS]),
+            *["  ..."] * (len(rejected) > REASONS),
         )
     table = fact_table(facts)
     members = clusters(facts, groups)

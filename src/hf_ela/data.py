@@ -22,7 +22,6 @@ from hf_ela.recipe import Recipe
 from hf_ela.rows import RowSettings, ViewSet
 from hf_ela.source import DataOptions, Source, open_to_train
 from hf_ela.store import ElaStore, map_store, stream_store
-from hf_ela.terminal import printable
 
 
 @dataclass(frozen=True)
@@ -201,13 +200,11 @@ def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_reject
         TooManyRejectedError: There are more.
     """
     if len(rejected) > max_rejected * total:
-        listed = "\n".join(
-            f"  {printable(bad['file'])}: {printable(bad['reason'])}" for bad in rejected[:20]
-        )
         raise TooManyRejectedError(
             f"At most {max_rejected:.1%} of the images may be refused. Received: {len(rejected)} "
-            f"refused of {total}. Mend or remove them, or raise --max-rejected:\n{listed}"
-            + ("\n  ..." if len(rejected) > 20 else "")
+            f"refused of {total}. Mend or remove them, or raise --max-rejected:",
+            *(f"  {bad['file']}: {bad['reason']}" for bad in rejected[:20]),
+            *["  ..."] * (len(rejected) > 20),
         )
 
 

@@ -32,7 +32,15 @@ Every message states the rule, then what was received, then what to do.
 
 
 class HfElaError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    A message of several lines is given line by line: names of files in one may hold line ends, and
+    what is printed must not take these for its own.
+    """
+
+    def __str__(self) -> str:
+        """Return the lines of the message."""
+        return "\n".join(map(str, self.args))
 
 
 class ImageError(HfElaError, ValueError):

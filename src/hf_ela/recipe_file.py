@@ -50,7 +50,9 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         problems = [_explain(problem) for problem in error.errors(include_url=False)]
-        raise RecipeError(f"recipe {source} is not valid:\n  " + "\n  ".join(problems)) from None
+        raise RecipeError(
+            f"recipe {source} is not valid:", *(f"  {problem}" for problem in problems)
+        ) from None
 
 
 def _read(recipe: str | Path) -> dict[str, Any]:

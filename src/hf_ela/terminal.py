@@ -32,9 +32,10 @@ def native_messages_held_back() -> Iterator[None]:
             os.close(stderr)
 
 
-def printable_lines(text: str) -> str:
-    """Escape as `printable` does, but for the line ends before an indented line of a list."""
-    return "\n  ".join(map(printable, text.split("\n  ")))
+def printable_error(error: Exception) -> str:
+    """Return the message of an error, each of its own lines `printable`."""
+    lines = error.args if isinstance(error, HfElaError) else [error]
+    return "\n".join(printable(str(line)) for line in lines)
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ from hf_ela.cli.commands import add_card, add_ela, add_export, add_reproduce, ad
 from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.predict import add_predict
 from hf_ela.errors import HfElaError, ImageError
-from hf_ela.terminal import printable_lines
+from hf_ela.terminal import printable_error
 
 __all__ = ["main"]
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (HfElaError, OSError) as error:
-        print(f"hf-ela: {printable_lines(str(error))}", file=sys.stderr)
+        print(f"hf-ela: {printable_error(error)}", file=sys.stderr)
         return 1 if isinstance(error, ImageError) else 2
     return status
 
