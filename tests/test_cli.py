@@ -21,7 +21,7 @@ from hf_ela import ElaClassifier, error_level
 from hf_ela.cli import main
 from hf_ela.explain import overlay
 from hf_ela.model import build_model
-from hf_ela.origin import PACKAGED
+from hf_ela.origin import PACKAGED, packaged_model
 from hf_ela.recipe_file import load_recipe
 
 # Keras reads a TensorFlow variable by an interface that NumPy 2 calls old.
@@ -517,6 +517,20 @@ class TestStart:
             assert done.returncode == 0
             assert text in done.stdout
             assert done.stdout.endswith("[]\n")
+
+    def test_a_card_is_made_without_what_training_takes(self, tmp_path: Path) -> None:
+        shutil.copytree(packaged_model(), tmp_path / "run")
+        (tmp_path / "run/README.md").unlink()
+        absent = ["datasets", "evaluate", "keras", "matplotlib", "pandas", "scipy", "sklearn"]
+        code = (
+            f"import sys; sys.modules |= dict.fromkeys({absent})\n"  # as if not installed
+            "from hf_ela.cli import main; sys.exit(main(sys.argv[1:]))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, "card", tmp_path / "run"], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / "run/README.md").is_file()
 
     def test_a_command_is_needed(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:

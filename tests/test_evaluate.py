@@ -10,6 +10,7 @@ from conftest import write_flat, write_folder
 from hf_ela import ElaClassifier, load_image
 from hf_ela.cli import main
 from hf_ela.evaluation import measure
+from hf_ela.intervals import no_width
 from hf_ela.model import build_model
 from hf_ela.recipe_file import load_recipe
 
@@ -166,6 +167,14 @@ def test_what_an_evaluation_before_drew_does_not_stay(
     assert {path.name for path in (out / "plots").iterdir()} == {"robustness.png", "mine.png"}
     # Of four images all of a class got one answer, at least under one protocol.
     assert "An interval of no width is no certainty" in " ".join(capsys.readouterr().out.split())
+
+
+def test_certainty_is_denied_where_an_interval_has_no_width() -> None:
+    wide = {"value": 0.5, "low": 0.4, "high": 0.6}
+    undefined = {"value": None, "low": None, "high": None}
+    plain = {"accuracy": wide, "roc_auc": undefined, "confusion": {"tp": 1}, "loss": 0.1}
+    assert no_width([plain, plain]) is None
+    assert no_width([plain, {"accuracy": wide | {"low": 0.6}}])
 
 
 def test_without_a_model_it_is_the_packaged_one(tiny: Path, capsys) -> None:

@@ -18,9 +18,9 @@ from markupsafe import Markup
 from hf_ela import __version__
 from hf_ela.card_metadata import METRIC_NAMES, check_card, run_metadata
 from hf_ela.errors import CardError
-from hf_ela.evaluation import no_width
 from hf_ela.files import whole_file
 from hf_ela.front_matter import merge_metadata, read_metadata, split_card
+from hf_ela.intervals import in_words, no_width
 from hf_ela.perturbations import words
 from hf_ela.run_file import read_run
 from hf_ela.samples import MODEL_CARD
@@ -228,7 +228,7 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         sources=_by_source(run, "sources"),
         generators=_by_source(run, "generators"),
         plots=_plots(run),
-        no_width=no_width(run["evaluation"]["test"]),
+        no_width=no_width(run["evaluation"]["test"].values()),
     )
     text = re.sub(r" +\n", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
@@ -290,9 +290,7 @@ def code(value: object) -> Markup:
 
 
 def _interval(cell: Mapping[str, Any] | None) -> str:
-    if not cell or cell["value"] is None:
-        return "undefined"
-    return f"{cell['value']:.3f} ({cell['low']:.3f}–{cell['high']:.3f})"
+    return in_words(cell, "–") if cell else "undefined"
 
 
 def _setting(values: Mapping[str, Any]) -> Markup:

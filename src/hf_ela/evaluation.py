@@ -4,8 +4,8 @@ Pure: arrays in, numbers out. Labels, scores and thresholds are those of `hf_ela
 data does not define is None, never NaN, so that every result can be written as JSON.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +31,6 @@ __all__ = [
     "confusion",
     "expected_calibration_error",
     "measure",
-    "no_width",
     "spread",
     "wilson",
 ]
@@ -137,19 +136,6 @@ def measure(
         for cell in cells.values():
             cell["groups"] = images.size
     return cells
-
-
-def no_width(by_protocol: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return a warning where an interval has no width; None where all have."""
-    cells = (
-        cell
-        for measured in by_protocol.values()
-        for metric, cell in measured.items()
-        if metric != "confusion" and cell["value"] is not None
-    )
-    if any(cell["low"] == cell["high"] for cell in cells):
-        return "An interval of no width is no certainty: all images of a class got one answer."
-    return None
 
 
 def _numbered_groups(groups: Sequence[str | None] | None, n: int) -> Counts | None:

@@ -21,8 +21,8 @@ from hf_ela.card import write_card
 from hf_ela.data import Prepared, prepare
 from hf_ela.emissions import measured, tracker_for
 from hf_ela.errors import HfElaError, RunError
-from hf_ela.evaluation import no_width
 from hf_ela.files import check_output, write_json
+from hf_ela.intervals import in_words, no_width
 from hf_ela.recipe import Recipe
 from hf_ela.recipe_file import parse_recipe
 from hf_ela.run_file import RUN_SCHEMA
@@ -225,7 +225,7 @@ def summary(run: dict[str, Any], out: Path) -> str:
     for metric, as_is in test["as_is"].items():
         if metric != "confusion":
             lines.append(_row(metric, as_is, test["aligned"][metric]))
-    if warning := no_width(test):
+    if warning := no_width(test.values()):
         lines.append(warning)
     if band := run["calibration"]["uncertain"]:
         as_is, aligned = (run["evaluation"]["coverage"][name]["shipped"] for name in test)
@@ -238,10 +238,4 @@ def summary(run: dict[str, Any], out: Path) -> str:
 
 
 def _row(metric: str, as_is: dict[str, Any], aligned: dict[str, Any]) -> str:
-    return f"{metric:20}{_cell(as_is):^22}{_cell(aligned):^22}"
-
-
-def _cell(interval: dict[str, Any]) -> str:
-    if interval["value"] is None:
-        return "undefined"
-    return f"{interval['value']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
+    return f"{metric:20}{in_words(as_is):^22}{in_words(aligned):^22}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ela.errors import ModelError
 from hf_ela.files import check_output, write_json
+from hf_ela.intervals import in_words, no_width
 from hf_ela.origin import PACKAGED, split_revision
 from hf_ela.terminal import native_messages_held_back, printable
 
@@ -180,8 +181,6 @@ def _write(report: dict[str, Any], folder: Path) -> None:
 def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
 
-    from hf_ela.evaluation import no_width
-
     results = report["models"]
     console = Console()
     with console.capture() as captured:  # rich itself would exit on a closed pipe
@@ -199,7 +198,8 @@ def _print(report: Mapping[str, Any]) -> None:
             )
             for table in _tables(found):
                 console.print(table)
-            if warning := no_width(found["evaluation"][found["data"]["split"]]):
+            metrics = found["evaluation"][found["data"]["split"]].values()
+            if warning := no_width((*metrics, *found["robustness"]["rows"])):
                 console.print(warning, highlight=False)
         if "compared" in report:
             console.print(_side_by_side(results))
@@ -215,11 +215,11 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     metrics = _table("Metric", *map(_protocol, by_protocol))
     for metric in next(iter(by_protocol.values())):
         if metric != "confusion":
-            metrics.add_row(metric, *(_cell(cells[metric]) for cells in by_protocol.values()))
+            metrics.add_row(metric, *(in_words(cells[metric]) for cells in by_protocol.values()))
     if found["calibration"]["uncertain"]:
         left = [cells["shipped"] for cells in found["evaluation"]["coverage"].values()]
-        metrics.add_row("share decided", *(_cell(cells["coverage"]) for cells in left))
-        metrics.add_row("accuracy of the decided", *(_cell(cells["accuracy"]) for cells in left))
+        metrics.add_row("share decided", *(in_words(cells["coverage"]) for cells in left))
+        metrics.add_row("accuracy of the decided", *(in_words(cells["accuracy"]) for cells in left))
     yield metrics
 
     for section in found["spread"]:
@@ -227,7 +227,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
         table = _table(section.capitalize(), *headings)
         as_is, aligned = (found[section][protocol] for protocol in ("as_is", "aligned"))
         for row, other in zip(as_is, aligned, strict=True):
-            right = (_cell(row["accuracy"]), _cell(other["accuracy"]))
+            right = (in_words(row["accuracy"]), in_words(other["accuracy"]))
             n = f"{row['n']} ({row['groups']})" if "groups" in row else str(row["n"])
             table.add_row(_text(row["source"]), n, str(row["fake"]), str(row["real"]), *right)
         yield table
@@ -239,7 +239,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     for row in changed["rows"]:
         values = (f"{row[name]['value']:.3f}" for name in ("recall", "specificity", "roc_auc"))
         loss = f"{row['loss']:+.3f}"
-        table.add_row(words(row["perturbation"]), _cell(row["balanced_accuracy"]), loss, *values)
+        table.add_row(words(row["perturbation"]), in_words(row["balanced_accuracy"]), loss, *values)
     yield table
 
 
@@ -255,7 +255,7 @@ def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
     for row, other in pairs:
         cells = row["balanced_accuracy"], other["balanced_accuracy"]
         difference = f"{cells[0]['value'] - cells[1]['value']:+.3f}"
-        table.add_row(words(row["perturbation"]), *map(_cell, cells), difference)
+        table.add_row(words(row["perturbation"]), *map(in_words, cells), difference)
     return table
 
 
@@ -306,9 +306,3 @@ def _text(name: str) -> Any:
 
 def _protocol(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _cell(interval: Mapping[str, Any]) -> str:
-    if interval["value"] is None:
-        return "undefined"
-    return f"{interval['value']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
