@@ -169,6 +169,17 @@ def test_what_an_evaluation_before_drew_does_not_stay(
     assert "An interval of no width is no certainty" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_run_keeps_its_plots(tiny: Path, model: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "plots").mkdir()
+    kept = [tmp_path / "run.json", tmp_path / "plots/sources_as_is.png"]
+    for path in kept:
+        path.write_text("of a training")
+    words = ["evaluate", str(tiny), "--model", str(model), "--limit", "2", "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert "must not hold a run" in capsys.readouterr().err
+    assert [path.read_text() for path in kept] == ["of a training"] * 2
+
+
 def test_certainty_is_denied_where_an_interval_has_no_width() -> None:
     wide = {"value": 0.5, "low": 0.4, "high": 0.6}
     undefined = {"value": None, "low": None, "high": None}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ela.errors import ModelError
+from hf_ela.errors import ModelError, RunError
 from hf_ela.files import check_output, write_json
 from hf_ela.intervals import in_words, no_width
 from hf_ela.origin import PACKAGED, split_revision
@@ -99,6 +99,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     if options.out:
         check_output(options.out, data.source)
+        if (options.out / "run.json").exists():
+            raise RunError(
+                "A folder for results must not hold a run, whose plots they would replace. "
+                f"Received: {options.out}. Take another."
+            )
     classifiers = {_name(options.model, {}): _load(options.model)}
     if options.compare:
         classifiers[_name(options.compare, classifiers)] = _load(options.compare)
@@ -231,7 +236,9 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
             n = f"{row['n']} ({row['groups']})" if "groups" in row else str(row["n"])
             table.add_row(_text(row["source"]), n, str(row["fake"]), str(row["real"]), *right)
         yield table
-        yield _spread_table(section, found["spread"][section])
+        spread = _spread_table(section, found["spread"][section])
+        if spread.row_count:  # else none has enough images
+            yield spread
 
     changed = found["robustness"]
     heading = f"{_protocol(changed['base'])}, n={changed['n']}, then"
