@@ -249,11 +249,18 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
     shutil.copytree(tiny, one_class)
     for path in (one_class / "test/real").iterdir():
         path.unlink()
+    for path in (one_class / "test/fake").iterdir():
+        path.write_text("no image")  # said before any is read
+    one_left = tmp_path / "left"
+    shutil.copytree(tiny, one_left)
+    for path in (one_left / "test/fake").iterdir():
+        path.write_text("no image")
     (tmp_path / "others.csv").write_text("file_name,group\nnothing.jpg,1\n")
     for words, message in (
         ([tiny, "--split", "dev"], "must be one of ['test', 'train']"),
         ([tmp_path / "none"], "there is no such folder"),
         ([one_class], "images of both classes. Received: 6 fake and 0 real ones in the split test"),
+        ([one_left, "--max-rejected", 0.5], "Received: 0 fake and 6 real ones in the split test"),
         ([tiny, "--groups", tmp_path / "others.csv"], "one of 1 rows, which names none"),
         ([tiny, "--groups", tmp_path / "none.csv"], "cannot be read"),
         ([tiny, "--compare", tmp_path], "hf_ela.json"),

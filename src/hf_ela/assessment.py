@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import datasets
 import numpy as np
 from PIL import Image
 
@@ -91,6 +92,8 @@ def assess(
     groups = GroupTable.read(options.groups)
     source = open_source(options)
     split = _the_split(source, split)
+    if isinstance(source.splits[split], datasets.Dataset):  # a stream passes once
+        _check([(name, label) for name, label, _ in _rows(source, split)], groups, source, split)
     images: list[tuple[str, int]] = []
     scores: list[np.ndarray] = []
     rejected: list[dict[str, str]] = []
@@ -105,15 +108,9 @@ def assess(
         scores.append(found)
         drawn.add(image.content, image.label)
     check_rejected(rejected, len(images) + len(rejected), options.max_rejected)
+    _check(images, groups, source, split)
     names = [name for name, _ in images]
     labels = np.array([label for _, label in images], np.int64)
-    fake, real = int(labels.sum()), int((1 - labels).sum())
-    if not (fake and real):
-        raise DataError(
-            f"A model is measured on images of both classes. Received: {fake} fake and {real} real "
-            f"ones in the split {split} of {source.id}. Add some, or name another with --split."
-        )
-    groups.matched(names)
     by_protocol = dict(zip(PROTOCOLS, np.reshape(scores, (-1, len(PROTOCOLS))).T, strict=True))
     group_names = [groups.get(name, "group") for name in names]
     columns = {
@@ -126,8 +123,8 @@ def assess(
             "revision": source.hub.revision if source.hub else None,
             "split": split,
             "n": len(labels),
-            "fake": fake,
-            "real": real,
+            "fake": int(labels.sum()),
+            "real": int((1 - labels).sum()),
             "limit": options.limit,
             "groups": {"sha256": groups.sha256} if options.groups else None,
             "rejected": rejected,
@@ -156,13 +153,33 @@ def labelled_images(source: Source, split: str) -> Iterator[Labelled]:
     Raises:
         DataError: A label is unknown.
     """
-    for index, row in enumerate(source.splits[split]):
-        image, label = row["image"], row["label"]
-        name, kind = name_and_kind(image, label, index, split, source.root, source.kinds)
+    for name, label, image in _rows(source, split):
         try:
-            yield Labelled(name, int(kind == "fake"), read_image(image))
+            yield Labelled(name, label, read_image(image))
         except ImageError as error:
-            yield Labelled(name, int(kind == "fake"), b"", error)
+            yield Labelled(name, label, b"", error)
+
+
+def _rows(source: Source, split: str) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """Yield name, label and what `read_image` takes, of each image of a split."""
+    for index, row in enumerate(source.splits[split]):
+        image = row["image"]
+        name, kind = name_and_kind(image, row["label"], index, split, source.root, source.kinds)
+        yield name, int(kind == "fake"), image
+
+
+def _check(
+    images: Sequence[tuple[str, int]], groups: GroupTable, source: Source, split: str
+) -> None:
+    """Refuse images, names and labels, of one class, and groups of others."""
+    fake = sum(label for _, label in images)
+    real = len(images) - fake
+    if not (fake and real):
+        raise DataError(
+            f"A model is measured on images of both classes. Received: {fake} fake and {real} real "
+            f"ones in the split {split} of {source.id}. Add some, or name another with --split."
+        )
+    groups.matched([name for name, _ in images])
 
 
 def _the_split(source: Source, asked: str) -> str:
