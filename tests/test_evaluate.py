@@ -8,6 +8,7 @@ import pytest
 
 from conftest import write_flat, write_folder
 from hf_ela import ElaClassifier, load_image
+from hf_ela.backend import keras
 from hf_ela.cli import main
 from hf_ela.evaluation import measure
 from hf_ela.intervals import no_width
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 def untrained(widths: list[int]) -> ElaClassifier:
     overrides = ("input.size=32", "input.grid=1", f"network.widths={widths}", "network.blocks=1")
     recipe = load_recipe("default", overrides)
+    keras.utils.set_random_seed(0)  # some tests need two models that differ in their answers
     return ElaClassifier(build_model(recipe), recipe, threshold=0.5)
 
 
