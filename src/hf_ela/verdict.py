@@ -38,9 +38,12 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
 
 def _of_splits(found: Mapping[str, Any]) -> Iterator[str]:
     for split, counts in found["images"].items():
-        kinds = [kind for kind, n in counts.items() if n]
-        if len(kinds) == 1:
-            yield f"All {counts[kinds[0]]:,} images of {split} are {kinds[0]}."
+        missing = [kind for kind, n in counts.items() if not n]
+        if missing:
+            yield (
+                f"The split {split} has no readable {' or '.join(missing)} images: no score there "
+                "says whether the classes are told apart."
+            )
 
 
 def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
@@ -83,17 +86,20 @@ def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_shape(found: Mapping[str, Any]) -> Iterator[str]:
     for row in found["facts"]:
-        if row["fact"] == "aspect" and _strength(row["roc_auc"]):
+        if row["fact"] == "aspect" and (strength := _strength(row["roc_auc"])):
             yield (
-                "Aligning takes the shape away from no image: the ratio of width to height alone "
-                f"gives AUC {_interval(row['roc_auc'])}, as-is and aligned."
+                "Aligning leaves the shape of an image as it is, and the ratio of width to height "
+                f"alone tells {strength} about the class: AUC {_interval(row['roc_auc'])}."
             )
 
 
 def _of_matrix(found: Mapping[str, Any]) -> Iterator[str]:
-    if not (matrix := found.get("matrix")):
+    if "matrix" not in found:
         return
-    cells = matrix["cells"]
+    if found["matrix"] is None:
+        yield "Too few images, or groups of images, to say what aligning takes of error levels."
+        return
+    cells = found["matrix"]["cells"]
     as_is = cells["as_is"]["as_is"]["roc_auc"]
     aligned = cells["aligned"]["aligned"]["roc_auc"]
     moved = cells["as_is"]["aligned"]["roc_auc"]["value"]
@@ -103,7 +109,10 @@ def _of_matrix(found: Mapping[str, Any]) -> Iterator[str]:
     )
     if as_is["low"] > aligned["high"]:
         lost = _figure(as_is["value"] - aligned["value"])
-        sentence += f": aligning takes {lost} of it away, file history and what rescaling blurs"
+        sentence += (
+            f": {lost} is lost by aligning, which takes file history, and what rescaling takes of "
+            "a generator's traces"
+        )
     yield f"{sentence}. Trained as-is and tested aligned they give {_figure(moved)}."
 
 
