@@ -188,6 +188,13 @@ def test_a_shape_is_said_to_stay_when_images_are_aligned() -> None:
     assert "Aligning" not in said(audit_facts({"train": rows()}, NONE))
 
 
+def test_a_fact_that_all_real_images_have_is_named_once() -> None:
+    facts = [fact | {"exif": not fact["label"]} for fact in rows()]
+    found = audit_facts({"train": facts}, NONE)
+    assert [(v["fact"], v["value"]) for v in found["values"]] == [("exif", "yes")]
+    assert "Only real images have EXIF (60 images)." in found["verdict"]
+
+
 def test_a_split_of_one_class_is_said() -> None:
     facts = {"train": rows(), "test": [row(i, 1) for i in range(60, 66)]}
     assert "The split test has no readable real images" in said(audit_facts(facts, NONE))

@@ -171,6 +171,8 @@ def telling_values(
             has = (values == value).to_numpy() if gap >= 0.1 or 0 in (fake, real) else None
             if has is None or (gap < 0.1 and len(np.unique(members[has])) < 10):
                 continue
+            if value == "no" and gap >= 0.1:  # "yes" says the same
+                continue
             above = has - has.mean()
             error = np.sqrt(
                 sum(

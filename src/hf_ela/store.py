@@ -86,7 +86,8 @@ class ElaStore:
 
 def _title(settings: RowSettings) -> str:
     """Return what a progress bar says of the work: without views no ELA is kept."""
-    return f"{'ELA' if settings.view_sets else 'Facts'} of {settings.split}"
+    what = "Statistics" if settings.features else "ELA" if settings.view_sets else "Facts"
+    return f"{what} of {settings.split}"
 
 
 def _map(file: Path) -> mmap.mmap:

@@ -102,7 +102,7 @@ def _of_matrix(found: Mapping[str, Any]) -> Iterator[str]:
     cells = found["matrix"]["cells"]
     as_is = cells["as_is"]["as_is"]["roc_auc"]
     aligned = cells["aligned"]["aligned"]["roc_auc"]
-    moved = cells["as_is"]["aligned"]["roc_auc"]["value"]
+    moved = cells["as_is"]["aligned"]["roc_auc"]
     sentence = (
         f"Statistics of error levels give AUC {_interval(as_is)} as-is and "
         f"{_interval(aligned)} trained and tested aligned"
@@ -113,7 +113,7 @@ def _of_matrix(found: Mapping[str, Any]) -> Iterator[str]:
             f": {lost} is lost by aligning, which takes file history, and what rescaling takes of "
             "a generator's traces"
         )
-    yield f"{sentence}. Trained as-is and tested aligned they give {_figure(moved)}."
+    yield f"{sentence}. Trained as-is and tested aligned they give {_interval(moved)}."
 
 
 def _of_rejected(found: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hf_ela.errors import ModelError, RunError
 from hf_ela.files import check_output, write_json
 from hf_ela.intervals import in_words, no_width
-from hf_ela.origin import PACKAGED, split_revision
 from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def add_evaluate(commands: Any) -> None:
         "evaluate",
         help="measure a model on labelled images",
         description="Measure a saved model on a split of a dataset, at its own threshold: every "
-        "metric as-is and aligned with 95 %% intervals, tables by source and by generator, and "
+        "metric as-is and aligned with 95 % intervals, tables by source and by generator, and "
         "what is left after JPEG, resizing and other changes. Needs the extra `train`.",
     )
     evaluate.add_argument(
@@ -88,6 +87,8 @@ def _evaluate(options: argparse.Namespace) -> int:
             "To evaluate takes what training takes, the extra `train`. Received: no module "
             f'{error.name}. Install it with pip install "hf-ela[train]"'
         ) from error
+    from hf_ela.origin import split_revision
+
     source, revision = split_revision(options.data)
     data = DataOptions(
         source=source,
@@ -142,7 +143,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _load(origin: str | None) -> "ElaClassifier":
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.origin import locate
+    from hf_ela.origin import locate, split_revision
 
     source, revision = split_revision(origin) if origin else (None, None)
     # Of many images Keras judges more in the same time, and what evaluates has it.
@@ -153,6 +154,8 @@ def _load(origin: str | None) -> "ElaClassifier":
 
 def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
     """Return a name without the folders of this machine."""
+    from hf_ela.origin import PACKAGED
+
     if origin is None:
         return PACKAGED
     name = Path(origin).resolve().name if Path(origin).exists() else origin
