@@ -16,7 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from common import apart, data_options, save, seeded, trained, training_parser
@@ -31,28 +31,23 @@ METRICS = ("roc_auc", "balanced_accuracy")
 TITLES = ("AUC", "balanced accuracy")
 
 
-Beside = Literal["test", "validation"]
-
-
-def fold(recipe: Recipe, options: DataOptions, folder: Path, beside: Beside) -> dict[str, Any]:
+def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
     """Train without a value and test on it; return the row, which is kept in the folder."""
     trained(recipe, options, folder)
     if (folder / "fold.json").exists():
         return dict(json.loads((folder / "fold.json").read_text("utf-8")))
-    row = {"seed": recipe.training.seed, **tested(folder, recipe, options, beside)}
+    row = {"seed": recipe.training.seed, **tested(folder, options)}
     write_json(folder / "fold.json", row)
     return row
 
 
-def tested(run: Path, recipe: Recipe, options: DataOptions, beside: Beside) -> dict[str, Any]:
+def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     """Score a run on what it left out, aligned.
 
-    Beside it, where it has one class alone, are the images of the other class of a split. With
-    ``validation`` nothing is taken from the test split, nor from what was left out of it.
+    Beside it, where it has one class alone, are the test images of the other class.
     """
     from hf_ela.assessment import labelled_images, scored
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.data import prepare
     from hf_ela.errors import ImageError
     from hf_ela.evaluation import measure
     from hf_ela.robustness import aligned
@@ -66,15 +61,11 @@ def tested(run: Path, recipe: Recipe, options: DataOptions, beside: Beside) -> d
     def unseen(name: str) -> bool:
         return groups.get(name, column) == value
 
-    splits, known = list(source.splits), None
-    if beside == "validation":
-        splits.remove("test")
-        known = {facts["file_name"] for facts in prepare(options, recipe).validation.facts}
     images = (
         image
-        for split in splits
+        for split in source.splits
         for image in labelled_images(source, split)
-        if unseen(image.name) or (split == "test" if known is None else image.name in known)
+        if unseen(image.name) or split == "test"
     )
     found = [
         (unseen(image.name), image.label, float(scores[0]), groups.get(image.name, "group"))
@@ -140,7 +131,7 @@ def main() -> None:
             rule = f"{args.column}={value}"
             one = replace(options, leave_out=rule)
             try:
-                row = apart(fold, recipe, one, args.runs / stem, "test")
+                row = apart(fold, recipe, one, args.runs / stem)
             except HfElaError as error:
                 failed[value] = str(error)
                 print(f"{value}: {error}", file=sys.stderr)

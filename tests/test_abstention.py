@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_ela.abstention import (
@@ -48,7 +48,6 @@ def sample(n: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(rows, thresholds, shares)
-@settings(deadline=None)
 def test_the_band_is_the_narrowest_that_reaches_the_accuracy_or_else_the_best(
     rows: list[tuple[int, float]], threshold: float, certain: float
 ) -> None:
@@ -69,7 +68,6 @@ def test_the_band_is_the_narrowest_that_reaches_the_accuracy_or_else_the_best(
 
 
 @given(rows, thresholds, shares)
-@settings(deadline=None)
 def test_a_band_contains_the_threshold_and_ends_at_scores(
     rows: list[tuple[int, float]], threshold: float, certain: float
 ) -> None:
@@ -137,7 +135,6 @@ def test_measures_count_the_images_that_they_are_about() -> None:
 
 
 @given(rows, thresholds, st.integers(1, 12))
-@settings(deadline=None)
 def test_each_row_of_the_curve_is_what_its_band_leaves(
     rows: list[tuple[int, float]], threshold: float, points: int
 ) -> None:

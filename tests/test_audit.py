@@ -300,7 +300,7 @@ def naive(splits: dict[str, list[dict]]) -> dict[str, Any]:
     return result
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), n=st.sampled_from([1, 9, 60, 300]), originals=st.integers(1, 40))
 def test_copies_are_those_of_all_pairs_one_by_one(seed, n, originals) -> None:
     rng = np.random.default_rng(seed)

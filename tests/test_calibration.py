@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.metrics import balanced_accuracy_score
@@ -28,7 +28,6 @@ def test_calibration_is_recovered(temperature, bias):
     assert found == (pytest.approx(temperature, rel=0.05), pytest.approx(bias, abs=0.2))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.booleans(), st.floats(-50, 50)), min_size=2, max_size=40),
     st.floats(-2, 2),

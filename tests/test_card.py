@@ -241,7 +241,7 @@ def test_values_of_a_run_are_shown_and_change_nothing_else(text) -> None:
     assert make_card(_with(text), previous=card) == card
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text())
 def test_any_name_of_a_file_takes_one_row(text) -> None:
     assume(text not in CAPTIONS)  # the name of a plot, which is shown then
@@ -420,7 +420,7 @@ PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) |
 VALUES = st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
 )
-FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 @FUZZ

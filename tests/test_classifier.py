@@ -115,7 +115,7 @@ class TestPredict:
         assert {one[0]["label"] for one in predictions} == {"fake", "real"}
         assert all(first["score"] >= second["score"] for first, second in predictions)
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(number=st.integers(1, 7), batch_size=st.integers(1, 8))
     def test_batches_change_nothing(
         self, classifier: ElaClassifier, number: int, batch_size: int
@@ -521,7 +521,7 @@ class TestDamage:
         with pytest.raises(ModelError, match=message):
             ElaClassifier.from_pretrained(folder)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(data=st.data())
     def test_any_damage_to_the_weights_is_typed(
         self,
@@ -541,7 +541,7 @@ class TestDamage:
             loaded = ElaClassifier.from_pretrained(folder)
             assert loaded.model.count_params() == classifier.model.count_params()
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(
         kind=st.sampled_from(["reference", "fully_convolutional"]),
         size=st.sampled_from([32, 64, 128]),
@@ -608,7 +608,7 @@ class TestDamage:
         loaded = ElaClassifier.from_pretrained(folder)
         assert loaded.predict(picture()) == classifier.predict(picture())
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(data=st.data())
     def test_any_damage_to_the_settings_is_typed(
         self,

@@ -30,7 +30,7 @@ def saved(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),
@@ -47,7 +47,7 @@ def test_absolute_difference_equals_pillow(
     assert np.array_equal(level, expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size=st.integers(1, 50), quality=st.integers(1, 100))
 def test_signed_luma_chroma_equals_pillow(size: int, quality: int) -> None:
     image = noise(size, 33)

@@ -116,8 +116,9 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
     assert "difference" in printed
     assert printed.count("JPEG 50") == 3  # of each, and side by side
     compared = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["compared"]
-    assert list(compared) == ["as_is", "aligned"]
-    for protocol, test in compared.items():
+    assert compared["models"] == ["mine", "mine (compared)"]
+    assert list(compared["mcnemar"]) == ["as_is", "aligned"]
+    for protocol, test in compared["mcnemar"].items():
         right = [
             sum(m["evaluation"]["test"][protocol]["confusion"][cell] for cell in ("tp", "tn"))
             for m in (mine, other)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
@@ -80,7 +80,6 @@ def test_a_score_on_the_threshold_is_fake():
 
 
 @given(rows=tied, threshold=st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]))
-@settings(deadline=None)
 def test_metric_of_evaluate_agrees_with_its_definition(rows, threshold):
     labels, scores = arrays(rows)
     found = ArtMetrics().compute(references=labels, predictions=scores, threshold=threshold)
@@ -99,7 +98,6 @@ def test_metric_of_evaluate_agrees_with_its_definition(rows, threshold):
 
 
 @given(rows=tied, threshold=st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]))
-@settings(deadline=None)
 def test_fast_path_equals_scikit_learn_with_ties(rows, threshold):
     labels, scores = arrays(rows)
     slow = ArtMetrics().compute(references=labels, predictions=scores, threshold=threshold)
@@ -329,7 +327,6 @@ def test_ece_without_images_is_none():
 
 
 @given(rows=tied, bins=st.integers(1, 20))
-@settings(deadline=None)
 def test_ece_equals_scikit_learns_calibration_curve(rows, bins):
     labels, scores = arrays(rows)
     images, mean_score, share = calibration_bins(labels, scores, bins)

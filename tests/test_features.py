@@ -23,7 +23,7 @@ def named(image: Image.Image) -> dict[str, float]:
     return dict(zip(FEATURES, features(image).tolist(), strict=True))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(width=st.integers(1, 300), height=st.integers(1, 300))
 def test_any_size_gives_finite_numbers(width: int, height: int) -> None:
     found = features(noise(width, height))

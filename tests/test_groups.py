@@ -110,7 +110,7 @@ def hashes_with_copies(seed: int, n: int) -> list[int]:
     return drawn[(bits >= 10) & (bits <= 54)].view(np.int64).tolist()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), n=st.sampled_from([1, 30, 255, 257, 600]))
 def test_clusters_are_chains_of_pairs_that_are_near(seed, n) -> None:
     hashes = hashes_with_copies(seed, n)
@@ -136,7 +136,7 @@ def test_a_group_and_its_near_duplicates_are_one_cluster(tmp_path) -> None:
     assert members[3] != members[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=24, max_size=60),
     fraction=st.sampled_from([0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7]),

@@ -151,7 +151,7 @@ class TestBadFiles:
 
 
 class TestHostileBytes:
-    @settings(deadline=None, max_examples=300)
+    @settings(max_examples=300)
     @given(
         start=st.sampled_from([b"", *(data[:24] for data in PLAIN.values())]),
         rest=st.binary(max_size=300),
@@ -160,7 +160,7 @@ class TestHostileBytes:
         with pytest.raises(ImageError):
             load_image(start + rest)
 
-    @settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
     @given(data=st.data())
     def test_mutated_files(self, data: st.DataObject) -> None:
         mutant = bytearray(PLAIN[data.draw(st.sampled_from(sorted(PLAIN)))])

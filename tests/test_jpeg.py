@@ -25,7 +25,7 @@ def after(images: np.ndarray, quality: Any, subsampling: Subsampling = "4:2:0") 
     return pixels
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     kind=st.sampled_from(KINDS),
     height=st.integers(1, 40),

@@ -55,7 +55,7 @@ def test_error_level_is_that_of_the_function(setting, quality) -> None:
     assert_equal(result(ErrorLevel(quality, **setting), images), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(KINDS),
     height=st.integers(1, 40),

@@ -252,7 +252,7 @@ class TestFile:
         with pytest.raises(ModelError, match=r"must have the shape \(3, 2\)\. Received: \(1, 2\)"):
             model.probabilities(np.zeros((3, SIDE, SIDE, 6), np.uint8))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(data=st.data())
     def test_any_damage_is_typed(self, exported: bytes, data: st.DataObject) -> None:
         damaged = bytearray(exported)

@@ -41,7 +41,7 @@ def test_a_perturbation_gives_a_changed_image_always_the_same(name) -> None:
     assert IMAGE.tobytes() == before
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(sorted(SUITE)))
 def test_no_image_is_too_small(width, height, name) -> None:
     changed = SUITE[name](Image.new("RGB", (width, height), (10, 200, 90)))

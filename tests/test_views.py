@@ -117,7 +117,7 @@ def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
         assert np.array_equal(view, expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     width=st.integers(1, 200),
     height=st.integers(1, 200),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from hf_ela.data import Prepared, row_store
+from hf_ela.data import Prepared, reasons, row_store
 from hf_ela.duplicates import Splits, class_order, find_duplicates
 from hf_ela.errors import DataError
 from hf_ela.groups import GroupTable, clusters
@@ -31,8 +31,6 @@ VALUED = ("format", "mode", "shape", "size", "jpeg_quality", "subsampling", "exi
 """Facts whose single values are counted."""
 NUMBERS = ("width", "height", "aspect", "bytes_per_pixel", "jpeg_quality", "mean_error_level")
 VALUES_LISTED = 20
-REASONS = 20
-"""Unreadable images that an error names."""
 CHANCE = 0.00135
 """How often a class may by chance have a value so much more often: three standard errors."""
 
@@ -121,8 +119,7 @@ def audit_facts(
             f"An audit compares the readable images of two classes. Received: {counts['fake']} "
             f"fake and {counts['real']} real ones; {len(rejected)} cannot be read. Mend or add "
             "some.",
-            *(f"  {bad['file']}: {bad['reason']}" for bad in rejected[:REASONS]),
-            *["  ..."] * (len(rejected) > REASONS),
+            *reasons(rejected),
         )
     table = fact_table(facts)
     members = clusters(facts, groups)
@@ -168,10 +165,12 @@ def telling_values(
         counted = pd.crosstab(values, labels).reindex(columns=[1, 0], fill_value=0)
         for value, (fake, real) in zip(counted.index, counted.to_numpy(), strict=True):
             gap = abs(fake / totals["fake"] - real / totals["real"])
-            has = (values == value).to_numpy() if gap >= 0.1 or 0 in (fake, real) else None
-            if has is None or (gap < 0.1 and len(np.unique(members[has])) < 10):
+            wide = gap >= 0.1 and value != "no"  # "yes" says the same
+            only = gap < 0.1 and 0 in (fake, real) and max(fake, real) >= 10
+            if not (wide or only):
                 continue
-            if value == "no" and gap >= 0.1:  # "yes" says the same
+            has = (values == value).to_numpy()
+            if only and len(np.unique(members[has])) < 10:
                 continue
             above = has - has.mean()
             error = np.sqrt(

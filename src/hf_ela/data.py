@@ -23,6 +23,9 @@ from hf_ela.rows import RowSettings, ViewSet
 from hf_ela.source import DataOptions, Source, open_to_train
 from hf_ela.store import ElaStore, map_store, stream_store
 
+REJECTED_LISTED = 20
+"""Refused images that an error names."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -203,9 +206,14 @@ def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_reject
         raise TooManyRejectedError(
             f"At most {max_rejected:.1%} of the images may be refused. Received: {len(rejected)} "
             f"refused of {total}. Mend or remove them, or raise --max-rejected:",
-            *(f"  {bad['file']}: {bad['reason']}" for bad in rejected[:20]),
-            *["  ..."] * (len(rejected) > 20),
+            *reasons(rejected),
         )
+
+
+def reasons(rejected: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return lines for an error: the first refused images, and why."""
+    lines = [f"  {bad['file']}: {bad['reason']}" for bad in rejected[:REJECTED_LISTED]]
+    return [*lines, "  ..."] if len(rejected) > REJECTED_LISTED else lines
 
 
 def _good(name: str, store: ElaStore) -> Split:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ela.files import check_output, write_json
+from hf_ela.intervals import in_words
 from hf_ela.terminal import printable
 
 __all__ = ["add_audit"]
@@ -123,7 +124,9 @@ def _of_classifiers(found: Mapping[str, Any], new: Any) -> Any:
     }
     for name, row in named.items():
         if row:
-            cells = (_cell(row[metric]) for metric in ("accuracy", "balanced_accuracy", "roc_auc"))
+            cells = (
+                in_words(row[metric]) for metric in ("accuracy", "balanced_accuracy", "roc_auc")
+            )
             table.add_row(name, *cells)
     return table
 
@@ -189,12 +192,6 @@ def _of_rejected(found: Mapping[str, Any]) -> list[str]:
             lines += [f"  {bad['file']}: {bad['reason']}" for bad in rejected[:REJECTED_SHOWN]]
             lines += ["  ..."] * (len(rejected) > REJECTED_SHOWN)
     return lines
-
-
-def _cell(interval: Mapping[str, Any]) -> str:
-    if interval["value"] is None:
-        return "undefined"
-    return f"{interval['value']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
 
 
 def _counts(values: Mapping[str, int]) -> str:
