@@ -142,6 +142,7 @@ def test_what_the_uncertain_band_leaves_is_measured(
     (share,) = (line for line in printed.splitlines() if "share decided" in line)
     assert "0.583 (" in share  # 7 of 12
     assert "accuracy of the decided" in printed
+    assert "ece by chance alone" in printed
     found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]["mine"]
     assert found["calibration"]["uncertain"] == [low, high]
     shipped = found["evaluation"]["coverage"]["as_is"]["shipped"]

@@ -14,6 +14,7 @@ from hf_ela.evaluation import (
     METRICS,
     ArtMetrics,
     by_source,
+    chance_calibration_error,
     confusion,
     expected_calibration_error,
     measure,
@@ -336,6 +337,38 @@ def test_ece_equals_scikit_learns_calibration_curve(rows, bins):
     np.testing.assert_allclose(mean_score[filled], expected_mean)
     weighted = images[filled] @ np.abs(expected_share - expected_mean) / len(rows)
     assert expected_calibration_error(labels, scores, bins) == pytest.approx(weighted)
+
+
+def test_ece_by_chance_of_one_bin_is_the_binomials():
+    found = chance_calibration_error(np.full(400, 0.5))
+    deviation = np.sqrt(0.25 / 400)  # of the share of fakes, nearly normal
+    assert found["value"] == pytest.approx(deviation * np.sqrt(2 / np.pi), rel=0.1)
+    assert found["high"] == pytest.approx(2.24 * deviation, rel=0.1)  # of abs(normal)
+    assert 0 <= found["low"] < 0.1 * deviation
+    assert found["n"] == 400
+
+
+def test_ece_by_chance_holds_that_of_calibrated_scores_and_not_that_of_wrong_ones():
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(40):
+        scores = rng.uniform(size=279)
+        found = chance_calibration_error(scores, resamples=200)
+        error, of_wrong = (
+            expected_calibration_error(rng.uniform(size=279) < truth, scores)
+            for truth in (scores, 0.5)
+        )
+        inside.append(found["low"] <= error <= found["high"])
+        assert of_wrong > found["high"]
+    assert 35 <= sum(inside) < 40
+
+
+def test_ece_by_chance_of_certain_scores_is_none_at_all_and_none_without_images():
+    certain = chance_calibration_error([0.0, 1.0, 1.0])
+    assert (certain["value"], certain["low"], certain["high"]) == (0, 0, 0)
+    assert chance_calibration_error([]) == {"value": None, "low": None, "high": None, "n": 0}
+    with pytest.raises(ValueError, match="probabilities from 0 to 1"):
+        chance_calibration_error([1.2])
 
 
 # --- table per source -----------------------------------------------------------------------

@@ -94,6 +94,7 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
             assert set(cell) == {"value", "low", "high", "n", "groups"}
             assert (cell["n"], cell["groups"]) == (12, 12)
         assert sum(measured["confusion"].values()) == 12
+        assert content["evaluation"]["chance_ece"][protocol]["n"] == 12
         covered = content["evaluation"]["coverage"][protocol]
         assert covered["shipped"]["coverage"]["n"] == 12
         assert len(covered["curve"]) == 10

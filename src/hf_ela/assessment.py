@@ -14,7 +14,14 @@ from hf_ela.alignment import align
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data import check_rejected
 from hf_ela.errors import DataError, ImageError
-from hf_ela.evaluation import by_source, confusion, measure, spread
+from hf_ela.evaluation import (
+    Interval,
+    by_source,
+    chance_calibration_error,
+    confusion,
+    measure,
+    spread,
+)
 from hf_ela.groups import GroupTable
 from hf_ela.hub.dataset import read_image
 from hf_ela.images import load_image
@@ -29,6 +36,7 @@ __all__ = [
     "Assessment",
     "Labelled",
     "assess",
+    "chance_ece",
     "covered",
     "labelled_images",
     "measured",
@@ -136,6 +144,7 @@ def assess(
         },
         "evaluation": {
             split: measured(labels, by_protocol, classifier.threshold, group_names),
+            "chance_ece": chance_ece(by_protocol),
             "coverage": covered(labels, by_protocol, classifier.threshold, classifier.uncertain),
         },
         **tables(columns, labels, by_protocol, classifier.threshold, group_names),
@@ -205,6 +214,11 @@ def measured(
         }
         for name, found in scores.items()
     }
+
+
+def chance_ece(scores: Scores) -> dict[str, Interval]:
+    """Return, under each protocol, the ECE that the scores would have if they were calibrated."""
+    return {name: chance_calibration_error(found) for name, found in scores.items()}
 
 
 def covered(

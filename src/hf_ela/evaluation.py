@@ -1,4 +1,4 @@
-"""What a run reports: metrics with intervals, a table per source.
+"""What a run reports: metrics with intervals, what ECE is by chance, a table per source.
 
 Pure: arrays in, numbers out. Labels, scores and thresholds are those of `hf_ela.metrics`. What the
 data does not define is None, never NaN, so that every result can be written as JSON.
@@ -28,6 +28,7 @@ __all__ = [
     "SourceRow",
     "Spread",
     "by_source",
+    "chance_calibration_error",
     "confusion",
     "expected_calibration_error",
     "measure",
@@ -160,6 +161,35 @@ def _interval(value: float | None, draws: Sequence[float], n: int) -> Interval:
     defined = [draw for draw in draws if not np.isnan(draw)]
     low, high = np.percentile([value, *defined], [2.5, 97.5]).tolist()
     return Interval(value=value, low=min(low, value), high=max(high, value), n=n)
+
+
+def chance_calibration_error(
+    scores: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """Return the ECE of calibrated scores on so few images: its mean, and 95 % of its values.
+
+    Labels are drawn by the scores themselves (consistency resampling: Bröcker and Smith,
+    "Increasing the Reliability of Reliability Diagrams", Weather and Forecasting 22, 2007), so that
+    all that is left is the chance by which a bin holds more or fewer fakes than its scores say. An
+    ECE inside of it does not speak against the calibration, and one below it is luck. Images count
+    as independent. The same seed gives the same values. Without images they are None.
+
+    Args:
+        scores: Probabilities of fake, shape (N,).
+        resamples: How often to draw labels.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: See `hf_ela.metrics.check`.
+    """
+    _, s = check(np.zeros(np.shape(scores), np.int64), scores)
+    if not s.size:
+        return Interval(value=None, low=None, high=None, n=0)
+    rng = np.random.default_rng(seed)
+    errors = (expected_calibration_error(rng.random(s.size) < s, s) for _ in range(resamples))
+    draws = np.array(list(errors), np.float64)
+    low, high = np.percentile(draws, [2.5, 97.5]).tolist()
+    return Interval(value=float(draws.mean()), low=low, high=high, n=s.size)
 
 
 def by_source(

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import auc, roc_curve
 
-from hf_ela.evaluation import SourceRow
+from hf_ela.evaluation import SourceRow, chance_calibration_error
 from hf_ela.files import whole_file
 from hf_ela.metrics import calibration_bins, check, confusion, expected_calibration_error
 
@@ -99,7 +99,7 @@ def reliability(curves: Curves, path: Path) -> None:
         y, s = check(labels, scores)
         images, mean_score, share = calibration_bins(y, s)
         filled = images > 0
-        error = expected_calibration_error(y, s)
+        error, chance = expected_calibration_error(y, s), chance_calibration_error(s)
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="calibrated")
         upper.plot(mean_score[filled], share[filled], color=BLUE, linewidth=1)
         upper.scatter(
@@ -109,10 +109,12 @@ def reliability(curves: Curves, path: Path) -> None:
             color=BLUE,
             edgecolor="white",
             zorder=3,
-            label="no data" if error is None else f"ECE {error:.3f} (area: images)",
+            label="no data"
+            if error is None
+            else f"ECE {error:.3f} (by chance {chance['low']:.3f}-{chance['high']:.3f})",
         )
         upper.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.32), yticks=np.linspace(0, 1, 6))
-        upper.set_ylabel("share of fakes")
+        upper.set_ylabel("share of fakes (area: images)")
         upper.legend(loc="upper left", frameon=False)
         heading(upper, f"{_name(protocol)}, n={y.size}")
         lower.hist(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hf_ela import plots, robustness_plot, sheets
 from hf_ela.abstention import fit_uncertain
-from hf_ela.assessment import COLUMNS, PROTOCOLS, covered, measured, tables
+from hf_ela.assessment import COLUMNS, PROTOCOLS, chance_ece, covered, measured, tables
 from hf_ela.backend import keras
 from hf_ela.calibration import fit_calibration, fit_threshold, sigmoid
 from hf_ela.classifier import ElaClassifier
@@ -84,6 +84,7 @@ def evaluate_run(
                 held.labels, {protocol: held_scores}, threshold, _groups(data, held)
             ),
             "test": measured(labels, scores, threshold, groups),
+            "chance_ece": chance_ece(scores),
             "coverage": covered(labels, scores, threshold, band),
         },
         **tables(
