@@ -35,7 +35,6 @@ CHANGES = {
     "pixels": ["ela=none", "network.block_means=kept"],
     "crops-of-128": ["input.size=128", "input.grid=3"],
     "no-history": [f"augmentation.{name}=0" for name in ("blur", "noise", "jpeg", "webp")],
-    "less-webp": ["augmentation.webp=0.1"],
     "one-block": ["network.blocks=1"],
     "four-stages": ["network.widths=[32,64,128,256]"],
 }
