@@ -363,6 +363,19 @@ def test_ece_by_chance_holds_that_of_calibrated_scores_and_not_that_of_wrong_one
     assert 35 <= sum(inside) < 40
 
 
+def test_ece_by_chance_has_mean_and_quantiles_of_its_draws():
+    scores = np.random.default_rng(1).beta(0.5, 0.5, 279)
+    found = chance_calibration_error(scores, resamples=4000)
+    rng = np.random.default_rng(2)
+    draws = [
+        expected_calibration_error(rng.uniform(size=279) < scores, scores) for _ in range(4000)
+    ]
+    expected = [np.mean(draws), *np.quantile(draws, [0.025, 0.975])]
+    assert [found["value"], found["low"], found["high"]] == pytest.approx(expected, rel=0.03)
+    again = chance_calibration_error([0.01])  # nearly all draws are below their mean
+    assert again["low"] <= again["value"] <= again["high"]
+
+
 def test_ece_by_chance_of_certain_scores_is_none_at_all_and_none_without_images():
     certain = chance_calibration_error([0.0, 1.0, 1.0])
     assert (certain["value"], certain["low"], certain["high"]) == (0, 0, 0)

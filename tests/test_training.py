@@ -16,6 +16,7 @@ import pytest
 
 from conftest import REPOSITORY, TINY, picture, write_folder
 from hf_ela import ElaClassifier, load_image
+from hf_ela.evaluation import chance_calibration_error
 from hf_ela.metrics import METRICS
 from hf_ela.recipe_file import load_recipe
 from hf_ela.source import DataOptions
@@ -86,6 +87,7 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
     }
     assert content["audit"]["verdict"]
     assert content["environment"]["packages"]["keras"]
+    predictions = pd.read_parquet(run / "predictions.parquet")
     for protocol in ("as_is", "aligned"):
         measured = content["evaluation"]["test"][protocol]
         assert set(measured) == {*METRICS, "confusion"}
@@ -94,7 +96,8 @@ def test_run_json_holds_all_that_a_card_needs(run) -> None:
             assert set(cell) == {"value", "low", "high", "n", "groups"}
             assert (cell["n"], cell["groups"]) == (12, 12)
         assert sum(measured["confusion"].values()) == 12
-        assert content["evaluation"]["chance_ece"][protocol]["n"] == 12
+        scores = predictions["score" if protocol == "as_is" else "score_aligned"]
+        assert content["evaluation"]["chance_ece"][protocol] == chance_calibration_error(scores)
         covered = content["evaluation"]["coverage"][protocol]
         assert covered["shipped"]["coverage"]["n"] == 12
         assert len(covered["curve"]) == 10

@@ -5,6 +5,7 @@ data does not define is None, never NaN, so that every result can be written as 
 """
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -166,13 +167,14 @@ def _interval(value: float | None, draws: Sequence[float], n: int) -> Interval:
 def chance_calibration_error(
     scores: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
-    """Return the ECE of calibrated scores on so few images: its mean, and 95 % of its values.
+    """Return the ECE that chance gives to calibrated scores: its mean, and where 95 % of it lies.
 
     Labels are drawn by the scores themselves (consistency resampling: Bröcker and Smith,
     "Increasing the Reliability of Reliability Diagrams", Weather and Forecasting 22, 2007), so that
     all that is left is the chance by which a bin holds more or fewer fakes than its scores say. An
-    ECE inside of it does not speak against the calibration, and one below it is luck. Images count
-    as independent. The same seed gives the same values. Without images they are None.
+    ECE above this range speaks against the calibration; one inside says little, since on few images
+    a small miscalibration stays inside too. Images count as independent: where they come in groups,
+    chance gives more. The same seed gives the same values. Without images they are None.
 
     Args:
         scores: Probabilities of fake, shape (N,).
@@ -187,9 +189,8 @@ def chance_calibration_error(
         return Interval(value=None, low=None, high=None, n=0)
     rng = np.random.default_rng(seed)
     errors = (expected_calibration_error(rng.random(s.size) < s, s) for _ in range(resamples))
-    draws = np.array(list(errors), np.float64)
-    low, high = np.percentile(draws, [2.5, 97.5]).tolist()
-    return Interval(value=float(draws.mean()), low=low, high=high, n=s.size)
+    draws = [error or 0.0 for error in errors]
+    return _interval(fmean(draws), draws, s.size)
 
 
 def by_source(

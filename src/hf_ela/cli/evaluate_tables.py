@@ -53,7 +53,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
         if metric != "confusion":
             metrics.add_row(metric, *(in_words(cells[metric]) for cells in by_protocol.values()))
     by_chance = found["evaluation"]["chance_ece"].values()
-    metrics.add_row("ece by chance alone", *map(in_words, by_chance))
+    metrics.add_row("ece if calibrated", *map(in_words, by_chance))
     if found["calibration"]["uncertain"]:
         left = [cells["shipped"] for cells in found["evaluation"]["coverage"].values()]
         metrics.add_row("share decided", *(in_words(cells["coverage"]) for cells in left))
