@@ -5,7 +5,7 @@
 
 `reference` is the published recipe, trained as published and, `reference-aligned`, on aligned
 images; `features` and `features-aligned` are gradient boosting over hand-made statistics of error
-levels, as in the leak audit; `rgb` is the network of `default` on pixels in place of ELA. All are
+levels, as in the leak audit; `rgb` is the network of `default` on pixels as they are. All are
 tested as-is and aligned, at the calibration and threshold of their own validation images, and
 compared with `reference` and with `default` of the same seed by McNemar's exact test: how many
 images more it is right about, and p, from the lowest to the highest of the seeds. A training that
@@ -33,7 +33,7 @@ REFERENCE, DEFAULT = "reference", "default"
 NETWORKS: dict[str, tuple[str, list[str]]] = {
     REFERENCE: ("reference", []),
     "reference-aligned": ("reference", ["input.training=aligned"]),
-    # The mean of 8 x 8 pixels is noise in ELA at quality 5; here it is the picture's brightness.
+    # Pixels as they are. Without their block means, `pixels` in ablation.py, they do better.
     "rgb": ("default", ["ela=none", "network.block_means=kept"]),
     DEFAULT: ("default", []),
 }
