@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from hf_ela.alignment import aligned, draw_alignment, drawn_by, rescaled
 from hf_ela.ela import round_trip
 from hf_ela.recipe import BORDER, Augmentation, Crops, Preprocessing
-from hf_ela.views import at_least, at_most, network_ela
+from hf_ela.views import at_least, at_most, network_channels
 
 _KERNELS = (
     Image.Resampling.BILINEAR,
@@ -35,7 +35,7 @@ def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.nd
         raise ValueError("`training_views` needs a recipe with augmentation. Received: none.")
     rngs = (drawn_by(f"augment {key} {number}") for number in range(augmentation.views))
     crops = (_augmented_crop(image, settings, augmentation, rng) for rng in rngs)
-    return np.stack([network_ela(crop, recipe) for crop in crops])
+    return np.stack([network_channels(crop, recipe) for crop in crops])
 
 
 def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:

@@ -26,7 +26,7 @@ def build_model(recipe: Recipe) -> keras.Model:
 
 
 def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
-    """Return a model from pixels to probabilities: ELA, the resize after it, the network.
+    """Return a model from pixels to probabilities: ELA, pixels beside it, resize, the network.
 
     Args:
         network: Network of `build_model`; its weights are shared.
@@ -47,6 +47,8 @@ def _pixels_and_views(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTen
     x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     if ela:
         x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(x)
+        if ela.with_pixels:
+            x = layers.Concatenate()([x, pixels])
     if recipe.input.kind == "resize":
         x = PillowResize(recipe.input.size)(x)
     return pixels, x

@@ -32,12 +32,13 @@ class _Section(BaseModel):
 
 
 class Ela(_Section):
-    """Settings of `error_level`."""
+    """Settings of `error_level`, and whether the network sees the RGB pixels beside it."""
 
     qualities: Annotated[list[int], Field(min_length=1, max_length=8)]
     signed: bool
     color: Literal["RGB", "YCbCr"]
     gain: Literal["max"] | Annotated[float, Field(gt=0, le=255)]
+    with_pixels: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -111,8 +112,8 @@ class FullyConvolutional(_Section):
 
     `patch` is the stride of the stem (8 = the JPEG block), `widths` the channels of each stage,
     `blocks` the residual blocks of a stage. `block_means` says what becomes of the mean of every
-    8 x 8 pixels of the residual. At low qualities a JPEG keeps so few levels of it that what
-    remains is a sawtooth of the brightness: as good as noise, and as strong as the rest.
+    8 x 8 pixels, channel by channel. In pixels it is brightness and colour; in the residual of a
+    low quality, which keeps few levels of it, a sawtooth of the brightness.
     """
 
     kind: Literal["fully_convolutional"]
@@ -199,7 +200,7 @@ class Preprocessing(_Section):
     @property
     def channels(self) -> int:
         """Number of channels of the network's input."""
-        return 3 * len(self.ela.qualities) if self.ela else 3
+        return 3 * (len(self.ela.qualities) + self.ela.with_pixels) if self.ela else 3
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""From an RGB image to the network's inputs: views, each an ELA picture of fixed size.
+"""From an RGB image to the network's inputs: views of fixed size, ELA and perhaps pixels beside it.
 
 Evaluation looks at an image under one of two protocols:
 
@@ -39,7 +39,7 @@ def pixel_versions() -> dict[str, str]:
 def evaluation_views(
     image: Image.Image, recipe: Preprocessing, protocol: Protocol, key: str
 ) -> np.ndarray:
-    """Return the network inputs by which one image is judged: the ELA of `evaluation_pixels`.
+    """Return the network inputs by which one image is judged, made of `evaluation_pixels`.
 
     The arguments are the same.
 
@@ -76,9 +76,9 @@ def evaluation_pixels(
 
 
 def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
-    """Return the ELA of `evaluation_pixels`, and the resize after it where the recipe has one."""
-    levels = (network_ela(Image.fromarray(view), recipe) for view in pixels)
-    return np.stack([_resized(ela, recipe) for ela in levels])
+    """Return the channels of `evaluation_pixels`, resized where the recipe does it after ELA."""
+    views = (network_channels(Image.fromarray(view), recipe) for view in pixels)
+    return np.stack([_resized(view, recipe) for view in views])
 
 
 def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
@@ -107,25 +107,26 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     return [enlarged(box) for box in _boxes(*fitted, settings)]
 
 
-def network_ela(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
-    """Return the ELA of an image with the settings of a recipe."""
+def network_channels(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
+    """Return what a network sees of an image: its ELA, its RGB pixels, or both in this order."""
     settings = recipe.ela
     if settings is None:
         return np.asarray(image)
-    return error_level(
+    levels = error_level(
         image,
         settings.qualities,
         signed=settings.signed,
         color=settings.color,
         gain=settings.gain,
     )
+    return np.concatenate([levels, image], axis=2) if settings.with_pixels else levels
 
 
-def _resized(ela: np.ndarray, recipe: Preprocessing) -> np.ndarray:
+def _resized(view: np.ndarray, recipe: Preprocessing) -> np.ndarray:
     """Resize after ELA, where the recipe does."""
     if not isinstance(recipe.input, Resize):
-        return ela
-    planes = (Image.fromarray(ela[..., c : c + 3]) for c in range(0, ela.shape[-1], 3))
+        return view
+    planes = (Image.fromarray(view[..., c : c + 3]) for c in range(0, view.shape[-1], 3))
     size = (recipe.input.size, recipe.input.size)
     return np.concatenate([np.asarray(plane.resize(size)) for plane in planes], axis=2)
 
