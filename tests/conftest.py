@@ -32,6 +32,8 @@ TINY = [
     "network.blocks=1",
     "training.epochs=2",
     "training.batch_size=8",
+    "training.seed=0",
+    "training.order_seed=0",
     "validation.fraction=0.25",
 ]
 """Overrides of the default recipe that make a training take a second."""

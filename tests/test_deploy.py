@@ -45,8 +45,7 @@ def trained() -> ElaClassifier:
     kernels = [weight for weight in model.weights if weight.name == "kernel"]
     for kernel in kernels:
         kernel.assign(rng.normal(0, np.prod(kernel.shape[:-1]) ** -0.5, kernel.shape))
-    # A low temperature, so that images differ for an untrained network too.
-    unsure = ElaClassifier(model, recipe, temperature=0.1)
+    unsure = ElaClassifier(model, recipe)
     # The one picture in the band, the other outside.
     inside, outside = score_of(unsure, PNG), score_of(unsure, JPEG)
     unsure.threshold = (inside + outside) / 2

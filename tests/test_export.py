@@ -31,7 +31,9 @@ RECIPES = {
 FRACTION = ["ela.qualities=[60, 85]", "ela.gain=2.5", "ela.color='RGB'", "ela.signed=false"]
 LEVELS = {
     "crops": RECIPES["crops"],
-    "crops, another gain": load_recipe("default", [*TINY, *FRACTION]),
+    "crops, another gain, no pixels": load_recipe(
+        "default", [*TINY, *FRACTION, "ela.with_pixels=false"]
+    ),
     "resized": RECIPES["resized"],
 }
 UINT8 = onnx.TensorProto.UINT8

@@ -90,19 +90,21 @@ def test_rescaling_is_about_the_centre() -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_both_ways_hold_the_same_ela(tiny: str) -> None:
+def test_both_ways_hold_the_same_views(tiny: str) -> None:
     """What validation sees after every epoch: from the cache, and from pixels on the device."""
     device = prepare(DataOptions(str(tiny)), DEVICE)
     cached = prepare(DataOptions(str(tiny)), CACHED)
     network = build_model(DEVICE)
     whole = on_device(network, DEVICE)
-    levels = keras.Model(whole.inputs, whole.layers[-1].layers[1](whole.layers[2].output))
+    inside = whole.layers[-1]
+    of_pixels = keras.Model(inside.inputs, inside.layers[-2].output)
+    network_inputs = keras.Model(whole.inputs, of_pixels(whole.layers[2].output))
     held = Batches(device.validation, held_view_set(DEVICE), DEVICE, seed=None)
     expected = Batches(cached.validation, held_view_set(CACHED), CACHED, seed=None)
     assert len(held) == len(expected) > 0
     for (given, labels), (views, same) in zip(held, expected, strict=True):
         assert np.array_equal(labels, same)
-        assert np.array_equal(np.asarray(levels.predict_on_batch(given)), views)
+        assert np.array_equal(np.asarray(network_inputs.predict_on_batch(given)), views)
 
 
 @pytest.mark.usefixtures("cache")

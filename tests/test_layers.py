@@ -22,6 +22,7 @@ from hf_ela.ela import _stretch, error_level
 from hf_ela.layers import ErrorLevel, PillowResize
 from hf_ela.model import build_model, with_error_level
 from hf_ela.recipe_file import load_recipe
+from hf_ela.views import network_inputs
 
 SETTINGS = [
     {"signed": signed, "color": color, "gain": gain}
@@ -168,21 +169,13 @@ def test_mixed_precision_leaves_the_bits_alone(bfloat16) -> None:
 
 
 @pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])
-def test_a_model_with_ela_inside_is_the_network_on_the_functions_levels(recipe) -> None:
+def test_a_model_with_ela_inside_is_the_network_on_the_functions_views(recipe) -> None:
     network = build_model(recipe)
     model = with_error_level(network, recipe)
     images = pictures(5, recipe.pixel_side, recipe.pixel_side)
-    levels = [error_level(i, recipe.ela.qualities, **_setting(recipe)) for i in images]
-    if recipe.input.kind == "resize":
-        size = (recipe.input.size,) * 2
-        levels = [np.asarray(Image.fromarray(level).resize(size)) for level in levels]
-    expected = np.asarray(network.predict_on_batch(np.stack(levels)))
+    expected = np.asarray(network.predict_on_batch(network_inputs(images, recipe)))
     assert np.array_equal(np.asarray(model.predict_on_batch(images)), expected)
     assert np.ptp(expected[:, 0]) > 1e-4  # the images are told apart at all
-
-
-def _setting(recipe: Any) -> dict[str, Any]:
-    return {"signed": recipe.ela.signed, "color": recipe.ela.color, "gain": recipe.ela.gain}
 
 
 @pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])

@@ -76,7 +76,7 @@ def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) ->
     model = build_model(recipe)
     rng = np.random.default_rng(0)
     views = rng.integers(100, 156, (2, *recipe.input_shape), np.uint8)
-    blocks = rng.integers(-90, 90, (2, *(length // 8 for length in recipe.input_shape[:2]), 3))
+    blocks = rng.integers(-90, 90, (2, 4, 4, recipe.channels))
     shifted = (views + np.kron(blocks, np.ones((1, 8, 8, 1), np.int64))).astype(np.uint8)
     before, after = model.predict_on_batch(views), model.predict_on_batch(shifted)
     assert np.allclose(before, after, atol=1e-5) == same

@@ -14,7 +14,12 @@ from hf_ela.recipe_file import load_recipe
 from hf_ela.views import evaluation_pixels, evaluation_views, pixel_versions, view_boxes
 
 REFERENCE = load_recipe("reference")
-CROPS = ["ela.qualities=[75, 85, 95]", "input.size=128", "input.longest_side=none"]
+CROPS = [
+    "ela.qualities=[75, 85, 95]",
+    "ela.with_pixels=false",
+    "input.size=128",
+    "input.longest_side=none",
+]
 DEFAULT = load_recipe("default", [*CROPS, "augmentation.views=6"])
 AS_IS = load_recipe("default", [*CROPS, "augmentation.views=6", "input.training=as_is"])
 
@@ -39,6 +44,20 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
     views = evaluation_views(image, REFERENCE, "as_is", key="")
     assert views.shape == (1, 128, 128, 3)
     assert np.array_equal(views[0], np.asarray(expected))
+
+
+@pytest.mark.parametrize("recipe", ["default", "reference"])
+def test_the_network_sees_pixels_behind_the_error_levels(recipe: str) -> None:
+    image = noise(300, 200)
+    recipes = [
+        load_recipe(recipe, [override])
+        for override in ("ela.with_pixels=false", "ela.with_pixels=true", "ela=none")
+    ]
+    levels, both, pixels = (evaluation_views(image, one, "aligned", "a") for one in recipes)
+    assert np.array_equal(both, np.concatenate([levels, pixels], axis=-1))
+    if recipes[0].augmentation:
+        levels, both, pixels = (training_views(image, one, "a") for one in recipes)
+        assert np.array_equal(both, np.concatenate([levels, pixels], axis=-1))
 
 
 def test_without_ela_the_network_sees_pixels() -> None:
