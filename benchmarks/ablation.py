@@ -1,14 +1,15 @@
-"""What each choice of `default` is worth: one changed at a time, on images that are no test split.
+"""What the choices of `default` are worth, on images that are no test split.
 
     python benchmarks/ablation.py --data FOLDER --groups CSV --unseen NAME [NAME ...]
-    python benchmarks/ablation.py ... --changes default one-block pixels --set training.epochs=10
+    python benchmarks/ablation.py ... --changes default ela pixels --set training.epochs=10
 
-No training sees the sources in --unseen (of --column). Reported are the aligned AUC on its
-validation split, and on each of those sources as far as train has them, with validation images of
-the other class beside a source of one class: their mean and minimum. So a gain by knowing the
-sources is told from one by knowing the traces. Multiply-adds are of the convolutions on all crops
-of an image. Finished trainings, in --runs, are kept, and interrupted ones go on. A change of your
-own: --set, with `--changes default`.
+`default` is ELA and pixels beside each other; `pixels` and `ela` are either alone, and of these one
+choice is changed at a time. No training sees the sources in --unseen (of --column). Reported are
+the aligned AUC on its validation split, and on each of those sources as far as train has them, with
+validation images of the other class beside a source of one class: their mean and minimum. So a gain
+by knowing the sources is told from one by knowing the traces. Multiply-adds are of the convolutions
+on all crops of an image. Finished trainings, in --runs, are kept, and interrupted ones go on. A
+change of your own: --set, with `--changes default`.
 """
 
 import argparse
@@ -27,17 +28,23 @@ from hf_ela.files import write_json
 from hf_ela.recipe import Recipe
 from hf_ela.source import DataOptions
 
+MEANS = "network.block_means=kept"
+OF_ELA = {
+    "": [],
+    "-usual-qualities": ["ela.qualities=[75,85,95]", MEANS],
+    "-two-qualities": ["ela.qualities=[5,90]"],
+    "-block-means": [MEANS],
+    "-crops-of-128": ["input.size=128", "input.grid=3"],
+    "-no-history": [f"augmentation.{name}=0" for name in ("blur", "noise", "jpeg", "webp")],
+    "-one-block": ["network.blocks=1"],
+    "-four-stages": ["network.widths=[32,64,128,256]"],
+}
 CHANGES = {
     "default": [],
-    "usual-qualities": ["ela.qualities=[75,85,95]", "network.block_means=kept"],
-    "two-qualities": ["ela.qualities=[5,90]"],
-    "block-means": ["network.block_means=kept"],
+    "block-means": [MEANS],
     "pixels": ["ela=none"],
-    "pixels-block-means": ["ela=none", "network.block_means=kept"],
-    "crops-of-128": ["input.size=128", "input.grid=3"],
-    "no-history": [f"augmentation.{name}=0" for name in ("blur", "noise", "jpeg", "webp")],
-    "one-block": ["network.blocks=1"],
-    "four-stages": ["network.widths=[32,64,128,256]"],
+    "pixels-block-means": ["ela=none", MEANS],
+    **{f"ela{name}": ["ela.with_pixels=false", *change] for name, change in OF_ELA.items()},
 }
 
 

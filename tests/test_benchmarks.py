@@ -227,8 +227,8 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
         cells = (found["validation_auc"], mean(areas), min(areas))
         start = " | ".join([f"`{row['change']}`", *(f"{cell:.3f}" for cell in cells)])
         assert f"| {start} |" in printed
-        # Stem: 8 x 8 places, 4 x 4 x 3 to 8. Block: 3 x 3 x 8 to 8, and 8 to 8.
-        assert row["multiply_adds"] == 64 * (48 * 8 + 72 * 8 + 8 * 8)
+        # Stem: 8 x 8 places, 4 x 4 x 6 to 8. Block: 3 x 3 x 8 to 8, and 8 to 8.
+        assert row["multiply_adds"] == 64 * (96 * 8 + 72 * 8 + 8 * 8)
     check_finished_are_kept(python, tmp_path, "ablation.py", arguments, report)
     for unseen, complaint in {
         "fakepng": "of other settings",

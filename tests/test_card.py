@@ -21,6 +21,7 @@ from hf_ela import __version__
 from hf_ela.card import BEGIN, CAPTIONS, END, ORIGINAL, check_card, make_card
 from hf_ela.errors import CardError
 from hf_ela.front_matter import GENERATED, split_card
+from hf_ela.recipe_file import load_recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 RUN = json.loads((GOLDEN / "run.json").read_text("utf-8"))
@@ -154,6 +155,20 @@ def test_a_quick_trial_says_so_first() -> None:
     body = split_card(make_card(changed(data={"limit": 200})))[1]
     assert body.index("Only 200 images") < body.index("## Use")
     assert "quick trial" not in make_card(RUN)
+
+
+@pytest.mark.parametrize(
+    ("override", "seen"),
+    [
+        ("ela.with_pixels=true", "ELA and RGB"),
+        ("ela.with_pixels=false", "ELA"),
+        ("ela=none", "RGB"),
+    ],
+)
+def test_says_what_the_network_sees(override: str, seen: str) -> None:
+    card = make_card(changed(recipe=load_recipe("default", [override]).model_dump()))
+    assert f"| **this model**, as-is | {seen} | " in card
+    assert ("(error levels and pixels), **" in card) == (seen == "ELA and RGB")
 
 
 def test_what_a_recipe_did_not_do_is_not_claimed() -> None:

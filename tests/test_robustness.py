@@ -24,7 +24,8 @@ def classifier() -> ElaClassifier:
     """Calls an image fake whose error level is low, as that of the blown-up noise is."""
     overrides = [
         "input.size=32", "input.grid=2", "ela.qualities=[80]", "ela.signed=false",
-        "ela.color=RGB", "ela.with_pixels=false", "network.patch=4", "network.widths=[4]", "network.blocks=1",
+        "ela.color=RGB", "ela.with_pixels=false", "network.patch=4", "network.widths=[4]",
+        "network.blocks=1",
     ]  # fmt: skip
     dense = keras.layers.Dense(2, activation="softmax")
     layers = [keras.Input((32, 32, 3), dtype="uint8"), keras.layers.Rescaling(1.0)]

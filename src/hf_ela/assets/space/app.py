@@ -38,7 +38,8 @@ if classifier.uncertain:
 
 INTRO = f"""
 # Human-made or AI-generated?
-A small network looks at the traces that compression left in a picture (Error Level Analysis).
+A small network looks at the traces that making and compressing left in a picture, by Error Level
+Analysis.
 Model: [{MODEL["repo"]}](https://huggingface.co/{MODEL["repo"]})
 """
 LIMITS = """
