@@ -44,8 +44,10 @@ bench: .venv/.installed $(DATA)
 	$(BIN)/python benchmarks/preprocess.py --data $(DATA)
 	$(BIN)/python benchmarks/predict.py --data $(DATA)
 
+# Seed 2: of 0, 1 and 2, the best by AUC on validation.
 pretrained: .venv/.installed
 	$(BIN)/python train.py --recipe default --data $(DATA) --groups $(GROUPS) \
+	    --set training.seed=2 --set training.order_seed=2 \
 	    --out runs/pretrained $(if $(wildcard runs/pretrained/checkpoint),--resume)
 	rm -rf src/hf_ela/pretrained
 	cp -r runs/pretrained/weights src/hf_ela/pretrained

@@ -1,15 +1,15 @@
-"""What the choices of `default` are worth, on images that are no test split.
+"""What the choices behind `default` are worth, on images that are no test split.
 
     python benchmarks/ablation.py --data FOLDER --groups CSV --unseen NAME [NAME ...]
     python benchmarks/ablation.py ... --changes default ela pixels --set training.epochs=10
 
-`default` is ELA and pixels beside each other; `pixels` and `ela` are either alone, and of these one
-choice is changed at a time. No training sees the sources in --unseen (of --column). Reported are
-the aligned AUC on its validation split, and on each of those sources as far as train has them, with
-validation images of the other class beside a source of one class: their mean and minimum. So a gain
-by knowing the sources is told from one by knowing the traces. Multiply-adds are of the convolutions
-on all crops of an image. Finished trainings, in --runs, are kept, and interrupted ones go on. A
-change of your own: --set, with `--changes default`.
+`default` is ELA and pixels beside each other; `pixels` and `ela` are either alone. Of each of the
+three, one choice is changed at a time. No training sees the sources in --unseen (of --column).
+Reported are the aligned AUC on its validation split, and on each of those sources as far as train
+has them, with validation images of the other class beside a source of one class: their mean and
+minimum. So a gain by knowing the sources is told from one by knowing the traces. Multiply-adds are
+of the convolutions on all crops of an image. Finished trainings, in --runs, are kept, and
+interrupted ones go on. A change of your own: --set, with `--changes default`.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from hf_ela.files import write_json
 from hf_ela.recipe import Recipe
 from hf_ela.source import DataOptions
 
-MEANS = "network.block_means=kept"
-OF_ELA = {
+KEPT_MEANS = "network.block_means=kept"
+ELA_CHANGES = {
     "": [],
-    "-usual-qualities": ["ela.qualities=[75,85,95]", MEANS],
+    "-usual-qualities": ["ela.qualities=[75,85,95]", KEPT_MEANS],
     "-two-qualities": ["ela.qualities=[5,90]"],
-    "-block-means": [MEANS],
+    "-block-means": [KEPT_MEANS],
     "-crops-of-128": ["input.size=128", "input.grid=3"],
     "-no-history": [f"augmentation.{name}=0" for name in ("blur", "noise", "jpeg", "webp")],
     "-one-block": ["network.blocks=1"],
@@ -41,10 +41,10 @@ OF_ELA = {
 }
 CHANGES = {
     "default": [],
-    "block-means": [MEANS],
+    "block-means": [KEPT_MEANS],
     "pixels": ["ela=none"],
-    "pixels-block-means": ["ela=none", MEANS],
-    **{f"ela{name}": ["ela.with_pixels=false", *change] for name, change in OF_ELA.items()},
+    "pixels-block-means": ["ela=none", KEPT_MEANS],
+    **{f"ela{name}": ["ela.with_pixels=false", *change] for name, change in ELA_CHANGES.items()},
 }
 
 

@@ -23,7 +23,7 @@ from hf_ela.backend_choice import BACKENDS
 from hf_ela.images import IMAGE_SUFFIXES, load_image
 from hf_ela.painting import STYLES, paint
 from hf_ela.recipe import Recipe
-from hf_ela.recipe_file import load_recipe
+from hf_ela.recipe_file import load_recipe, parse_recipe
 from hf_ela.terminal import native_messages_held_back
 
 if TYPE_CHECKING:
@@ -135,8 +135,9 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
         train(recipe, options, folder, resume=resume)
     run = read_run(folder)
     data, rule = run["data"], options.leave_out
-    then = run["recipe"], data["id"], (data["groups"] or {}).get("sha256"), data["limit"]
-    now = recipe.model_dump(), Path(options.source).resolve().name
+    then = parse_recipe(run["recipe"], source=str(folder / "run.json")), data["id"]
+    then += (data["groups"] or {}).get("sha256"), data["limit"]
+    now = recipe, Path(options.source).resolve().name
     now += GroupTable.read(options.groups).sha256, options.limit
     if (*then, (data["left_out"] or {}).get("rule")) != (*now, rule):
         sys.exit(f"{folder} holds a run of other settings: take another --runs.")

@@ -260,7 +260,7 @@ class TestSaving:
         assert {path.name for path in saved.iterdir()} == names
         assert [path.name for path in saved.parent.iterdir()] == ["model"]
         ours = json.loads((saved / "hf_ela.json").read_text("utf-8"))
-        assert (ours["schema"], ours["onnx_sha256"]) == (3, None)
+        assert (ours["schema"], ours["onnx_sha256"]) == (4, None)
         assert ours["labels"] == ["fake", "real"]
         assert Recipe.model_validate(ours["recipe"]).input_shape == (32, 32, 9)
         digest = sha256((saved / "model.weights.h5").read_bytes()).hexdigest()
@@ -279,6 +279,17 @@ class TestSaving:
         (folder / "hf_ela.json").write_text(json.dumps(old))
         loaded = ElaClassifier.from_pretrained(folder)
         assert (loaded.uncertain, loaded.threshold) == (None, 0.4)
+
+    def test_a_model_of_schema_3_sees_no_pixels(self, tmp_path: Path) -> None:
+        recipe = load_recipe("default", [*TINY, "ela.with_pixels=false"])
+        alone = ElaClassifier(build_model(recipe), recipe)
+        alone.save_pretrained(folder := tmp_path / "model", onnx=False)
+        old = json.loads((folder / "hf_ela.json").read_text("utf-8")) | {"schema": 3}
+        del old["recipe"]["ela"]["with_pixels"]
+        (folder / "hf_ela.json").write_text(json.dumps(old))
+        loaded = ElaClassifier.from_pretrained(folder)
+        assert loaded.recipe == recipe
+        assert loaded.predict(picture()) == alone.predict(picture())
 
     def test_keras_alone_loads_it(self, classifier: ElaClassifier, saved: Path) -> None:
         alone = keras.saving.load_model(saved)
@@ -435,7 +446,7 @@ class TestDamage:
             (write("hf_ela.json", b"[" * 100_000), "must be JSON"),
             (write("hf_ela.json", b"[]"), "is not valid"),
             (write("hf_ela.json", b"{}"), "`weights_sha256`: Field required"),
-            (change(schema=4, novelty=5), "Received: schema=4, of a newer version. Upgrade"),
+            (change(schema=5, novelty=5), "Received: schema=5, of a newer version. Upgrade"),
             (change(novelty=5), "`novelty`"),
             (change(labels=["real", "fake"]), "`labels"),
             (change(temperature=0), "`temperature`"),

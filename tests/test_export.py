@@ -11,12 +11,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from PIL import Image
 
 from conftest import TINY
 from exact_cases import KINDS, pictures
 from hf_ela.backend import keras
-from hf_ela.ela import error_level
 from hf_ela.errors import ExportError
 from hf_ela.export import OPSET, export_litert, export_onnx
 from hf_ela.model import build_model, with_error_level
@@ -24,17 +22,18 @@ from hf_ela.recipe import Recipe
 from hf_ela.recipe_file import load_recipe
 from hf_ela.views import network_inputs
 
+SQUASHED = ["input.before=40", "input.size=24"]
 RECIPES = {
     "crops": load_recipe("default", [*TINY, "ela.qualities=[75, 95]"]),
-    "resized": load_recipe("reference", ["input.before=40", "input.size=24"]),
+    "resized": load_recipe("reference", [*SQUASHED, "ela.with_pixels=true"]),
 }
 FRACTION = ["ela.qualities=[60, 85]", "ela.gain=2.5", "ela.color='RGB'", "ela.signed=false"]
-LEVELS = {
-    "crops": RECIPES["crops"],
+VIEWS = {
+    **RECIPES,
     "crops, another gain, no pixels": load_recipe(
         "default", [*TINY, *FRACTION, "ela.with_pixels=false"]
     ),
-    "resized": RECIPES["resized"],
+    "resized, no pixels": load_recipe("reference", SQUASHED),
 }
 UINT8 = onnx.TensorProto.UINT8
 Exported = Callable[[np.ndarray], np.ndarray]
@@ -61,30 +60,20 @@ except ExportError as error:
 """
 
 
-def network_of(recipe: Recipe, seed: int = 0) -> Any:
+def network_of(recipe: Recipe) -> Any:
     """Random weights large enough for probabilities all over the range."""
     network = build_model(recipe)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     for weight in network.weights:
         if weight.name == "kernel":
             weight.assign(rng.normal(0, 2 * np.prod(weight.shape[:-1]) ** -0.5, weight.shape))
     return network
 
 
-def levels_of(recipe: Recipe) -> Any:
+def views_of(recipe: Recipe) -> Any:
     """No network: what goes into one, as float32."""
     inputs = keras.Input(recipe.input_shape, dtype="uint8")
     return keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))
-
-
-def expected_levels(recipe: Recipe, images: np.ndarray) -> np.ndarray:
-    ela = recipe.ela
-    setting: dict[str, Any] = {"signed": ela.signed, "color": ela.color, "gain": ela.gain}
-    levels = [error_level(image, ela.qualities, **setting) for image in images]
-    if recipe.input.kind == "resize":
-        size = (recipe.input.size,) * 2
-        levels = [np.asarray(Image.fromarray(level).resize(size)) for level in levels]
-    return np.stack(levels)
 
 
 def images_of(recipe: Recipe, count: int = 2 * len(KINDS)) -> np.ndarray:
@@ -174,9 +163,9 @@ def test_probabilities_are_those_of_keras(exported, kind, count) -> None:
         assert np.ptp(expected[:, 0]) > 0.1  # the images are told apart at all
 
 
-@pytest.mark.parametrize("name", list(LEVELS))
-def test_ela_inside_onnx_has_the_bits_of_the_function(name, tmp_path) -> None:
-    recipe = LEVELS[name]
+@pytest.mark.parametrize("name", list(VIEWS))
+def test_ela_inside_onnx_has_the_bits_of_pillow(name, tmp_path) -> None:
+    recipe = VIEWS[name]
     export_onnx(network_of(recipe), recipe, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")  # what the network in it is given comes out too
     model.graph.output.append(onnx.helper.make_tensor_value_info("views", UINT8, None))
@@ -184,18 +173,18 @@ def test_ela_inside_onnx_has_the_bits_of_the_function(name, tmp_path) -> None:
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (found,) = session.run(["views"], {"pixels": images})
     assert found.dtype == np.uint8
-    assert np.array_equal(found, expected_levels(recipe, images))
+    assert np.array_equal(found, network_inputs(images, recipe))
 
 
 @LITERT_NAMES_A_SUCCESSOR
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_ela_inside_litert_has_the_bits_of_the_function(name, tmp_path) -> None:
-    recipe = LEVELS[name]
-    export_litert(levels_of(recipe), recipe, tmp_path / "levels.tflite")
+def test_ela_inside_litert_has_the_bits_of_pillow(name, tmp_path) -> None:
+    recipe = VIEWS[name]
+    export_litert(views_of(recipe), recipe, tmp_path / "views.tflite")
     images = images_of(recipe)
-    found = litert_of(tmp_path / "levels.tflite")(images)
+    found = litert_of(tmp_path / "views.tflite")(images)
     assert found.dtype == np.float32
-    assert np.array_equal(found, expected_levels(recipe, images))
+    assert np.array_equal(found, network_inputs(images, recipe))
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -337,7 +337,7 @@ class TestRefusals:
             ("model.weights.h5", bytes(2**24), "It is damaged, or was not", {"hf_ela.json"}),
             # Not valid: nothing comes after it.
             ("hf_ela.json", b"{}", "`recipe`: Field required", {"hf_ela.json"}),
-            ("hf_ela.json", b'{"schema": 4}', "Upgrade", {"hf_ela.json"}),
+            ("hf_ela.json", b'{"schema": 5}', "Upgrade", {"hf_ela.json"}),
             ("hf_ela.json", b"[" * 9999, "must be JSON", {"hf_ela.json"}),
             # Damaged.
             ("model.weights.h5", b"\x89HDF", "checksum", {"hf_ela.json", "model.weights.h5"}),

@@ -32,7 +32,7 @@ SETTINGS = [
     if not (signed and gain == "max")
 ]
 CROPS = load_recipe("default", [*TINY, "ela.qualities=[75, 95]"])
-RESIZED = load_recipe("reference", ["input.before=40", "input.size=24"])
+RESIZED = load_recipe("reference", ["input.before=40", "input.size=24", "ela.with_pixels=true"])
 
 
 def result(layer: Any, images: np.ndarray) -> np.ndarray:

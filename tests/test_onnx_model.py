@@ -27,7 +27,7 @@ from hf_ela.onnx_model import PIXELS, OnnxModel
 from hf_ela.recipe_file import load_recipe
 from hf_ela.views import evaluation_pixels, network_inputs
 
-CROPS = load_recipe("default", [*TINY, "input.grid=2", "ela.qualities=[75, 95]"])
+CROPS = load_recipe("default", [*TINY, "input.grid=2"])
 RESIZED = load_recipe("reference", ["input.before=64", "input.size=32"])
 SIDE = CROPS.pixel_side
 

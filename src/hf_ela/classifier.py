@@ -148,7 +148,7 @@ class ElaClassifier:
 
     @property
     def model(self) -> "keras.Model":
-        """The Keras network of `recipe`: uint8 ELA in, softmax in the order of `labels` out.
+        """The Keras network of `recipe`: uint8 views in, softmax in the order of `labels` out.
 
         Where ONNX judges, it is loaded, and downloaded, when it is first asked for.
 
@@ -263,7 +263,7 @@ class ElaClassifier:
         return evidence(self, image)
 
     def views(self, image: Image.Image) -> np.ndarray:
-        """Return what is judged of an RGB image: the ELA of its crops, or what its recipe says.
+        """Return what the network sees of an RGB image: ELA, pixels or both, by its recipe.
 
         Returns:
             uint8 array, views x height x width x channels.

@@ -48,7 +48,7 @@ def _pixels_and_views(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTen
     if ela:
         x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(x)
         if ela.with_pixels:
-            x = layers.Concatenate()([x, pixels])
+            x = layers.Concatenate(dtype="uint8")([x, pixels])
     if recipe.input.kind == "resize":
         x = PillowResize(recipe.input.size)(x)
     return pixels, x
@@ -91,8 +91,8 @@ def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTensor:
-    # 128 stands for a residual of zero. Luma and chroma, low and high quality differ tenfold in
-    # size: each channel is brought to order one by its own statistics.
+    # 128 stands for a residual of zero. Luma and chroma, low and high quality, and pixels differ
+    # tenfold in size: each channel is brought to order one by its own statistics.
     x = layers.Rescaling(1 / 8, offset=-128 / 8)(x)
     if network.block_means == "removed":
         means = layers.AveragePooling2D(8)(x)

@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Runtime = Literal["onnx", "keras"]
 """What computes the probabilities: ONNX Runtime or Keras."""
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """Version of `hf_ela.json`; raised whenever an older hf-ela could no longer read it."""
 SETTINGS_FILE = "hf_ela.json"
 JSON_LIMIT = 2**24
@@ -30,8 +30,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    # 1 was without `onnx_sha256`, 2 without `uncertain`.
-    schema_version: Literal[1, 2, 3] = Field(alias="schema")
+    # 1 was without `onnx_sha256`, 2 without `uncertain`, 3 without `ela.with_pixels` in the recipe.
+    schema_version: Literal[1, 2, 3, 4] = Field(alias="schema")
     labels: tuple[Literal["fake"], Literal["real"]]
     recipe: Recipe
     temperature: Annotated[float, Field(gt=0)]

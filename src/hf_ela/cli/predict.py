@@ -23,8 +23,8 @@ __all__ = ["add_predict"]
 
 MEANING = (
     "P(fake) is this model's estimate that an image is AI-generated; from {threshold:.3f} on it "
-    "is called fake. It is no proof: it comes from traces of compression, and can be wrong, most "
-    "of all on kinds of images that the model was not trained on."
+    "is called fake. It is no proof: it comes from traces of making and compressing, and can be "
+    "wrong, most of all on kinds of images that the model was not trained on."
 )
 UNCERTAIN = (
     " From {low:.3f} to {high:.3f} the answer is uncertain: so near to the threshold, the model is "
