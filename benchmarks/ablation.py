@@ -29,22 +29,23 @@ from hf_ela.recipe import Recipe
 from hf_ela.source import DataOptions
 
 KEPT_MEANS = "network.block_means=kept"
-ELA_CHANGES = {
-    "": [],
-    "-usual-qualities": ["ela.qualities=[75,85,95]", KEPT_MEANS],
-    "-two-qualities": ["ela.qualities=[5,90]"],
-    "-block-means": [KEPT_MEANS],
-    "-crops-of-128": ["input.size=128", "input.grid=3"],
-    "-no-history": [f"augmentation.{name}=0" for name in ("blur", "noise", "jpeg", "webp")],
-    "-one-block": ["network.blocks=1"],
-    "-four-stages": ["network.widths=[32,64,128,256]"],
-}
+ELA = "ela.with_pixels=false"  # alone
 CHANGES = {
     "default": [],
     "block-means": [KEPT_MEANS],
     "pixels": ["ela=none"],
     "pixels-block-means": ["ela=none", KEPT_MEANS],
-    **{f"ela{name}": ["ela.with_pixels=false", *change] for name, change in ELA_CHANGES.items()},
+    "ela": [ELA],
+    "ela-usual-qualities": [ELA, "ela.qualities=[75,85,95]", KEPT_MEANS],
+    "ela-two-qualities": [ELA, "ela.qualities=[5,90]"],
+    "ela-block-means": [ELA, KEPT_MEANS],
+    "ela-crops-of-128": [ELA, "input.size=128", "input.grid=3"],
+    "ela-no-history": [
+        ELA,
+        *(f"augmentation.{name}=0" for name in ("blur", "noise", "jpeg", "webp")),
+    ],
+    "ela-one-block": [ELA, "network.blocks=1"],
+    "ela-four-stages": [ELA, "network.widths=[32,64,128,256]"],
 }
 
 

@@ -264,4 +264,9 @@ def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     for how, metrics in trained["evaluation"]["test"].items():
         for metric in ("accuracy", "balanced_accuracy", "roc_auc", "ece"):
             assert rows["rgb", how][metric] == [pytest.approx(metrics[metric]["value"])]
+    # A run of an hf-ela that did not know pixels beside ELA is of the same recipe.
+    earlier = tmp_path / "runs" / "reference-0" / "run.json"
+    trained = json.loads(earlier.read_text("utf-8"))
+    del trained["recipe"]["ela"]["with_pixels"]
+    earlier.write_text(json.dumps(trained), "utf-8")
     check_finished_are_kept(python, tmp_path, "detectors.py", arguments, report)

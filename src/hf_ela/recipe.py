@@ -225,7 +225,7 @@ class Preprocessing(_Section):
 
 
 class Recipe(Preprocessing):
-    """A complete recipe. Every value is explicit: the TOML file hides no default."""
+    """A complete recipe."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     network: Annotated[ReferenceNetwork | FullyConvolutional, Field(discriminator="kind")]

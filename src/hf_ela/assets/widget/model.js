@@ -17,7 +17,7 @@ const RUNTIME = [
     integrity: "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
   },
 ];
-/** Versions of `hf_ela.json` with `model.onnx`; 2 is without `uncertain`, 3 without `ela.with_pixels`. */
+/** Versions of `hf_ela.json` with `model.onnx`: 2 is without `uncertain`, 3 without pixels. */
 const SCHEMAS = [2, 3, 4];
 /** Views that the network is given at a time: memory does not grow with their number. */
 const BATCH = 8;
