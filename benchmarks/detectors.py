@@ -1,12 +1,12 @@
 """Detectors side by side: trained on the same images, tested on the same images.
 
     python benchmarks/detectors.py --data FOLDER --groups CSV
-    python benchmarks/detectors.py --data FOLDER --groups CSV --recipes default rgb --seeds 5
+    python benchmarks/detectors.py --data FOLDER --groups CSV --recipes default pixels --seeds 5
 
 `reference` is the published recipe, trained as published and, `reference-aligned`, on aligned
 images; `features` and `features-aligned` are gradient boosting over hand-made statistics of error
-levels, as in the leak audit; `rgb` is the network of `default` on pixels as they are, `ela` the
-same on ELA alone. All are tested as-is and aligned, at the calibration and threshold of their own
+levels, as in the leak audit; `default` sees ELA and pixels, `pixels` and `ela` are the same on
+either alone. All are tested as-is and aligned, at the calibration and threshold of their own
 validation images, and compared with `reference` and with `default` of the same seed by McNemar's
 exact test: how many images more it is right about, and p, from the lowest to the highest of the
 seeds. A training that is finished, in --runs, is not done again. --set changes every recipe alike.
@@ -33,13 +33,12 @@ REFERENCE, DEFAULT = "reference", "default"
 NETWORKS: dict[str, tuple[str, list[str]]] = {
     REFERENCE: ("reference", []),
     "reference-aligned": ("reference", ["input.training=aligned"]),
-    # Pixels as they are. Without their block means, `pixels` in ablation.py, they do better.
-    "rgb": ("default", ["ela=none", "network.block_means=kept"]),
+    "pixels": ("default", ["ela=none"]),
     "ela": ("default", ["ela.with_pixels=false"]),
     DEFAULT: ("default", []),
 }
 BOOSTED: dict[str, Protocol] = {"features": "as_is", "features-aligned": "aligned"}
-DETECTORS = (REFERENCE, "reference-aligned", *BOOSTED, "rgb", "ela", DEFAULT)
+DETECTORS = (REFERENCE, "reference-aligned", *BOOSTED, "pixels", "ela", DEFAULT)
 COLUMNS = {"as_is": "score", "aligned": "score_aligned"}
 METRICS = {
     "accuracy": "accuracy",

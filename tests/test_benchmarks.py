@@ -243,10 +243,10 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
 @pytest.mark.slow
 def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     small = settings("input.size=32", "training.epochs=2", "training.batch_size=8")
-    arguments = [*trials, *small, "--recipes", "features-aligned", "rgb"]
+    arguments = [*trials, *small, "--recipes", "features-aligned", "pixels"]
     printed, report = run(python, tmp_path, "detectors.py", *arguments)
     rows = {(row["detector"], row["tested"]): row for row in report["rows"]}
-    detectors = ["reference", "features-aligned", "rgb"]
+    detectors = ["reference", "features-aligned", "pixels"]
     assert list(rows) == [(name, how) for how in ("as_is", "aligned") for name in detectors]
     assert (report["test"]["fake"], report["test"]["real"]) == (6, 6)
     for (name, how), row in rows.items():
@@ -259,11 +259,11 @@ def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     # Enlarged noise is told from noise; by chance, of 6 against 6, .9 is rare.
     assert rows["features-aligned", "aligned"]["roc_auc"][0] > 0.9
     # What the table says of a network is what its run says.
-    trained = json.loads((tmp_path / "runs" / "rgb-0" / "run.json").read_text("utf-8"))
+    trained = json.loads((tmp_path / "runs" / "pixels-0" / "run.json").read_text("utf-8"))
     assert trained["recipe"]["ela"] is None
     for how, metrics in trained["evaluation"]["test"].items():
         for metric in ("accuracy", "balanced_accuracy", "roc_auc", "ece"):
-            assert rows["rgb", how][metric] == [pytest.approx(metrics[metric]["value"])]
+            assert rows["pixels", how][metric] == [pytest.approx(metrics[metric]["value"])]
     # A run of an hf-ela that did not know pixels beside ELA is of the same recipe.
     earlier = tmp_path / "runs" / "reference-0" / "run.json"
     trained = json.loads(earlier.read_text("utf-8"))
