@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,23 @@ def test_same_seed_same_bits_and_no_ela_the_second_time(run, command, python, tm
 
 
 @pytest.mark.slow
+def test_the_test_split_decides_nothing(run, command, python, tiny, tmp_path) -> None:
+    """Its classes exchanged: weights, calibration, threshold and band stay as they were."""
+    exchanged = tmp_path / "data"
+    shutil.copytree(tiny, exchanged)
+    (exchanged / "test" / "fake").rename(exchanged / "fakes")
+    (exchanged / "test" / "real").rename(exchanged / "test" / "fake")
+    (exchanged / "fakes").rename(exchanged / "test" / "real")
+    out = tmp_path / "run"
+    done = python([*command, "--data", exchanged, "--out", out])
+    assert done.returncode == 0, done.stderr
+    assert same_weights(run, out)
+    assert read(out)["calibration"] == read(run)["calibration"]
+    areas = [read(one)["evaluation"]["test"]["as_is"]["roc_auc"]["value"] for one in (run, out)]
+    assert areas[0] != 0.5
+    assert sum(areas) == pytest.approx(1)
+
+
 def test_another_seed_gives_other_weights(run, command, python, tmp_path) -> None:
     done = python([*command, "--out", tmp_path / "other", "--seed", 1])
     assert done.returncode == 0, done.stderr
