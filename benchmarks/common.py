@@ -224,8 +224,8 @@ def squares(images: Sequence[Image.Image], side: int, seed: int = 0) -> np.ndarr
     return np.clip(np.rint(pixels + grain), 0, 255).astype(np.uint8)
 
 
-def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> None:
-    """Write a report as JSON, with the machine and the versions; this starts Keras."""
+def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> dict[str, Any]:
+    """Write a report as JSON, with the machine and the versions, and return it; starts Keras."""
     with native_messages_held_back():
         from hf_ela.provenance import environment
 
@@ -236,5 +236,7 @@ def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> No
     for package in ("onnxruntime", "kornia"):
         if find_spec(package):
             found["packages"][package] = version(package)
-    path.write_text(json.dumps(report | {"environment": found}, indent=2) + "\n", "utf-8")
+    report = report | {"environment": found}
+    path.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     print(f"written: {path}")
+    return report

@@ -10,6 +10,7 @@ either alone. All are tested as-is and aligned, at the calibration and threshold
 validation images, and compared with `reference` and with `default` of the same seed by McNemar's
 exact test: how many images more it is right about, and p, from the lowest to the highest of the
 seeds. A training that is finished, in --runs, is not done again. --set changes every recipe alike.
+--record puts the table into the record and the card of a run on the same images.
 """
 
 import argparse
@@ -23,10 +24,13 @@ import numpy as np
 import pandas as pd
 from common import apart, data_options, over_seeds, save, seeded, trained, training_parser
 
+from hf_ela.card import write_card
 from hf_ela.errors import HfElaError
+from hf_ela.files import write_json
 from hf_ela.metrics import ArtMetrics
 from hf_ela.paired import McNemar, mcnemar
 from hf_ela.recipe import Protocol, Recipe
+from hf_ela.run_file import read_run
 from hf_ela.source import DataOptions
 
 REFERENCE, DEFAULT = "reference", "default"
@@ -198,6 +202,15 @@ def span(values: Sequence[float], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def record(folder: Path, report: dict[str, Any]) -> None:
+    """Put the report into the record of a run on the same images, and so into its card."""
+    run = read_run(folder)
+    if run["data"]["fingerprint"] != report["test"]["data"]:
+        sys.exit(f"--record must be a run on the same images. Received: {folder}, of others.")
+    write_json(folder / "run.json", run | {"detectors": report})
+    print(f"written: {write_card(folder)}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     p = training_parser(__doc__, "detectors", seeds=3)
@@ -209,6 +222,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"of {', '.join(DETECTORS)}; reference is always among them",
     )
+    p.add_argument("--record", type=Path, metavar="RUN", help="its run.json and card get the table")
     return p
 
 
@@ -217,6 +231,8 @@ def main() -> None:
     args = parser().parse_args()
     names = [name for name in DETECTORS if name in {REFERENCE, *args.recipes}]
     try:
+        if args.record:
+            read_run(args.record)  # before hours of training
         found = {name: answers(name, args) for name in names}
     except HfElaError as error:
         sys.exit(str(error))
@@ -232,7 +248,9 @@ def main() -> None:
     fake = int(every[0].labels.sum())
     images = {"data": every[0].data, "fake": fake, "real": len(every[0].files) - fake}
     settings = {"overrides": args.overrides, "seeds": args.seeds, "test": images}
-    save(args.out, settings | {"rows": rows})
+    report = save(args.out, settings | {"rows": rows})
+    if args.record:
+        record(args.record, report)
 
 
 if __name__ == "__main__":

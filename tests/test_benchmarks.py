@@ -243,6 +243,7 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
 @pytest.mark.slow
 def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     small = settings("input.size=32", "training.epochs=2", "training.batch_size=8")
+    recorded = tmp_path / "runs" / "pixels-0"
     arguments = [*trials, *small, "--recipes", "features-aligned", "pixels"]
     printed, report = run(python, tmp_path, "detectors.py", *arguments)
     rows = {(row["detector"], row["tested"]): row for row in report["rows"]}
@@ -259,11 +260,16 @@ def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     # Enlarged noise is told from noise; by chance, of 6 against 6, .9 is rare.
     assert rows["features-aligned", "aligned"]["roc_auc"][0] > 0.9
     # What the table says of a network is what its run says.
-    trained = json.loads((tmp_path / "runs" / "pixels-0" / "run.json").read_text("utf-8"))
+    trained = json.loads((recorded / "run.json").read_text("utf-8"))
     assert trained["recipe"]["ela"] is None
     for how, metrics in trained["evaluation"]["test"].items():
         for metric in ("accuracy", "balanced_accuracy", "roc_auc", "ece"):
             assert rows["pixels", how][metric] == [pytest.approx(metrics[metric]["value"])]
+    # --record puts the table into the card of a run, if it is on the same images.
+    arguments += ["--record", recorded]
+    run(python, tmp_path, "detectors.py", *arguments)
+    assert json.loads((recorded / "run.json").read_text("utf-8"))["detectors"] == report
+    assert "| `features-aligned` | aligned |" in (recorded / "README.md").read_text("utf-8")
     # A run of an hf-ela that did not know pixels beside ELA is of the same recipe.
     earlier = tmp_path / "runs" / "reference-0" / "run.json"
     trained = json.loads(earlier.read_text("utf-8"))

@@ -60,6 +60,27 @@ def changed(**sections) -> dict:
 # --------------------------------------------------------------------------------- its contents
 
 
+def test_other_detectors_are_shown_where_the_record_has_them() -> None:
+    title = "Other detectors on the same images"
+    assert title not in make_card(RUN)
+    one = {"accuracy": [0.5, 0.75], "roc_auc": [0.9, 0.9], "ece": [0.1, 0.3], "tested": "as_is"}
+    tests = [{"only_a": 4, "only_b": 1, "p": 0.4}, {"only_a": 1, "only_b": 9, "p": 0.021}]
+    rows = [
+        {"detector": "default", "against": {}, **one},
+        {"detector": "pixels", "against": {"default": tests}, **one},
+    ]
+    machine = {"cores": 2, "processor": "a <fast> one"}
+    report = {"seeds": 2, "rows": rows, "environment": machine}
+    card = make_card(changed(detectors=report))
+    assert title in card
+    cells = "as-is | 0.625 (0.500–0.750) | 0.900 | 0.200 (0.100–0.300)"
+    assert f"| `default` | {cells} | – | – |\n" in card
+    assert f"| `pixels` | {cells} | – | -3 to +8, p = 0.02 to 0.4 |\n" in card
+    assert "2 times with another seed" in card
+    assert "<fast>" not in card
+    assert html(card).count("<table>") == html(make_card(RUN)).count("<table>") + 1
+
+
 def test_golden_card() -> None:
     assert golden_card().encode() == (GOLDEN / "README.md").read_bytes()
     check_card(golden_card())
