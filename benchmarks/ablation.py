@@ -4,12 +4,16 @@
     python benchmarks/ablation.py ... --changes default ela pixels --set training.epochs=10
 
 `default` is ELA and pixels beside each other; `pixels` and `ela` are either alone. Of each of the
-three, one choice is changed at a time. No training sees the sources in --unseen (of --column).
-Reported are the aligned AUC on its validation split, and on each of those sources as far as train
-has them, with validation images of the other class beside a source of one class: their mean and
-minimum. So a gain by knowing the sources is told from one by knowing the traces. Multiply-adds are
-of the convolutions on all crops of an image. Finished trainings, in --runs, are kept, and
-interrupted ones go on. A change of your own: --set, with `--changes default`.
+three, one choice is changed at a time. Of `default` it is also how it is trained: `mixup` and
+`balanced-sources` (`ideas.py`), and `pairs`, where real images remade by autoencoders
+(`autoencoder.py`) join the fakes.
+
+No training sees the sources in --unseen (of --column). Reported are the aligned AUC on its
+validation split, and on each of those sources as far as train has them, with validation images of
+the other class beside a source of one class: their mean and minimum. So a gain by knowing the
+sources is told from one by knowing the traces. Multiply-adds are of the convolutions on all crops
+of an image. Finished trainings, in --runs, are kept, and interrupted ones go on. A change of your
+own: --set, with `--changes default`.
 """
 
 import argparse
@@ -19,8 +23,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import autoencoder
+import ideas
 import numpy as np
-from common import apart, data_options, over_seeds, save, seeded, training_parser
+from common import apart, data_options, over_seeds, positive, save, seeded, training_parser
 from sklearn.metrics import roc_auc_score
 
 from hf_ela.errors import HfElaError
@@ -30,6 +36,7 @@ from hf_ela.source import DataOptions
 
 KEPT_MEANS = "network.block_means=kept"
 ELA = "ela.with_pixels=false"  # alone
+OTHERWISE_TRAINED: list[str] = []  # by the same recipe; see `trial`
 CHANGES = {
     "default": [],
     "block-means": [KEPT_MEANS],
@@ -46,11 +53,20 @@ CHANGES = {
     ],
     "ela-one-block": [ELA, "network.blocks=1"],
     "ela-four-stages": [ELA, "network.widths=[32,64,128,256]"],
+    "mixup": OTHERWISE_TRAINED,
+    "balanced-sources": OTHERWISE_TRAINED,
+    "pairs": OTHERWISE_TRAINED,
 }
 
 
 def trial(
-    recipe: Recipe, options: DataOptions, column: str, unseen: list[str], folder: Path
+    change: str,
+    recipe: Recipe,
+    options: DataOptions,
+    column: str,
+    unseen: list[str],
+    folder: Path,
+    steps: int,
 ) -> dict[str, Any]:
     """Train without the unseen, test on them; return what was found, which is kept in the folder.
 
@@ -61,20 +77,20 @@ def trial(
 
     choose_backend()
     data = prepare(options, recipe)
-    check_settings(
-        folder,
-        {
-            "recipe": recipe.model_dump(mode="json"),
-            "images": data.summary["fingerprint"],
-            "groups": data.summary["groups"],
-            "unseen": [column, *unseen],
-        },
-    )
+    of_data = {
+        "images": data.summary["fingerprint"],
+        "groups": data.summary["groups"],
+        "unseen": [column, *unseen],
+    }
+    check_settings(folder, of_data | {"recipe": recipe.model_dump(mode="json")})
     if (folder / "found.json").exists():
         return dict(json.loads((folder / "found.json").read_text("utf-8")))
 
+    def value(file_name: str) -> str:
+        return str(data.groups.get(file_name, column))
+
     def values(split: Split) -> np.ndarray:
-        return np.array([str(data.groups.get(row["file_name"], column)) for row in split.facts])
+        return np.array([value(row["file_name"]) for row in split.facts])
 
     def parted(split: Split) -> tuple[Split, Split]:
         out = np.isin(values(split), unseen)
@@ -89,11 +105,24 @@ def trial(
     if any(len(set(split.labels)) < 2 for split in (train, validation)):
         sys.exit("--unseen must leave both classes. Received: so many that one is gone.")
 
-    from hf_ela.fit import fit
+    from hf_ela import fit
     from hf_ela.logits import image_logits, keras_probabilities
     from hf_ela.model import describe
 
-    model, checkpoint = fit(recipe, train, validation, folder / "checkpoint")
+    match change:
+        case "mixup":
+            fit.Batches = ideas.mixup(fit.Batches)
+        case "balanced-sources":
+            fit.Batches = ideas.balanced_sources(fit.Batches, value)
+        case "pairs":
+            made = folder.parent / "fakes"
+            how = {"preprocessing": recipe.preprocessing.model_dump(mode="json"), "steps": steps}
+            check_settings(made, of_data | how)
+            real = [row["file_name"] for row in train.facts if row["label"] == 0]
+            originals = [Path(options.source) / name for name in real]
+            views = autoencoder.views_of_fakes(originals, recipe, steps, made)
+            fit.Batches = ideas.with_fakes(fit.Batches, views)
+    model, checkpoint = fit.fit(recipe, train, validation, folder / "checkpoint")
     judge = keras_probabilities(model)
 
     def judged(*splits: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +180,9 @@ def row(change: str, args: argparse.Namespace) -> dict[str, Any]:
     for seed in range(args.seeds):
         recipe = seeded("default", [*args.overrides, *CHANGES[change]], seed)
         folder = args.runs / f"{change}-{seed}"
-        found.append(apart(trial, recipe, data_options(args), args.column, args.unseen, folder))
+        options = data_options(args)
+        rest = (options, args.column, args.unseen, folder, args.steps)
+        found.append(apart(trial, change, recipe, *rest))
     return {
         "change": change,
         "overrides": CHANGES[change],
@@ -193,6 +224,9 @@ def main() -> None:
         default=list(CHANGES),
         metavar="NAME",
         help=f"of {', '.join(CHANGES)}",
+    )
+    p.add_argument(
+        "--steps", type=positive, default=3000, metavar="N", help="of an autoencoder (3000)"
     )
     args = p.parse_args()
     rows = []

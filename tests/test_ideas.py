@@ -1,0 +1,113 @@
+"""What `benchmarks/ideas.py` feeds a training with; the fakes of `benchmarks/autoencoder.py`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import TINY
+from hf_ela.data import prepare
+from hf_ela.fit import Batches
+from hf_ela.recipe_file import load_recipe
+from hf_ela.source import DataOptions
+
+RECIPE = load_recipe("default", TINY)
+
+
+@pytest.fixture
+def split(tiny, cache):
+    return prepare(DataOptions(source=str(tiny), num_proc=1), RECIPE).train
+
+
+@pytest.fixture
+def ideas(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
+    import ideas
+
+    return ideas
+
+
+def epoch(batches):
+    """Return views and the share of fake in each."""
+    parts = [batches[i] for i in range(len(batches))]
+    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def test_mixup_mixes_labels_as_it_mixes_pixels(split, ideas):
+    plain, labels = epoch(Batches(split, "augmented", RECIPE, seed=0))
+    mixed, shares = epoch(ideas.mixup(Batches)(split, "augmented", RECIPE, seed=0))
+    assert np.allclose(shares.sum(axis=1), 1)
+    changed = (shares != labels).any(axis=1)
+    assert changed.any()
+    for number in np.flatnonzero(changed):
+        # The other image is of the other class: so the label says how much there is of this one.
+        share = float(labels[number] @ shares[number])
+        other = (mixed[number] - share * plain[number]) / (1 - share)
+        far = min(np.abs(other - one).max() for one in plain)
+        assert far <= 0.5 / (1 - share) + 1e-3  # of rounding
+
+
+def test_mixup_leaves_validation_as_it_is(split, ideas):
+    kinds = (Batches, ideas.mixup(Batches))
+    plain, mixed = (epoch(kind(split, "aligned", RECIPE, seed=None)) for kind in kinds)
+    assert np.array_equal(plain[0], mixed[0])
+    assert np.array_equal(plain[1], mixed[1])
+
+
+def test_sources_are_balanced_within_a_class(split, ideas):
+    few = [row["file_name"] for row in split.facts if row["label"]][:2]
+    batches = ideas.balanced_sources(Batches, lambda name: "few" if name in few else "many")
+    made = batches(split, "augmented", RECIPE, seed=0)
+    names = np.array([row["file_name"] for row in split.facts])
+    drawn = []
+    for number in range(200):
+        made.draw(number)
+        drawn.append(names[made._images])
+    drawn = np.concatenate(drawn)
+    fakes = np.char.find(drawn, "/fake/") >= 0
+    # Of 200 epochs of 24 images; four standard deviations of a share of half are .03 or less.
+    assert np.isclose(fakes.mean(), 0.5, atol=0.03)
+    assert np.isclose(np.isin(drawn[fakes], few).mean(), 0.5, atol=0.045)
+
+
+def test_fakes_of_an_autoencoder_join_the_fakes(split, ideas, tiny, tmp_path):
+    import autoencoder
+
+    real = [row["file_name"] for row in split.facts if not row["label"]]
+    originals = [tiny / name for name in real]
+    small = tmp_path / "small.png"
+    Image.new("RGB", (63, 90)).save(small)
+    made = tmp_path / "made"
+    made.mkdir()
+    views = autoencoder.views_of_fakes([*originals, small], RECIPE, steps=2, folder=made)
+    assert views.shape == (len(real), 2, *RECIPE.input_shape)
+    assert {path.stem for path in made.glob("*.png")} == {path.stem for path in originals}
+    x, y = epoch(ideas.with_fakes(Batches, views)(split, "augmented", RECIPE, seed=0))
+    plain, labels = epoch(Batches(split, "augmented", RECIPE, seed=0))
+    assert len(x) == len(plain) + len(real)
+    assert y[:, 0].sum() == labels[:, 0].sum() + len(real)
+    known = {np.flip(view, axes).tobytes() for one in views for view in one for axes in ((), 1)}
+    fakes = {bool(fake) for one, (fake, _) in zip(x, y, strict=True) if one.tobytes() in known}
+    assert fakes == {True}
+    # They are made once.
+    before = (made / "views.npy").stat().st_mtime_ns
+    autoencoder.views_of_fakes(originals, RECIPE, steps=2, folder=made)
+    assert (made / "views.npy").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_an_autoencoder_learns_to_remake_a_picture(ideas):
+    import autoencoder
+
+    y, x = np.mgrid[:96, :70]
+    picture = np.stack([2 * y, 3 * x, 255 - y - x], axis=2).astype(np.uint8)
+
+    def error(model):
+        made = autoencoder.remade(model, picture)
+        assert (made.shape, made.dtype) == ((96, 68, 3), np.uint8)
+        return np.abs(made.astype(int) - picture[:, :68]).mean()
+
+    for upsampler in autoencoder.UPSAMPLERS:
+        untrained = error(autoencoder.autoencoder(upsampler))
+        assert error(autoencoder.trained(upsampler, [picture], 0, steps=60)) < untrained / 1.5
