@@ -110,7 +110,7 @@ class TestPredict:
             "[red]odd\\x1b[31m\\n.png",
             "a.jpg",
             "P(fake)",
-            "must be one of",
+            "must be an image: one of",
             "from 0.300 on it is called fake",
         ):
             assert text in one_line
@@ -243,7 +243,7 @@ class TestPredict:
         missing, first, bad, *others = [json.loads(line) for line in out.splitlines()]
         assert missing["error"]["type"] == "ImageNotReadableError"
         assert bad["error"]["type"] == "NotAnImageError"
-        assert bad["error"]["message"].startswith("must be one of")
+        assert bad["error"]["message"].startswith("must be an image: one of")
         assert [len(one) for one in (missing, bad)] == [2, 2]
         assert ["score" in one for one in (first, *others)] == [True, True, True]
 
@@ -256,6 +256,10 @@ class TestPredict:
         assert refused["file"] == "empty"
         assert refused["error"]["message"] == "is a folder in which no image was found"
         assert len(others) == 3
+        assert main(["predict", "empty", "art", "--model", model]) == 1
+        assert "P(fake) is this model's" in capsys.readouterr().out
+        assert main(["predict", "empty", "--model", model]) == 1
+        assert "P(fake) is this model's" not in capsys.readouterr().out  # of no score
 
     def test_every_bad_file_gives_a_score_or_its_refusal(self, model: str, tmp_path: Path) -> None:
         bad_files = write_bad_files(tmp_path)
@@ -470,7 +474,8 @@ class TestEla:
 
     def test_refusals_are_one_line(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["ela", "art/deep/notes.txt"]) == 1
-        assert capsys.readouterr().err.startswith("hf-ela: art/deep/notes.txt: must be one of")
+        refusal = "hf-ela: art/deep/notes.txt: must be an image: one of"
+        assert capsys.readouterr().err.startswith(refusal)
         assert main(["ela", "art/b.PNG", "-o", "nowhere/out.png"]) == 2
         assert "nowhere" in capsys.readouterr().err
 

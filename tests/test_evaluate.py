@@ -87,7 +87,8 @@ def test_json_is_what_the_classifier_scores(
         assert plain[metric]["value"] == pytest.approx(aligned)
     plots = {path.name: load_image(path).pixels.size for path in (out / "plots").iterdir()}
     assert set(plots) == {
-        "robustness.png", "sources_as_is.png", "sources_aligned.png",
+        "confusion.png", "roc.png", "reliability.png", "coverage.png", "robustness.png",
+        "sources_as_is.png", "sources_aligned.png",
         "generators_as_is.png", "generators_aligned.png",
     }  # fmt: skip
 
@@ -167,10 +168,11 @@ def test_what_an_evaluation_before_drew_does_not_stay(
     words = ["evaluate", str(tiny), "--model", str(model), "--limit", "4", "--out", str(out)]
     assert main([*words, "--groups", str(groups)]) == 0
     (out / "plots/mine.png").write_text("the user's")
-    assert len(list((out / "plots").iterdir())) == 6
+    assert len(list((out / "plots").iterdir())) == 10
     capsys.readouterr()
     assert main(words) == 0
-    assert {path.name for path in (out / "plots").iterdir()} == {"robustness.png", "mine.png"}
+    drawn = {"confusion.png", "roc.png", "reliability.png", "coverage.png", "robustness.png"}
+    assert {path.name for path in (out / "plots").iterdir()} == {*drawn, "mine.png"}
     # Of four images all of a class got one answer, at least under one protocol.
     assert "An interval of no width is no certainty" in " ".join(capsys.readouterr().out.split())
 

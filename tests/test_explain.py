@@ -144,6 +144,11 @@ class TestOverlay:
         drawn = overlay(self.evidence(threshold, (threshold, threshold)))
         assert set(drawn.getpixel((100, SIDE // 4))) == {200}
 
+    def test_the_colours_of_the_picture_do_not_pass_for_evidence(self) -> None:
+        found = self.evidence(0.6, (0.6, 0.6))
+        red = Evidence(**{**vars(found), "image": Image.new("RGB", (100, 50), (200, 30, 30))})
+        assert len(set(overlay(red).getpixel((100, SIDE // 4)))) == 1
+
     def test_a_narrow_image_leaves_room_for_the_legend(self) -> None:
         found = self.evidence(0.5, (0.9, 0.1))
         narrow = Evidence(

@@ -68,12 +68,22 @@ class Assessment(NamedTuple):
     Attributes:
         sections: `data`, `calibration`, `evaluation`, `sources`, `generators`, `spread` and
             `robustness`, fit for JSON, as in ``run.json``.
-        right: By protocol, whether the model is right about each image of the split, bool, shape
-            (N,): for `hf_ela.paired`.
+        labels: Of the images of the split: int64, shape (N,), 1 for fake.
+        scores: By protocol, the probability of fake of each: float64, shape (N,).
     """
 
     sections: dict[str, Any]
-    right: dict[str, np.ndarray]
+    labels: np.ndarray
+    scores: Scores
+
+    @property
+    def threshold(self) -> float:
+        """Of the model that was measured."""
+        return float(self.sections["calibration"]["threshold"])
+
+    def right(self, protocol: str) -> np.ndarray:
+        """Return whether the model is right about each image: bool, shape (N,)."""
+        return np.asarray((self.scores[protocol] >= self.threshold) == (self.labels == 1))
 
 
 def assess(
@@ -150,10 +160,7 @@ def assess(
         **tables(columns, labels, by_protocol, classifier.threshold, group_names),
         "robustness": {"base": base, **table},
     }
-    called_fake = {name: found >= classifier.threshold for name, found in by_protocol.items()}
-    return Assessment(
-        sections, {name: called == (labels == 1) for name, called in called_fake.items()}
-    )
+    return Assessment(sections, labels, by_protocol)
 
 
 def labelled_images(source: Source, split: str) -> Iterator[Labelled]:

@@ -80,7 +80,7 @@ def evidence(classifier: ElaClassifier, image: ImageSource) -> Evidence:
 
 
 def overlay(found: Evidence) -> Image.Image:
-    """Return the image, `SIDE` wide or high, with its evidence in colour and a legend below.
+    """Return the image in grey, `SIDE` wide or high, its evidence in colour, and a legend below.
 
     Red where the views call it fake, blue where they call it real, the stronger the further from
     the threshold; darkened where no view looked.
@@ -91,7 +91,8 @@ def overlay(found: Evidence) -> Image.Image:
     scores = np.asarray(
         Image.fromarray(found.map).resize(picture.size, Image.Resampling.NEAREST), np.float64
     )
-    pixels = np.asarray(picture, np.float64)
+    # In grey: colours of the picture would pass for evidence.
+    pixels = np.asarray(picture.convert("L").convert("RGB"), np.float64)
     for_fake = np.nan_to_num((scores - found.threshold) / max(1 - found.threshold, 1e-9))
     for_real = np.nan_to_num((found.threshold - scores) / max(found.threshold, 1e-9))
     for share, color in ((for_fake, RED), (for_real, BLUE)):

@@ -228,7 +228,9 @@ def _reader(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
         if answer:
             return reader
     raise NotAnImageError(
-        name, f"must be one of {', '.join(_READERS)}. Received a file that begins with {prefix!r}"
+        name,
+        f"must be an image: one of {', '.join(_READERS)}. "
+        f"Received a file that begins with {prefix!r}",
     )
 
 

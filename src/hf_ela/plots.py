@@ -34,6 +34,30 @@ DPI = 150
 STYLES = ((BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"))
 
 
+def performance(
+    measured: Mapping[str, Mapping[str, Any]],
+    coverage_by_protocol: Mapping[str, Mapping[str, Any]],
+    curves: Curves,
+    folder: Path,
+    *,
+    threshold: float,
+) -> None:
+    """Draw what one split says of a model: confusion matrix, ROC, reliability and coverage.
+
+    Args:
+        measured: Metrics by protocol, with their ``confusion``.
+        coverage_by_protocol: See `coverage`.
+        curves: Labels and scores by protocol.
+        folder: Where ``confusion.png``, ``roc.png``, ``reliability.png`` and ``coverage.png`` go.
+        threshold: Of the model.
+    """
+    matrices = {name: metrics["confusion"] for name, metrics in measured.items()}
+    confusion_matrix(matrices, folder / "confusion.png")
+    roc(curves, folder / "roc.png", threshold=threshold)
+    reliability(curves, folder / "reliability.png")
+    coverage(coverage_by_protocol, folder / "coverage.png")
+
+
 def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], path: Path) -> None:
     """Draw a matrix per protocol: counts, and shares of the true class."""
     figure = new_figure(3.6 * max(len(confusion_by_protocol), 1) + 0.6, 3.9)

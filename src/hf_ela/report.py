@@ -176,15 +176,9 @@ def _draw(
     folder: Path,
 ) -> None:
     folder.mkdir(exist_ok=True)
-    labels, threshold = test.labels, run["calibration"]["threshold"]
-    test_metrics = run["evaluation"]["test"]
-    curves = {str(name): (labels, scores[name]) for name in PROTOCOLS}
-    plots.confusion_matrix(
-        {name: m["confusion"] for name, m in test_metrics.items()}, folder / "confusion.png"
-    )
-    plots.roc(curves, folder / "roc.png", threshold=threshold)
-    plots.reliability(curves, folder / "reliability.png")
-    plots.coverage(run["evaluation"]["coverage"], folder / "coverage.png")
+    threshold, found = run["calibration"]["threshold"], run["evaluation"]
+    curves = {str(name): (test.labels, scores[name]) for name in PROTOCOLS}
+    plots.performance(found["test"], found["coverage"], curves, folder, threshold=threshold)
     monitor = checkpoint.stopping.monitor if checkpoint.stopping else "val_loss"
     plots.training_curves(checkpoint.history, folder / "training.png", monitor=monitor)
     for name in PROTOCOLS:

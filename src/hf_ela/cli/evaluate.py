@@ -128,7 +128,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.compare:
         report["compared"] = _compared(found)
     if options.out:
-        _write(report, options.out)
+        _write(report, found, options.out)
     if options.json:
         print(json.dumps(report, indent=2, allow_nan=False))
         return 0
@@ -169,7 +169,7 @@ def _compared(found: Mapping[str, "Assessment"]) -> dict[str, Any]:
             "Two models are compared on the same images. Received: a dataset that changed while "
             "the first was measured. Run it again; user/repo@COMMIT pins one of the Hub."
         )
-    tests = {name: mcnemar(ours.right[name], theirs.right[name]) for name in ours.right}
+    tests = {name: mcnemar(ours.right(name), theirs.right(name)) for name in ours.scores}
     return {"models": [*found], "mcnemar": tests}
 
 
@@ -177,16 +177,24 @@ def _described(classifier: "ElaClassifier") -> dict[str, Any]:
     return {"recipe": classifier.recipe.name, "parameters": classifier.model.count_params()}
 
 
-def _write(report: dict[str, Any], folder: Path) -> None:
+def _write(report: dict[str, Any], found: Mapping[str, "Assessment"], folder: Path) -> None:
+    """Write JSON and plots: robustness of both models, the rest of the first."""
     from hf_ela import plots, robustness_plot
 
     folder.mkdir(parents=True, exist_ok=True)
     results = report["models"]
     robustness_plot.robustness(
-        {name: found["robustness"] for name, found in results.items()},
+        {name: one["robustness"] for name, one in results.items()},
         folder / "plots" / "robustness.png",
     )
-    (main, *_) = results.values()
+    (main, *_), (measured, *_) = results.values(), found.values()
+    plots.performance(
+        main["evaluation"][main["data"]["split"]],
+        main["evaluation"]["coverage"],
+        {name: (measured.labels, scores) for name, scores in measured.scores.items()},
+        folder / "plots",
+        threshold=measured.threshold,
+    )
     for section in ("sources", "generators"):
         for protocol, rows in main[section].items():
             path = folder / "plots" / f"{section}_{protocol}.png"

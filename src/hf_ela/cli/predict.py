@@ -27,8 +27,7 @@ MEANING = (
     "wrong, most of all on kinds of images that the model was not trained on."
 )
 UNCERTAIN = (
-    " From {low:.3f} to {high:.3f} the answer is uncertain: so near to the threshold, the model is "
-    "wrong too often."
+    " From {low:.3f} to {high:.3f} the answer is uncertain: there the model is wrong too often."
 )
 PACKAGED = "the model that comes with hf-ela: a research baseline"
 
@@ -258,11 +257,13 @@ def _print_table(results: Iterator[dict[str, Any]], meaning: str) -> int:
 
     from hf_ela.logits import batched
 
-    console, refused = Console(), 0
+    console, refused, shown = Console(), 0, 0
     for rows in batched(results, ROWS):
         refused += sum("error" in row for row in rows)
+        shown += len(rows)
         _print(console, _table(rows))
-    _print(console, meaning)
+    if shown > refused:
+        _print(console, meaning)
     return refused
 
 
