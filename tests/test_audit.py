@@ -114,6 +114,16 @@ def test_each_fact_can_be_the_leak(fact: str, value: Any, words: str) -> None:
     assert any(word in found["verdict"][0] for word in words.split("|"))
 
 
+@pytest.mark.parametrize("jpegs", [0, 1, 4])
+def test_files_without_a_jpeg_quality_can_be_audited(jpegs: int) -> None:
+    some = rows(60, {"width": 777})
+    for one in some[jpegs:]:
+        one.update(format="PNG", jpeg_quality=None, subsampling=None)
+    found = audit_facts({"train": some}, NONE)
+    assert found["classifiers"]["file_facts"]["roc_auc"]["value"] > 0.95
+    assert found["facts"][0]["fact"] in ("width", "shape", "size")
+
+
 def test_a_leak_in_error_levels_is_told_from_one_in_files() -> None:
     facts = rows()
     for fact in facts:
