@@ -221,6 +221,18 @@ def test_one_class_is_refused() -> None:
         audit_facts({"train": [row(i, 1) for i in range(9)]}, NONE)
 
 
+def test_a_groups_file_that_names_a_few_images_is_said(tmp_path: Path) -> None:
+    some = rows()
+    named = tmp_path / "groups.csv"
+    sentence = "of 120 images: every other one counts as a group of its own."
+    for count in (3, 120):
+        names = "".join(f"{one['file_name']},{n}\n" for n, one in enumerate(some[:count]))
+        named.write_text(f"file_name,group\n{names}")
+        found = audit_facts({"train": some}, GroupTable.read(named))
+        assert found["groups"] == {"matched": count}
+        assert (f"The groups file names 3 {sentence}" in said(found)) == (count == 3)
+
+
 def test_groups_of_other_images_are_refused(tmp_path: Path) -> None:
     others = grouped(
         [fact | {"file_name": f"x/{fact['file_name']}"} for fact in rows()], 5, tmp_path / "g.csv"

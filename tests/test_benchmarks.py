@@ -241,6 +241,24 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
 
 
 @pytest.mark.slow
+def test_ablation_trains_in_other_ways(python, trials, tmp_path):
+    ways = ["mixup", "balanced-sources", "pairs"]
+    arguments = [*trials, *settings(*TINY), "--unseen", "fakejpg", "realpng", "--steps", 2]
+    _, report = run(python, tmp_path, "ablation.py", *arguments, "--changes", "default", *ways)
+    changes = [row["change"] for row in report["rows"]]
+    assert changes == ["default", *ways]
+    # The same seed gives the same losses, unless the training is fed with something else.
+    states = [tmp_path / "runs" / f"{change}-0/checkpoint/state.json" for change in changes]
+    losses = [json.loads(state.read_text("utf-8"))["history"]["loss"] for state in states]
+    assert len(set(map(tuple, losses))) == 4
+    # Remade are the real images that a training without the unseen has.
+    fakes = list((tmp_path / "runs" / "fakes").glob("*.png"))
+    views = np.load(tmp_path / "runs" / "fakes" / "views.npy", mmap_mode="r")
+    assert len(fakes) == len(views)
+    assert {int(path.stem[-3:]) % 2 for path in fakes} == {1}  # .jpg: .png is unseen
+
+
+@pytest.mark.slow
 def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     small = settings("input.size=32", "training.epochs=2", "training.batch_size=8")
     recorded = tmp_path / "runs" / "pixels-0"

@@ -280,3 +280,16 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
         assert message in err
         assert not out
     assert not (tiny / "out").exists()
+
+
+def test_a_groups_file_that_names_a_few_images_is_said(
+    tiny: Path, model: Path, tmp_path: Path, capsys
+) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("file_name,group\ntest/fake/test000.png,a\ntest/real/test000.png,b\n")
+    said = "The groups file names 2 of 12 images: every other one counts as a group of its own."
+    words = ["evaluate", str(tiny), "--model", str(model), "--groups", str(few)]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert said in " ".join(capsys.readouterr().out.split())
+    found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]["mine"]
+    assert found["data"]["groups"]["matched"] == 2

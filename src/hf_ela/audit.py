@@ -102,7 +102,8 @@ def audit_facts(
         rejected: What cannot be read, `file` and `reason`: named where a class is missing.
 
     Returns:
-        JSON-able: ``images``; ``classifiers``, what file facts give and what the mean error level
+        JSON-able: ``images``; ``groups``, how many images the groups file names (None without
+        one); ``classifiers``, what file facts give and what the mean error level
         gives, held out (None where there are too few images); ``facts``, each alone, the most
         telling first; ``values``, single values that tell the class; ``duplicates``; ``order``;
         ``tables``, per class; ``verdict``, sentences.
@@ -112,7 +113,7 @@ def audit_facts(
     """
     facts = [row for listed in splits.values() for row in listed]
     labels = np.array([row["label"] for row in facts], np.int64)
-    groups.matched([row["file_name"] for row in facts])
+    matched = groups.matched([row["file_name"] for row in facts])
     counts = {kind: int((labels == label).sum()) for kind, label in KINDS}
     if not all(counts.values()):
         raise DataError(
@@ -133,6 +134,7 @@ def audit_facts(
             split: {kind: sum(row["label"] == label for row in rows) for kind, label in KINDS}
             for split, rows in splits.items()
         },
+        "groups": {"matched": matched} if groups.sha256 else None,
         "classifiers": classifiers,
         "facts": ranked_facts(table, labels, folds, members) if folds else [],
         "values": telling_values(table, labels, members),

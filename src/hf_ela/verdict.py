@@ -6,7 +6,7 @@ from typing import Any
 
 from scipy.stats import fisher_exact
 
-__all__ = ["CLEAR", "SLIGHT", "STRONG", "verdict"]
+__all__ = ["CLEAR", "SLIGHT", "STRONG", "ungrouped", "verdict"]
 
 # By the lower end of the 95 % interval of a held-out AUC; .5 is chance. Below `SLIGHT` a difference
 # may be the luck of the draw; at `STRONG` nine of ten pairs of images are told by the fact alone.
@@ -32,8 +32,9 @@ NAMED = 5
 
 def verdict(found: Mapping[str, Any]) -> list[str]:
     """Return what an audit found, the gravest first, a sentence or two to a line."""
-    parts = (_of_splits, _of_facts, _of_shape, _of_matrix, _of_rejected, _of_duplicates, _of_order)
-    return [sentence for part in parts for sentence in part(found)]
+    files = (_of_splits, _of_facts, _of_shape, _of_matrix)
+    rows = (_of_rejected, _of_duplicates, _of_order, _of_groups)
+    return [sentence for part in (*files, *rows) for sentence in part(found)]
 
 
 def _of_splits(found: Mapping[str, Any]) -> Iterator[str]:
@@ -44,6 +45,21 @@ def _of_splits(found: Mapping[str, Any]) -> Iterator[str]:
                 f"The split {split} has no readable {' or '.join(missing)} images: no score there "
                 "says whether the classes are told apart."
             )
+
+
+def _of_groups(found: Mapping[str, Any]) -> Iterator[str]:
+    if groups := found["groups"]:
+        images = sum(sum(counts.values()) for counts in found["images"].values())
+        yield from ungrouped(groups["matched"], images)
+
+
+def ungrouped(matched: int, images: int) -> Iterator[str]:
+    """Yield a sentence where a groups file does not name all images."""
+    if matched < images:
+        yield (
+            f"The groups file names {matched} of {images} images: every other one counts as a "
+            "group of its own."
+        )
 
 
 def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:

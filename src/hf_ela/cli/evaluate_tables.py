@@ -17,6 +17,8 @@ def print_report(report: Mapping[str, Any]) -> None:
     """Print tables of each model and, where there are two, of both side by side."""
     from rich.console import Console
 
+    from hf_ela.verdict import ungrouped
+
     results = report["models"]
     console = Console()
     with console.capture() as captured:  # rich itself would exit on a closed pipe
@@ -32,6 +34,9 @@ def print_report(report: Mapping[str, Any]) -> None:
                 markup=False,
                 highlight=False,
             )
+            if data["groups"]:
+                for line in ungrouped(data["groups"]["matched"], data["n"]):
+                    console.print(line, highlight=False)
             for table in _tables(found):
                 console.print(table)
             metrics = found["evaluation"][found["data"]["split"]].values()
