@@ -6,9 +6,7 @@ way in which generators upsample (Odena et al., "Deconvolution and Checkerboard 
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hf_ela.augmentation import training_views
+from hf_ela.backend import keras
 from hf_ela.files import whole_file
 from hf_ela.images import load_image
 from hf_ela.recipe import Recipe
@@ -28,8 +27,6 @@ BATCH = 16
 
 def autoencoder(upsampler: str) -> Any:
     """Return an untrained one, RGB from -1 to 1 in and out, with noise in its latent."""
-    from hf_ela.backend import keras
-
     layers = keras.layers
 
     def convolution(x: Any, width: int) -> Any:
@@ -64,8 +61,6 @@ def trained(upsampler: str, pictures: Sequence[np.ndarray], seed: int, steps: in
     Beside the error of pixels it pays for detail that is lost, however it is replaced: else a
     blur would give its images away.
     """
-    from hf_ela.backend import keras
-
     ops = keras.ops
 
     def detail(x: Any) -> Any:
@@ -96,8 +91,6 @@ def trained(upsampler: str, pictures: Sequence[np.ndarray], seed: int, steps: in
 
 def remade(model: Any, picture: np.ndarray) -> np.ndarray:
     """Return a picture as an autoencoder gives it, cut to multiples of `STRIDE`."""
-    from hf_ela.backend import keras
-
     height, width = (side // STRIDE * STRIDE for side in picture.shape[:2])
     given = _scaled(picture[None, :height, :width])
     made = keras.ops.convert_to_numpy(model(given, training=False))[0]
@@ -136,13 +129,12 @@ def _write_fakes(originals: Sequence[Path], steps: int, folder: Path) -> list[Pa
 
 
 def _write_views(files: Sequence[Path], recipe: Recipe, path: Path) -> None:
+    def views(file: Path) -> np.ndarray:
+        return training_views(load_image(file).pixels, recipe, f"pairs {file.name}")
+
     shape = (len(files), recipe.augmentation.views, *recipe.input_shape)
-    with whole_file(path) as temporary, ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        views = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-        for number, seen in enumerate(pool.map(_views, files, repeat(recipe), chunksize=8)):
-            views[number] = seen
-        views.flush()
-
-
-def _views(path: Path, recipe: Recipe) -> np.ndarray:
-    return training_views(load_image(path).pixels, recipe, f"pairs {path.name}")
+    with whole_file(path) as temporary, ThreadPoolExecutor() as pool:
+        made = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        for number, seen in enumerate(pool.map(views, files)):
+            made[number] = seen
+        made.flush()

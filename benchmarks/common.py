@@ -89,7 +89,7 @@ def training_parser(description: str, name: str, seeds: int) -> argparse.Argumen
     p.add_argument("--groups", required=True, metavar="CSV", help="as train.py's")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     p.add_argument(
-        "--seeds", type=positive, default=seeds, metavar="N", help=f"trainings of each ({seeds})"
+        "--seeds", type=_positive, default=seeds, metavar="N", help=f"trainings of each ({seeds})"
     )
     p.add_argument("--num-proc", type=int, default=2, metavar="N")
     p.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
@@ -98,8 +98,7 @@ def training_parser(description: str, name: str, seeds: int) -> argparse.Argumen
     return p
 
 
-def positive(text: str) -> int:
-    """Return the number of an option that must be 1 or more."""
+def _positive(text: str) -> int:
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more. Received: {text}.")
     return value

@@ -1,7 +1,7 @@
 """Ways to train that the package does not have, for `ablation.py` to try.
 
-Each is a subclass of `hf_ela.fit.Batches`, which a training is then fed with; validation, without a
-seed, is left as it is.
+Each is what a training is fed with in place of `hf_ela.fit.Batches`. Validation, which has no seed,
+is left as it is.
 """
 
 from collections.abc import Callable
@@ -9,61 +9,71 @@ from typing import Any
 
 import numpy as np
 
-from hf_ela.recipe import Recipe
-
-Batches = type
+from hf_ela.fit import Batches
 
 
-def mixup(batches: Batches) -> Batches:
-    """Mix every image with another of its batch, and their labels: Beta(.2, .2) of the other.
+class Mixup(Batches):
+    """Every image mixed with another of its batch, and their labels: Beta(.2, .2) of itself.
 
     Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
     """
 
-    class Mixed(batches):  # type: ignore[misc]
-        def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
-            x, labels = super().__getitem__(index)
-            if self.seed is None:
-                return x, labels
-            rng = np.random.default_rng((self.seed, self.epoch, index, 1))
-            share = rng.beta(0.2, 0.2, len(x)).astype(np.float32)[:, None]
-            other = rng.permutation(len(x))
-            of_pixels = share[..., None, None]
-            mixed = np.rint(of_pixels * x + (1 - of_pixels) * x[other]).astype(np.uint8)
-            return mixed, share * labels + (1 - share) * labels[other]
-
-    return Mixed
+    def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
+        """Return mixed views and labels."""
+        x, labels = super().__getitem__(index)
+        if self.seed is None:
+            return x, labels
+        rng = np.random.default_rng((self.seed, self.epoch, index, 1))
+        share = rng.beta(0.2, 0.2, len(x)).astype(np.float32)[:, None]
+        other = rng.permutation(len(x))
+        of_pixels = share[..., None, None]
+        mixed = np.rint(of_pixels * x + (1 - of_pixels) * x[other]).astype(np.uint8)
+        return mixed, share * labels + (1 - share) * labels[other]
 
 
-def balanced_sources(batches: Batches, source: Callable[[str], str]) -> Batches:
-    """Draw every source of a class as often, however few images it has, and both classes too."""
+class BalancedSources(Batches):
+    """Every source of a class drawn as often, however few images it has, and both classes too.
 
-    class Balanced(batches):  # type: ignore[misc]
-        def draw(self, epoch: int) -> None:
-            super().draw(epoch)
-            if self.seed is None:
-                return
-            facts = self.split.facts
-            pairs = np.array([f"{row['label']} {source(row['file_name'])}" for row in facts])
-            _, number, images = np.unique(pairs, return_inverse=True, return_counts=True)
-            sources = np.array([len(set(pairs[self.labels == label])) for label in self.labels])
-            weights = 1 / (sources * images[number])
-            rng = np.random.default_rng((self.seed, epoch))
-            self._images = rng.choice(len(pairs), len(pairs), p=weights / weights.sum())
-            self._views = rng.integers(self.views, size=len(pairs))
+    Args:
+        source: From the name of a file to that of its source.
+        given: What `Batches` takes.
+    """
 
-    return Balanced
+    def __init__(self, *given: Any, source: Callable[[str], str], **named: Any) -> None:
+        """Draw epoch 0."""
+        self.source = source
+        super().__init__(*given, **named)
+
+    def draw(self, epoch: int) -> None:
+        """Choose what the batches of an epoch hold."""
+        super().draw(epoch)
+        if self.seed is None:
+            return
+        facts = self.split.facts
+        pairs = np.array([f"{row['label']} {self.source(row['file_name'])}" for row in facts])
+        _, number, images = np.unique(pairs, return_inverse=True, return_counts=True)
+        sources = np.array([len(set(pairs[self.labels == label])) for label in self.labels])
+        weights = 1 / (sources * images[number])
+        rng = np.random.default_rng((self.seed, epoch))
+        self._images = rng.choice(len(pairs), len(pairs), p=weights / weights.sum())
+        self._views = rng.integers(self.views, size=len(pairs))
 
 
-def with_fakes(batches: Batches, views: np.ndarray) -> Batches:
-    """Train on more fakes: their views, images x views x height x width x channels."""
+class WithFakes(Batches):
+    """More fakes beside those of the split.
 
-    class More(batches):  # type: ignore[misc]
-        def __init__(self, split: Any, view_set: str, recipe: Recipe, seed: int | None) -> None:
-            split = split if seed is None else _Joined(split, views)
-            super().__init__(split, view_set, recipe, seed)
+    Args:
+        split: As `Batches` takes it.
+        fakes: Their views: uint8, images x views x height x width x channels.
+        given: What else `Batches` takes.
+    """
 
-    return More
+    def __init__(
+        self, split: Any, *given: Any, fakes: np.ndarray, seed: int | None, **named: Any
+    ) -> None:
+        """Draw epoch 0."""
+        split = split if seed is None else _Joined(split, fakes)
+        super().__init__(split, *given, seed=seed, **named)
 
 
 class _Joined:

@@ -85,6 +85,15 @@ def write_flat(folder: Path, n: int) -> Path:
     return folder
 
 
+def with_test_classes_exchanged(data: Path, copy: Path) -> Path:
+    """Copy an imagefolder; what is fake in its test split is called real there, and the reverse."""
+    shutil.copytree(data, copy)
+    (copy / "test" / "fake").rename(copy / "fakes")
+    (copy / "test" / "real").rename(copy / "test" / "fake")
+    (copy / "fakes").rename(copy / "test" / "real")
+    return copy
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An imagefolder of 32 + 12 images that a small network tells apart. Not to be changed."""

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import TINY
+from conftest import TINY, picture, with_test_classes_exchanged, write_folder
+from hf_ela.recipe_file import load_recipe
+from hf_ela.source import DataOptions
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -97,8 +99,6 @@ def test_predict_measures_every_way(python, tmp_path):
 @pytest.fixture(scope="module")
 def pack(python, tmp_path_factory):
     """A pack of 60 images, 12 of them to test."""
-    from conftest import write_folder
-
     folder = tmp_path_factory.mktemp("pack")
     data = write_folder(folder / "data", train=24, test=6)
     made = python([BENCHMARKS / "gpu.py", "pack", "--data", data, "--out", folder / "pool.npz"])
@@ -243,7 +243,7 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
 @pytest.mark.slow
 def test_ablation_trains_in_other_ways(python, trials, tmp_path):
     ways = ["mixup", "balanced-sources", "pairs"]
-    arguments = [*trials, *settings(*TINY), "--unseen", "fakejpg", "realpng", "--steps", 2]
+    arguments = [*trials, *settings(*TINY, "training.epochs=1"), "--unseen", "fakejpg", "realpng"]
     _, report = run(python, tmp_path, "ablation.py", *arguments, "--changes", "default", *ways)
     changes = [row["change"] for row in report["rows"]]
     assert changes == ["default", *ways]
@@ -256,6 +256,31 @@ def test_ablation_trains_in_other_ways(python, trials, tmp_path):
     views = np.load(tmp_path / "runs" / "fakes" / "views.npy", mmap_mode="r")
     assert len(fakes) == len(views)
     assert {int(path.stem[-3:]) % 2 for path in fakes} == {1}  # .jpg: .png is unseen
+
+
+def test_the_test_split_decides_nothing_of_boosting(tmp_path, cache, monkeypatch):
+    """Its classes exchanged: threshold and scores stay as they were."""
+    data = write_folder(tmp_path / "data", train=20, test=8)
+    for number, path in enumerate(sorted(data.rglob("*.*g"))):  # classes that are hard to tell
+        picture(number, fake=number % 3 == 0).save(path)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from detectors import of_boosting
+
+    recipe = load_recipe("default", TINY)
+    exchanged = with_test_classes_exchanged(data, tmp_path / "exchanged")
+    plain, other = (
+        of_boosting(recipe, DataOptions(str(folder), num_proc=1), "aligned")
+        for folder in (data, exchanged)
+    )
+    assert plain.threshold == other.threshold
+    scores = [
+        {Path(name).name + str(label): score for name, label, score in zip(*columns, strict=True)}
+        for columns in (
+            (plain.files, plain.labels, plain.scores["aligned"]),
+            (other.files, 1 - other.labels, other.scores["aligned"]),
+        )
+    ]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import REPOSITORY, TINY, picture, write_folder
+from conftest import REPOSITORY, TINY, picture, with_test_classes_exchanged, write_folder
 from hf_ela import ElaClassifier, load_image
 from hf_ela.evaluation import chance_calibration_error
 from hf_ela.metrics import METRICS
@@ -170,11 +169,7 @@ def test_same_seed_same_bits_and_no_ela_the_second_time(run, command, python, tm
 @pytest.mark.slow
 def test_the_test_split_decides_nothing(run, command, python, tiny, tmp_path) -> None:
     """Its classes exchanged: weights, calibration, threshold and band stay as they were."""
-    exchanged = tmp_path / "data"
-    shutil.copytree(tiny, exchanged)
-    (exchanged / "test" / "fake").rename(exchanged / "fakes")
-    (exchanged / "test" / "real").rename(exchanged / "test" / "fake")
-    (exchanged / "fakes").rename(exchanged / "test" / "real")
+    exchanged = with_test_classes_exchanged(tiny, tmp_path / "data")
     out = tmp_path / "run"
     done = python([*command, "--data", exchanged, "--out", out])
     assert done.returncode == 0, done.stderr
