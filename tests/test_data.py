@@ -1,5 +1,6 @@
 """From a folder to splits: caching, versions, streaming, refusals, groups, classes."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -285,6 +286,18 @@ def test_other_class_names_need_a_map(tmp_path, cache) -> None:
 def test_options_out_of_range(options, rule) -> None:
     with pytest.raises(DataError, match=rule):
         DataOptions(**options)
+
+
+def test_a_name_that_is_no_text_is_named(tiny, cache, tmp_path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "data")
+    odd = os.fsdecode(b"\xff\xfe.png")
+    try:
+        (folder / "test" / "fake" / "test000.png").rename(folder / "test" / "fake" / odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(DataError, match=r"must be UTF-8.*test/fake/") as refused:
+        prepared(folder)
+    assert odd in str(refused.value)
 
 
 def test_revision_of_a_local_folder_is_refused(tiny) -> None:

@@ -140,9 +140,9 @@ def test_what_the_uncertain_band_leaves_is_measured(
     loaded = ElaClassifier.from_pretrained(unsure)
     low, high = loaded.uncertain
     assert f"uncertain from {low:.3f} to {high:.3f}" in " ".join(printed.split())
-    (share,) = (line for line in printed.splitlines() if "share decided" in line)
+    (share,) = (line for line in printed.splitlines() if "coverage" in line)
     assert "0.583 (" in share  # 7 of 12
-    assert "accuracy of the decided" in printed
+    assert "accuracy of the covered" in printed
     found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]["mine"]
     assert found["calibration"]["uncertain"] == [low, high]
     (row,) = (line for line in printed.splitlines() if "ece if calibrated" in line)
@@ -158,7 +158,7 @@ def test_what_the_uncertain_band_leaves_is_measured(
     assert (shipped["coverage"]["value"], shipped["coverage"]["n"]) == (7 / 12, 12)
     assert (shipped["accuracy"]["value"], shipped["accuracy"]["n"]) == (sum(right) / 7, 7)
     assert main(["evaluate", str(tiny), "--model", str(model), "--limit", "4"]) == 0
-    assert "decided" not in capsys.readouterr().out  # it has no band
+    assert "coverage" not in capsys.readouterr().out  # it has no band
 
 
 def test_what_an_evaluation_before_drew_does_not_stay(

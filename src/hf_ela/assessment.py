@@ -126,7 +126,7 @@ def assess(
         scores.append(found)
         drawn.add(image.content, image.label)
     check_rejected(rejected, len(images) + len(rejected), options.max_rejected)
-    matched = _check(images, groups, source, split)
+    _check(images, groups, source, split)
     names = [name for name, _ in images]
     labels = np.array([label for _, label in images], np.int64)
     by_protocol = dict(zip(PROTOCOLS, np.reshape(scores, (-1, len(PROTOCOLS))).T, strict=True))
@@ -144,7 +144,9 @@ def assess(
             "fake": int(labels.sum()),
             "real": int((1 - labels).sum()),
             "limit": options.limit,
-            "groups": {"sha256": groups.sha256, "matched": matched} if options.groups else None,
+            "groups": {"sha256": groups.sha256, "matched": groups.matched(names)}
+            if options.groups
+            else None,
             "rejected": rejected,
         },
         "calibration": {
@@ -186,8 +188,8 @@ def _rows(source: Source, split: str) -> Iterator[tuple[str, int, Mapping[str, A
 
 def _check(
     images: Sequence[tuple[str, int]], groups: GroupTable, source: Source, split: str
-) -> int:
-    """Return how many images, names and labels, the groups name; refuse one class, other groups."""
+) -> None:
+    """Refuse images, names and labels, of one class, and groups of others."""
     fake = sum(label for _, label in images)
     real = len(images) - fake
     if not (fake and real):
@@ -195,7 +197,7 @@ def _check(
             f"A model is measured on images of both classes. Received: {fake} fake and {real} real "
             f"ones in the split {split} of {source.id}. Add some, or name another with --split."
         )
-    return groups.matched([name for name, _ in images])
+    groups.matched([name for name, _ in images])
 
 
 def _the_split(source: Source, asked: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import datasets
 
-from hf_ela.errors import DatasetNotFoundError
+from hf_ela.errors import DataError, DatasetNotFoundError
 from hf_ela.images import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS = {
@@ -29,7 +29,9 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
 
     Raises:
         DatasetNotFoundError: `datasets` finds no rows there.
+        DataError: A file has a name that is no text.
     """
+    _check_names(folder)
     try:
         splits = datasets.load_dataset(
             **_how_to_load(folder), streaming=streaming, cache_dir=cache_dir
@@ -49,6 +51,17 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
         name: rows.cast_column("image", undecoded) if "image" in rows.features else rows
         for name, rows in splits.items()
     }
+
+
+def _check_names(folder: Path) -> None:
+    """Name a file whose name is not UTF-8: `datasets` would refuse all, and not say which."""
+    for path in folder.rglob("*"):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"File names must be UTF-8. Received: {path.relative_to(folder)}. Rename it."
+            ) from error
 
 
 def _how_to_load(folder: Path) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def coverage(measured: Mapping[str, Mapping[str, Any]], path: Path) -> None:
                 markeredgecolor="white",
                 zorder=3,
             )
-    axes.plot([], [], "o", color=GREY, label="of the model, with 95 % interval")
+    axes.plot([], [], "o", color=GREY, label="at the band of the model, with 95 % interval")
     axes.set(xlim=(1.02, -0.02))
     axes.set_xlabel("images that are decided (coverage)")
     axes.set_ylabel("right among them (accuracy)")

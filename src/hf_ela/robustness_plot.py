@@ -48,6 +48,8 @@ def robustness(tables: Mapping[str, Robustness], path: Path) -> None:
             places, values, height * 0.9, xerr=errors, color=colour, alpha=0.8,
             error_kw={"elinewidth": 0.8, "capsize": 2},
         )  # fmt: skip
+    left.axhline(0.5, color=GREY, linewidth=1, linestyle=":", label="chance")
+    right.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
     left.set(xlim=(103, 27), ylim=(0, 1.02))
     left.set_xlabel("JPEG quality of another save")
     left.set_ylabel("balanced accuracy, with 95 % interval")
@@ -59,8 +61,6 @@ def robustness(tables: Mapping[str, Robustness], path: Path) -> None:
     heading(right, "Other changes")
     for axes in (left, right):
         tidy(axes)
-    left.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
-    right.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
     write_figure(figure, path)
 
 

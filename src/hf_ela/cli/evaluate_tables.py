@@ -61,8 +61,8 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     metrics.add_row("ece if calibrated", *map(in_words, by_chance))
     if found["calibration"]["uncertain"]:
         left = [cells["shipped"] for cells in found["evaluation"]["coverage"].values()]
-        metrics.add_row("share decided", *(in_words(cells["coverage"]) for cells in left))
-        metrics.add_row("accuracy of the decided", *(in_words(cells["accuracy"]) for cells in left))
+        metrics.add_row("coverage", *(in_words(cells["coverage"]) for cells in left))
+        metrics.add_row("accuracy of the covered", *(in_words(cells["accuracy"]) for cells in left))
     yield metrics
 
     for section in found["spread"]:
