@@ -31,7 +31,7 @@ demo/samples: .venv/.installed
 	$(BIN)/hf-ela samples demo/samples --per-class 240 --test-per-class 60 --num-proc 2
 
 test: .venv/.installed
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -160,7 +160,7 @@ def grouped(facts: list[dict[str, Any]], size: int, path: Path) -> GroupTable:
 def test_what_whole_groups_have_in_common_tells_nothing_of_the_class(tmp_path: Path) -> None:
     """Ten groups a class, each saved in its own way: by images a leak, by groups none."""
     said_of = {"groups": 0, "images": 0}
-    for seed in range(6):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         facts = rows(300)
         of_group = {}
@@ -174,7 +174,7 @@ def test_what_whole_groups_have_in_common_tells_nothing_of_the_class(tmp_path: P
             found = audit_facts({"train": facts}, table)
             said_of[name] += bool(found["values"]) + any("tell" in s for s in leaks_in(found))
     assert said_of["groups"] <= 1
-    assert said_of["images"] == 12
+    assert said_of["images"] == 6
 
 
 def leaks_in(found: dict[str, Any]) -> list[str]:

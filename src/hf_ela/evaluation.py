@@ -5,7 +5,6 @@ data does not define is None, never NaN, so that every result can be written as 
 """
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -16,6 +15,8 @@ from hf_ela.metrics import (
     METRICS,
     ArtMetrics,
     Counts,
+    Floats,
+    calibration_errors,
     check,
     confusion,
     expected_calibration_error,
@@ -37,6 +38,8 @@ __all__ = [
     "wilson",
 ]
 
+CELLS = 2**18
+"""Images times resamples that are measured at once: some 8 MB an array."""
 FEWEST = 5
 """Images of a source that a share of right answers is worth a mean and a minimum for."""
 
@@ -116,23 +119,28 @@ def measure(
     if not y.size:
         return {name: Interval(value=None, low=None, high=None, n=0) for name in METRICS}
     values = ArtMetrics().compute(references=y, predictions=s, threshold=threshold)
-    distinct, position = np.unique(s, return_inverse=True)
     known = _numbered_groups(groups, y.size)
     members = np.arange(y.size) if known is None else known
     fakes, images = np.bincount(members, y), np.bincount(members)
     kinds = [fakes == images, fakes == 0, (fakes > 0) & (fakes < images)]
     strata = [np.flatnonzero(kind) for kind in kinds if kind.any()]
     rng = np.random.default_rng(seed)
+    order = np.argsort(s)
+    distinct, first = np.unique(s[order], return_index=True)
 
-    def resampled() -> tuple[Counts, Counts]:
+    def times_drawn() -> Counts:
         drawn = [stratum[rng.integers(stratum.size, size=stratum.size)] for stratum in strata]
-        times = np.bincount(np.concatenate(drawn), minlength=images.size)[members]
-        fake, real = (np.bincount(position, times * (y == c), distinct.size) for c in (1, 0))
-        return fake.astype(np.int64), real.astype(np.int64)
+        return np.bincount(np.concatenate(drawn), minlength=images.size)
 
-    draws = [metrics_of_counts(distinct, *resampled(), threshold) for _ in range(resamples)]
+    def resampled(count: int) -> dict[str, Floats]:
+        times = np.stack([times_drawn() for _ in range(count)])[:, members[order]]
+        fake, real = (np.add.reduceat(times * (y[order] == c), first, 1) for c in (1, 0))
+        return metrics_of_counts(distinct, fake, real, threshold)
+
+    parts = [resampled(count) for count in _at_once(resamples, y.size)]
     cells = {
-        name: _interval(values[name], [draw[name] for draw in draws], y.size) for name in METRICS
+        name: _interval(values[name], np.concatenate([part[name] for part in parts]), y.size)
+        for name in METRICS
     }
     if known is not None:
         for cell in cells.values():
@@ -156,10 +164,16 @@ def _numbered_groups(groups: Sequence[str | None] | None, n: int) -> Counts | No
     return np.unique(keys, return_inverse=True)[1]
 
 
-def _interval(value: float | None, draws: Sequence[float], n: int) -> Interval:
+def _at_once(resamples: int, images: int) -> list[int]:
+    """Return how many resamples are measured at a time, so that memory stays bounded."""
+    most = max(1, CELLS // images)
+    return [min(most, resamples - start) for start in range(0, resamples, most)]
+
+
+def _interval(value: float | None, draws: Floats, n: int) -> Interval:
     if value is None:
         return Interval(value=None, low=None, high=None, n=n)
-    defined = [draw for draw in draws if not np.isnan(draw)]
+    defined = draws[~np.isnan(draws)]
     low, high = np.percentile([value, *defined], [2.5, 97.5]).tolist()
     return Interval(value=value, low=min(low, value), high=max(high, value), n=n)
 
@@ -188,9 +202,13 @@ def chance_calibration_error(
     if not s.size:
         return Interval(value=None, low=None, high=None, n=0)
     rng = np.random.default_rng(seed)
-    errors = (expected_calibration_error(rng.random(s.size) < s, s) for _ in range(resamples))
-    draws = [error or 0.0 for error in errors]
-    return _interval(fmean(draws), draws, s.size)
+    draws = np.concatenate(
+        [
+            calibration_errors((rng.random((count, s.size)) < s).astype(np.int64), s)
+            for count in _at_once(resamples, s.size)
+        ]
+    )
+    return _interval(float(draws.mean()), draws, s.size)
 
 
 def by_source(

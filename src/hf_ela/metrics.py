@@ -113,29 +113,30 @@ class ArtMetrics(evaluate.Metric):  # type: ignore[misc]  # `evaluate` has no ty
 
 def metrics_of_counts(
     distinct: Floats, fake: Counts, real: Counts, threshold: float
-) -> dict[str, float]:
-    """Compute `METRICS` from how often each score occurs in each class.
+) -> dict[str, Floats]:
+    """Compute `METRICS` from how often each score occurs in each class, for resamples at once.
 
     The values are those of `ArtMetrics` without its sorting and checking, for the many resamples
-    of a bootstrap; NaN stands for the undefined.
+    of a bootstrap: each of shape (...); NaN stands for the undefined.
 
     Args:
         distinct: Different scores, ascending, shape (K,).
-        fake: Number of fake images with each score, shape (K,); may be 0.
-        real: Number of real images with each score, shape (K,); may be 0.
+        fake: Number of fake images with each score, shape (..., K); may be 0.
+        real: Number of real images with each score, shape (..., K); may be 0.
         threshold: Lowest score that is called fake.
     """
-    positives, negatives = int(fake.sum()), int(real.sum())
-    first = int(np.searchsorted(distinct, threshold))
-    tp, fp = int(fake[first:].sum()), int(real[first:].sum())
+    first = np.searchsorted(distinct, threshold)
+    positives, negatives = fake.sum(-1), real.sum(-1)
+    tp, fp = fake[..., first:].sum(-1), real[..., first:].sum(-1)
     n, tn = positives + negatives, negatives - fp
     recall, specificity = _ratio(tp, positives), _ratio(tn, negatives)
     # Mann and Whitney: pairs in the right order, a pair with equal scores counting half.
-    ordered = float(fake @ (np.cumsum(real) - real / 2))
+    ordered = (fake * (np.cumsum(real, -1) - real / 2)).sum(-1)
     # The precision at the score of every fake image, from the highest score down.
-    precisions = np.cumsum(fake[::-1]) / np.maximum(np.cumsum((fake + real)[::-1]), 1)
-    precise = float(fake[::-1] @ precisions)
-    squares = float(fake @ (1 - distinct) ** 2 + real @ distinct**2)
+    down, images = fake[..., ::-1], fake + real
+    precisions = np.cumsum(down, -1) / np.maximum(np.cumsum(images[..., ::-1], -1), 1)
+    precise = (down * precisions).sum(-1)
+    squares = fake @ (1 - distinct) ** 2 + real @ distinct**2
     return {
         "accuracy": _ratio(tp + tn, n),
         "precision": _ratio(tp, tp + fp),
@@ -144,9 +145,9 @@ def metrics_of_counts(
         "specificity": specificity,
         "balanced_accuracy": (recall + specificity) / 2,
         "roc_auc": _ratio(ordered, positives * negatives),
-        "average_precision": _ratio(precise, positives if negatives else 0),
+        "average_precision": _ratio(precise, np.where(negatives > 0, positives, 0)),
         "brier": _ratio(squares, n),
-        "ece": _ratio(_calibration_gap(distinct, fake, fake + real, ECE_BINS), n),
+        "ece": _ratio(_calibration_gap(distinct, fake, images, ECE_BINS), n),
     }
 
 
@@ -169,9 +170,12 @@ def expected_calibration_error(
     al., ICML 2017). None without images.
     """
     y, s = check(labels, scores)
-    if not y.size:
-        return None
-    return _calibration_gap(s, y, np.ones_like(y), bins) / y.size
+    return float(calibration_errors(y, s, bins)) if y.size else None
+
+
+def calibration_errors(labels: Counts, scores: Floats, bins: int = ECE_BINS) -> Floats:
+    """Return the `expected_calibration_error` of each row of labels, (..., N), for (N,) scores."""
+    return _calibration_gap(scores, labels, np.ones_like(labels), bins) / scores.size
 
 
 def calibration_bins(
@@ -179,22 +183,21 @@ def calibration_bins(
 ) -> tuple[Floats, Floats, Floats]:
     """Return images, mean score and share of fakes of each bin, each (bins,); NaN in empty bins."""
     y, s = check(labels, scores)
-    images, total, fakes = _bin_sums(s, y, np.ones_like(y), bins)
+    within = _within(s, bins)
+    images = within.sum(0)
     divisor = np.where(images > 0, images, np.nan)
-    return images, total / divisor, fakes / divisor
+    return images, s @ within / divisor, y @ within / divisor
 
 
-def _bin_sums(scores: Floats, fake: Counts, images: Counts, bins: int) -> Floats:
-    """Sum images, their scores and the fakes among them in each bin: shape (3, bins)."""
-    bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores)
-    weights = (images, images * scores, fake)
-    return np.stack([np.bincount(bin_of, weight, bins) for weight in weights]).astype(np.float64)
+def _calibration_gap(scores: Floats, fake: Counts, images: Counts, bins: int) -> Floats:
+    gaps = np.abs((fake - images * scores) @ _within(scores, bins))
+    return np.asarray(gaps.sum(-1))
 
 
-def _calibration_gap(scores: Floats, fake: Counts, images: Counts, bins: int) -> float:
-    _, total, fakes = _bin_sums(scores, fake, images, bins)
-    return float(np.abs(fakes - total).sum())
+def _within(scores: Floats, bins: int) -> Floats:
+    """Return 1 where a score lies in a bin, else 0: shape (K, bins)."""
+    return np.eye(bins)[np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores)]
 
 
-def _ratio(numerator: float, denominator: int) -> float:
-    return numerator / denominator if denominator else float("nan")
+def _ratio(numerator: Counts | Floats, denominator: Counts) -> Floats:
+    return numerator / np.where(denominator == 0, np.nan, denominator)
