@@ -127,6 +127,29 @@ def test_fast_path_equals_scikit_learn_on_a_resample():
     )
 
 
+def test_resamples_measured_together_are_those_measured_alone():
+    rng = np.random.default_rng(0)
+    distinct = np.sort(rng.random(30))
+    fake, real = rng.integers(0, 3, (2, 50, 30))
+    fake[7], real[8], real[9] = 0, 0, real[9] * (distinct < 0.5)  # undefined: recall, specificity
+    fake[9] *= distinct < 0.5  # ... and precision
+    together = metrics_of_counts(distinct, fake, real, 0.5)
+    alone = [metrics_of_counts(distinct, *row, 0.5) for row in zip(fake, real, strict=True)]
+    for name in METRICS:
+        np.testing.assert_allclose(together[name], [row[name] for row in alone], atol=1e-12)
+    assert [int(np.isnan(together[name]).sum()) for name in ("recall", "precision")] == [1, 1]
+
+
+def test_intervals_do_not_depend_on_how_many_resamples_fit_at_once(monkeypatch):
+    labels, scores = drawn(50, seed=0)
+    found = measure(labels, scores, 0.5), chance_calibration_error(scores)
+    monkeypatch.setattr("hf_ela.evaluation.CELLS", 50 * 7)
+    again = measure(labels, scores, 0.5), chance_calibration_error(scores)
+    for name in METRICS:
+        assert again[0][name] == pytest.approx(found[0][name], abs=1e-12)
+    assert again[1] == pytest.approx(found[1], abs=1e-12)
+
+
 def test_metric_needs_no_network_and_leaves_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
