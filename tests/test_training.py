@@ -202,13 +202,13 @@ def test_resume_after_interruption_ends_in_the_same_bits(
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    epochs = 40
+    epochs = 12
     words = [*command[: command.index("--set")], "--set", f"training.epochs={epochs}"]
     if recipe == "default":
         more = [*SMALL, "--set", f"training.epochs={epochs}"]
     else:  # dropout, RMSprop, early stopping that restores nothing; small input for a small net
         words += ["--recipe", "reference", "--set", "input.before=48", "--set", "input.size=32"]
-        more = ["--set", "training.early_stopping.patience=30", "--set", "training.batch_size=8"]
+        more = ["--set", "training.early_stopping.patience=9", "--set", "training.batch_size=8"]
     words += more
     whole = python([*words, "--out", tmp_path / "whole"])
     assert whole.returncode == 0, whole.stderr
