@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 CELLS = 2**18
-"""Images times resamples that are measured at once: some 8 MB an array."""
+"""Images times resamples that are measured at once: 2 MB an array."""
 FEWEST = 5
 """Images of a source that a share of right answers is worth a mean and a minimum for."""
 

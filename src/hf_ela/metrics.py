@@ -114,10 +114,10 @@ class ArtMetrics(evaluate.Metric):  # type: ignore[misc]  # `evaluate` has no ty
 def metrics_of_counts(
     distinct: Floats, fake: Counts, real: Counts, threshold: float
 ) -> dict[str, Floats]:
-    """Compute `METRICS` from how often each score occurs in each class, for resamples at once.
+    """Compute `METRICS` from how often each score occurs in each class, for many resamples at once.
 
-    The values are those of `ArtMetrics` without its sorting and checking, for the many resamples
-    of a bootstrap: each of shape (...); NaN stands for the undefined.
+    The values are those of `ArtMetrics` without its sorting and checking, for a bootstrap: each of
+    shape (...); NaN stands for the undefined.
 
     Args:
         distinct: Different scores, ascending, shape (K,).
