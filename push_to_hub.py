@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from hf_ela.errors import HfElaError
-from hf_ela.terminal import printable_error
+from hf_ela.terminal import few_bars_in_logs, printable_error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the command line; return the exit status."""
     args = parser().parse_args()
+    few_bars_in_logs()
     try:
         from hf_ela.hub.push import Options, release
 

@@ -100,10 +100,12 @@ def main() -> int:
 def run(out: Path, args: dict[str, Any]) -> int:
     """Train with the options that were given."""
     try:
+        from hf_ela.terminal import few_bars_in_logs, printable_error
+
+        few_bars_in_logs()
         from hf_ela.errors import HfElaError
         from hf_ela.recipe_file import load_recipe
         from hf_ela.source import DataOptions, parse_label_map
-        from hf_ela.terminal import printable_error
         from hf_ela.training import recorded, summary, train
     except ModuleNotFoundError as error:
         print(

@@ -425,6 +425,14 @@ def test_command_prints_json_and_writes_files(
     assert sorted(path.name for path in out.iterdir()) == ["audit.json", "facts.png"]
 
 
+def test_a_log_gets_few_lines_of_progress(tiny: Path, tmp_path: Path, python) -> None:
+    command = ["-c", "from hf_ela.cli import main; main()"]
+    words = [*command, "audit", tiny, "--cache-dir", tmp_path]
+    done = python(words, HF_DATASETS_DISABLE_PROGRESS_BARS="0")
+    assert done.returncode == 0, done.stderr
+    assert 4 <= done.stderr.count("Statistics of") < 14  # begin and end of each split
+
+
 def test_streamed_and_mapped_data_give_the_same(tiny: Path, cache: Path) -> None:
     found = [
         audit(DataOptions(str(tiny), streaming=streaming, num_proc=1), sample=5)

@@ -9,6 +9,16 @@ from contextlib import contextmanager
 from hf_ela.errors import HfElaError
 
 
+def few_bars_in_logs() -> None:
+    """Let the bars of `datasets` and the Hub's clients write every ten seconds into a log.
+
+    For commands, before anything imports tqdm, which reads its defaults from the environment once.
+    In a terminal they move ten times a second, which leaves thousands of lines in a file.
+    """
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
+
+
 @contextmanager
 def native_messages_held_back() -> Iterator[None]:
     """Keep what libraries write to stderr while a backend starts; shown only if that fails.

@@ -13,7 +13,7 @@ from hf_ela.cli.commands import add_card, add_ela, add_export, add_reproduce, ad
 from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.predict import add_predict
 from hf_ela.errors import HfElaError, ImageError
-from hf_ela.terminal import printable_error
+from hf_ela.terminal import few_bars_in_logs, printable_error
 
 __all__ = ["main"]
 
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # a file name may be beyond the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
+    few_bars_in_logs()
     try:
         with warnings.catch_warnings():
             # Pillow warns of oddities in files; what matters to the answer comes as a refusal.
