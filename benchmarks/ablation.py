@@ -4,9 +4,10 @@
     python benchmarks/ablation.py ... --changes default ela pixels --set training.epochs=10
 
 `default` is ELA and pixels beside each other; `pixels` and `ela` are either alone. Of each of the
-three, one choice is changed at a time. Of `default` it is also how it is trained: `mixup` and
-`balanced-sources` (`ideas.py`), and `pairs`, where real images remade by autoencoders
-(`autoencoder.py`) join the fakes.
+three, one choice is changed at a time. Of `default` it is also how it is trained: `mixup`,
+`balanced-sources` and `averaged` (`ideas.py`); `focal`, by the loss that counts hard examples more
+(Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017); and `pairs`, where real images
+remade by autoencoders (`autoencoder.py`) join the fakes.
 
 No training sees the sources in --unseen (of --column). Reported are the aligned AUC on its
 validation split, and on each of those sources as far as train has them, with validation images of
@@ -51,9 +52,11 @@ CHANGES: dict[str, list[str]] = {
     ],
     "ela-one-block": [ELA, "network.blocks=1"],
     "ela-four-stages": [ELA, "network.widths=[32,64,128,256]"],
-    # By the recipe of `default`, but fed otherwise: see `trial`.
+    # By the recipe of `default`, but trained otherwise: see `trial`.
     "mixup": [],
     "balanced-sources": [],
+    "focal": [],
+    "averaged": [],
     "pairs": [],
 }
 STEPS = 300
@@ -117,6 +120,13 @@ def trial(
             fit.Batches = ideas.Mixup
         case "balanced-sources":
             fit.Batches = partial(ideas.BalancedSources, source=value)
+        case "focal":
+            losses = fit.keras.losses
+            losses.CategoricalCrossentropy = partial(losses.CategoricalFocalCrossentropy, alpha=1)
+        case "averaged":
+            fit.Checkpoint = ideas.Averaged
+            plain = fit._optimizer
+            fit._optimizer = lambda *given: ideas.averaging(plain(*given))
         case "pairs":
             made = folder.parent / "fakes"
             steps = STEPS * recipe.training.epochs

@@ -1,15 +1,16 @@
 """Ways to train that the package does not have, for `ablation.py` to try.
 
-Each is what a training is fed with in place of `hf_ela.fit.Batches`. Validation, which has no seed,
-is left as it is.
+Most are what a training is fed with in place of `hf_ela.fit.Batches`; validation, which has no
+seed, is left as it is. `Averaged` takes the place of `hf_ela.fit.Checkpoint`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from hf_ela.fit import Batches
+from hf_ela.backend import keras
+from hf_ela.fit import Batches, Checkpoint
 
 
 class Mixup(Batches):
@@ -92,3 +93,46 @@ class _Joined:
 
     def views(self, view_set: str, row: int) -> np.ndarray:
         return self._fakes[-1 - row] if row < 0 else self._of_split(view_set, row)
+
+
+MOMENTUM = 0.99
+"""Of the average of weights, a step; a training of ten epochs on the pool has some 500."""
+
+
+class Averaged(Checkpoint):
+    """Validated and kept are averages of the weights over the steps, as the optimizer makes them.
+
+    Not on JAX, where a training holds its weights elsewhere between the steps.
+    Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM Journal on
+    Control and Optimization, 1992.
+    """
+
+    def restore(self, model: keras.Model) -> None:
+        """Load the weights as they were trained, and their averages."""
+        super().restore(model)
+        if self.epochs:
+            _exchange(model.optimizer)
+
+    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Have the averages validated."""
+        _exchange(self.model.optimizer)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Write the averages as the weights, and those as averages; go on with those."""
+        super().on_epoch_end(epoch, logs)
+        _exchange(self.model.optimizer)
+
+
+def averaging(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Let an optimizer that is not built yet keep the averages."""
+    optimizer.use_ema, optimizer.ema_momentum = True, MOMENTUM
+    optimizer.ema_overwrite_frequency = None
+    return optimizer
+
+
+def _exchange(optimizer: keras.optimizers.Optimizer) -> None:
+    averages = optimizer._model_variables_moving_average
+    for weight, average in zip(optimizer._trainable_variables, averages, strict=True):
+        trained = keras.ops.convert_to_numpy(weight).copy()
+        weight.assign(average)
+        average.assign(trained)

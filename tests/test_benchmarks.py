@@ -242,15 +242,17 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
 
 @pytest.mark.slow
 def test_ablation_trains_in_other_ways(python, trials, tmp_path):
-    ways = ["mixup", "balanced-sources", "pairs"]
+    ways = ["mixup", "balanced-sources", "pairs", "focal", "averaged"]
     arguments = [*trials, *settings(*TINY, "training.epochs=1"), "--unseen", "fakejpg", "realpng"]
     _, report = run(python, tmp_path, "ablation.py", *arguments, "--changes", "default", *ways)
     changes = [row["change"] for row in report["rows"]]
     assert changes == ["default", *ways]
     # The same seed gives the same losses, unless the training is fed with something else.
     states = [tmp_path / "runs" / f"{change}-0/checkpoint/state.json" for change in changes]
-    losses = [json.loads(state.read_text("utf-8"))["history"]["loss"] for state in states]
-    assert len(set(map(tuple, losses))) == 4
+    histories = [json.loads(state.read_text("utf-8"))["history"] for state in states]
+    assert len({tuple(history["loss"]) for history in histories}) == 5
+    assert histories[-1]["loss"] == histories[0]["loss"]
+    assert histories[-1]["val_loss"] != histories[0]["val_loss"]
     # Remade are the real images that a training without the unseen has.
     fakes = list((tmp_path / "runs" / "fakes").glob("*.png"))
     views = np.load(tmp_path / "runs" / "fakes" / "views.npy", mmap_mode="r")

@@ -74,6 +74,64 @@ def test_sources_are_balanced_within_a_class(split, ideas):
     assert np.isclose(np.isin(drawn[fakes], few).mean(), 0.5, atol=0.045)
 
 
+@pytest.fixture
+def averaged(split, ideas, monkeypatch):
+    """Train with averages of the weights; `kind` watches or disturbs."""
+    from hf_ela import fit
+
+    if fit.keras.backend.backend() == "jax":
+        pytest.skip("JAX holds the weights elsewhere")
+    optimizer = fit._optimizer
+    monkeypatch.setattr(fit, "_optimizer", lambda *given: ideas.averaging(optimizer(*given)))
+
+    def run(folder, kind=ideas.Averaged):
+        monkeypatch.setattr(fit, "Checkpoint", kind)
+        return fit.fit(load_recipe("default", [*TINY, "training.epochs=3"]), split, split, folder)
+
+    return run
+
+
+def test_weights_are_averaged_over_steps(split, ideas, averaged, tmp_path):
+    steps, validated = [], []
+
+    class Watching(ideas.Averaged):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append([weight.numpy().copy() for weight in self.model.trainable_variables])
+
+        def on_test_begin(self, logs=None):
+            super().on_test_begin(logs)
+            validated.append([weight.numpy().copy() for weight in self.model.trainable_variables])
+
+    model, checkpoint = averaged(tmp_path, Watching)
+    found = steps[0]
+    averages = []
+    for weights in steps:
+        found = [0.99 * a + 0.01 * w for a, w in zip(found, weights, strict=True)]
+        averages.append(found)
+    per_epoch = len(steps) // 3
+    for epoch in range(3):
+        pairs = zip(validated[epoch], averages[(epoch + 1) * per_epoch - 1], strict=True)
+        assert all(np.allclose(a, b, atol=1e-6) for a, b in pairs)
+    pairs = zip(model.trainable_variables, validated[checkpoint.best_epoch], strict=True)
+    assert all(np.array_equal(weight.numpy(), one) for weight, one in pairs)
+    assert not np.allclose(validated[-1][0], steps[-1][0], atol=1e-4)
+
+
+def test_an_interrupted_average_goes_on_in_the_same_bits(ideas, averaged, tmp_path):
+    class Interrupted(ideas.Averaged):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.epochs == 2:
+                raise KeyboardInterrupt
+
+    whole, checkpoint = averaged(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        averaged(tmp_path / "cut", Interrupted)
+    resumed, again = averaged(tmp_path / "cut")
+    assert again.history == checkpoint.history
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_fakes_of_an_autoencoder_join_the_fakes(split, ideas, tiny, tmp_path):
     import autoencoder
 
