@@ -19,7 +19,7 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from common import apart, data_options, save, seeded, trained, training_parser
+from common import apart, data_options, over_seeds, save, seeded, trained, training_parser
 
 from hf_ela.errors import HfElaError
 from hf_ela.files import write_json
@@ -86,15 +86,15 @@ def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     }
 
 
-def summed(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return mean and minimum over values of the mean over seeds of each metric."""
-    values = sorted({row["value"] for row in rows})
+def summed(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Return mean and minimum over values of each metric, for each seed."""
     found = {}
     for metric in METRICS:
-        means = [
-            mean(row[metric]["value"] for row in rows if row["value"] == value) for value in values
+        by_seed = [
+            [row[metric]["value"] for row in rows if row["seed"] == seed]
+            for seed in sorted({row["seed"] for row in rows})
         ]
-        found[metric] = {"mean": mean(means), "minimum": min(means)}
+        found[metric] = {"mean": list(map(mean, by_seed)), "minimum": list(map(min, by_seed))}
     return found
 
 
@@ -124,42 +124,47 @@ def main() -> None:
     if not values:
         sys.exit(f"--column must be one of the groups file. Received: {args.column}, without any.")
     rows, failed = [], {}
-    for value in values:
-        for seed in range(args.seeds):
-            recipe = seeded(args.recipe, args.overrides, seed)
+    for seed in range(args.seeds):
+        recipe = seeded(args.recipe, args.overrides, seed)
+        for value in values:
+            if value in failed:
+                continue
             stem = re.sub(r"[^\w.-]", "_", f"{recipe.name}-{args.column}-{value}-{seed}")
-            rule = f"{args.column}={value}"
-            one = replace(options, leave_out=rule)
+            one = replace(options, leave_out=f"{args.column}={value}")
             try:
                 row = apart(fold, recipe, one, args.runs / stem)
             except HfElaError as error:
                 failed[value] = str(error)
                 print(f"{value}: {error}", file=sys.stderr)
-                break
+                continue
             rows.append(row)
-            print(line(row), flush=True)
+            print(f"seed {seed}: {line([row])}", flush=True)
+    rows = [row for row in rows if row["value"] not in failed]
     if not rows:
         sys.exit("No fold could be trained.")
     total = summed(rows)
-    print(f"\n| left out | seed | unseen | fake | real | {' | '.join(TITLES)} |")
-    print("| --- " * (5 + len(METRICS)) + "|")
-    for row in rows:
-        print(line(row))
+    print(f"\n| left out | unseen | fake | real | {' | '.join(TITLES)} |")
+    print("| --- " * (4 + len(METRICS)) + "|")
+    for value in dict.fromkeys(row["value"] for row in rows):
+        print(line([row for row in rows if row["value"] == value]))
     for kind in ("mean", "minimum"):
-        cells = " | ".join(f"{total[metric][kind]:.3f}" for metric in METRICS)
-        print(f"| **{kind}** | | | | | {cells} |")
+        cells = " | ".join(over_seeds(total[metric][kind]) for metric in METRICS)
+        print(f"| **{kind}** | | | | {cells} |")
     settings = {"recipe": args.recipe, "overrides": args.overrides, "column": args.column}
     save(args.out, settings | {"rows": rows, "summary": total, "failed": failed})
     if failed:
         sys.exit(f"Mean and minimum are without {', '.join(failed)}: see above.")
 
 
-def line(row: dict[str, Any]) -> str:
-    """Return a row of the table."""
-    intervals = (row[metric] for metric in METRICS)
-    cells = " | ".join(f"{c['value']:.3f} ({c['low']:.3f}-{c['high']:.3f})" for c in intervals)
-    counts = " | ".join(str(row[key]) for key in ("value", "seed", "unseen", "fake", "real"))
-    return f"| {counts} | {cells} |"
+def line(rows: list[dict[str, Any]]) -> str:
+    """Return the row of a value in the table: over seeds, or of one seed with its intervals."""
+    counts = [str(rows[0][key]) for key in ("value", "unseen", "fake", "real")]
+    if len(rows) > 1:
+        cells = [over_seeds([row[metric]["value"] for row in rows]) for metric in METRICS]
+    else:
+        found = [rows[0][metric] for metric in METRICS]
+        cells = [f"{one['value']:.3f} ({one['low']:.3f}-{one['high']:.3f})" for one in found]
+    return f"| {' | '.join(counts + cells)} |"
 
 
 if __name__ == "__main__":

@@ -199,8 +199,8 @@ def test_leave_one_out_tests_on_what_training_did_not_see(python, trials, tmp_pa
     # Of train and test: 8 + 3 unseen fakes; beside them all 6 real images of test.
     assert (row["unseen"], row["fake"], row["real"]) == (11, 11, 6)
     auc = row["roc_auc"]["value"]
-    assert report["summary"]["roc_auc"] == {"mean": auc, "minimum": auc}
-    assert "| fakejpg | 0 | 11 | 11 | 6 |" in printed
+    assert report["summary"]["roc_auc"] == {"mean": [auc], "minimum": [auc]}
+    assert "seed 0: | fakejpg | 11 | 11 | 6 |" in printed
     fold = tmp_path / "runs" / "default-source-fakejpg-0"
     trained = json.loads((fold / "run.json").read_text("utf-8"))
     assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
