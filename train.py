@@ -102,7 +102,7 @@ def run(out: Path, args: dict[str, Any]) -> int:
     try:
         from hf_ela.terminal import few_bars_in_logs, printable_error
 
-        few_bars_in_logs()
+        few_bars_in_logs()  # before tqdm is imported
         from hf_ela.errors import HfElaError
         from hf_ela.recipe_file import load_recipe
         from hf_ela.source import DataOptions, parse_label_map
