@@ -124,8 +124,6 @@ def trial(
             losses = fit.keras.losses
             losses.CategoricalCrossentropy = partial(losses.CategoricalFocalCrossentropy, alpha=1)
         case "averaged":
-            if fit.keras.backend.backend() == "jax":
-                sys.exit("`averaged` needs TensorFlow or torch. Received: KERAS_BACKEND=jax.")
             fit.Checkpoint = ideas.Averaged
             plain = fit._optimizer
             fit._optimizer = lambda *given: ideas.averaging(plain(*given))

@@ -103,7 +103,6 @@ class Averaged(Checkpoint):
     """Validated and kept are averages of the weights over the steps, as the optimizer makes them.
 
     Unlike ``keras.callbacks.SwapEMAWeights`` it can be resumed: what is loaded is exchanged again.
-    Not on JAX, where a training holds its weights elsewhere between the steps.
     Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM Journal on
     Control and Optimization, 1992.
     """
