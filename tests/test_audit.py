@@ -114,6 +114,14 @@ def test_each_fact_can_be_the_leak(fact: str, value: Any, words: str) -> None:
     assert any(word in found["verdict"][0] for word in words.split("|"))
 
 
+def test_a_leak_of_a_small_class_is_found_and_named() -> None:
+    few = [row(i, 0, format="PNG", jpeg_quality=None, subsampling=None) for i in range(6)]
+    found = audit_facts({"train": [row(i, 1) for i in range(150)] + few}, NONE)
+    alone = {fact["fact"]: fact["roc_auc"]["value"] for fact in found["facts"]}
+    assert alone["format"] == 1
+    assert found["facts"][0]["roc_auc"]["value"] == 1
+
+
 @pytest.mark.parametrize("jpegs", [0, 1, 4])
 def test_files_without_a_jpeg_quality_can_be_audited(jpegs: int) -> None:
     some = rows(60, {"width": 777})
@@ -509,6 +517,14 @@ def test_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "no such folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["audit", str(tmp_path), "--sample", "-1"])
+
+
+def test_without_the_extra_it_says_what_to_install(tiny: Path, python) -> None:
+    code = "import sys; sys.modules['pandas'] = None; from hf_ela.cli import main; sys.exit(main())"
+    done = python(["-c", code, "audit", tiny])
+    assert done.returncode == 2
+    assert done.stderr.startswith("hf-ela: To audit takes what training takes")
+    assert 'pip install "hf-ela[train]"' in done.stderr
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from PIL import Image
 import hf_ela.ela
 from conftest import REPOSITORY, TINY, picture, write_flat, write_folder
 from hf_ela.alignment import align
+from hf_ela.audit import audit_prepared
 from hf_ela.augmentation import training_views
 from hf_ela.data import Prepared, prepare
 from hf_ela.errors import (
@@ -157,6 +158,8 @@ def test_bad_images_are_skipped_and_listed(tmp_path, cache) -> None:
         rejected = {bad["file"]: (bad["split"], bad["reason"]) for bad in data.summary["rejected"]}
         assert set(rejected) == {"train/real/broken.png", "test/fake/empty.jpg"}
         assert rejected["train/real/broken.png"][0] == "train"
+        verdict = " ".join(audit_prepared(data)["verdict"])
+        assert "1 of 15 fake and 1 of 15 real images cannot be read" in verdict
         assert rejected["train/real/broken.png"][1].startswith("NotAnImageError: ")
         assert rejected["test/fake/empty.jpg"][1].startswith("EmptyImageError: ")
         assert data.summary["splits"]["test"]["n"] == 8

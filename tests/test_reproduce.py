@@ -237,7 +237,7 @@ class TestData:
             [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
         )
         assert done.returncode == 2
-        assert done.stderr.startswith("hf-ela: To reproduce is to train")
+        assert done.stderr.startswith("hf-ela: To reproduce takes what training takes")
         assert 'pip install "hf-ela[train]"' in done.stderr
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from hf_ela.data import Prepared, reasons, row_store
+from hf_ela.data import Prepared, reasons, refused, row_store
 from hf_ela.duplicates import Splits, class_order, find_duplicates
 from hf_ela.errors import DataError
 from hf_ela.groups import GroupTable, clusters
@@ -63,17 +63,7 @@ def audit(
     splits = {
         split: [facts for facts in found if not facts["error"]] for split, found in rows.items()
     }
-    rejected = [
-        {
-            "file": facts["file_name"],
-            "split": split,
-            "class": "fake" if facts["label"] else "real",
-            "reason": facts["error"],
-        }
-        for split, listed in rows.items()
-        for facts in listed
-        if facts["error"]
-    ]
+    rejected = refused(rows)
     found = audit_facts(splits, groups, rejected) | {"rejected": rejected}
     if sample:
         found["matrix"] = _matrix(options, rows, groups, sample, say)
@@ -87,7 +77,7 @@ def audit_prepared(data: Prepared) -> dict[str, Any]:
         name: [split.store.facts[row] for row in np.sort(split.rows)]
         for name, split in splits.items()
     }
-    return audit_facts(facts, data.groups)
+    return audit_facts(facts, data.groups, data.summary["rejected"])
 
 
 def audit_facts(
@@ -99,7 +89,8 @@ def audit_facts(
         splits: File facts (`hf_ela.rows.FACTS`) of every readable image by split, in order.
         groups: Images of one group are on one side of every cross-validation, and count as one
             where it is asked what may be chance.
-        rejected: What cannot be read, `file` and `reason`: named where a class is missing.
+        rejected: What cannot be read, from `hf_ela.data.refused`: counted in the verdict, and named
+            where a class is missing.
 
     Returns:
         JSON-able: ``images``; ``groups``, how many images the groups file names (None without
@@ -142,7 +133,7 @@ def audit_facts(
         "order": class_order(splits),
         "tables": {kind: _table(table[labels == label]) for kind, label in KINDS},
     }
-    return found | {"verdict": verdict(found)}
+    return found | {"verdict": verdict(found | {"rejected": rejected})}
 
 
 KINDS = (("fake", 1), ("real", 0))
@@ -155,7 +146,8 @@ def telling_values(
 
     Listed is a value whose shares differ by more than chance (`CHANCE`), and by .1 or with at
     least ten clusters of one class and no image of the other. Chance is that of clusters, which are
-    drawn as a whole: a hundred images of one artist are no hundred proofs.
+    drawn as a whole: a hundred images of one artist are no hundred proofs. Of a class of fewer than
+    nine or so, no value is more than chance.
     """
     classes = {kind: labels == label for kind, label in KINDS}
     totals = {kind: int(here.sum()) for kind, here in classes.items()}

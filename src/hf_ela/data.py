@@ -85,12 +85,7 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
     stores: dict[str, ElaStore] = {}
     for name in source.splits:
         stores[name] = row_store(options, source, _row_settings(name, recipe, source))
-    rejected = [
-        {"file": facts["file_name"], "split": name, "reason": facts["error"]}
-        for name, store in stores.items()
-        for facts in store.facts
-        if facts["error"]
-    ]
+    rejected = refused({name: store.facts for name, store in stores.items()})
     check_rejected(
         rejected, sum(len(store.facts) for store in stores.values()), options.max_rejected
     )
@@ -189,6 +184,21 @@ def _local_state(source: str) -> list[Any]:
     files = sorted(path for path in Path(source).resolve().rglob("*") if path.is_file())
     states = [(str(file), file.stat()) for file in files or [Path(source).resolve()]]
     return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+
+
+def refused(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, str]]:
+    """List the images that were refused, given the facts of every file by split."""
+    return [
+        {
+            "file": facts["file_name"],
+            "split": split,
+            "class": "fake" if facts["label"] else "real",
+            "reason": facts["error"],
+        }
+        for split, listed in rows.items()
+        for facts in listed
+        if facts["error"]
+    ]
 
 
 def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_rejected: float) -> None:

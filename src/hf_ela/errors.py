@@ -23,12 +23,15 @@
     │   ├── CardError                   a model card that the Hub would refuse, or cannot be merged
     │   ├── HeadMovedError              somebody else committed in between
     │   └── VerificationError           what the Hub gives back is not what was released
-    ├── RunError                        a folder that results cannot go to, or a run that cannot be
-    │                                   resumed, or diverged
+    ├── RunError                        a folder that results cannot go to, a run that cannot be
+    │                                   resumed or diverged, or no extra `train`
     └── BackendError (ImportError)      no Keras backend is installed
 
 Every message states the rule, then what was received, then what to do.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class HfElaError(Exception):
@@ -142,8 +145,24 @@ class VerificationError(ReleaseError):
 
 
 class RunError(HfElaError):
-    """A folder cannot take results, a run cannot be resumed, or a training diverged."""
+    """A folder cannot take results, a run cannot go on, or what training takes is missing."""
 
 
 class BackendError(HfElaError, ImportError):
     """No Keras backend is installed."""
+
+
+@contextmanager
+def needs_extra_train(work: str) -> Iterator[None]:
+    """Say what to install where what is imported here is missing; `work` begins the sentence.
+
+    Raises:
+        RunError: A module of the extra ``train`` is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"{work} takes what training takes, the extra `train`. Received: no module "
+            f'{error.name}. Install it with pip install "hf-ela[train]"'
+        ) from error

@@ -113,7 +113,7 @@ def matrix(
         held = np.zeros((len(CONDITIONS), len(labels)))
         for train, test in folds:
             with one_thread():
-                model = boosting(len(train)).fit(features[train, number], labels[train])
+                model = boosting(labels[train]).fit(features[train, number], labels[train])
                 for other in range(len(CONDITIONS)):
                     held[other, test] = model.predict_proba(features[test, other])[:, 1]
         yield (
@@ -132,7 +132,7 @@ def measured(labels: np.ndarray, held: np.ndarray, members: np.ndarray) -> dict[
 
 
 def _held_out(
-    table: pd.DataFrame, labels: np.ndarray, folds: Folds, make: Callable[[int], Any]
+    table: pd.DataFrame, labels: np.ndarray, folds: Folds, make: Callable[[np.ndarray], Any]
 ) -> np.ndarray:
     held = np.zeros(len(labels))
     for train, test in folds:
@@ -140,7 +140,7 @@ def _held_out(
         known = table.iloc[train].notna().any()
         seen = table.assign(**dict.fromkeys(table.columns[~known], 0.0))
         with one_thread():
-            model = make(len(train)).fit(seen.iloc[train], labels[train])
+            model = make(labels[train]).fit(seen.iloc[train], labels[train])
             held[test] = model.predict_proba(seen.iloc[test])[:, 1]
     return held
 
@@ -154,22 +154,27 @@ def one_thread() -> threadpool_limits:
     return threadpool_limits(1, "openmp")
 
 
-def boosting(n: int) -> HistGradientBoostingClassifier:
-    """Return the plain classifier for `n` rows, untrained; the same fit every time."""
+def boosting(labels: np.ndarray) -> HistGradientBoostingClassifier:
+    """Return the plain classifier for rows of these labels, untrained; the same fit every time."""
     return HistGradientBoostingClassifier(
         categorical_features="from_dtype",
         class_weight="balanced",
         early_stopping=False,  # it would hold out rows without regard to clusters
         max_leaf_nodes=16,  # enough for a thousand images, at half the cost of the usual 31
-        min_samples_leaf=max(1, min(20, n // 20)),
+        min_samples_leaf=_leaf(labels),
         random_state=0,
     )
 
 
-def _tree(n: int) -> DecisionTreeClassifier:
+def _tree(labels: np.ndarray) -> DecisionTreeClassifier:
     return DecisionTreeClassifier(
         class_weight="balanced",
         max_leaf_nodes=16,
-        min_samples_leaf=max(1, min(20, n // 20)),
+        min_samples_leaf=_leaf(labels),
         random_state=0,
     )
+
+
+def _leaf(labels: np.ndarray) -> int:
+    """Return the fewest rows of a leaf: few enough that the smaller class can fill some."""
+    return max(1, min(20, int(np.bincount(labels).min()) // 10))

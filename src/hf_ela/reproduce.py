@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hf_ela.comparison import Reproduction, compare, differences
-from hf_ela.errors import RunError
+from hf_ela.errors import RunError, needs_extra_train
 from hf_ela.files import write_json
 from hf_ela.origin import repository_of
 from hf_ela.record import Record, read_record
@@ -68,15 +68,10 @@ def reproduce(
             "--groups FILE, the split and the figures may differ."
         )
     _prefer_backend(record.environment.backend, say)
-    try:
+    with needs_extra_train("To reproduce"):
         from hf_ela.data import prepare
         from hf_ela.source import DataOptions
         from hf_ela.training import train
-    except ModuleNotFoundError as error:
-        raise RunError(
-            "To reproduce is to train, which needs the extra `train`. Received: no module "
-            f'{error.name}. Install it with pip install "hf-ela[train]"'
-        ) from error
     options = DataOptions(
         **where,
         streaming=streaming,

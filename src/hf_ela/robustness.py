@@ -40,7 +40,7 @@ SAMPLE = 200
 """Images that the table is measured on, half of each class: less than a minute of two cores for the
 default recipe, and a 95 % interval of a balanced accuracy of about ±.06."""
 IMAGES_AT_A_TIME = 4
-"""Images whose views are made ahead: 12 MB each with the default recipe and the whole suite."""
+"""Images whose views are made ahead: 19 MB each with the default recipe and the whole suite."""
 VIEWS_AT_A_TIME = 64
 """Views that are judged in a step; a power of two, which Keras's batches are filled up to."""
 

@@ -32,7 +32,7 @@ from hf_ela.rows import FACTS, RowSettings, ViewSet, compute_row
 SHARD_ROWS = 64
 """Images per shard of a stream: what a kill can cost."""
 WRITE_ROWS = 16
-"""Images per Arrow record batch: what `.map()` holds in memory, at up to 2 MB an image."""
+"""Images per Arrow record batch: what `.map()` holds in memory, at up to 3.5 MB an image."""
 
 
 class ElaStore:

@@ -21,9 +21,10 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
-    0: done; 1: an image was refused; 2: nothing could be done as asked (wrong usage, no usable
-    model, no backend, an output that cannot be written); 130: interrupted; 141: the reader of the
-    output went away. `argparse` itself exits with 0 after ``--help`` and 2 on wrong usage.
+    0: done; 1: `predict` or `ela` refused an image, or `reproduce` found other figures; 2: nothing
+    could be done as asked (wrong usage, no usable model, no backend, an output that cannot be
+    written); 130: interrupted; 141: the reader of the output went away. `argparse` itself exits
+    with 0 after ``--help`` and 2 on wrong usage.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file name may be beyond the terminal's encoding

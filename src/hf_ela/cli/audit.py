@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_ela.errors import needs_extra_train
 from hf_ela.files import check_output, write_json
 from hf_ela.intervals import in_words
 from hf_ela.terminal import printable
@@ -25,7 +26,7 @@ def add_audit(commands: Any) -> None:
         help="find what in a dataset's files gives the class away",
         description="Audit a dataset before a score on it is believed: what file facts alone tell "
         "about the class, copies, class order, and a plain classifier of error levels, trained and "
-        "tested as-is, aligned, saved as JPEG 95, and resized.",
+        "tested as-is, aligned, saved as JPEG 95, and resized. Needs the extra `train`.",
     )
     audit.add_argument("data", metavar="DATA", help="Hub id, imagefolder or Parquet files")
     audit.add_argument("--groups", metavar="CSV", help="file_name,group, as for train.py")
@@ -62,8 +63,9 @@ def add_audit(commands: Any) -> None:
 def _audit(options: argparse.Namespace) -> int:
     if options.sample < 0:
         options.parser.error(f"--sample must be 0 or more. Received: {options.sample}.")
-    from hf_ela.audit import audit
-    from hf_ela.source import DataOptions, parse_label_map
+    with needs_extra_train("To audit"):
+        from hf_ela.audit import audit
+        from hf_ela.source import DataOptions, parse_label_map
 
     if options.token:
         os.environ["HF_TOKEN"] = options.token  # where every client looks, worker processes too

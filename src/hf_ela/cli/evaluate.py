@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela.cli.evaluate_tables import print_report
-from hf_ela.errors import DataError, ModelError, RunError
+from hf_ela.errors import DataError, RunError, needs_extra_train
 from hf_ela.files import check_output, write_json
 from hf_ela.terminal import native_messages_held_back, printable
 
@@ -76,15 +76,9 @@ def add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    try:
-        with native_messages_held_back():
-            from hf_ela.assessment import assess
-            from hf_ela.source import DataOptions, parse_label_map
-    except ModuleNotFoundError as error:
-        raise ModelError(
-            "To evaluate takes what training takes, the extra `train`. Received: no module "
-            f'{error.name}. Install it with pip install "hf-ela[train]"'
-        ) from error
+    with needs_extra_train("To evaluate"), native_messages_held_back():
+        from hf_ela.assessment import assess
+        from hf_ela.source import DataOptions, parse_label_map
     from hf_ela.origin import split_revision
 
     source, revision = split_revision(options.data)
