@@ -130,7 +130,7 @@ def run(out: Path, args: dict[str, Any]) -> int:
                 args["label_map"] = parse_label_map(args["label_map"])
             options = DataOptions(**args)
         result = train(recipe, options, out, resume=resume, country=country)
-    except HfElaError as error:
+    except (HfElaError, OSError) as error:
         print(f"train.py: {printable_error(error)}", file=sys.stderr)
         return 1
     print(summary(result, out))

@@ -348,6 +348,7 @@ def test_other_backends_train_too(backend, command, python, tmp_path, tiny) -> N
         (["--groups", "missing.csv"], "missing.csv"),
         (["--groups", "a\n  \x1b[31m.csv"], "file a\\n  \\x1b[31m.csv cannot"),
         (["--out", "README.md/run"], "must be writable"),
+        (["--cache-dir", "README.md"], "File exists: 'README.md"),
     ],
 )
 def test_wrong_usage_is_one_line_without_traceback(

@@ -135,7 +135,7 @@ def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -
         options = replace(options, revision=before["revision"])
     try:
         data = prepare(options, recipe)
-    except HfElaError:
+    except Exception:
         if not resume:  # nothing is lost by giving the folder back, and it is not in the way
             shutil.rmtree(out / "checkpoint")
             with suppress(OSError):
