@@ -12,7 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -142,12 +142,6 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
     if (*then, (data["left_out"] or {}).get("rule")) != (*now, rule):
         sys.exit(f"{folder} holds a run of other settings: take another --runs.")
     return run
-
-
-def over_seeds(values: list[float]) -> str:
-    """Return mean and, where they differ, lowest and highest."""
-    low, high = min(values), max(values)
-    return f"{mean(values):.3f}" + (f" ({low:.3f}-{high:.3f})" if low < high else "")
 
 
 def compiled(function: Callable[..., Any], backend: str, *, xla: bool = False) -> Any:

@@ -10,25 +10,26 @@ either alone. All are tested as-is and aligned, at the calibration and threshold
 validation images, and compared with `reference` and with `default` of the same seed by McNemar's
 exact test: how many images more it is right about, and p, from the lowest to the highest of the
 seeds. A training that is finished, in --runs, is not done again. --set changes every recipe alike.
---record puts the table into the record and the card of a run on the same images.
+--record puts the table into the record and the card of a run on the same images. The JSON also has
+what each change of the robustness table costs each network, seed by seed (`losses`).
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import apart, data_options, over_seeds, save, seeded, trained, training_parser
+from common import apart, data_options, save, seeded, trained, training_parser
 
 from hf_ela.card import write_card
 from hf_ela.errors import HfElaError
 from hf_ela.files import write_json
+from hf_ela.intervals import more_right, over_seeds
 from hf_ela.metrics import ArtMetrics
-from hf_ela.paired import McNemar, mcnemar
+from hf_ela.paired import mcnemar
 from hf_ela.recipe import Protocol, Recipe
 from hf_ela.run_file import read_run
 from hf_ela.source import DataOptions
@@ -63,6 +64,7 @@ class Answers:
         scores: By protocol, probabilities of fake in the order of `files`.
         threshold: Lowest score that is called fake.
         parameters: Of the network; None for gradient boosting.
+        losses: Of a network, by change to the aligned images: the balanced accuracy that it costs.
     """
 
     data: str
@@ -71,6 +73,7 @@ class Answers:
     scores: dict[str, np.ndarray]
     threshold: float
     parameters: int | None
+    losses: dict[str, float]
 
     def right(self, protocol: str) -> np.ndarray:
         """Return whether each image is called what it is, bool."""
@@ -88,6 +91,7 @@ def of_network(recipe: Recipe, options: DataOptions, folder: Path) -> Answers:
         {protocol: table[column].to_numpy() for protocol, column in COLUMNS.items()},
         run["calibration"]["threshold"],
         run["model"]["parameters"],
+        {row["perturbation"]: row["loss"] for row in run["robustness"]["rows"]},
     )
 
 
@@ -114,7 +118,7 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
 
     held = "validation" if "validation" in stores else "train"
     with one_thread():
-        model = boosting(len(data.train))
+        model = boosting(data.train.labels)
         model.fit(statistics(data.train, "train", protocol), data.train.labels)
         held_logits = model.decision_function(statistics(data.validation, held, protocol))
         logits = {
@@ -130,6 +134,7 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
         {name: sigmoid(values[order] + bias, temperature) for name, values in logits.items()},
         fit_threshold(data.validation.labels, sigmoid(held_logits + bias, temperature)),
         None,
+        {},
     )
 
 
@@ -183,23 +188,12 @@ def line(row: dict[str, Any]) -> str:
         f"{row['parameters']:,}" if row["parameters"] else "",
         row["tested"].replace("_", "-"),
         *(over_seeds(row[metric]) for metric in METRICS),
-        *(against(row["against"].get(other, [])) for other in (REFERENCE, DEFAULT)),
+        *(
+            more_right(tests) if (tests := row["against"].get(other)) else ""
+            for other in (REFERENCE, DEFAULT)
+        ),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def against(tests: list[McNemar]) -> str:
-    """Return what McNemar's test says of each seed, lowest to highest."""
-    if not tests:
-        return ""
-    net = span([test["only_b"] - test["only_a"] for test in tests], "+d")
-    return f"{net}, p = {span([test['p'] for test in tests], '.1g')}"
-
-
-def span(values: Sequence[float], form: str) -> str:
-    """Return lowest and highest, where they differ as written."""
-    low, high = format(min(values), form), format(max(values), form)
-    return low if low == high else f"{low} to {high}"
 
 
 def record(folder: Path, report: dict[str, Any]) -> None:
@@ -245,10 +239,15 @@ def main() -> None:
     print("| --- " * (5 + len(METRICS)) + "|")
     for row in rows:
         print(line(row))
+    losses = {
+        name: {change: [one.losses[change] for one in own] for change in own[0].losses}
+        for name, own in found.items()
+        if name in NETWORKS
+    }
     fake = int(every[0].labels.sum())
     images = {"data": every[0].data, "fake": fake, "real": len(every[0].files) - fake}
     settings = {"overrides": args.overrides, "seeds": args.seeds, "test": images}
-    report = save(args.out, settings | {"rows": rows})
+    report = save(args.out, settings | {"rows": rows, "losses": losses})
     if args.record:
         record(args.record, report)
 

@@ -19,11 +19,12 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from common import apart, data_options, over_seeds, save, seeded, trained, training_parser
+from common import apart, data_options, save, seeded, trained, training_parser
 
 from hf_ela.errors import HfElaError
 from hf_ela.files import write_json
 from hf_ela.groups import GroupTable
+from hf_ela.intervals import over_seeds
 from hf_ela.recipe import Recipe
 from hf_ela.source import DataOptions
 

@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from hf_ela.plots import DPI, FAKE, INK, REAL, shortened, write_figure
+from hf_ela.plots import FAKE, INK, REAL, heading, new_figure, shortened, write_figure
 
 __all__ = ["draw_audit", "facts_by_class", "matrix"]
 
@@ -29,7 +26,7 @@ def matrix(measured: Mapping[str, Any], path: Path) -> None:
     """Draw AUC and balanced accuracy, trained in the rows, tested in the columns."""
     cells = measured["cells"]
     names = [name.replace("_", "-") for name in cells]
-    figure = _figure(9.6, 4.6)
+    figure = new_figure(9.6, 4.6)
     n = sum(measured["images"].values())
     for axes, (metric, title) in zip(
         figure.subplots(1, 2),
@@ -48,13 +45,13 @@ def matrix(measured: Mapping[str, Any], path: Path) -> None:
         axes.tick_params(length=0)
         axes.set_xlabel("tested")
         axes.set_ylabel("trained")
-        _title(axes, f"{title}, held out, n={n}")
+        heading(axes, f"{title}, held out, n={n}")
     write_figure(figure, path)
 
 
 def facts_by_class(tables: Mapping[str, Any], path: Path) -> None:
     """Draw, for each fact, the share of either class that has each of its commonest values."""
-    figure = _figure(13.5, 6.4)
+    figure = new_figure(13.5, 6.4)
     for axes, fact in zip(figure.subplots(2, 4).flat, tables["fake"]["values"], strict=True):
         counts = {kind: table["values"][fact] for kind, table in tables.items()}
         both = {v: sum(c.get(v, 0) for c in counts.values()) for c in counts.values() for v in c}
@@ -77,15 +74,6 @@ def facts_by_class(tables: Mapping[str, Any], path: Path) -> None:
         axes.set(xlim=(0, 1))
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("share of the class")
-        _title(axes, fact.replace("_", " "))
+        heading(axes, fact.replace("_", " "))
     figure.axes[0].legend(frameon=False)
     write_figure(figure, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", size=11, weight="bold", color=INK, parse_math=False)

@@ -8,9 +8,8 @@ that every card gets anew is ``model_card/template.md``, between two marker line
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, TemplateError
@@ -21,7 +20,7 @@ from hf_ela.card_metadata import METRIC_NAMES, check_card, run_metadata
 from hf_ela.errors import CardError
 from hf_ela.files import whole_file
 from hf_ela.front_matter import merge_metadata, read_metadata, split_card
-from hf_ela.intervals import in_words, no_width
+from hf_ela.intervals import in_words, more_right, no_width, over_seeds
 from hf_ela.perturbations import words
 from hf_ela.run_file import read_run
 from hf_ela.samples import MODEL_CARD
@@ -207,8 +206,8 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         "protocol": lambda name: name.replace("_", "-"),
         "change": words,
         "number": lambda value: f"{value:,}",
-        "seeds": _seeds,
-        "mcnemar": _mcnemar,
+        "seeds": lambda values: over_seeds(values, "–"),
+        "mcnemar": lambda tests: more_right(tests) if tests else "–",
     }
     data = run["data"]
     rejected = data.get("rejected") or []
@@ -294,23 +293,6 @@ def code(value: object) -> Markup:
 
 def _interval(cell: Mapping[str, Any] | None) -> str:
     return in_words(cell, "–") if cell else "undefined"
-
-
-def _seeds(values: Sequence[float]) -> str:
-    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
-    return low if low == high else f"{mean(values):.3f} ({low}–{high})"
-
-
-def _mcnemar(tests: Sequence[Mapping[str, Any]] | None) -> str:
-    if not tests:
-        return "–"
-    net = [test["only_b"] - test["only_a"] for test in tests]
-    return f"{_span(net, '+d')}, p = {_span([test['p'] for test in tests], '.1g')}"
-
-
-def _span(values: Sequence[float], form: str) -> str:
-    low, high = format(min(values), form), format(max(values), form)
-    return low if low == high else f"{low} to {high}"
 
 
 def _setting(values: Mapping[str, Any]) -> Markup:

@@ -1,9 +1,13 @@
-"""Intervals in words, for terminals and cards. Cards are made without the extra `train` too."""
+"""Intervals, and figures of several seeds, in words, for terminals and cards.
 
-from collections.abc import Iterable, Mapping
+Cards are made without the extra `train` too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean
 from typing import Any
 
-__all__ = ["in_words", "no_width"]
+__all__ = ["in_words", "more_right", "no_width", "over_seeds"]
 
 
 def in_words(interval: Mapping[str, Any], dash: str = "-") -> str:
@@ -28,3 +32,23 @@ def no_width(measured: Iterable[Mapping[str, Any]]) -> str | None:
     if any(cell["low"] == cell["high"] for cell in intervals):
         return "An interval of no width is no certainty: no draw of these images gives another."
     return None
+
+
+def over_seeds(values: Sequence[float], dash: str = "-") -> str:
+    """Return the mean, with the lowest and the highest where they differ as written."""
+    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    return low if low == high else f"{mean(values):.3f} ({low}{dash}{high})"
+
+
+def more_right(tests: Sequence[Mapping[str, Any]]) -> str:
+    """Return what McNemar's test (`paired.mcnemar`) of each seed says, lowest to highest.
+
+    First how many more images the second detector is right about, then p.
+    """
+    net = [test["only_b"] - test["only_a"] for test in tests]
+    return f"{_span(net, '+d')}, p = {_span([test['p'] for test in tests], '.1g')}"
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}"
