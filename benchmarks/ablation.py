@@ -22,13 +22,13 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-import numpy as np
-from common import apart, data_options, over_seeds, save, seeded, training_parser
-from sklearn.metrics import roc_auc_score
+from common import apart, data_options, save, seeded
+from unseen import HEADINGS, cells, check_settings, options_of, parted, settings_of, unseen_parser
 
+from hf_ela.backend_choice import choose_backend
+from hf_ela.data import prepare
 from hf_ela.errors import HfElaError
 from hf_ela.files import write_json
 from hf_ela.recipe import Recipe
@@ -75,38 +75,13 @@ def trial(
 
     To be called `apart`.
     """
-    from hf_ela.backend_choice import choose_backend
-    from hf_ela.data import Split, prepare
-
     choose_backend()
     data = prepare(options, recipe)
-    of_data = {
-        "images": data.summary["fingerprint"],
-        "groups": data.summary["groups"],
-        "unseen": [column, *unseen],
-    }
+    of_data = settings_of(data, column, unseen)
     check_settings(folder, of_data | {"recipe": recipe.model_dump(mode="json")})
     if (folder / "found.json").exists():
         return dict(json.loads((folder / "found.json").read_text("utf-8")))
-
-    def value(file_name: str) -> str:
-        return str(data.groups.get(file_name, column))
-
-    def values(split: Split) -> np.ndarray:
-        return np.array([value(row["file_name"]) for row in split.facts])
-
-    def parted(split: Split) -> tuple[Split, Split]:
-        out = np.isin(values(split), unseen)
-        return Split(split.store, split.rows[~out]), Split(split.store, split.rows[out])
-
-    train, *out_of_train = parted(data.train)
-    validation, *out_of_validation = parted(data.validation)
-    left_out = out_of_train + out_of_validation
-    names = np.concatenate([values(split) for split in left_out])
-    if missing := set(unseen) - set(names):
-        sys.exit(f"--unseen must be in train. Received: {', '.join(missing)}, which is not.")
-    if any(len(set(split.labels)) < 2 for split in (train, validation)):
-        sys.exit("--unseen must leave both classes. Received: so many that one is gone.")
+    parts = parted(data, column, unseen)
 
     import autoencoder
     import ideas
@@ -119,7 +94,8 @@ def trial(
         case "mixup":
             fit.Batches = ideas.Mixup
         case "balanced-sources":
-            fit.Batches = partial(ideas.BalancedSources, source=value)
+            source = partial(data.groups.get, column=column)
+            fit.Batches = partial(ideas.BalancedSources, source=source)
         case "focal":
             losses = fit.keras.losses
             losses.CategoricalCrossentropy = partial(losses.CategoricalFocalCrossentropy, alpha=1)
@@ -132,51 +108,21 @@ def trial(
             steps = STEPS * recipe.training.epochs
             how = {"preprocessing": recipe.preprocessing.model_dump(mode="json"), "steps": steps}
             check_settings(made, of_data | how)
-            real = [row["file_name"] for row in train.facts if row["label"] == 0]
+            real = [row["file_name"] for row in parts.train.facts if row["label"] == 0]
             originals = [Path(options.source) / name for name in real]
             fakes = autoencoder.views_of_fakes(originals, recipe, steps, made)
             fit.Batches = partial(ideas.WithFakes, fakes=fakes)
-    model, checkpoint = fit.fit(recipe, train, validation, folder / "checkpoint")
-    judge = keras_probabilities(model)
-
-    def judged(*splits: Split) -> tuple[np.ndarray, np.ndarray]:
-        views = recipe.input.training
-        logits = [image_logits(judge, split.views(views)) for split in splits]
-        return np.concatenate([split.labels for split in splits]), np.concatenate(logits)
-
-    labels, logits = judged(*left_out)
-    held_labels, held = judged(validation)
-
-    def area(value: str) -> float:
-        here = names == value
-        beside = ~np.isin(held_labels, labels[here])
-        truth = np.concatenate([labels[here], held_labels[beside]])
-        return float(roc_auc_score(truth, np.concatenate([logits[here], held[beside]])))
-
+    model, checkpoint = fit.fit(recipe, parts.train, parts.validation, folder / "checkpoint")
+    judge, views = keras_probabilities(model), recipe.input.training
     found = {
-        "images": {
-            "train": len(train),
-            "validation": len(validation),
-            "unseen": {value: int((names == value).sum()) for value in unseen},
-        },
-        "validation_auc": float(roc_auc_score(held_labels, held)),
-        "unseen_auc": {value: area(value) for value in unseen},
+        "images": parts.images,
+        **parts.areas(*parts.logits(lambda split: image_logits(judge, split.views(views)))),
         "model": describe(model, recipe),
         "epochs": checkpoint.epochs,
         "training_seconds": checkpoint.seconds,
     }
     write_json(folder / "found.json", found)
     return found
-
-
-def check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Take a folder for a training, or find it taken for the same one."""
-    path = folder / "settings.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings)
-    elif json.loads(path.read_text("utf-8")) != settings:
-        sys.exit(f"{folder} holds a run of other settings: take another --runs.")
 
 
 def multiply_adds(model: dict[str, Any], recipe: Recipe) -> int:
@@ -209,27 +155,18 @@ def row(change: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def line(row: dict[str, Any]) -> str:
-    """Return a row of the table: over seeds, and for each seed mean and minimum over sources."""
-    of_seeds = list(zip(*row["unseen_auc"].values(), strict=True))
-    cells = [
-        f"`{row['change']}`",
-        over_seeds(row["validation_auc"]),
-        over_seeds([mean(values) for values in of_seeds]),
-        over_seeds([min(values) for values in of_seeds]),
+    """Return a row of the table."""
+    last = (
         f"{row['parameters']:,}",
         f"{row['multiply_adds'] / 1e6:.0f} M",
         f"{min(row['seconds_per_epoch']):.0f}",
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
+    return f"| `{row['change']}` | {' | '.join((*cells(row), *last))} |"
 
 
 def main() -> None:
     """Train, print a table, write JSON."""
-    p = training_parser(__doc__, "ablation", seeds=3)
-    p.add_argument("--column", default="source", help="of the groups file (source)")
-    p.add_argument(
-        "--unseen", required=True, nargs="+", metavar="VALUE", help="of it, left out of training"
-    )
+    p = unseen_parser(__doc__, "ablation")
     p.add_argument(
         "--changes",
         nargs="+",
@@ -246,13 +183,11 @@ def main() -> None:
             print(line(rows[-1]), flush=True)
     except HfElaError as error:
         sys.exit(str(error))
-    headings = ("change", "validation AUC", "unseen AUC, mean", "minimum")
-    headings += ("parameters", "multiply-adds", "s an epoch")
+    headings = ("change", *HEADINGS, "parameters", "multiply-adds", "s an epoch")
     print(f"\n| {' | '.join(headings)} |")
     print("| --- " * len(headings) + "|")
     print("\n".join(map(line, rows)))
-    settings = {"column": args.column, "unseen": args.unseen, "overrides": args.overrides}
-    save(args.out, settings | {"rows": rows})
+    save(args.out, options_of(args) | {"rows": rows})
 
 
 if __name__ == "__main__":

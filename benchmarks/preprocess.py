@@ -10,7 +10,6 @@ passes over the same files. Writes benchmarks/preprocess.json or benchmarks/memo
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+from common import HERE, save
 from PIL import Image, ImageChops, ImageEnhance
 
 from hf_ela.data import prepare
@@ -31,7 +31,6 @@ from hf_ela.recipe_file import load_recipe
 from hf_ela.source import DataOptions
 from hf_ela.views import evaluation_views
 
-HERE = Path(__file__).resolve().parent
 REFERENCE = load_recipe("reference")
 
 
@@ -152,12 +151,7 @@ def main() -> None:
     print(f"{'':48}{unit:>24}{'ratio':>8}")
     for row, value in rows.items():
         print(f"{row:48}{value:24.1f}{value / baseline:8.2f}")
-    from hf_ela.provenance import environment  # starts Keras, which workers need not wait for
-
-    found = environment()
-    del found["git_commit"]
-    report = {"unit": unit, "rows": rows, "environment": found}
-    (HERE / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    save(HERE / f"{name}.json", {"unit": unit, "rows": rows})
 
 
 if __name__ == "__main__":

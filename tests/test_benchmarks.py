@@ -233,6 +233,20 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
         # Stem: 8 x 8 places, 4 x 4 x 6 to 8. Block: 3 x 3 x 8 to 8, and 8 to 8.
         assert row["multiply_adds"] == 64 * (96 * 8 + 72 * 8 + 8 * 8)
     check_finished_are_kept(python, tmp_path, "ablation.py", arguments, report)
+    # The same models, looking more than once.
+    looking = arguments[: arguments.index("--changes")]
+    printed, judged = run(python, tmp_path, "averaging.py", *looking)
+    looks = {row["look"]: row for row in judged["rows"]}
+    assert list(looks) == ["shipped", "seeds", "flips", "grid-phase", "crops"]
+    for look in ("shipped", "seeds"):  # of one seed
+        for areas in ("validation_auc", "unseen_auc"):
+            assert looks[look][areas] == report["rows"][0][areas]
+    assert looks["flips"]["validation_auc"] != looks["shipped"]["validation_auc"]
+    assert [row["crops"] for row in looks.values()] == [1, 1, 2, 4, 9]
+    assert f"| `crops` | {looks['crops']['validation_auc'][0]:.3f} |" in printed
+    untrained = python([BENCHMARKS / "averaging.py", *looking, "--runs", tmp_path / "none"])
+    assert untrained.returncode == 1
+    assert "Received: no" in untrained.stderr
     for unseen, complaint in {
         "fakepng": "of other settings",
         "fakegif": "must be in train. Received: fakegif",
@@ -289,6 +303,22 @@ def test_the_test_split_decides_nothing_of_boosting(tmp_path, cache, monkeypatch
 
 
 @pytest.mark.slow
+def test_a_learning_curve_is_tested_on_the_same_images(python, trials, tmp_path):
+    arguments = [*trials, *settings(*TINY), "--sizes"]
+    printed, report = run(python, tmp_path, "learning_curve.py", *arguments, 32, 16)
+    assert [row["images"] for row in report["rows"]] == [[16], [32]]
+    assert [row["test"] for row in report["rows"]] == [[12], [12]]
+    for row in report["rows"]:
+        assert (
+            f"| {row['images'][0]} | {row['accuracy'][0]:.3f} | {row['roc_auc'][0]:.3f} |"
+            in printed
+        )
+    refused = python([BENCHMARKS / "learning_curve.py", *arguments, 10])
+    assert refused.returncode == 1
+    assert "which leaves 10 of 12 test images" in refused.stderr
+
+
+@pytest.mark.slow
 def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     small = settings("input.size=32", "training.epochs=2", "training.batch_size=8")
     recorded = tmp_path / "runs" / "pixels-0"
@@ -309,6 +339,9 @@ def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     assert rows["features-aligned", "aligned"]["roc_auc"][0] > 0.9
     # What the table says of a network is what its run says.
     trained = json.loads((recorded / "run.json").read_text("utf-8"))
+    losses = {row["perturbation"]: [row["loss"]] for row in trained["robustness"]["rows"]}
+    assert report["losses"]["pixels"] == losses
+    assert list(report["losses"]) == ["reference", "pixels"]
     assert trained["recipe"]["ela"] is None
     for how, metrics in trained["evaluation"]["test"].items():
         for metric in ("accuracy", "balanced_accuracy", "roc_auc", "ece"):
