@@ -75,5 +75,6 @@ def facts_by_class(tables: Mapping[str, Any], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("share of the class")
         heading(axes, fact.replace("_", " "))
-    figure.axes[0].legend(frameon=False)
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper right", ncols=2, frameon=False)
     write_figure(figure, path)
