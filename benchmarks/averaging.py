@@ -3,10 +3,10 @@
     python benchmarks/averaging.py --data FOLDER --groups CSV --unseen NAME [NAME ...]
 
 The models are those that `ablation.py` has trained of `default`, by the same options. `shipped` is
-the mean logit of 2 x 2 crops; `flips` adds those of the mirrored image; `grid-phase` adds the image
-without its first 1, 2 and 3 rows and columns, so that ELA's 8 x 8 blocks lie elsewhere; `crops`
-takes 3 x 3 of them. `seeds` is the mean of all models. Reported is what `ablation.py` reports, and
-how many crops are judged for one image.
+the mean logit of the recipe's crops, 2 x 2; `flips` adds those of the mirrored image; `grid-phase`
+adds the image without its first 1, 2 and 3 rows and columns, so that ELA's 8 x 8 blocks lie
+elsewhere; `crops` takes 3 x 3. `seeds` is the mean of all models. Reported are the AUCs of
+`ablation.py`, of aligned images, and how many crops are judged for one image.
 """
 
 import argparse
@@ -53,7 +53,10 @@ def judged(args: argparse.Namespace) -> list[dict[str, Any]]:
     for seed, recipe in enumerate(recipes):
         folder = args.runs / f"default-{seed}"
         if not (folder / "found.json").exists():
-            sys.exit(f"--runs must hold finished trainings of ablation.py. Received: no {folder}.")
+            sys.exit(
+                "--runs must hold finished trainings of `default` by ablation.py. Received: no "
+                f"{folder / 'found.json'}."
+            )
         of_data = settings_of(data, args.column, args.unseen)
         check_settings(folder, of_data | {"recipe": recipe.model_dump(mode="json")})
         model, _ = fit.fit(recipe, parts.train, parts.validation, folder / "checkpoint")
@@ -71,7 +74,8 @@ def judged(args: argparse.Namespace) -> list[dict[str, Any]]:
     for look in LOOKS:
 
         def by_seed(split: Split, look: str = look) -> np.ndarray:
-            return np.stack([image_logits(judge, views(split, look)) for judge in judges])
+            made = list(views(split, look))
+            return np.stack([image_logits(judge, made) for judge in judges])
 
         held, unseen = parts.logits(by_seed)
         crops = len(next(views(parts.validation, look)))

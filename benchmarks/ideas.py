@@ -40,7 +40,7 @@ class BalancedSources(Batches):
         given: What `Batches` takes.
     """
 
-    def __init__(self, *given: Any, source: Callable[[str], str], **named: Any) -> None:
+    def __init__(self, *given: Any, source: Callable[[str], str | None], **named: Any) -> None:
         """Draw epoch 0."""
         self.source = source
         super().__init__(*given, **named)

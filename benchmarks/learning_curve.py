@@ -2,9 +2,10 @@
 
     python benchmarks/learning_curve.py --data FOLDER --groups CSV --sizes 320 640 1280 2560
 
-A size is of the train split, half of each class, of which a fifth validates; the test split must
-be no larger than the smallest, or it would be cut as well. Epochs are the recipe's at every size,
-so that fewer images also mean fewer steps. Finished trainings, in --runs, are kept.
+A size is of the train split, half of each class, of which a fifth validates; neither class of the
+test split may have more images than half of the smallest, or it would be cut as well. Epochs are
+the recipe's at every size, so that fewer images also mean fewer steps. Finished trainings, in
+--runs, are kept.
 """
 
 import argparse

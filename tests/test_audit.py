@@ -119,7 +119,8 @@ def test_a_leak_of_a_small_class_is_found_and_named() -> None:
     found = audit_facts({"train": [row(i, 1) for i in range(150)] + few}, NONE)
     alone = {fact["fact"]: fact["roc_auc"]["value"] for fact in found["facts"]}
     assert alone["format"] == 1
-    assert found["facts"][0]["roc_auc"]["value"] == 1
+    assert found["classifiers"]["file_facts"]["roc_auc"]["value"] == 1
+    assert "The format carries most of it" in said(found)
 
 
 @pytest.mark.parametrize("jpegs", [0, 1, 4])

@@ -233,16 +233,20 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
         # Stem: 8 x 8 places, 4 x 4 x 6 to 8. Block: 3 x 3 x 8 to 8, and 8 to 8.
         assert row["multiply_adds"] == 64 * (96 * 8 + 72 * 8 + 8 * 8)
     check_finished_are_kept(python, tmp_path, "ablation.py", arguments, report)
-    # The same models, looking more than once.
-    looking = arguments[: arguments.index("--changes")]
+    # The same models, and one of another seed, looking more than once.
+    looking = [*arguments[: arguments.index("--changes")], "--seeds", 2]
+    _, report = run(python, tmp_path, "ablation.py", *looking, "--changes", "default")
     printed, judged = run(python, tmp_path, "averaging.py", *looking)
     looks = {row["look"]: row for row in judged["rows"]}
     assert list(looks) == ["shipped", "seeds", "flips", "grid-phase", "crops"]
-    for look in ("shipped", "seeds"):  # of one seed
-        for areas in ("validation_auc", "unseen_auc"):
-            assert looks[look][areas] == report["rows"][0][areas]
-    assert looks["flips"]["validation_auc"] != looks["shipped"]["validation_auc"]
-    assert [row["crops"] for row in looks.values()] == [1, 1, 2, 4, 9]
+    for areas in ("validation_auc", "unseen_auc"):
+        assert looks["shipped"][areas] == report["rows"][0][areas]
+    found = {look: (row["validation_auc"], row["unseen_auc"]) for look, row in looks.items()}
+    assert all(others != found["shipped"] for look, others in found.items() if look != "shipped")
+    for seed in range(2):
+        alone = {source: areas[seed : seed + 1] for source, areas in found["shipped"][1].items()}
+        assert found["seeds"] != (found["shipped"][0][seed : seed + 1], alone)
+    assert [row["crops"] for row in looks.values()] == [1, 2, 2, 4, 9]
     assert f"| `crops` | {looks['crops']['validation_auc'][0]:.3f} |" in printed
     untrained = python([BENCHMARKS / "averaging.py", *looking, "--runs", tmp_path / "none"])
     assert untrained.returncode == 1

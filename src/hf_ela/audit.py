@@ -71,7 +71,10 @@ def audit(
 
 
 def audit_prepared(data: Prepared) -> dict[str, Any]:
-    """Return `audit_facts` of the splits of a training, rows in the dataset's own order."""
+    """Return `audit_facts` of the splits of a training, rows in the dataset's own order.
+
+    Refused images of a source that was left out are counted too.
+    """
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     facts = {
         name: [split.store.facts[row] for row in np.sort(split.rows)]

@@ -23,8 +23,8 @@
     │   ├── CardError                   a model card that the Hub would refuse, or cannot be merged
     │   ├── HeadMovedError              somebody else committed in between
     │   └── VerificationError           what the Hub gives back is not what was released
-    ├── RunError                        a folder that results cannot go to, a run that cannot be
-    │                                   resumed or diverged, or no extra `train`
+    ├── RunError                        a folder that results cannot go to, a run that diverged or
+    │                                   cannot be resumed, or no extra `train`
     └── BackendError (ImportError)      no Keras backend is installed
 
 Every message states the rule, then what was received, then what to do.
