@@ -106,7 +106,9 @@ def line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """Judge, print a table, write JSON."""
-    args = unseen_parser(__doc__, "averaging", runs="ablation").parse_args()
+    p = unseen_parser(__doc__, "averaging")
+    p.set_defaults(runs=Path("runs") / "ablation")
+    args = p.parse_args()
     try:
         rows = apart(judged, args)
     except HfElaError as error:

@@ -82,8 +82,9 @@ def parted(data: Prepared, column: str, unseen: list[str]) -> Parts:
         out = np.isin(values(split), unseen)
         return Split(split.store, split.rows[~out]), Split(split.store, split.rows[out])
 
-    (train, *_), (validation, *_) = pairs = divided(data.train), divided(data.validation)
-    left_out = pairs[0][1], pairs[1][1]
+    train, of_train = divided(data.train)
+    validation, of_validation = divided(data.validation)
+    left_out = of_train, of_validation
     sources = np.concatenate([values(split) for split in left_out])
     if missing := set(unseen) - set(sources):
         sys.exit(f"--unseen must be in train. Received: {', '.join(missing)}, which is not.")
@@ -111,15 +112,13 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
         sys.exit(f"{folder} holds a run of other settings: take another --runs.")
 
 
-def unseen_parser(description: str, name: str, runs: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of a benchmark that leaves sources out; `runs`: where trainings are."""
+def unseen_parser(description: str, name: str) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark that leaves sources out."""
     p = training_parser(description, name, seeds=3)
     p.add_argument("--column", default="source", help="of the groups file (source)")
     p.add_argument(
         "--unseen", required=True, nargs="+", metavar="VALUE", help="of it, left out of training"
     )
-    if runs:
-        p.set_defaults(runs=Path("runs") / runs)
     return p
 
 

@@ -158,10 +158,10 @@ def test_bad_images_are_skipped_and_listed(tmp_path, cache) -> None:
         rejected = {bad["file"]: (bad["split"], bad["reason"]) for bad in data.summary["rejected"]}
         assert set(rejected) == {"train/real/broken.png", "test/fake/empty.jpg"}
         assert rejected["train/real/broken.png"][0] == "train"
-        verdict = " ".join(audit_prepared(data)["verdict"])
-        assert "1 of 15 fake and 1 of 15 real images cannot be read" in verdict
         assert rejected["train/real/broken.png"][1].startswith("NotAnImageError: ")
         assert rejected["test/fake/empty.jpg"][1].startswith("EmptyImageError: ")
+        verdict = " ".join(audit_prepared(data)["verdict"])
+        assert "1 of 15 fake and 1 of 15 real images cannot be read" in verdict
         assert data.summary["splits"]["test"]["n"] == 8
 
 
