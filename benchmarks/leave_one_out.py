@@ -51,7 +51,7 @@ def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     from hf_ela.classifier import ElaClassifier
     from hf_ela.errors import ImageError
     from hf_ela.evaluation import measure
-    from hf_ela.robustness import aligned
+    from hf_ela.robustness import load_aligned
     from hf_ela.source import open_to_train
 
     column, _, value = str(options.leave_out).partition("=")

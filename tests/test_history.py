@@ -11,7 +11,7 @@ from PIL import Image
 from conftest import TINY
 from hf_ela.backend import keras
 from hf_ela.data import held_view_set, prepare, training_view_set
-from hf_ela.ela import error_level, round_trip
+from hf_ela.ela import error_level, reencode
 from hf_ela.fit import Batches, on_device
 from hf_ela.history import DRAWS, History, draw, no_draws
 from hf_ela.model import build_model, with_error_level

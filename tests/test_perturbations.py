@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import picture
-from hf_ela.perturbations import CROP, JPEG_QUALITIES, NOISE, SUITE, WEBP_QUALITY, crop, words
+from hf_ela.perturbations import CROP, JPEG_QUALITIES, NOISE, SUITE, WEBP_QUALITY, crop, perturbation_label
 
 IMAGE = picture(3, fake=True, side=96)
 
@@ -26,7 +26,7 @@ def test_the_suite_is_what_tables_of_other_models_were_made_with() -> None:
         "rescale_0.5", "rescale_0.75", "rescale_1.25", "rescale_1.5",
         "blur", "noise", "webp", "crop", "square_crop", "double_jpeg", "screenshot",
     ]  # fmt: skip
-    assert [words(name) for name in ("jpeg_50", "double_jpeg", "webp")] == [
+    assert [perturbation_label(name) for name in ("jpeg_50", "double_jpeg", "webp")] == [
         "JPEG 50", "double JPEG", "WebP",
     ]  # fmt: skip
 

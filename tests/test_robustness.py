@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from conftest import picture
-from hf_ela import robustness_plot
+from hf_ela import plots
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.errors import DataError, NotAnImageError
 from hf_ela.evaluation import measure
 from hf_ela.perturbations import SUITE
 from hf_ela.recipe_file import load_recipe
-from hf_ela.robustness import Sample, aligned, robustness
+from hf_ela.robustness import Sample, load_aligned, robustness
 
 LABELS = [1, 0] * 8
 
@@ -96,8 +96,8 @@ def test_exchanged_labels_turn_every_row_round(classifier, images, table) -> Non
 
 
 def test_aligned_images_are_aligned_first(classifier, images) -> None:
-    found = row(robustness(classifier, images, LABELS, load=aligned), "none")
-    scores = list(classifier.scores([aligned(image) for image in images]))
+    found = row(robustness(classifier, images, LABELS, load=load_aligned), "none")
+    scores = list(classifier.scores([load_aligned(image) for image in images]))
     cells = measure(LABELS, scores, classifier.threshold)
     assert found["roc_auc"] == pytest.approx(cells["roc_auc"])
     assert found["recall"] == pytest.approx(cells["recall"])
@@ -157,7 +157,7 @@ def test_the_plot_shows_one_table_or_two(table, classifier, images, tmp_path) ->
     shown = {"one": {"a": table}, "again": {"a": table}, "two": {"a": table, "b": other}}
     pixels = {}
     for name, tables in shown.items():
-        robustness_plot.robustness(tables, tmp_path / f"{name}.png")
+        plots.robustness_table(tables, tmp_path / f"{name}.png")
         with Image.open(tmp_path / f"{name}.png") as image:
             pixels[name] = np.asarray(image.convert("RGB"))
     assert (pixels["one"] == pixels["again"]).all()

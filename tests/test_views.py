@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageEnhance
 
 from hf_ela.alignment import ALIGNED_QUALITY, ALIGNED_SIDE, align
 from hf_ela.augmentation import training_views
-from hf_ela.ela import error_level, round_trip
+from hf_ela.ela import error_level, reencode
 from hf_ela.images import load_image
 from hf_ela.recipe_file import load_recipe
 from hf_ela.views import evaluation_pixels, evaluation_views, pixel_versions, view_boxes
@@ -38,7 +38,7 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 def test_reference_view_is_the_published_recipe_step_by_step() -> None:
     image = noise(300, 200)
     small = image.resize((256, 256))
-    difference = ImageChops.difference(small, round_trip(small, 90))
+    difference = ImageChops.difference(small, reencode(small, 90))
     largest = max(high for _, high in difference.getextrema())
     expected = ImageEnhance.Brightness(difference).enhance(255.0 / largest).resize((128, 128))
     views = evaluation_views(image, REFERENCE, "as_is", key="")
@@ -168,7 +168,7 @@ def test_draws_depend_on_the_key_alone() -> None:
 
 
 def test_alignment_equalises_size_and_jpeg_history() -> None:
-    images = [noise(1200, 700), noise(260, 300), round_trip(noise(500, 500), 40)]
+    images = [noise(1200, 700), noise(260, 300), reencode(noise(500, 500), 40)]
     sides, qualities = set(), set()
     for i in range(60):
         aligned = align(images[i % 3], key=str(i))

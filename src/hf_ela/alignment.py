@@ -9,13 +9,13 @@ from hashlib import sha256
 import numpy as np
 from PIL import Image
 
-from hf_ela.ela import round_trip
+from hf_ela.ela import reencode
 
 __all__ = [
     "ALIGNED_QUALITY",
     "ALIGNED_SIDE",
     "align",
-    "aligned",
+    "rescale_and_reencode",
     "draw_alignment",
     "drawn_by",
     "rescaled",
@@ -31,7 +31,7 @@ ALIGNED_QUALITY = (75, 95)
 def align(image: Image.Image, key: str) -> Image.Image:
     """Return the image as the aligned protocol sees it; the draws depend on `key` alone."""
     side, quality = draw_alignment(drawn_by(f"align {key}"))
-    return aligned(image, side / max(image.size), quality)
+    return rescale_and_reencode(image, side / max(image.size), quality)
 
 
 def draw_alignment(rng: np.random.Generator) -> tuple[int, int]:
@@ -40,9 +40,9 @@ def draw_alignment(rng: np.random.Generator) -> tuple[int, int]:
     return int(side), int(rng.integers(*ALIGNED_QUALITY, endpoint=True))
 
 
-def aligned(image: Image.Image, factor: float, quality: int) -> Image.Image:
+def rescale_and_reencode(image: Image.Image, factor: float, quality: int) -> Image.Image:
     """Return the image rescaled and saved as JPEG."""
-    return round_trip(rescaled(image, factor, Image.Resampling.LANCZOS), quality)
+    return reencode(rescaled(image, factor, Image.Resampling.LANCZOS), quality)
 
 
 def drawn_by(key: str) -> np.random.Generator:

@@ -9,8 +9,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageFilter
 
-from hf_ela.alignment import aligned, draw_alignment, drawn_by, rescaled
-from hf_ela.ela import round_trip
+from hf_ela.alignment import rescale_and_reencode, draw_alignment, drawn_by, rescaled
+from hf_ela.ela import reencode
 from hf_ela.recipe import BORDER, Augmentation, Crops, Preprocessing
 from hf_ela.views import at_least, at_most, network_channels
 
@@ -84,7 +84,7 @@ def _augmented_crop(
         side, quality = draw_alignment(rng)
         factor = side / max(image.size)
         image = _random_crop(image, int(np.ceil((needed + BORDER) / factor)), rng)
-        image = aligned(image, factor, quality)
+        image = rescale_and_reencode(image, factor, quality)
     else:
         image = at_most(image, settings)
     image = rescaled(_random_crop(image, needed, rng), scale, kernel)
@@ -92,7 +92,7 @@ def _augmented_crop(
     image = _degraded(image, augmentation, rng)
     if rng.random() < augmentation.jpeg:
         low, high = augmentation.jpeg_quality
-        image = round_trip(image, int(rng.integers(low, high, endpoint=True)))
+        image = reencode(image, int(rng.integers(low, high, endpoint=True)))
     return _random_crop(at_least(image, settings.size), settings.size, rng)
 
 

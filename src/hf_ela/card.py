@@ -21,7 +21,7 @@ from hf_ela.errors import CardError
 from hf_ela.files import whole_file
 from hf_ela.front_matter import merge_metadata, read_metadata, split_card
 from hf_ela.intervals import in_words, more_right, no_width, over_seeds
-from hf_ela.perturbations import words
+from hf_ela.perturbations import perturbation_label
 from hf_ela.run_file import read_run
 from hf_ela.samples import MODEL_CARD
 from hf_ela.terminal import printable
@@ -204,7 +204,7 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         "duration": _duration,
         "metric": lambda name: METRIC_NAMES.get(name, name),
         "protocol": lambda name: name.replace("_", "-"),
-        "change": words,
+        "change": perturbation_label,
         "number": lambda value: f"{value:,}",
         "seeds": lambda values: over_seeds(values, "–"),
         "mcnemar": lambda tests: more_right(tests) if tests else "–",

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from hf_ela.alignment import align
-from hf_ela.ela import round_trip
+from hf_ela.ela import reencode
 from hf_ela.features import features
 
 Condition = Literal["as_is", "aligned", "jpeg_95", "resized"]
@@ -32,7 +32,7 @@ def in_condition(image: Image.Image, condition: Condition, key: str) -> Image.Im
         case "aligned":
             return align(image, key)
         case "jpeg_95":
-            return round_trip(image, 95)
+            return reencode(image, 95)
         case "resized":
             return image.resize(RESIZED)
 

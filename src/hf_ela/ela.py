@@ -105,7 +105,7 @@ def _is_positive(gain: object) -> bool:
         return False
 
 
-def round_trip(image: Image.Image, quality: int) -> Image.Image:
+def reencode(image: Image.Image, quality: int) -> Image.Image:
     """Return the RGB image after JPEG encoding and decoding, without touching the disk."""
     with _memory_file() as file:
         image.save(file, "JPEG", quality=quality)
@@ -126,7 +126,7 @@ def _memory_file() -> IO[bytes]:
 def _difference(
     image: Image.Image, quality: int, signed: bool, color: Color, gain: Gain | None
 ) -> np.ndarray:
-    encoded = round_trip(image, quality)
+    encoded = reencode(image, quality)
     if color == "YCbCr":
         image, encoded = image.convert("YCbCr"), encoded.convert("YCbCr")
     if not signed:

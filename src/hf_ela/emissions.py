@@ -1,4 +1,4 @@
-"""How much CO2 a training caused, measured by codecarbon where a country is named."""
+"""How much CO2 a training caused, measure_emissions by codecarbon where a country is named."""
 
 import logging
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_ela.errors import RunError
 
-__all__ = ["measured", "tracker_for"]
+__all__ = ["measure_emissions", "tracker_for"]
 
 
 def tracker_for(country: str | None) -> Any:
@@ -42,7 +42,7 @@ def tracker_for(country: str | None) -> Any:
 
 
 @contextmanager
-def measured(tracker: Any) -> Iterator[dict[str, Any]]:
+def measure_emissions(tracker: Any) -> Iterator[dict[str, Any]]:
     """Measure what happens inside; the dictionary that it gives is filled at the end.
 
     Yields:

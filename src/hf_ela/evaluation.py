@@ -119,7 +119,7 @@ def measure(
     if not y.size:
         return {name: Interval(value=None, low=None, high=None, n=0) for name in METRICS}
     values = ArtMetrics().compute(references=y, predictions=s, threshold=threshold)
-    known = _numbered_groups(groups, y.size)
+    known = numbered_groups(groups, y.size)
     members = np.arange(y.size) if known is None else known
     fakes, images = np.bincount(members, y), np.bincount(members)
     kinds = [fakes == images, fakes == 0, (fakes > 0) & (fakes < images)]
@@ -148,7 +148,7 @@ def measure(
     return cells
 
 
-def _numbered_groups(groups: Sequence[str | None] | None, n: int) -> Counts | None:
+def numbered_groups(groups: Sequence[str | None] | None, n: int) -> Counts | None:
     """Return a number from 0 on for the group of each of n images; None where no group is known.
 
     An image without a group has one of its own.
@@ -239,7 +239,7 @@ def by_source(
     right = (s >= threshold) == (y == 1)
     # A table's empty cell arrives as NaN, which is not a string.
     names = np.array([name if isinstance(name, str) else "" for name in sources], dtype=object)
-    members = _numbered_groups(groups, y.size)
+    members = numbered_groups(groups, y.size)
     rows = []
     for name in sorted(set(names) - {""}):
         here = names == name

@@ -13,9 +13,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageFilter
 
-from hf_ela.ela import round_trip
+from hf_ela.ela import reencode
 
-__all__ = ["JPEG_QUALITIES", "SUITE", "Perturbation", "words"]
+__all__ = ["JPEG_QUALITIES", "SUITE", "Perturbation", "perturbation_label"]
 
 Perturbation = Callable[[Image.Image], Image.Image]
 
@@ -49,7 +49,7 @@ SCREEN_QUALITY = 85
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:
     """Save as JPEG: Pillow's encoder with its standard tables, 4:2:0."""
-    return round_trip(image, quality)
+    return reencode(image, quality)
 
 
 def rescale(image: Image.Image, factor: float) -> Image.Image:
@@ -106,7 +106,7 @@ def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
 def double_jpeg(image: Image.Image) -> Image.Image:
     """Save as JPEG twice, by the qualities of `DOUBLE`."""
     for quality in DOUBLE:
-        image = round_trip(image, quality)
+        image = reencode(image, quality)
     return image
 
 
@@ -122,7 +122,7 @@ def screenshot(image: Image.Image) -> Image.Image:
     levels = np.rint(255 * (np.arange(256) / 255) ** SCREEN_GAMMA).astype(int).tolist()
     image = image.point(levels * 3)
     image = image.filter(ImageFilter.UnsharpMask(radius=1, percent=30, threshold=0))
-    return round_trip(image, SCREEN_QUALITY)
+    return reencode(image, SCREEN_QUALITY)
 
 
 SUITE: dict[str, Perturbation] = {
@@ -139,6 +139,6 @@ SUITE: dict[str, Perturbation] = {
 """The perturbations by name, in the order of the table."""
 
 
-def words(name: str) -> str:
+def perturbation_label(name: str) -> str:
     """Return the name of a perturbation as it is written in tables: ``double JPEG``."""
     return name.replace("_", " ").replace("jpeg", "JPEG").replace("webp", "WebP")

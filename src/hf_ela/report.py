@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hf_ela import plots, robustness_plot, sheets
+from hf_ela import plots, sheets
 from hf_ela.abstention import fit_uncertain
 from hf_ela.assessment import COLUMNS, PROTOCOLS, chance_ece, covered, measured, tables
 from hf_ela.backend import keras
@@ -185,7 +185,7 @@ def _draw(
         if run["sources"][name]:
             title = f"{name.replace('_', '-')}, n = {len(test)}"
             plots.per_source(run["sources"][name], folder / f"sources_{name}.png", title=title)
-    robustness_plot.robustness({"aligned": run["robustness"]}, folder / "robustness.png")
+    plots.robustness_table({"aligned": run["robustness"]}, folder / "robustness.png")
     _draw_sheets(test, scores["as_is"], threshold, folder)
 
 

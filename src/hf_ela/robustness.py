@@ -30,7 +30,7 @@ __all__ = [
     "RobustnessRow",
     "Sample",
     "Versions",
-    "aligned",
+    "load_aligned",
     "robustness",
     "score_versions",
     "tracked",
@@ -68,17 +68,17 @@ class Robustness(TypedDict):
     rows: list[RobustnessRow]
 
 
-def as_is(content: bytes) -> Image.Image:
+def load_as_is(content: bytes) -> Image.Image:
     """Return the RGB pixels of an encoded image."""
     return load_image(content).pixels
 
 
-def aligned(content: bytes) -> Image.Image:
+def load_aligned(content: bytes) -> Image.Image:
     """Return the pixels of an encoded image as the aligned protocol sees it."""
-    return align(as_is(content), sha256(content).hexdigest())
+    return align(load_as_is(content), sha256(content).hexdigest())
 
 
-LOADERS: dict[Protocol, Callable[[bytes], Image.Image]] = {"as_is": as_is, "aligned": aligned}
+LOADERS: dict[Protocol, Callable[[bytes], Image.Image]] = {"as_is": load_as_is, "aligned": load_aligned}
 
 
 def robustness(
@@ -86,7 +86,7 @@ def robustness(
     images: Sequence[bytes],
     labels: ArrayLike,
     *,
-    load: Callable[[bytes], Image.Image] = as_is,
+    load: Callable[[bytes], Image.Image] = load_as_is,
     progress: bool = False,
 ) -> Robustness:
     """Score images under each perturbation, at the threshold of the classifier.
@@ -95,7 +95,7 @@ def robustness(
         classifier: What is measured.
         images: Encoded images, none of which may be refused; `Sample` bounds them.
         labels: 1 for fake, 0 for real, shape (N,); both have to be there.
-        load: From an encoded image to the pixels that are perturbed: `as_is`, or `aligned`.
+        load: From an encoded image to the pixels that are perturbed: `load_as_is`, or `load_aligned`.
         progress: Show a bar on standard error.
 
     Raises:

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from hf_ela.evaluation import Interval
-from hf_ela.perturbations import JPEG_QUALITIES, SUITE, words
+from hf_ela.perturbations import JPEG_QUALITIES, SUITE, perturbation_label
 from hf_ela.plots import GREY, STYLES, heading, new_figure, shortened, tidy, write_figure
 from hf_ela.robustness import Robustness
 
-__all__ = ["robustness"]
+__all__ = ["robustness_table"]
 
 OTHERS = ("none", *(name for name in SUITE if not name.startswith("jpeg_")))
 
 
-def robustness(tables: Mapping[str, Robustness], path: Path) -> None:
+def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
     """Draw the table of a model, or of up to three beside each other, with 95 % intervals.
 
     Args:
@@ -55,7 +55,7 @@ def robustness(tables: Mapping[str, Robustness], path: Path) -> None:
     left.set_ylabel("balanced accuracy, with 95 % interval")
     left.legend(loc="lower left", frameon=False)
     heading(left, "Saved again as JPEG")
-    right.set_yticks(range(len(OTHERS)), [words(name) for name in OTHERS])
+    right.set_yticks(range(len(OTHERS)), [perturbation_label(name) for name in OTHERS])
     right.set(xlim=(0, 1.02), ylim=(len(OTHERS) - 0.5, -0.5))
     right.set_xlabel("balanced accuracy, with 95 % interval")
     heading(right, "Other changes")

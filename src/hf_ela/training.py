@@ -19,7 +19,7 @@ from hf_ela.audit import audit_prepared
 from hf_ela.backend_choice import choose_backend
 from hf_ela.card import write_card
 from hf_ela.data import Prepared, prepare
-from hf_ela.emissions import measured, tracker_for
+from hf_ela.emissions import measure_emissions, tracker_for
 from hf_ela.errors import HfElaError, RunError
 from hf_ela.files import check_output, write_json
 from hf_ela.intervals import in_words, no_width
@@ -92,7 +92,7 @@ def train(
 
     counts = f"{len(data.train)} images, validating on {len(data.validation)}"
     say(f"Training {recipe.name} on {counts}, on {where} ...")
-    with measured(tracker) as emissions:
+    with measure_emissions(tracker) as emissions:
         model, checkpoint = fit(recipe, data.train, data.validation, out / "checkpoint")
     seconds["training"] = checkpoint.seconds
     with _timed(seconds, "evaluation"):

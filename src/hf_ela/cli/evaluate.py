@@ -173,11 +173,11 @@ def _described(classifier: "ElaClassifier") -> dict[str, Any]:
 
 def _write(report: dict[str, Any], found: Mapping[str, "Assessment"], folder: Path) -> None:
     """Write JSON and plots: robustness of both models, the rest of the first."""
-    from hf_ela import plots, robustness_plot
+    from hf_ela import plots
 
     folder.mkdir(parents=True, exist_ok=True)
     results = report["models"]
-    robustness_plot.robustness(
+    plots.robustness_table(
         {name: one["robustness"] for name, one in results.items()},
         folder / "plots" / "robustness.png",
     )

@@ -50,7 +50,7 @@ def print_report(report: Mapping[str, Any]) -> None:
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
-    from hf_ela.perturbations import words
+    from hf_ela.perturbations import perturbation_label
 
     by_protocol = found["evaluation"][found["data"]["split"]]
     metrics = _table("Metric", *map(_protocol, by_protocol))
@@ -84,13 +84,13 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     for row in changed["rows"]:
         values = (f"{row[name]['value']:.3f}" for name in ("recall", "specificity", "roc_auc"))
         loss = f"{row['loss']:+.3f}"
-        table.add_row(words(row["perturbation"]), in_words(row["balanced_accuracy"]), loss, *values)
+        table.add_row(perturbation_label(row["perturbation"]), in_words(row["balanced_accuracy"]), loss, *values)
     yield table
 
 
 def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
     """Return what is left after each change, of both models."""
-    from hf_ela.perturbations import words
+    from hf_ela.perturbations import perturbation_label
 
     ours, theirs = results.values()
     table = _table(f"Balanced accuracy, {_protocol(ours['robustness']['base'])}, then")
@@ -100,7 +100,7 @@ def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
     for row, other in pairs:
         cells = row["balanced_accuracy"], other["balanced_accuracy"]
         difference = f"{cells[0]['value'] - cells[1]['value']:+.3f}"
-        table.add_row(words(row["perturbation"]), *map(in_words, cells), difference)
+        table.add_row(perturbation_label(row["perturbation"]), *map(in_words, cells), difference)
     return table
 
 
