@@ -11,7 +11,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   exactness and speed, of JPEG, ELA, preprocessing and prediction, on the sample"
-	@echo "             set or DATA=FOLDER: about half an hour (benchmarks/gpu.py is for a GPU)"
+	@echo "             set or DATA=FOLDER: about half an hour (benchmarks/gpu is for a GPU)"
 	@echo "make pretrained DATA=FOLDER GROUPS=CSV"
 	@echo "             trains the model that comes with the package, into src/hf_ela/pretrained"
 	@echo "make clean   remove .venv, demo/ and caches"

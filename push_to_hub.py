@@ -14,8 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from hf_ela._text import few_bars_in_logs, printable_error
 from hf_ela.errors import HfElaError
-from hf_ela.terminal import few_bars_in_logs, printable_error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,9 +49,10 @@ def main() -> int:
     args = parser().parse_args()
     few_bars_in_logs()
     try:
-        from hf_ela.hub.push import Options, release
+        from hf_ela.hub.plan import PushOptions
+        from hf_ela.hub.push import release
 
-        options = Options(
+        options = PushOptions(
             branch=args.branch,
             tag=args.tag,
             private=args.private,

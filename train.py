@@ -100,13 +100,13 @@ def main() -> int:
 def run(out: Path, args: dict[str, Any]) -> int:
     """Train with the options that were given."""
     try:
-        from hf_ela.terminal import few_bars_in_logs, printable_error
+        from hf_ela._text import few_bars_in_logs, printable_error
 
         few_bars_in_logs()  # before tqdm is imported
+        from hf_ela.data.loading import DataOptions, parse_label_map
         from hf_ela.errors import HfElaError
-        from hf_ela.recipe_file import load_recipe
-        from hf_ela.source import DataOptions, parse_label_map
-        from hf_ela.training import recorded, summary, train
+        from hf_ela.recipes.loading import load_recipe
+        from hf_ela.training.trainer import recorded, summary, train
     except ModuleNotFoundError as error:
         print(
             f"train.py: training needs the extra `train`. Received: no module {error.name}. "

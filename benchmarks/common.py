@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from hf_ela.backend_choice import BACKENDS
-from hf_ela.images import IMAGE_SUFFIXES, load_image
-from hf_ela.painting import STYLES, paint
-from hf_ela.recipe import Recipe
-from hf_ela.recipe_file import load_recipe, parse_recipe
-from hf_ela.terminal import native_messages_held_back
+from hf_ela._text import native_messages_held_back
+from hf_ela.backend import BACKENDS
+from hf_ela.data.synthetic.painting import STYLES, paint
+from hf_ela.images.loading import IMAGE_SUFFIXES, load_image
+from hf_ela.recipes.loading import load_recipe, parse_recipe
+from hf_ela.recipes.schema import Recipe
 
 if TYPE_CHECKING:
-    from hf_ela.source import DataOptions
+    from hf_ela.data.loading import DataOptions
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
     """Return a function of arrays: a model of Keras as ONNX Runtime computes it, in its order."""
     import onnxruntime
 
-    from hf_ela.export import write_onnx
+    from hf_ela.models.export import write_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(model, Path(folder) / "model.onnx")
@@ -106,7 +106,7 @@ def _positive(text: str) -> int:
 
 def data_options(args: argparse.Namespace) -> "DataOptions":
     """Return what the options of `training_parser` say of the data."""
-    from hf_ela.source import DataOptions
+    from hf_ela.data.loading import DataOptions
 
     return DataOptions(
         args.data, groups=args.groups, num_proc=args.num_proc, cache_dir=args.cache_dir
@@ -125,11 +125,11 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
     A finished run is kept, if it is of this recipe and of these images; an interrupted one is
     resumed.
     """
-    from hf_ela.groups import GroupTable
-    from hf_ela.run_file import read_run
+    from hf_ela.data.groups import GroupTable
+    from hf_ela.run_record import read_run
 
     if not (folder / "run.json").exists():
-        from hf_ela.training import train
+        from hf_ela.training.trainer import train
 
         resume = (folder / "checkpoint" / "settings.json").exists()
         train(recipe, options, folder, resume=resume)
@@ -221,7 +221,7 @@ def squares(images: Sequence[Image.Image], side: int, seed: int = 0) -> np.ndarr
 def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> dict[str, Any]:
     """Write a report as JSON, with the machine and the versions, and return it; starts Keras."""
     with native_messages_held_back():
-        from hf_ela.provenance import environment
+        from hf_ela.training.provenance import environment
 
         found = environment()
     del found["git_commit"]

@@ -24,15 +24,15 @@ import numpy as np
 import pandas as pd
 from common import apart, data_options, save, seeded, trained, training_parser
 
-from hf_ela.card import write_card
+from hf_ela._files import write_json
+from hf_ela._text import more_right, over_seeds
+from hf_ela.data.loading import DataOptions
 from hf_ela.errors import HfElaError
-from hf_ela.files import write_json
-from hf_ela.intervals import more_right, over_seeds
-from hf_ela.metrics import ArtMetrics
-from hf_ela.paired import mcnemar
-from hf_ela.recipe import Protocol, Recipe
-from hf_ela.run_file import read_run
-from hf_ela.source import DataOptions
+from hf_ela.evaluation.intervals import mcnemar
+from hf_ela.evaluation.metrics import ArtMetrics
+from hf_ela.hub.card import write_card
+from hf_ela.recipes.schema import Protocol, Recipe
+from hf_ela.run_record import read_run
 
 REFERENCE, DEFAULT = "reference", "default"
 NETWORKS: dict[str, tuple[str, list[str]]] = {
@@ -97,13 +97,13 @@ def of_network(recipe: Recipe, options: DataOptions, folder: Path) -> Answers:
 
 def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Answers:
     """Fit gradient boosting in the splits of a recipe; to be called `apart`."""
-    from hf_ela.audit import fact_settings
-    from hf_ela.calibration import fit_calibration, fit_threshold, sigmoid
-    from hf_ela.conditions import CONDITIONS
-    from hf_ela.data import Split, prepare, row_store
-    from hf_ela.groups import GroupTable
-    from hf_ela.leaks import boosting, one_thread
-    from hf_ela.source import open_to_train
+    from hf_ela.data.groups import GroupTable
+    from hf_ela.data.loading import open_to_train
+    from hf_ela.data.preparation import Split, prepare, row_store
+    from hf_ela.ela.statistics import CONDITIONS
+    from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, sigmoid
+    from hf_ela.evaluation.leak_audit.audit import fact_settings
+    from hf_ela.evaluation.leak_audit.leaks import boosting, one_thread
 
     data = prepare(options, recipe)
     source = open_to_train(options, GroupTable.read(options.groups))

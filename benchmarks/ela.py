@@ -35,9 +35,9 @@ from common import (
     torch_graph,
 )
 
-from hf_ela.backend_choice import exporting_backends
-from hf_ela.ela import error_level
-from hf_ela.threads import cores
+from hf_ela._threads import cores
+from hf_ela.backend import exporting_backends
+from hf_ela.ela.error_level import error_level
 
 QUALITY = 90
 PIXELS = 2**20
@@ -62,7 +62,7 @@ def pillow_functions(_: int) -> Iterator[tuple[str, Function]]:
 
 def layer_functions(backend: str, side: int) -> Iterator[tuple[str, Function]]:
     """Yield the layer on one backend."""
-    from hf_ela.layers import ErrorLevel
+    from hf_ela.ela.layers import ErrorLevel
 
     yield f"layer, {backend}", compiled(ErrorLevel(QUALITY), backend)
     if backend == "tensorflow":
@@ -77,7 +77,7 @@ def layer_functions(backend: str, side: int) -> Iterator[tuple[str, Function]]:
 def onnx_functions(side: int) -> Iterator[tuple[str, Function]]:
     """Yield the layer as ONNX Runtime computes it."""
     from hf_ela.backend import keras
-    from hf_ela.layers import ErrorLevel
+    from hf_ela.ela.layers import ErrorLevel
 
     pixels = keras.Input((side, side, 3), dtype="uint8", name="pixels")
     yield "layer, ONNX Runtime", onnx_runtime(keras.Model(pixels, ErrorLevel(QUALITY)(pixels)))

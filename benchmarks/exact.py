@@ -28,7 +28,7 @@ from common import CHILD, HERE, compiled, in_child, onnx_runtime, pictures, save
 from common import installed_backends as installed
 from PIL import Image
 
-from hf_ela.backend_choice import exporting_backends
+from hf_ela.backend import exporting_backends
 
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 QUALITIES = np.arange(1, 101, dtype=np.int32)
@@ -156,7 +156,7 @@ def differing(ours: Pixels, theirs: Pixels) -> int:
 def graph(part: str, shape: Shape, constant: tuple[int, ...] = ()) -> Function:
     """Return the compiled round trip: of images and qualities, or of images at constant ones."""
     from hf_ela.backend import keras
-    from hf_ela.jpeg import round_trip, round_trips
+    from hf_ela.ela.tensor_jpeg import round_trip, round_trips
 
     def with_qualities(images: Any, qualities: Any) -> Any:
         return round_trip(images, qualities, shape.subsampling)
@@ -184,7 +184,7 @@ def onnx(function: Callable[..., Any], shape: Shape) -> Function:
 def eager(images: Pixels, quality: int, subsampling: str) -> Pixels:
     """Return the round trip, operation by operation."""
     from hf_ela.backend import keras
-    from hf_ela.jpeg import round_trip
+    from hf_ela.ela.tensor_jpeg import round_trip
 
     return np.asarray(keras.ops.convert_to_numpy(round_trip(images, quality, subsampling)))
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from common import apart, data_options, save, seeded, trained, training_parser
 
+from hf_ela._files import write_json
+from hf_ela._text import over_seeds
+from hf_ela.data.groups import GroupTable
+from hf_ela.data.loading import DataOptions
 from hf_ela.errors import HfElaError
-from hf_ela.files import write_json
-from hf_ela.groups import GroupTable
-from hf_ela.intervals import over_seeds
-from hf_ela.recipe import Recipe
-from hf_ela.source import DataOptions
+from hf_ela.recipes.schema import Recipe
 
 METRICS = ("roc_auc", "balanced_accuracy")
 TITLES = ("AUC", "balanced accuracy")
@@ -47,12 +47,12 @@ def tested(run: Path, options: DataOptions) -> dict[str, Any]:
 
     Beside it, where it has one class alone, are the test images of the other class.
     """
-    from hf_ela.assessment import labelled_images, scored
     from hf_ela.classifier import ElaClassifier
+    from hf_ela.data.loading import open_to_train
     from hf_ela.errors import ImageError
-    from hf_ela.evaluation import measure
-    from hf_ela.robustness import load_aligned
-    from hf_ela.source import open_to_train
+    from hf_ela.evaluation.evaluator import labelled_images, scored
+    from hf_ela.evaluation.intervals import measure
+    from hf_ela.evaluation.robustness import load_aligned
 
     column, _, value = str(options.leave_out).partition("=")
     groups = GroupTable.read(options.groups)
@@ -70,7 +70,7 @@ def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     )
     found = [
         (unseen(image.name), image.label, float(scores[0]), groups.get(image.name, "group"))
-        for image, scores in scored(classifier, images, lambda content: [aligned(content)])
+        for image, scores in scored(classifier, images, lambda content: [load_aligned(content)])
         if not isinstance(scores, ImageError)
     ]
     held, labels, scores, members = map(np.array, zip(*found, strict=True))

@@ -41,8 +41,8 @@ sys.exit(status != 0)
 def save_models(folder: Path) -> None:
     """Save the untrained network of each recipe, for Keras and as ONNX."""
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.model import build_model
-    from hf_ela.recipe_file import load_recipe
+    from hf_ela.models.networks import build_model
+    from hf_ela.recipes.loading import load_recipe
 
     for name in RECIPES:
         recipe = load_recipe(name)

@@ -5,8 +5,8 @@
 
 Speed, in one run: the published recipe as it is usually written (a temporary JPEG file,
 ImageEnhance, a Python loop, floats) against this package's, with one and two processes, then the
-whole of `hf_ela.data.prepare`, cold and from its cache. Every row is the median of `--repeat`
-passes over the same files. Writes benchmarks/preprocess.json or benchmarks/memory.json.
+whole of `hf_ela.data.preparation.prepare`, cold and from its cache. Every row is the median of
+`--repeat` passes over the same files. Writes benchmarks/preprocess.json or benchmarks/memory.json.
 """
 
 import argparse
@@ -25,11 +25,11 @@ import numpy as np
 from common import HERE, save
 from PIL import Image, ImageChops, ImageEnhance
 
-from hf_ela.data import prepare
-from hf_ela.images import IMAGE_SUFFIXES, load_image
-from hf_ela.recipe_file import load_recipe
-from hf_ela.source import DataOptions
-from hf_ela.views import evaluation_views
+from hf_ela.data.loading import DataOptions
+from hf_ela.data.preparation import prepare
+from hf_ela.ela.views import evaluation_views
+from hf_ela.images.loading import IMAGE_SUFFIXES, load_image
+from hf_ela.recipes.loading import load_recipe
 
 REFERENCE = load_recipe("reference")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from hf_ela.picture import ela_picture
-from hf_ela.synthetic import write_samples
+from hf_ela.data.synthetic.dataset import write_samples
+from hf_ela.ela.picture import ela_picture
 
 HERE = Path(__file__).parent / "samples"
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from hf_ela.ela import error_level
+from hf_ela.ela.error_level import error_level
 
 KINDS = ("noise", "extremes", "gradient", "grain", "flat", "blocks", "stripes")
 QUALITIES = np.arange(1, 101, dtype=np.int32)
@@ -69,7 +69,7 @@ def _round_trip(height: int, width: int, subsampling: Any) -> Case:
     images = pictures(len(QUALITIES), height, width)
 
     def make() -> Callable[..., Any]:
-        from hf_ela.jpeg import round_trip
+        from hf_ela.ela.tensor_jpeg import round_trip
 
         return lambda images, quality: round_trip(images, quality, subsampling)
 
@@ -84,7 +84,7 @@ def _error_level(quality: Any, **settings: Any) -> Case:
     images = pictures(28, *SIZE)
 
     def make() -> Callable[..., Any]:
-        from hf_ela.layers import ErrorLevel
+        from hf_ela.ela.layers import ErrorLevel
 
         return ErrorLevel(quality, **settings)  # type: ignore[no-any-return]
 
@@ -98,7 +98,7 @@ def _resized(size: int) -> Case:
     images = pictures(14, 37, 37)
 
     def make() -> Callable[..., Any]:
-        from hf_ela.layers import PillowResize
+        from hf_ela.ela.layers import PillowResize
 
         return PillowResize(size)  # type: ignore[no-any-return]
 

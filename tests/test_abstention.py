@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_ela.abstention import (
+from hf_ela.evaluation.calibration import (
     MOST_UNCERTAIN,
     certainty,
     coverage_curve,

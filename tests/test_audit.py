@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from conftest import picture, write_flat
-from hf_ela.audit import audit, audit_facts
 from hf_ela.cli import main
-from hf_ela.duplicates import find_duplicates
+from hf_ela.data.duplicates import find_duplicates
+from hf_ela.data.groups import GroupTable, clusters
+from hf_ela.data.loading import DataOptions
 from hf_ela.errors import DataError
-from hf_ela.groups import GroupTable, clusters
-from hf_ela.source import DataOptions
+from hf_ela.evaluation.leak_audit.audit import audit, audit_facts
 
 NONE = GroupTable({}, {})
 SPLITS = (("train", 30), ("test", 10))

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from conftest import TINY, picture, with_test_classes_exchanged, write_folder
-from hf_ela.intervals import over_seeds
-from hf_ela.recipe_file import load_recipe
-from hf_ela.source import DataOptions
+from hf_ela._text import over_seeds
+from hf_ela.data.loading import DataOptions
+from hf_ela.recipes.loading import load_recipe
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -102,7 +102,7 @@ def pack(python, tmp_path_factory):
     """A pack of 60 images, 12 of them to test."""
     folder = tmp_path_factory.mktemp("pack")
     data = write_folder(folder / "data", train=24, test=6)
-    made = python([BENCHMARKS / "gpu.py", "pack", "--data", data, "--out", folder / "pool.npz"])
+    made = python([BENCHMARKS / "gpu", "pack", "--data", data, "--out", folder / "pool.npz"])
     assert made.returncode == 0, made.stderr
     assert "60 images, longest side 256-384 px" in made.stdout
     return folder / "pool.npz"
@@ -110,7 +110,7 @@ def pack(python, tmp_path_factory):
 
 def test_a_pack_holds_the_classes_and_the_split(pack, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
-    from gpu_pool import read_pool
+    from pool import read_pool
 
     pool = read_pool(pack, limit=None)
     assert (int(pool.test.sum()), int(pool.fake.sum())) == (12, 30)
@@ -123,7 +123,7 @@ def test_a_pack_holds_the_classes_and_the_split(pack, monkeypatch):
 
 def test_a_pack_shrinks_images_until_it_fits(tiny, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
-    from gpu_pool import pack, read_pool
+    from pool import pack, read_pool
 
     pack(tiny, tmp_path / "pool.npz", megabytes=0.3)
     held = np.load(tmp_path / "pool.npz")
@@ -136,7 +136,7 @@ def test_area_under_curve_is_that_of_scikit_learn(monkeypatch):
     from sklearn.metrics import roc_auc_score
 
     monkeypatch.syspath_prepend(BENCHMARKS)
-    from gpu_training import area_under_curve
+    from training import area_under_curve
 
     rng = np.random.default_rng(0)
     scores, fake = rng.integers(0, 9, 100) / 9, rng.random(100) < 0.4
@@ -149,7 +149,7 @@ def test_gpu_runs_where_there_is_none_and_says_so(backend, pack, python, tmp_pat
     if not find_spec(backend):
         pytest.skip(f"{backend} is not here")
     out = tmp_path / "report.json"
-    command = [BENCHMARKS / "gpu.py", "run", "--data", pack, "--quick", "--repeat", 1]
+    command = [BENCHMARKS / "gpu", "run", "--data", pack, "--quick", "--repeat", 1]
     done = python([*command, "--out", out], KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0, done.stderr
     assert "NO GPU" in done.stdout
@@ -161,7 +161,7 @@ def test_gpu_runs_where_there_is_none_and_says_so(backend, pack, python, tmp_pat
 
 
 def test_gpu_refuses_a_backend_that_it_cannot_measure(pack, python):
-    done = python([BENCHMARKS / "gpu.py", "run", "--data", pack], KERAS_BACKEND="tensorflow")
+    done = python([BENCHMARKS / "gpu", "run", "--data", pack], KERAS_BACKEND="tensorflow")
     assert done.returncode == 1
     assert "KERAS_BACKEND must be jax or torch. Received: tensorflow." in done.stderr
 

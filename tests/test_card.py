@@ -18,10 +18,10 @@ from markdown_it import MarkdownIt
 
 from conftest import TINY
 from hf_ela import __version__
-from hf_ela.card import BEGIN, CAPTIONS, END, ORIGINAL, check_card, make_card
 from hf_ela.errors import CardError
-from hf_ela.front_matter import GENERATED, split_card
-from hf_ela.recipe_file import load_recipe
+from hf_ela.hub.card import BEGIN, CAPTIONS, END, ORIGINAL, make_card
+from hf_ela.hub.card_metadata import GENERATED, check_card, split_card
+from hf_ela.recipes.loading import load_recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 RUN = json.loads((GOLDEN / "run.json").read_text("utf-8"))

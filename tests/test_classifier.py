@@ -18,13 +18,13 @@ from PIL import Image
 from bad_files import encode, picture
 from hf_ela import ElaClassifier
 from hf_ela.backend import keras
+from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ImageNotReadableError, ModelError, NotAnImageError
-from hf_ela.logits import image_logits, keras_probabilities
-from hf_ela.model import build_model
-from hf_ela.origin import split_revision
-from hf_ela.recipe import Recipe
-from hf_ela.recipe_file import load_recipe
-from hf_ela.views import evaluation_views
+from hf_ela.hub.locate import split_revision
+from hf_ela.models.detector import image_logits, keras_probabilities
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
+from hf_ela.recipes.schema import Recipe
 
 # Keras reads a TensorFlow variable by an interface that NumPy 2 calls old.
 pytestmark = pytest.mark.filterwarnings(

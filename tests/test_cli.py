@@ -19,10 +19,10 @@ import hf_ela
 from bad_files import encode, picture, write_bad_files
 from hf_ela import ElaClassifier, error_level
 from hf_ela.cli import main
-from hf_ela.explain import overlay
-from hf_ela.model import build_model
-from hf_ela.origin import PACKAGED, packaged_model
-from hf_ela.recipe_file import load_recipe
+from hf_ela.hub.locate import PACKAGED, packaged_model
+from hf_ela.models.explain import overlay
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
 
 # Keras reads a TensorFlow variable by an interface that NumPy 2 calls old.
 pytestmark = pytest.mark.filterwarnings(

@@ -15,20 +15,14 @@ from PIL import Image
 
 import hf_ela.ela
 from conftest import REPOSITORY, TINY, picture, write_flat, write_folder
-from hf_ela.alignment import align
-from hf_ela.audit import audit_prepared
-from hf_ela.augmentation import training_views
-from hf_ela.data import Prepared, prepare
-from hf_ela.errors import (
-    DataError,
-    DatasetNotFoundError,
-    LabelError,
-    TooManyRejectedError,
-)
-from hf_ela.images import load_image
-from hf_ela.recipe_file import load_recipe
-from hf_ela.source import DataOptions
-from hf_ela.views import evaluation_views
+from hf_ela.data.loading import DataOptions
+from hf_ela.data.preparation import Prepared, prepare
+from hf_ela.ela.augmentation import training_views
+from hf_ela.ela.views import align, evaluation_views
+from hf_ela.errors import DataError, DatasetNotFoundError, LabelError, TooManyRejectedError
+from hf_ela.evaluation.leak_audit.audit import audit_prepared
+from hf_ela.images.loading import load_image
+from hf_ela.recipes.loading import load_recipe
 
 RECIPE = load_recipe("default", TINY)
 
@@ -91,9 +85,11 @@ def test_whatever_changes_the_pixels_computes_again(
     recipe = load_recipe("default", TINY)
     assert counts(prepared(folder, recipe, **options)) == (14, 0)
     if what == "ela version":
-        monkeypatch.setattr("hf_ela.ela.ELA_VERSION", hf_ela.ela.ELA_VERSION + 1)
+        monkeypatch.setattr(
+            "hf_ela.ela.error_level.ELA_VERSION", hf_ela.ela.error_level.ELA_VERSION + 1
+        )
     elif what == "views version":
-        monkeypatch.setattr("hf_ela.views.VIEWS_VERSION", 1000)
+        monkeypatch.setattr("hf_ela.ela.views.VIEWS_VERSION", 1000)
     elif what == "codec":
         monkeypatch.setattr("PIL.__version__", "99.0")
     elif what == "quality":
@@ -119,9 +115,9 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
     script = tmp_path / "stream.py"
     script.write_text(
         "import sys\n"
-        "from hf_ela.data import prepare\n"
-        "from hf_ela.recipe_file import load_recipe\n"
-        "from hf_ela.source import DataOptions\n"
+        "from hf_ela.data.preparation import prepare\n"
+        "from hf_ela.recipes.loading import load_recipe\n"
+        "from hf_ela.data.loading import DataOptions\n"
         "if __name__ == '__main__':\n"
         "    source, cache, *overrides = sys.argv[1:]\n"
         "    options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=1)\n"

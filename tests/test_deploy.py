@@ -25,11 +25,11 @@ from PIL import Image
 from bad_files import encode, picture
 from conftest import REPOSITORY, TINY
 from hf_ela import ElaClassifier
-from hf_ela.model import build_model
-from hf_ela.recipe_file import load_recipe
-from hf_ela.release import contents, model_files
-from hf_ela.samples import sample_pictures
-from hf_ela.space import space_files
+from hf_ela.hub.release_files import contents, model_files
+from hf_ela.hub.samples import sample_pictures
+from hf_ela.hub.spaces import space_files
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
 from hub_server import LocalHub
 from toolkit import load_handler
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
 import hf_ela
-from hf_ela.ela import error_level
+from hf_ela.ela.error_level import error_level
 
 DESCRIPTORS = Path("/proc/self/fd")
 

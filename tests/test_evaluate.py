@@ -8,12 +8,12 @@ import pytest
 
 from conftest import write_flat, write_folder
 from hf_ela import ElaClassifier, load_image
+from hf_ela._text import in_words, no_width
 from hf_ela.backend import keras
 from hf_ela.cli import main
-from hf_ela.evaluation import measure
-from hf_ela.intervals import in_words, no_width
-from hf_ela.model import build_model
-from hf_ela.recipe_file import load_recipe
+from hf_ela.evaluation.intervals import measure
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -10,17 +10,16 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from hf_ela.evaluation import (
+from hf_ela.evaluation.intervals import chance_calibration_error, measure
+from hf_ela.evaluation.metrics import (
     METRICS,
     ArtMetrics,
-    by_source,
-    chance_calibration_error,
+    calibration_bins,
     confusion,
     expected_calibration_error,
-    measure,
-    spread,
+    metrics_of_counts,
 )
-from hf_ela.metrics import calibration_bins, metrics_of_counts
+from hf_ela.evaluation.summary import by_source, spread
 
 # The confusion matrix of the published model on its 279 test images.
 PUBLISHED = {"tp": 117, "fn": 23, "fp": 18, "tn": 121}
@@ -143,7 +142,7 @@ def test_resamples_measured_together_are_those_measured_alone():
 def test_intervals_do_not_depend_on_how_many_resamples_fit_at_once(monkeypatch):
     labels, scores = drawn(50, seed=0)
     found = measure(labels, scores, 0.5), chance_calibration_error(scores)
-    monkeypatch.setattr("hf_ela.evaluation.CELLS", 50 * 7)
+    monkeypatch.setattr("hf_ela.evaluation.intervals.CELLS", 50 * 7)
     again = measure(labels, scores, 0.5), chance_calibration_error(scores)
     for name in METRICS:
         assert again[0][name] == pytest.approx(found[0][name], abs=1e-12)

@@ -6,12 +6,12 @@ from bad_files import picture
 from conftest import TINY
 from hf_ela import ElaClassifier, error_level
 from hf_ela.backend import keras
+from hf_ela.ela.views import Box, evaluation_views, view_boxes
 from hf_ela.errors import NotAnImageError
-from hf_ela.explain import SIDE, Evidence, overlay
-from hf_ela.logits import keras_probabilities, view_logits
-from hf_ela.model import build_model
-from hf_ela.recipe_file import load_recipe
-from hf_ela.views import Box, evaluation_views, view_boxes
+from hf_ela.models.detector import keras_probabilities, view_logits
+from hf_ela.models.explain import SIDE, Evidence, overlay
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
 
 CROPS = load_recipe("default", [*TINY, "input.grid=3"])
 RESIZED = load_recipe(

@@ -15,12 +15,12 @@ import pytest
 from conftest import TINY
 from exact_cases import KINDS, pictures
 from hf_ela.backend import keras
+from hf_ela.ela.views import network_inputs
 from hf_ela.errors import ExportError
-from hf_ela.export import OPSET, export_litert, export_onnx
-from hf_ela.model import build_model, with_error_level
-from hf_ela.recipe import Recipe
-from hf_ela.recipe_file import load_recipe
-from hf_ela.views import network_inputs
+from hf_ela.models.export import OPSET, export_litert, export_onnx
+from hf_ela.models.networks import build_model, with_error_level
+from hf_ela.recipes.loading import load_recipe
+from hf_ela.recipes.schema import Recipe
 
 SQUASHED = ["input.before=40", "input.size=24"]
 RECIPES = {
@@ -43,10 +43,10 @@ import itertools
 import sys
 from pathlib import Path
 from hf_ela.errors import ExportError
-from hf_ela.export import export_litert, export_onnx
-from hf_ela.model import build_model
-from hf_ela.recipe_file import load_recipe
-from hf_ela.views import network_inputs
+from hf_ela.models.export import export_litert, export_onnx
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
+from hf_ela.ela.views import network_inputs
 
 weights, out, *overrides = sys.argv[1:]
 recipe = load_recipe("default", overrides)
@@ -189,7 +189,9 @@ def test_ela_inside_litert_has_the_bits_of_pillow(name, tmp_path) -> None:
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_an_ela_that_is_not_pillows_is_not_kept(name, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("hf_ela.export.network_inputs", lambda *given: network_inputs(*given) ^ 1)
+    monkeypatch.setattr(
+        "hf_ela.models.export.network_inputs", lambda *given: network_inputs(*given) ^ 1
+    )
     with pytest.raises(ExportError, match=r"to the last bit\. Received: .* other values"):
         export_onnx(network_of(RECIPES[name]), RECIPES[name], tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hf_ela.ela import error_level
+from hf_ela.ela.error_level import error_level
+from hf_ela.ela.statistics import FEATURES, QUALITIES, SIDE, features
 from hf_ela.errors import NotAnImageError
-from hf_ela.features import FEATURES, QUALITIES, SIDE, features
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:

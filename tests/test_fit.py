@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from conftest import TINY
-from hf_ela.data import prepare
+from hf_ela.data.loading import DataOptions
+from hf_ela.data.preparation import prepare
 from hf_ela.errors import RunError
-from hf_ela.fit import Batches, Checkpoint
-from hf_ela.recipe_file import load_recipe
-from hf_ela.source import DataOptions
+from hf_ela.recipes.loading import load_recipe
+from hf_ela.training.fit import Batches, Checkpoint
 
 RECIPE = load_recipe("default", TINY)
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
 from conftest import picture
+from hf_ela.data.duplicates import near_duplicates, perceptual_hash
+from hf_ela.data.groups import GroupTable, clusters, grouped_split
 from hf_ela.errors import DataError
-from hf_ela.groups import GroupTable, clusters, grouped_split, near_duplicates
-from hf_ela.images import load_image
-from hf_ela.rows import perceptual_hash
+from hf_ela.images.loading import load_image
 
 NONE = GroupTable({}, {})
 

@@ -10,15 +10,16 @@ from PIL import Image
 
 from conftest import TINY
 from hf_ela.backend import keras
-from hf_ela.data import held_view_set, prepare, training_view_set
-from hf_ela.ela import error_level, reencode
-from hf_ela.fit import Batches, on_device
-from hf_ela.history import DRAWS, History, draw, no_draws
-from hf_ela.model import build_model, with_error_level
-from hf_ela.recipe import Recipe
-from hf_ela.recipe_file import load_recipe
-from hf_ela.source import DataOptions
-from hf_ela.training import train
+from hf_ela.data.loading import DataOptions
+from hf_ela.data.preparation import held_view_set, prepare, training_view_set
+from hf_ela.ela.device_augmentation import DRAWS, History, draw, no_draws
+from hf_ela.ela.error_level import error_level
+from hf_ela.images.jpeg import reencode
+from hf_ela.models.networks import build_model, with_error_level
+from hf_ela.recipes.loading import load_recipe
+from hf_ela.recipes.schema import Recipe
+from hf_ela.training.fit import Batches, on_device
+from hf_ela.training.trainer import train
 
 ON_DEVICE = [*TINY, "training.ela=on_device", "augmentation.jpeg=0.5"]
 DEVICE = load_recipe("default", ON_DEVICE)
@@ -34,7 +35,7 @@ def by_pillow(image: np.ndarray, drawn: np.ndarray, size: int) -> np.ndarray:
     how = dict(zip(DRAWS, drawn.tolist(), strict=True))
     picture = Image.fromarray(image)
     for quality in (how["first"], how["second"]):
-        picture = round_trip(picture, quality) if quality else picture
+        picture = reencode(picture, quality) if quality else picture
     crop = picture.crop((how["x"], how["y"], how["x"] + size, how["y"] + size))
     array = np.asarray(crop)
     return array[:, :: -1 if how["mirrored"] else 1]

@@ -492,7 +492,7 @@ with ProcessPoolExecutor(2, get_context("forkserver")) as pool:
 
 def test_a_local_image_is_read_or_refused(tmp_path: Path) -> None:
     from hf_ela.errors import ImageNotReadableError
-    from hf_ela.hub.dataset import read_image
+    from hf_ela.hub.datasets import read_image
 
     file = tmp_path / "é.jpg"
     file.write_bytes(jpeg(1, 2, 3))

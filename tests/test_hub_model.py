@@ -370,7 +370,8 @@ class TestRefusals:
 
 def test_a_folder_needs_no_client_of_the_hub(saved: Path) -> None:
     code = (
-        "import sys; from hf_ela.origin import locate; from hf_ela.settings import read_settings;"
+        "import sys; from hf_ela.hub.locate import locate;"
+        "from hf_ela.models.settings import read_settings;"
         "from pathlib import Path; folder, commit = locate(sys.argv[1]);"
         "read_settings(folder / 'hf_ela.json');"
         "assert commit is None; assert 'huggingface_hub' not in sys.modules"

@@ -28,8 +28,8 @@ from hf_ela.errors import (
     TruncatedImageError,
     UnsupportedModeError,
 )
-from hf_ela.images import IMAGE_SUFFIXES, MAX_PIXELS, ImageInfo, load_image
-from hf_ela.modes import RGB_MODES
+from hf_ela.images.loading import IMAGE_SUFFIXES, MAX_PIXELS, ImageInfo, load_image
+from hf_ela.images.rgb import RGB_MODES
 
 PLAIN = plain_files()
 SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
@@ -619,7 +619,7 @@ def test_the_suffixes_are_those_that_can_be_read() -> None:
 
 def test_import_is_light() -> None:
     heavy = "{'keras', 'tensorflow', 'jax', 'torch', 'datasets', 'pydantic', 'huggingface_hub'}"
-    code = f"import sys, hf_ela.images; sys.exit(len({heavy} & sys.modules.keys()))"
+    code = f"import sys, hf_ela.images.loading; sys.exit(len({heavy} & sys.modules.keys()))"
     source = str(Path(hf_ela.__file__).resolve().parents[1])
     environment = {**os.environ, "PYTHONPATH": source}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)

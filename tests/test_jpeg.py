@@ -13,7 +13,7 @@ from PIL import Image
 
 from exact_cases import KINDS, QUALITIES, picture, saved
 from hf_ela.backend import keras
-from hf_ela.jpeg import Subsampling, round_trip, round_trips
+from hf_ela.ela.tensor_jpeg import Subsampling, round_trip, round_trips
 
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 

@@ -16,13 +16,13 @@ from PIL import Image
 
 from conftest import TINY
 from exact_cases import KINDS, picture, pictures, saved
-from hf_ela import layers
 from hf_ela.backend import keras
-from hf_ela.ela import _stretch, error_level
-from hf_ela.layers import ErrorLevel, PillowResize
-from hf_ela.model import build_model, with_error_level
-from hf_ela.recipe_file import load_recipe
-from hf_ela.views import network_inputs
+from hf_ela.ela import layers
+from hf_ela.ela.error_level import _stretch, error_level
+from hf_ela.ela.layers import ErrorLevel, PillowResize
+from hf_ela.ela.views import network_inputs
+from hf_ela.models.networks import build_model, with_error_level
+from hf_ela.recipes.loading import load_recipe
 
 SETTINGS = [
     {"signed": signed, "color": color, "gain": gain}

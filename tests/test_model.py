@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from conftest import TINY
-from hf_ela.recipe_file import load_recipe
+from hf_ela.recipes.loading import load_recipe
 
 PREDICT = """
 import sys
 import numpy as np
 from hf_ela.backend import has_gpu, keras
-from hf_ela.model import build_model
-from hf_ela.recipe_file import load_recipe
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
 
 weights, views, out, *overrides = sys.argv[1:]
 model = build_model(load_recipe("default", overrides))
@@ -25,7 +25,7 @@ print(keras.backend.backend(), model.count_params())
 
 
 def test_reference_has_the_published_parameters() -> None:
-    from hf_ela.model import build_model
+    from hf_ela.models.networks import build_model
 
     model = build_model(load_recipe("reference"))
     counts = [layer.count_params() for layer in model.layers if layer.count_params()]
@@ -34,7 +34,7 @@ def test_reference_has_the_published_parameters() -> None:
 
 
 def test_default_is_small_and_gives_probabilities() -> None:
-    from hf_ela.model import build_model
+    from hf_ela.models.networks import build_model
 
     recipe = load_recipe("default")
     model = build_model(recipe)
@@ -47,7 +47,7 @@ def test_default_is_small_and_gives_probabilities() -> None:
 
 
 def test_without_ela_the_model_of_pixels_is_the_network() -> None:
-    from hf_ela.model import build_model, with_error_level
+    from hf_ela.models.networks import build_model, with_error_level
 
     recipe = load_recipe("default", [*TINY, "ela=none"])
     network = build_model(recipe)
@@ -57,7 +57,7 @@ def test_without_ela_the_model_of_pixels_is_the_network() -> None:
 
 
 def test_a_bias_is_added_to_the_log_odds_of_fake() -> None:
-    from hf_ela.model import add_bias, build_model
+    from hf_ela.models.networks import add_bias, build_model
 
     recipe = load_recipe("default", TINY)
     network = build_model(recipe)
@@ -70,7 +70,7 @@ def test_a_bias_is_added_to_the_log_odds_of_fake() -> None:
 
 @pytest.mark.parametrize(("means", "same"), [("removed", True), ("kept", False)])
 def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) -> None:
-    from hf_ela.model import build_model
+    from hf_ela.models.networks import build_model
 
     recipe = load_recipe("default", [*TINY, f"network.block_means={means}"])
     model = build_model(recipe)
@@ -85,7 +85,7 @@ def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) ->
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_backends_load_each_others_weights(backend, tmp_path, python) -> None:
     from hf_ela.backend import keras
-    from hf_ela.model import build_model
+    from hf_ela.models.networks import build_model
 
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -19,13 +19,13 @@ from onnxruntime import InferenceSession
 from bad_files import encode, picture
 from conftest import TINY
 from hf_ela import ElaClassifier
+from hf_ela.ela.views import evaluation_pixels, network_inputs
 from hf_ela.errors import ExportError, ImageNotReadableError, ModelError, NotAnImageError
-from hf_ela.export import export_onnx
-from hf_ela.images import load_image
-from hf_ela.model import build_model
-from hf_ela.onnx_model import PIXELS, OnnxModel
-from hf_ela.recipe_file import load_recipe
-from hf_ela.views import evaluation_pixels, network_inputs
+from hf_ela.images.loading import load_image
+from hf_ela.models.export import export_onnx
+from hf_ela.models.networks import build_model
+from hf_ela.models.onnx_runtime import PIXELS, OnnxModel
+from hf_ela.recipes.loading import load_recipe
 
 CROPS = load_recipe("default", [*TINY, "input.grid=2"])
 RESIZED = load_recipe("reference", ["input.before=64", "input.size=32"])

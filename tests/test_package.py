@@ -16,15 +16,15 @@ from bad_files import picture
 from conftest import REPOSITORY, TINY
 from hf_ela import ElaClassifier, __version__
 from hf_ela.backend import keras
-from hf_ela.model import build_model
-from hf_ela.origin import PACKAGED
-from hf_ela.package import requirements, wheel
-from hf_ela.recipe_file import load_recipe
-from hf_ela.samples import sample_pictures
+from hf_ela.hub.locate import PACKAGED
+from hf_ela.hub.samples import sample_pictures
+from hf_ela.hub.wheel import requirements, wheel
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
 
 NAME, BYTES = wheel()
 
-WHEEL_AGAIN = "import sys, hf_ela.package as p; sys.stdout.buffer.write(p.wheel()[1])"
+WHEEL_AGAIN = "import sys, hf_ela.hub.wheel as p; sys.stdout.buffer.write(p.wheel()[1])"
 
 
 def run_python(code: str, *arguments: object, path: Path) -> subprocess.CompletedProcess[bytes]:
@@ -123,7 +123,7 @@ class TestWheel:
         picture().save(tmp_path / "image.png")
         code = """
 import sys, hf_ela
-from hf_ela.recipe_file import built_in_recipes
+from hf_ela.recipes.loading import built_in_recipes
 assert ".whl" in hf_ela.__file__, hf_ela.__file__
 assert built_in_recipes() == ["default", "reference"]
 print(hf_ela.ElaClassifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])[0]["score"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_ela.paired import mcnemar
+from hf_ela.evaluation.intervals import mcnemar
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80)
 

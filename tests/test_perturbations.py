@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import picture
-from hf_ela.perturbations import CROP, JPEG_QUALITIES, NOISE, SUITE, WEBP_QUALITY, crop, perturbation_label
+from hf_ela._text import perturbation_label
+from hf_ela.evaluation.perturbations import CROP, JPEG_QUALITIES, NOISE, SUITE, WEBP_QUALITY, crop
 
 IMAGE = picture(3, fake=True, side=96)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_ela import plots, sheets
-from hf_ela.abstention import coverage_curve, measure_decided
-from hf_ela.evaluation import by_source, confusion
+from hf_ela.evaluation import plots, sheets
+from hf_ela.evaluation.calibration import coverage_curve, measure_decided
+from hf_ela.evaluation.metrics import confusion
+from hf_ela.evaluation.summary import by_source
 
 
 def scores(seed: int, gap: float = 0.3, n: int = 60) -> tuple[np.ndarray, np.ndarray]:

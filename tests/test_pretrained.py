@@ -5,10 +5,10 @@ import json
 import pytest
 
 from hf_ela import ElaClassifier
-from hf_ela.card import make_card
-from hf_ela.origin import packaged_model
-from hf_ela.recipe_file import load_recipe
-from hf_ela.samples import sample_pictures
+from hf_ela.hub.card import make_card
+from hf_ela.hub.locate import packaged_model
+from hf_ela.hub.samples import sample_pictures
+from hf_ela.recipes.loading import load_recipe
 
 FOLDER = packaged_model()
 RUN = json.loads((FOLDER / "run.json").read_text("utf-8"))

@@ -2,10 +2,10 @@
 
 import pytest
 
+from hf_ela.data.loading import parse_label_map
 from hf_ela.errors import LabelError, RecipeError
-from hf_ela.recipe import Recipe
-from hf_ela.recipe_file import built_in_recipes, known_keys, load_recipe
-from hf_ela.source import parse_label_map
+from hf_ela.recipes.loading import built_in_recipes, known_keys, load_recipe
+from hf_ela.recipes.schema import Recipe
 
 NUMBERS = {"training.learning_rate": 5e-4, "training.batch_size": 100, "training.epochs": 22}
 

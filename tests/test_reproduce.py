@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import TINY, write_folder
-from hf_ela.comparison import Reproduction, compare, differences, report
+from hf_ela.data.loading import DataOptions
 from hf_ela.errors import ModelError, RunError
-from hf_ela.metrics import METRICS
-from hf_ela.recipe_file import load_recipe
-from hf_ela.record import Record, read_record
-from hf_ela.reproduce import reproduce
-from hf_ela.source import DataOptions
-from hf_ela.training import train
+from hf_ela.evaluation.metrics import METRICS
+from hf_ela.recipes.loading import load_recipe
+from hf_ela.run_record import Record, read_record
+from hf_ela.training.reproduction import Reproduction, compare, differences, report, reproduce
+from hf_ela.training.trainer import train
 from hub_server import LocalHub
 
 COMMAND = "import sys; from hf_ela.cli import main; sys.exit(main())"

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from conftest import picture
-from hf_ela import plots
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.errors import DataError, NotAnImageError
-from hf_ela.evaluation import measure
-from hf_ela.perturbations import SUITE
-from hf_ela.recipe_file import load_recipe
-from hf_ela.robustness import Sample, load_aligned, robustness
+from hf_ela.evaluation import plots
+from hf_ela.evaluation.intervals import measure
+from hf_ela.evaluation.perturbations import SUITE
+from hf_ela.evaluation.robustness import Sample, load_aligned, robustness
+from hf_ela.recipes.loading import load_recipe
 
 LABELS = [1, 0] * 8
 

@@ -19,9 +19,9 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hf_ela.ela import error_level
+from hf_ela.data.synthetic.dataset import write_samples
+from hf_ela.ela.error_level import error_level
 from hf_ela.errors import DataError
-from hf_ela.synthetic import write_samples
 
 TRAIN, TEST = 30, 10
 
@@ -174,7 +174,7 @@ def test_an_interrupted_writing_leaves_nothing_at_the_target(tmp_path, stop, num
     target = tmp_path / "samples"
     code = (
         "import sys\n"
-        "from hf_ela.synthetic import write_samples\n"
+        "from hf_ela.data.synthetic.dataset import write_samples\n"
         "if __name__ == '__main__':\n"
         "    write_samples(sys.argv[1], per_class=5000, num_proc=int(sys.argv[2]))\n"
     )

@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from hf_ela.threads import cores, in_threads
+from hf_ela._threads import cores, in_threads
 
 
 def ours() -> list[threading.Thread]:
@@ -129,7 +129,7 @@ def test_a_size_below_one_is_refused() -> None:
 
 INTERRUPTED = """
 import sys, threading, time
-from hf_ela.threads import in_threads
+from hf_ela._threads import in_threads
 
 def work(item):
     time.sleep(0.2)

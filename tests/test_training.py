@@ -16,11 +16,11 @@ import pytest
 
 from conftest import REPOSITORY, TINY, picture, with_test_classes_exchanged, write_folder
 from hf_ela import ElaClassifier, load_image
-from hf_ela.evaluation import chance_calibration_error
-from hf_ela.metrics import METRICS
-from hf_ela.recipe_file import load_recipe
-from hf_ela.source import DataOptions
-from hf_ela.training import train
+from hf_ela.data.loading import DataOptions
+from hf_ela.evaluation.intervals import chance_calibration_error
+from hf_ela.evaluation.metrics import METRICS
+from hf_ela.recipes.loading import load_recipe
+from hf_ela.training.trainer import train
 
 SMALL = [word for override in TINY for word in ("--set", override)]
 
@@ -408,7 +408,7 @@ def test_the_published_recipe_runs_on_real_images(pool, pool_csv, python, tmp_pa
 def test_a_card_that_fails_loses_nothing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hf_ela.card.MODEL_CARD", tmp_path / "nowhere")  # no template
+    monkeypatch.setattr("hf_ela.hub.card.MODEL_CARD", tmp_path / "nowhere")  # no template
     said: list[str] = []
     options = DataOptions(str(tiny), cache_dir=str(tmp_path / "cache"))
     run = train(load_recipe("default", TINY), options, tmp_path / "run", say=said.append)

@@ -6,12 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
-from hf_ela.alignment import ALIGNED_QUALITY, ALIGNED_SIDE, align
-from hf_ela.augmentation import training_views
-from hf_ela.ela import error_level, reencode
-from hf_ela.images import load_image
-from hf_ela.recipe_file import load_recipe
-from hf_ela.views import evaluation_pixels, evaluation_views, pixel_versions, view_boxes
+from hf_ela.ela.augmentation import training_views
+from hf_ela.ela.error_level import error_level
+from hf_ela.ela.views import (
+    ALIGNED_QUALITY,
+    ALIGNED_SIDE,
+    align,
+    evaluation_pixels,
+    evaluation_views,
+    pixel_versions,
+    view_boxes,
+)
+from hf_ela.images.jpeg import reencode
+from hf_ela.images.loading import load_image
+from hf_ela.recipes.loading import load_recipe
 
 REFERENCE = load_recipe("reference")
 CROPS = [

@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import SpaceCard, constants
 
 from hf_ela.errors import ReleaseError
-from hf_ela.package import wheel
-from hf_ela.samples import sample_pictures
-from hf_ela.widget import widget_files
+from hf_ela.hub.samples import sample_pictures
+from hf_ela.hub.spaces import widget_files
+from hf_ela.hub.wheel import wheel
 from widget_page import WIDGET
 
 

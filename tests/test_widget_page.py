@@ -16,12 +16,12 @@ from PIL import Image
 from bad_files import encode, picture, png_bomb
 from conftest import TINY
 from hf_ela import ElaClassifier
-from hf_ela.ela import reencode
-from hf_ela.model import build_model
-from hf_ela.recipe_file import load_recipe
-from hf_ela.samples import sample_pictures
-from hf_ela.views import view_boxes
-from hf_ela.widget import widget_files
+from hf_ela.ela.views import view_boxes
+from hf_ela.hub.samples import sample_pictures
+from hf_ela.hub.spaces import widget_files
+from hf_ela.images.jpeg import reencode
+from hf_ela.models.networks import build_model
+from hf_ela.recipes.loading import load_recipe
 from hub_server import LocalHub
 from test_release import command
 from widget_page import TIMEOUT, WidgetPage, base64_of, served

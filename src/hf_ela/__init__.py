@@ -6,15 +6,20 @@ first use, so that ``import hf_ela`` costs next to nothing.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from hf_ela._version import __version__
+
 __all__ = ["ElaClassifier", "__version__", "error_level", "load_image"]
 
 if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.ela import error_level
-    from hf_ela.images import load_image
+    from hf_ela.ela.error_level import error_level
+    from hf_ela.images.loading import load_image
 
-_HOME = {"ElaClassifier": "classifier", "error_level": "ela", "load_image": "images"}
+_HOME = {
+    "ElaClassifier": "classifier",
+    "error_level": "ela.error_level",
+    "load_image": "images.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,18 +1,86 @@
 """The one place that imports Keras, after choosing a backend that is installed.
 
-Import Keras from here: ``from hf_ela.backend import keras``.
+Import Keras from here: ``from hf_ela.backend import keras``. Importing this module alone starts
+nothing: a backend takes seconds to start, and many messages are due before.
 """
 
-from hf_ela.backend_choice import choose_backend
+import os
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-choose_backend()
-import keras  # noqa: E402  (only after the choice)
+from hf_ela.errors import BackendError
 
-__all__ = ["has_gpu", "keras"]
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "BACKENDS",
+    "choose_backend",
+    "exporting_backends",
+    "has_gpu",
+    "keras",
+    "litert_interpreter",
+]
+
+BACKENDS = ("tensorflow", "jax", "torch")
+_ONNX_CONVERTERS = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
+"""Backends that Keras exports to ONNX from, and what it needs for that, beside `onnx`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name != "keras":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    choose_backend()
+    import keras
+
+    return keras
+
+
+def choose_backend() -> str:
+    """Return the Keras backend to use, and set ``KERAS_BACKEND`` when it is unset.
+
+    Keras takes TensorFlow when ``KERAS_BACKEND`` is unset and fails where it is missing; this
+    takes the first of `BACKENDS` that is installed.
+
+    Raises:
+        BackendError: Keras or all of them are missing, or ``KERAS_BACKEND`` names one that is not.
+    """
+    named = os.environ.get("KERAS_BACKEND")
+    if sys.modules.get("keras"):
+        return named or "tensorflow"
+    if find_spec("keras") is None:
+        raise BackendError(
+            "This needs Keras and one of its backends: tensorflow, jax or torch. Keras is not "
+            'installed. Install both, for example: pip install "hf-ela[jax]"'
+        )
+    installed = [name for name in BACKENDS if find_spec(name)]
+    if named and named not in installed:
+        raise BackendError(
+            f"KERAS_BACKEND must name an installed backend. Received: {named}; installed: "
+            f"{', '.join(installed) or 'none'}. Unset it, or install that backend."
+        )
+    if not installed:
+        raise BackendError(
+            "Keras needs one of its backends: tensorflow, jax or torch. None is installed. "
+            'Install one, for example: pip install "hf-ela[jax]"'
+        )
+    return os.environ.setdefault("KERAS_BACKEND", installed[0])
+
+
+def exporting_backends() -> list[str]:
+    """Return the installed backends that Keras can export to ONNX from."""
+    if not find_spec("onnx"):
+        return []
+    return [name for name, tool in _ONNX_CONVERTERS.items() if find_spec(name) and find_spec(tool)]
 
 
 def has_gpu() -> bool:
     """Return whether the backend computes on a GPU; Keras asks alike only on some of them."""
+    import keras
+
     match keras.backend.backend():
         case "tensorflow":
             import tensorflow
@@ -26,3 +94,12 @@ def has_gpu() -> bool:
             import torch
 
             return bool(torch.cuda.is_available())
+
+
+def litert_interpreter(path: Path) -> Any:
+    """Return TensorFlow's interpreter of a LiteRT file."""
+    import tensorflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a new name for it in a later release
+        return tensorflow.lite.Interpreter(str(path))

@@ -1,10 +1,9 @@
 """Predict with a saved model: images in, calibrated probabilities out."""
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
@@ -12,20 +11,18 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-from hf_ela.errors import ImageError, ModelError
-from hf_ela.images import ImageSource, load_image
-from hf_ela.logits import Probabilities, keras_probabilities, view_logits
-from hf_ela.onnx_model import OnnxModel
-from hf_ela.origin import locate
-from hf_ela.recipe import LABELS, Recipe
-from hf_ela.saved import read_model, read_network, write_model
-from hf_ela.settings import Runtime
-from hf_ela.threads import in_threads
-from hf_ela.views import evaluation_views
+from hf_ela.errors import ImageError
+from hf_ela.hub.locate import locate
+from hf_ela.images.loading import ImageSource
+from hf_ela.models.detector import Detector
+from hf_ela.models.folder import read_model, read_network, write_model
+from hf_ela.models.onnx_runtime import OnnxModel
+from hf_ela.models.settings import Runtime
+from hf_ela.recipes.schema import Recipe
 
 if TYPE_CHECKING:
     from hf_ela.backend import keras
-    from hf_ela.explain import Evidence
+    from hf_ela.models.explain import Evidence
 
 __all__ = ["ElaClassifier", "LabelScore"]
 
@@ -39,23 +36,15 @@ class LabelScore(TypedDict):
     score: float
 
 
-class ElaClassifier:
+class ElaClassifier(Detector):
     """Tells AI-generated (``fake``) from human-made (``real``) images.
 
+    Beside the attributes of `Detector`:
+
     Attributes:
-        labels: ``("fake", "real")``.
-        runtime: What judges the views: ``onnx`` or ``keras``.
-        recipe: How an image becomes views, and which network judges them.
-        temperature: The logit of an image is divided by it.
-        threshold: Probability of fake from which on an image is called fake.
-        uncertain: Lowest and highest probability of fake, around the threshold, at which the model
-            had better not decide; None where it always decides. `hf_ela.abstention` says how it
-            is found.
         data: What is recorded of the training data, or None.
         revision: The 40-character commit of the Hub that it was loaded from, or None.
     """
-
-    labels = LABELS
 
     def __init__(
         self,
@@ -67,22 +56,11 @@ class ElaClassifier:
         data: dict[str, Any] | None = None,
         revision: str | None = None,
     ) -> None:
-        """Wrap a trained network, of Keras or as ONNX; see the class for the other arguments."""
-        self.runtime: Runtime
-        self._probabilities: Probabilities
-        self._network: keras.Model | None
-        self._read_network: Callable[[], keras.Model] = _no_network
-        if isinstance(model, OnnxModel):
-            self.runtime, self._probabilities, self._network = "onnx", model.probabilities, None
-        else:
-            judge = keras_probabilities(model)
-            self.runtime, self._probabilities, self._network = "keras", judge, model
-        self.recipe = recipe
-        self.temperature = temperature
-        self.threshold = threshold
-        self.uncertain = uncertain
+        """Wrap a trained network, of Keras or as ONNX; see the classes for the other arguments."""
+        super().__init__(model, recipe, temperature, threshold, uncertain)
         self.data = data
         self.revision = revision
+        self._find_weights: Callable[[], Path] | None = None
 
     @classmethod
     def from_pretrained(
@@ -107,7 +85,7 @@ class ElaClassifier:
             source: ``user/repo`` on the Hub, or a saved folder, or a run folder, whose `weights/`
                 is taken. A folder that exists goes before a repository of that name; a `Path` is
                 always a folder. None is for the model that comes with this package, a research
-                baseline; its card lies beside it, see `hf_ela.origin.packaged_model`.
+                baseline; its card lies beside it, see `hf_ela.hub.locate.packaged_model`.
             revision: Branch, tag or commit of the repository; the head of main by default.
             token: Access token of the Hub; that of ``hf auth login`` or HF_TOKEN by default.
             cache_dir: Where downloads are kept, instead of the cache of `huggingface_hub`.
@@ -133,32 +111,17 @@ class ElaClassifier:
         )
         folder, commit = find(revision=revision, runtime=runtime)
         model, settings = read_model(folder, runtime)
-        found = cls(
-            model,
-            settings.recipe,
-            settings.temperature,
-            settings.threshold,
-            settings.uncertain,
-            settings.data,
-            commit,
-        )
-        # Of the same commit, whatever a branch has become.
-        found._read_network = lambda: read_network(find(revision=commit, runtime="keras")[0])
+        found = cls.from_settings(model, settings)
+        found.data, found.revision = settings.data, commit
+        # From the same commit, wherever a branch has moved to.
+        found._find_weights = lambda: find(revision=commit, runtime="keras")[0]
         return found
 
-    @property
-    def model(self) -> "keras.Model":
-        """The Keras network of `recipe`: uint8 views in, softmax in the order of `labels` out.
-
-        Where ONNX judges, it is loaded, and downloaded, when it is first asked for.
-
-        Raises:
-            ModelError: There are no usable weights.
-            BackendError: Keras or a backend of it is not installed.
-        """
-        if self._network is None:
-            self._network = self._read_network()
-        return self._network
+    def _read_network(self) -> "keras.Model":
+        """Load, and download, the Keras network of a model that ONNX Runtime computes."""
+        if self._find_weights is None:
+            return super()._read_network()
+        return read_network(self._find_weights())
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is iterable too; the first fit counts
@@ -228,64 +191,17 @@ class ElaClassifier:
         predictions = self._predictions(images, batch_size, progress, abstain)
         return list(predictions) if isinstance(images, Sequence) else predictions
 
-    def scores(
-        self, images: Iterable[ImageSource], *, batch_size: int = 32
-    ) -> Generator[float | ImageError]:
-        """Yield the probability of fake of each image, or why it is refused, in order.
-
-        Draws `batch_size` images at a time, of a sequence as many again. Threads decode some while
-        others are judged. Closing the iterator, or dropping it, ends its threads. `label` names
-        the class of a probability.
-        """
-        if self.runtime == "onnx":  # one image after another in each thread, from file to score
-            with in_threads(self._score_or_error, images, batch_size) as calls:
-                for call in chain.from_iterable(calls):
-                    yield call()
-            return
-        with in_threads(self._views_or_error, images, batch_size) as batches:
-            for batch in batches:
-                views = [call() for call in batch]
-                readable = [array for array in views if not isinstance(array, ImageError)]
-                probabilities = iter(self._scores(readable))
-                for array in views:
-                    yield array if isinstance(array, ImageError) else next(probabilities)
-
     def explain(self, image: ImageSource) -> "Evidence":
         """Return what each view of an image says, and where in the image it lies.
 
-        `hf_ela.explain.overlay` draws it.
+        `hf_ela.models.explain.overlay` draws it.
 
         Raises:
             ImageError: The image is refused.
         """
-        from hf_ela.explain import evidence
+        from hf_ela.models.explain import evidence
 
         return evidence(self, image)
-
-    def views(self, image: Image.Image) -> np.ndarray:
-        """Return what the network sees of an RGB image: ELA, pixels or both, by its recipe.
-
-        Returns:
-            uint8 array, views x height x width x channels.
-        """
-        return evaluation_views(image, self.recipe, "as_is", key="")
-
-    def view_logits(self, views: np.ndarray) -> np.ndarray:
-        """Return the logit of each of the `views` of an image; see `hf_ela.logits.view_logits`."""
-        return np.asarray(view_logits(self._probabilities, [views])[0])
-
-    def calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """Return the probabilities of fake that logits of `image_logits` stand for."""
-        # The logistic function, written so that no logit overflows.
-        return np.asarray(np.exp(-np.logaddexp(0, -logits / self.temperature)))
-
-    def label(self, score: float) -> str:
-        """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
-        return "fake" if score >= self.threshold else "real"
-
-    def is_uncertain(self, score: float) -> bool:
-        """Return whether a probability of fake lies in the band `uncertain`, its ends included."""
-        return self.uncertain is not None and self.uncertain[0] <= score <= self.uncertain[1]
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, onnx: bool = True) -> None:
         """Write the model, without optimizer state, in float32; for Keras and as ONNX.
@@ -348,27 +264,13 @@ class ElaClassifier:
             ExportError: The ONNX file cannot be made.
             HubUnreachableError: The Hub did not answer.
         """
-        from hf_ela.hub.push import Options, push_model
+        from hf_ela.hub.plan import PushOptions
+        from hf_ela.hub.push import push_model
 
-        options = Options(branch, tag, private, create_pr, message)
+        options = PushOptions(branch, tag, private, create_pr, message)
         with TemporaryDirectory() as folder:
             self.save_pretrained(Path(folder) / "model", onnx=onnx)
             return push_model(Path(folder) / "model", repo_id, options, token=token)
-
-    def _views_or_error(self, image: ImageSource) -> np.ndarray | ImageError:
-        try:
-            return self.views(load_image(image).pixels)
-        except ImageError as error:
-            return error
-
-    def _score_or_error(self, image: ImageSource) -> float | ImageError:
-        views = self._views_or_error(image)
-        return views if isinstance(views, ImageError) else self._scores([views])[0]
-
-    def _scores(self, views: list[np.ndarray]) -> list[float]:
-        logits = view_logits(self._probabilities, views, max(len(views), 1)).mean(axis=1)
-        scores: list[float] = self.calibrated(logits).tolist()
-        return scores
 
     def _predictions(
         self, images: Iterable[ImageSource], batch_size: int, progress: bool, abstain: bool
@@ -392,13 +294,6 @@ class ElaClassifier:
                 if abstain and self.is_uncertain(score):
                     entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
                 yield entries
-
-
-def _no_network() -> "keras.Model":
-    raise ModelError(
-        "The Keras network of a classifier is what it was made or loaded with. Received: one made "
-        "of an ONNX model alone. Load it with `from_pretrained`."
-    )
 
 
 def _is_one(images: object) -> bool:

@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from hf_ela import __version__
+from hf_ela._text import few_bars_in_logs, printable_error
+from hf_ela._version import __version__
 from hf_ela.cli.audit import add_audit
 from hf_ela.cli.commands import add_card, add_ela, add_export, add_reproduce, add_samples
 from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.predict import add_predict
 from hf_ela.errors import HfElaError, ImageError
-from hf_ela.terminal import few_bars_in_logs, printable_error
 
 __all__ = ["main"]
 

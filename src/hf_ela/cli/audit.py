@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_ela._files import check_output, write_json
+from hf_ela._text import in_words, printable
 from hf_ela.errors import needs_extra_train
-from hf_ela.files import check_output, write_json
-from hf_ela.intervals import in_words
-from hf_ela.terminal import printable
 
 __all__ = ["add_audit"]
 
@@ -64,8 +63,8 @@ def _audit(options: argparse.Namespace) -> int:
     if options.sample < 0:
         options.parser.error(f"--sample must be 0 or more. Received: {options.sample}.")
     with needs_extra_train("To audit"):
-        from hf_ela.audit import audit
-        from hf_ela.source import DataOptions, parse_label_map
+        from hf_ela.data.loading import DataOptions, parse_label_map
+        from hf_ela.evaluation.leak_audit.audit import audit
 
     if options.token:
         os.environ["HF_TOKEN"] = options.token  # where every client looks, worker processes too
@@ -83,7 +82,7 @@ def _audit(options: argparse.Namespace) -> int:
         check_output(options.out, data.source)
     found = audit(data, sample=options.sample, say=lambda line: print(line, file=sys.stderr))
     if options.out:
-        from hf_ela.audit_plots import draw_audit
+        from hf_ela.evaluation.leak_audit.plots import draw_audit
 
         options.out.mkdir(parents=True, exist_ok=True)
         draw_audit(found, options.out)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hf_ela.terminal import native_messages_held_back, printable
+from hf_ela._text import native_messages_held_back, printable
 
 SIGNED_GAIN = 8.0
 
@@ -54,9 +54,9 @@ def _gain(text: str) -> float | str:
 
 
 def _ela(options: argparse.Namespace) -> int:
-    from hf_ela.ela import Gain, check_settings
-    from hf_ela.files import whole_file
-    from hf_ela.picture import ela_picture
+    from hf_ela._checks import Gain, check_settings
+    from hf_ela._files import whole_file
+    from hf_ela.ela.picture import ela_picture
 
     output = options.output or Path(f"{Path(options.image).stem}.ela.png")
     if output.suffix.lower() != ".png":
@@ -97,7 +97,7 @@ def add_samples(commands: Commands) -> None:
 
 
 def _samples(options: argparse.Namespace) -> int:
-    from hf_ela.synthetic import write_samples
+    from hf_ela.data.synthetic.dataset import write_samples
 
     folder = write_samples(
         options.folder,
@@ -132,7 +132,7 @@ def add_card(commands: Commands) -> None:
 
 
 def _card(options: argparse.Namespace) -> int:
-    from hf_ela.card import write_card
+    from hf_ela.hub.card import write_card
 
     path = write_card(
         options.folder, repo_id=options.repo, revision=options.tag, replace=options.replace
@@ -163,13 +163,13 @@ def _export(options: argparse.Namespace) -> int:
     if options.output.suffix not in (".onnx", ".tflite"):
         options.parser.error(f"OUT must end with .onnx or .tflite. Received: {options.output}.")
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.origin import locate, split_revision
-    from hf_ela.recipe import LABELS
+    from hf_ela.hub.locate import locate, split_revision
+    from hf_ela.recipes.schema import LABELS
 
     source, revision = split_revision(options.model)
     folder, _ = locate(source, revision=revision, runtime="keras")
     with native_messages_held_back():
-        from hf_ela.export import OPSET, TOLERANCE, export_litert, export_onnx
+        from hf_ela.models.export import OPSET, TOLERANCE, export_litert, export_onnx
 
         classifier = ElaClassifier.from_pretrained(folder, runtime="keras")
     recipe = classifier.recipe
@@ -230,9 +230,8 @@ def add_reproduce(commands: Commands) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from hf_ela.comparison import report
-    from hf_ela.origin import split_revision
-    from hf_ela.reproduce import reproduce
+    from hf_ela.hub.locate import split_revision
+    from hf_ela.training.reproduction import report, reproduce
 
     if options.token:
         os.environ["HF_TOKEN"] = options.token  # where every client looks, worker processes too

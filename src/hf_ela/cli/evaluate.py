@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ela.cli.evaluate_tables import print_report
+from hf_ela._files import check_output, write_json
+from hf_ela._text import native_messages_held_back, printable
+from hf_ela.cli.tables import print_report
 from hf_ela.errors import DataError, RunError, needs_extra_train
-from hf_ela.files import check_output, write_json
-from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
-    from hf_ela.assessment import Assessment
     from hf_ela.classifier import ElaClassifier
+    from hf_ela.evaluation.evaluator import Assessment
 
 __all__ = ["add_evaluate"]
 
@@ -77,9 +77,9 @@ def add_evaluate(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     with needs_extra_train("To evaluate"), native_messages_held_back():
-        from hf_ela.assessment import assess
-        from hf_ela.source import DataOptions, parse_label_map
-    from hf_ela.origin import split_revision
+        from hf_ela.data.loading import DataOptions, parse_label_map
+        from hf_ela.evaluation.evaluator import assess
+    from hf_ela.hub.locate import split_revision
 
     source, revision = split_revision(options.data)
     data = DataOptions(
@@ -134,7 +134,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _load(origin: str | None) -> "ElaClassifier":
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.origin import locate, split_revision
+    from hf_ela.hub.locate import locate, split_revision
 
     source, revision = split_revision(origin) if origin else (None, None)
     # Of many images Keras judges more in the same time, and what evaluates has it.
@@ -145,7 +145,7 @@ def _load(origin: str | None) -> "ElaClassifier":
 
 def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
     """Return a name without the folders of this machine."""
-    from hf_ela.origin import PACKAGED
+    from hf_ela.hub.locate import PACKAGED
 
     if origin is None:
         return PACKAGED
@@ -155,7 +155,7 @@ def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
 
 def _compared(found: Mapping[str, "Assessment"]) -> dict[str, Any]:
     """Return McNemar's test under each protocol; `a` is the first of the models, `b` the second."""
-    from hf_ela.paired import mcnemar
+    from hf_ela.evaluation.intervals import mcnemar
 
     ours, theirs = found.values()
     if ours.sections["data"] != theirs.sections["data"]:
@@ -173,7 +173,7 @@ def _described(classifier: "ElaClassifier") -> dict[str, Any]:
 
 def _write(report: dict[str, Any], found: Mapping[str, "Assessment"], folder: Path) -> None:
     """Write JSON and plots: robustness of both models, the rest of the first."""
-    from hf_ela import plots
+    from hf_ela.evaluation import plots
 
     folder.mkdir(parents=True, exist_ok=True)
     results = report["models"]

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_ela._text import native_messages_held_back, printable
 from hf_ela.errors import ImageError
-from hf_ela.terminal import native_messages_held_back, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.explain import Evidence
+    from hf_ela.models.explain import Evidence
 
 __all__ = ["add_predict"]
 
@@ -79,7 +79,7 @@ def _predict(options: argparse.Namespace) -> int:
             f"Received: {options.explain}."
         )
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.origin import locate, split_revision
+    from hf_ela.hub.locate import locate, split_revision
 
     source, revision = split_revision(options.model) if options.model else (None, None)
     # A download shows its progress; what a backend says as it starts is held back.
@@ -116,7 +116,7 @@ def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
 
     A folder within them that holds the pictures of `--explain` is left out.
     """
-    from hf_ela.images import IMAGE_SUFFIXES
+    from hf_ela.images.loading import IMAGE_SUFFIXES
 
     apart = os.path.realpath(explained) if explained else None
 
@@ -193,8 +193,8 @@ def _picture_names(stem: str) -> dict[str, str]:
 def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]:
     from PIL import Image
 
-    from hf_ela.explain import overlay
-    from hf_ela.files import whole_file
+    from hf_ela._files import whole_file
+    from hf_ela.models.explain import overlay
 
     pictures = {"evidence": overlay(found), "ela": Image.fromarray(found.ela)}
     paths = {kind: folder / name for kind, name in _picture_names(stem).items()}
@@ -255,7 +255,7 @@ def _print_lines(results: Iterator[dict[str, Any]]) -> int:
 def _print_table(results: Iterator[dict[str, Any]], meaning: str) -> int:
     from rich.console import Console
 
-    from hf_ela.logits import batched
+    from hf_ela._threads import batched
 
     console, refused, shown = Console(), 0, 0
     for rows in batched(results, ROWS):

@@ -14,14 +14,14 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
-from hf_ela.card import CAPTIONS
+from hf_ela._text import printable
 from hf_ela.errors import ReleaseError
+from hf_ela.hub.card import CAPTIONS
 from hf_ela.hub.client import Repository, hub_errors, malformed
-from hf_ela.release import CARD, RECORD, Files, contents
-from hf_ela.settings import SETTINGS_FILE
-from hf_ela.terminal import printable
+from hf_ela.hub.release_files import CARD, RECORD, Files, contents
+from hf_ela.models.settings import SETTINGS_FILE
 
-__all__ = ["Head", "MakeFiles", "Options", "Plan", "are_held_by", "make_plan", "read_tree"]
+__all__ = ["Head", "MakeFiles", "Plan", "PushOptions", "are_held_by", "make_plan", "read_tree"]
 
 MARKS = (SETTINGS_FILE, "model.json", "widget.json")
 """The files that tell repositories of this package from others, and from each other: a model, a
@@ -36,7 +36,7 @@ _PLOTS = {f"plots/{name}" for name in CAPTIONS}
 
 
 @dataclass(frozen=True)
-class Options:
+class PushOptions:
     """How a release is sent.
 
     Attributes:
@@ -105,7 +105,7 @@ class Plan:
     """
 
     repository: Repository
-    options: Options
+    options: PushOptions
     head: Head
     files: Files
     changes: Mapping[str, Literal["new", "changed", "same", "removed"]]
@@ -145,7 +145,7 @@ def make_plan(
     api: HfApi,
     repository: Repository,
     make_files: MakeFiles,
-    options: Options,
+    options: PushOptions,
 ) -> Plan:
     """Read the head and compare.
 
@@ -207,7 +207,7 @@ def read_tree(api: HfApi, repository: Repository, revision: str) -> dict[str, st
     }
 
 
-def _read_head(api: HfApi, repository: Repository, options: Options) -> Head:
+def _read_head(api: HfApi, repository: Repository, options: PushOptions) -> Head:
     id_, kind = repository.id, repository.kind
     try:
         info = api.repo_info(id_, repo_type=kind, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)

@@ -1,1 +1,1 @@
-"""The built-in recipes, one TOML file each."""
+"""Recipes: what to compute, validated, read from TOML."""

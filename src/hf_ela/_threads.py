@@ -1,0 +1,73 @@
+"""Work on many items by threads, in order, without drawing more items than were asked for."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain, islice, pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+
+__all__ = ["batched", "cores", "in_threads"]
+
+Result = TypeVar("Result")
+
+MOST = 8
+"""Threads: each holds a decoded image, and the memory of what it does with it."""
+_STATELESS = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
+"""What several threads may read at once; a file object or a PIL image may come twice in a list."""
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def in_threads(
+    function: Callable[[Any], Result], items: Iterable[Any], size: int
+) -> Iterator[Iterator[list[Callable[[], Result]]]]:
+    """Give an iterator over lists of `size` calls, which return the results for the items.
+
+    Threads begin with a list as soon as it is drawn, and of a sequence with the next one too:
+    looking ahead in it costs nothing, whereas the next item of a stream may not be there yet. Items
+    that two threads must not read at once are left to the call. At the end no thread is left; what
+    was not begun is not done.
+
+    Raises:
+        ValueError: `size` is below 1.
+    """
+    pool = ThreadPoolExecutor(min(cores(), MOST), "hf_ela")
+
+    def begun(item: Any) -> Callable[[], Result]:
+        if isinstance(item, _STATELESS):
+            return pool.submit(function, item).result
+        return partial(function, item)
+
+    lists = ([begun(item) for item in batch] for batch in batched(items, size))
+    try:
+        if isinstance(items, Sequence):
+            yield (first for first, _ in pairwise(chain(lists, [[]])))
+        else:
+            yield lists
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items, the last one perhaps shorter; draws them as they are asked for.
+
+    Raises:
+        ValueError: `size` is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={size}.")
+    iterator = iter(items)
+    return iter(lambda: list(islice(iterator, size)), [])

@@ -1,0 +1,157 @@
+"""What `hf-ela evaluate` prints: tables for people of what is in ``evaluation.json``."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hf_ela._text import in_words, no_width, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["print_report"]
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Print tables of each model and, where there are two, of both side by side."""
+    from rich.console import Console
+
+    from hf_ela.evaluation.leak_audit.verdict import ungrouped
+
+    results = report["models"]
+    console = Console()
+    with console.capture() as captured:  # rich itself would exit on a closed pipe
+        for name, found in results.items():
+            data, calibration = found["data"], found["calibration"]
+            band = calibration["uncertain"]
+            unsure = f", uncertain from {band[0]:.3f} to {band[1]:.3f}" if band else ""
+            console.print(
+                f"\n{printable(name)} ({found['recipe']}, {found['parameters']:,} parameters) on "
+                f"{data['id']}, {data['split']}: {data['fake']} fake, {data['real']} real, "
+                f"{len(data['rejected'])} refused. Called fake from "
+                f"{calibration['threshold']:.3f} on{unsure}; with 95 % intervals.",
+                markup=False,
+                highlight=False,
+            )
+            if data["groups"]:
+                for line in ungrouped(data["groups"]["matched"], data["n"]):
+                    console.print(line, highlight=False)
+            for table in _tables(found):
+                console.print(table)
+            metrics = found["evaluation"][found["data"]["split"]].values()
+            if warning := no_width((*metrics, *found["robustness"]["rows"])):
+                console.print(warning, highlight=False)
+        if "compared" in report:
+            console.print(_side_by_side(results))
+            for line in _compared(report):
+                console.print(line, markup=False, highlight=False)
+    sys.stdout.write(captured.get())
+
+
+def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
+    from hf_ela._text import perturbation_label
+
+    by_protocol = found["evaluation"][found["data"]["split"]]
+    metrics = _table("Metric", *map(_protocol, by_protocol))
+    for metric in next(iter(by_protocol.values())):
+        if metric != "confusion":
+            metrics.add_row(metric, *(in_words(cells[metric]) for cells in by_protocol.values()))
+    by_chance = found["evaluation"]["chance_ece"].values()
+    metrics.add_row("ece if calibrated", *map(in_words, by_chance))
+    if found["calibration"]["uncertain"]:
+        left = [cells["shipped"] for cells in found["evaluation"]["coverage"].values()]
+        metrics.add_row("coverage", *(in_words(cells["coverage"]) for cells in left))
+        metrics.add_row("accuracy of the covered", *(in_words(cells["accuracy"]) for cells in left))
+    yield metrics
+
+    for section in found["spread"]:
+        headings = ("n (groups)", "fake", "real", "right, as-is", "right, aligned")
+        table = _table(section.capitalize(), *headings)
+        as_is, aligned = (found[section][protocol] for protocol in ("as_is", "aligned"))
+        for row, other in zip(as_is, aligned, strict=True):
+            right = (in_words(row["accuracy"]), in_words(other["accuracy"]))
+            n = f"{row['n']} ({row['groups']})" if "groups" in row else str(row["n"])
+            table.add_row(_text(row["source"]), n, str(row["fake"]), str(row["real"]), *right)
+        yield table
+        spread = _spread_table(section, found["spread"][section])
+        if spread.row_count:  # else none has enough images
+            yield spread
+
+    changed = found["robustness"]
+    heading = f"{_protocol(changed['base'])}, n={changed['n']}, then"
+    table = _table(heading, "balanced accuracy", "loss", "recall", "specificity", "AUC")
+    for row in changed["rows"]:
+        values = (f"{row[name]['value']:.3f}" for name in ("recall", "specificity", "roc_auc"))
+        loss = f"{row['loss']:+.3f}"
+        table.add_row(
+            perturbation_label(row["perturbation"]),
+            in_words(row["balanced_accuracy"]),
+            loss,
+            *values,
+        )
+    yield table
+
+
+def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
+    """Return what is left after each change, of both models."""
+    from hf_ela._text import perturbation_label
+
+    ours, theirs = results.values()
+    table = _table(f"Balanced accuracy, {_protocol(ours['robustness']['base'])}, then")
+    for name in (*results, "difference"):
+        table.add_column(_text(name), overflow="fold")
+    pairs = zip(ours["robustness"]["rows"], theirs["robustness"]["rows"], strict=True)
+    for row, other in pairs:
+        cells = row["balanced_accuracy"], other["balanced_accuracy"]
+        difference = f"{cells[0]['value'] - cells[1]['value']:+.3f}"
+        table.add_row(perturbation_label(row["perturbation"]), *map(in_words, cells), difference)
+    return table
+
+
+def _compared(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield, for each protocol, on how many images the models differ."""
+    ours, theirs = map(printable, report["compared"]["models"])
+    for protocol, test in report["compared"]["mcnemar"].items():
+        yield (
+            f"{_protocol(protocol).capitalize()}: {ours} alone is right about {test['only_a']} "
+            f"images, {theirs} alone about {test['only_b']}, p = {test['p']:.2g}."
+        )
+    yield (
+        "p is that of McNemar's exact test, which takes images as independent: where they come in "
+        "groups, of one artist or one prompt, it is too small."
+    )
+
+
+def _spread_table(section: str, by_protocol: Mapping[str, Any]) -> "Table":
+    table = _table(f"Over {section}", "counted", "mean", "minimum", "where")
+    for protocol, spread in by_protocol.items():
+        for label, measure in (("fake", "recall"), ("real", "specificity")):
+            one = spread[label]
+            if one["sources"]:
+                table.add_row(
+                    f"{measure}, {_protocol(protocol)}",
+                    str(one["sources"]),
+                    f"{one['mean']:.3f}",
+                    f"{one['minimum']:.3f}",
+                    _text(one["worst"]),
+                )
+    return table
+
+
+def _table(*headings: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(*headings)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _text(name: str) -> Any:
+    from rich.text import Text
+
+    return Text(printable(name))  # it may look like markup
+
+
+def _protocol(name: str) -> str:
+    return name.replace("_", "-")

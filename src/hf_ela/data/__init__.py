@@ -1,0 +1,1 @@
+"""Data: from a dataset to pinned, cached and split rows."""

@@ -1,0 +1,87 @@
+"""Datasets of this machine: an imagefolder, or Parquet files."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from hf_ela.errors import DataError, DatasetNotFoundError
+from hf_ela.images.loading import IMAGE_SUFFIXES
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
+def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> dict[str, Any]:
+    """Load the rows of every split, images not decoded.
+
+    Args:
+        folder: Holds train/{fake,real}, test/{fake,real}, or {fake,real}, or Parquet files; or
+            is one Parquet file.
+        streaming: Read rows as they are asked for.
+        cache_dir: Instead of the cache of `datasets`.
+
+    Returns:
+        Split name to a Dataset, or to an IterableDataset when streaming.
+
+    Raises:
+        DatasetNotFoundError: `datasets` finds no rows there.
+        DataError: A file has a name that is no text.
+    """
+    _check_names(folder)
+    try:
+        splits = datasets.load_dataset(
+            **_how_to_load(folder), streaming=streaming, cache_dir=cache_dir
+        )
+    except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error)
+        if error.__cause__ is not None:
+            reason += f" ({type(error.__cause__).__name__}: {error.__cause__})"
+        raise DatasetNotFoundError(
+            "Data is a folder train/{fake,real}, test/{fake,real} of images, or Parquet files with "
+            f"the columns image and label. Received: {folder}, where `datasets` says: {reason}"
+        ) from error
+    if streaming:
+        return {name: rows.decode(False) for name, rows in splits.items()}
+    undecoded = datasets.Image(decode=False)
+    return {
+        name: rows.cast_column("image", undecoded) if "image" in rows.features else rows
+        for name, rows in splits.items()
+    }
+
+
+def _check_names(folder: Path) -> None:
+    """Name a file whose name is not UTF-8: `datasets` would refuse all, and not say which."""
+    for path in folder.rglob("*"):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"File names must be UTF-8. Received: {path.relative_to(folder)}. Rename it."
+            ) from error
+
+
+def _how_to_load(folder: Path) -> dict[str, Any]:
+    """Return the arguments of `load_dataset`.
+
+    The splits of an imagefolder go by the names of its folders alone: `datasets` would also go by
+    the names of files, and make an image with a `test` in its name a split.
+    """
+    if folder.is_file():
+        kind = "parquet" if folder.suffix == ".parquet" else "imagefolder"
+        return {"path": kind, "data_files": {"train": str(folder)}}
+    if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
+        return {"path": "parquet", "data_dir": str(folder)}
+    files = {
+        split: [f"{folder / name}/**" for name in names if (folder / name).is_dir()]
+        for split, names in SPLIT_FOLDERS.items()
+    }
+    found = {split: patterns for split, patterns in files.items() if patterns}
+    return {
+        "path": "imagefolder",
+        "data_files": found or {"train": f"{folder}/**"},
+        "drop_labels": False,
+    }

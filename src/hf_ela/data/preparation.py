@@ -1,0 +1,293 @@
+"""From a dataset's name to the three splits of a training, ELA computed and cached.
+
+The rows of `hf_ela.data.loading` go through one of the two ways of `hf_ela.data.store`; refused
+images are counted; validation is taken from the train split, groups and near-duplicates on one
+side.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from hf_ela.data.duplicates import near_duplicates
+from hf_ela.data.groups import GroupTable, clusters, grouped_split
+from hf_ela.data.loading import DataOptions, Source, open_to_train
+from hf_ela.data.rows import RowSettings, ViewSet
+from hf_ela.data.store import ElaStore, map_store, stream_store
+from hf_ela.errors import DataError, TooManyRejectedError
+from hf_ela.hub.datasets import HubDataset
+from hf_ela.recipes.schema import Recipe
+
+REJECTED_LISTED = 20
+"""Refused images that an error names."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split.
+
+    Attributes:
+        store: Where their ELA is.
+        rows: int64, their row numbers in the store.
+    """
+
+    store: ElaStore
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """File facts of every image."""
+        return [self.store.facts[row] for row in self.rows]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64, 1 for fake and 0 for real."""
+        return np.array([facts["label"] for facts in self.facts], np.int64)
+
+    def views(self, view_set: ViewSet) -> Iterator[np.ndarray]:
+        """Yield each image's views: uint8, views x height x width x channels."""
+        for number, row in enumerate(self.rows):
+            yield self.store.views(view_set, int(row))
+            if number % 256 == 0:
+                self.store.release()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` found and made; `summary` is the `data` section of ``run.json``."""
+
+    train: Split
+    validation: Split
+    test: Split
+    groups: GroupTable
+    summary: dict[str, Any]
+    computed: int
+    cached: int
+
+
+def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
+    """Load a dataset at a pinned revision, compute or find its ELA, and split it.
+
+    Raises:
+        DataError: The source cannot be reached or used as asked; see `hf_ela.errors`.
+    """
+    groups = GroupTable.read(options.groups)
+    source = open_to_train(options, groups)
+    stores: dict[str, ElaStore] = {}
+    for name in source.splits:
+        stores[name] = row_store(options, source, _row_settings(name, recipe, source))
+    rejected = refused({name: store.facts for name, store in stores.items()})
+    check_rejected(
+        rejected, sum(len(store.facts) for store in stores.values()), options.max_rejected
+    )
+    splits = {name: _good(name, store) for name, store in stores.items()}
+    left_out = None
+    if options.leave_out:
+        splits, left_out = _without(splits, options.leave_out, groups)
+    if "validation" not in splits:
+        splits |= _validation(splits["train"], recipe, groups)
+    every = (splits["train"], *(split for name, split in splits.items() if name != "train"))
+    matched = groups.matched([facts["file_name"] for split in every for facts in split.facts])
+    summary = {
+        "id": source.id,
+        "revision": source.hub.revision if source.hub else None,
+        "conversion": source.hub.conversion if source.hub else None,
+        "fingerprint": _fingerprint(splits.values()),
+        "classes": source.classes,
+        "splits": {name: _counts(splits[name]) for name in ("train", "validation", "test")},
+        "limit": options.limit,
+        "synthetic": (Path(options.source) / "samples.json").is_file(),
+        "groups": {"sha256": groups.sha256, "matched": matched} if options.groups else None,
+        "left_out": left_out,
+        "test_near_duplicates_of_train": _overlap(splits),
+        "rejected": rejected,
+    }
+    return Prepared(
+        splits["train"],
+        splits["validation"],
+        splits["test"],
+        groups,
+        summary,
+        computed=sum(store.computed for store in stores.values()),
+        cached=sum(store.cached for store in stores.values()),
+    )
+
+
+def row_store(
+    options: DataOptions,
+    source: Source,
+    settings: RowSettings,
+    chosen: Sequence[int] | None = None,
+) -> ElaStore:
+    """Compute or find the rows of the settings' split, all of them or those chosen, ascending."""
+    rows = source.splits[settings.split]
+    if isinstance(rows, datasets.Dataset):
+        if chosen is not None:
+            rows = rows.select(chosen)
+        return map_store(rows, settings, options.num_proc)
+    folder = _shard_folder(options, source.hub, settings, chosen)
+    if chosen is not None:
+        wanted = set(chosen)
+        rows = (row for number, row in enumerate(rows) if number in wanted)
+    return stream_store(rows, settings, folder, options.num_proc)
+
+
+def training_view_set(recipe: Recipe) -> ViewSet:
+    """Return what training draws its views from."""
+    if recipe.training.ela == "on_device":
+        return "sources" if recipe.augmentation else "pixels"
+    return "augmented" if recipe.augmentation else recipe.input.training
+
+
+def held_view_set(recipe: Recipe) -> ViewSet:
+    """Return what training looks at after every epoch, on validation."""
+    return "pixels" if recipe.training.ela == "on_device" else recipe.input.training
+
+
+def _row_settings(split: str, recipe: Recipe, source: Source) -> RowSettings:
+    preprocessing = recipe.preprocessing
+    view_sets: tuple[ViewSet, ...] = ("as_is", "aligned")
+    if split != "test":
+        view_sets = tuple(dict.fromkeys((recipe.input.training, held_view_set(recipe))))
+        if split == "train":
+            view_sets = tuple(dict.fromkeys((*view_sets, training_view_set(recipe))))
+    if not {"augmented", "sources"} & set(view_sets):
+        preprocessing = preprocessing.model_copy(update={"augmentation": None})
+    return RowSettings(
+        preprocessing, view_sets, source.kinds, split, source.root, pictures=split == "test"
+    )
+
+
+def _shard_folder(
+    options: DataOptions,
+    hub: HubDataset | None,
+    settings: RowSettings,
+    chosen: Sequence[int] | None,
+) -> Path:
+    origin = [hub.id, hub.revision, hub.conversion] if hub else _local_state(options.source)
+    key = json.dumps([origin, options.limit, settings.to_json(), chosen])
+    base = Path(options.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_ela")
+    return base / f"{settings.split}-{sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _local_state(source: str) -> list[Any]:
+    """Return what changes when a local file is added, removed or written anew."""
+    files = sorted(path for path in Path(source).resolve().rglob("*") if path.is_file())
+    states = [(str(file), file.stat()) for file in files or [Path(source).resolve()]]
+    return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+
+
+def refused(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, str]]:
+    """List the images that were refused, given the facts of every file by split."""
+    return [
+        {
+            "file": facts["file_name"],
+            "split": split,
+            "class": "fake" if facts["label"] else "real",
+            "reason": facts["error"],
+        }
+        for split, listed in rows.items()
+        for facts in listed
+        if facts["error"]
+    ]
+
+
+def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_rejected: float) -> None:
+    """Refuse data of which too many images were refused.
+
+    Args:
+        rejected: `file` and `reason` of each.
+        total: All images, with these.
+        max_rejected: The share that is tolerated.
+
+    Raises:
+        TooManyRejectedError: There are more.
+    """
+    if len(rejected) > max_rejected * total:
+        raise TooManyRejectedError(
+            f"At most {max_rejected:.1%} of the images may be refused. Received: {len(rejected)} "
+            f"refused of {total}. Mend or remove them, or raise --max-rejected:",
+            *reasons(rejected),
+        )
+
+
+def reasons(rejected: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return lines for an error: the first refused images, and why."""
+    lines = [f"  {bad['file']}: {bad['reason']}" for bad in rejected[:REJECTED_LISTED]]
+    return [*lines, "  ..."] if len(rejected) > REJECTED_LISTED else lines
+
+
+def _good(name: str, store: ElaStore) -> Split:
+    rows = [row for row, facts in enumerate(store.facts) if not facts["error"]]
+    return _with_both(name, Split(store, np.array(rows, np.int64)))
+
+
+def _with_both(name: str, split: Split) -> Split:
+    if len(set(split.labels.tolist())) < 2:
+        raise DataError(
+            f"Every split needs images of both classes. Received: {_counts(split)} in {name}."
+        )
+    return split
+
+
+def _without(
+    splits: Mapping[str, Split], rule: str, groups: GroupTable
+) -> tuple[dict[str, Split], dict[str, Any]]:
+    """Drop the images of one value of a column from all splits but test; say how many they were."""
+    column, _, value = rule.partition("=")
+    kept, dropped = dict(splits), 0
+    for name, split in splits.items():
+        if name == "test":
+            continue
+        stays = [groups.get(facts["file_name"], column) != value for facts in split.facts]
+        kept[name] = _with_both(name, Split(split.store, split.rows[stays]))
+        dropped += len(split) - len(kept[name])
+    if not dropped:
+        raise DataError(
+            "What is left out must be named so in the groups file, for images of training. "
+            f"Received: {rule}, which no image has. Check the spelling."
+        )
+    return kept, {"rule": rule, "images": dropped}
+
+
+def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, Split]:
+    """Divide the train split; row by row to the letter of the published recipe, or by clusters."""
+    how = recipe.validation
+    if how.grouped:
+        members = clusters(train.facts, groups)
+        kept, held = grouped_split(train.labels, members, how.fraction, how.seed)
+    else:
+        rows = np.arange(len(train))
+        kept, held = train_test_split(rows, test_size=how.fraction, random_state=how.seed)
+    return {
+        "train": Split(train.store, train.rows[kept]),
+        "validation": Split(train.store, train.rows[held]),
+    }
+
+
+def _overlap(splits: Mapping[str, Split]) -> int:
+    """Count the test images of which training or validation holds a near-duplicate."""
+    seen = splits["train"].facts + splits["validation"].facts
+    return int(near_duplicates(splits["test"].facts, seen).sum())
+
+
+def _counts(split: Split) -> dict[str, int]:
+    fake = int(split.labels.sum())
+    return {"n": len(split), "fake": fake, "real": len(split) - fake}
+
+
+def _fingerprint(splits: Iterable[Split]) -> str:
+    """Hash of the contents of all images and their labels, whatever their order."""
+    rows = sorted(f"{facts['key']} {facts['label']}" for split in splits for facts in split.facts)
+    return sha256("\n".join(rows).encode()).hexdigest()

@@ -1,0 +1,239 @@
+"""One image as a row of a store: file facts, a perceptual hash, and its view sets.
+
+A view set is the raw bytes of a uint8 array, views x height x width x channels: ELA as evaluation
+sees it (`as_is`, `aligned`) or as training does (`augmented`); or the pixels for ELA on the device,
+`sources` of `source_views`, and `pixels` of `evaluation_pixels` under the training protocol.
+
+For the leak audit a row can have statistics in place of views: `features_by_condition`, float32.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from io import BytesIO
+from pathlib import PurePath
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from hf_ela.data.duplicates import perceptual_hash
+from hf_ela.ela.augmentation import source_views, training_views
+from hf_ela.ela.error_level import error_level
+from hf_ela.ela.statistics import features_by_condition
+from hf_ela.ela.views import align, evaluation_pixels, evaluation_views, pixel_versions
+from hf_ela.errors import ImageError, LabelError
+from hf_ela.hub.datasets import read_image
+from hf_ela.images.loading import load_image
+from hf_ela.recipes.schema import Preprocessing, Protocol
+
+ViewSet = Literal["augmented", "sources", "pixels"] | Protocol
+
+FACTS = {
+    "file_name": pa.string(),
+    "label": pa.int8(),  # 1 fake, 0 real
+    "key": pa.string(),  # SHA-256 of the file's bytes
+    "perceptual_hash": pa.int64(),
+    "format": pa.string(),
+    "mode": pa.string(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "bytes": pa.int64(),
+    "jpeg_quality": pa.int16(),
+    "subsampling": pa.string(),
+    "exif": pa.bool_(),
+    "icc": pa.bool_(),
+    "mean_error_level": pa.float32(),  # of all pixels and channels, RGB, quality 90
+    "error": pa.string(),  # why the image was refused; the views are then null
+}
+PICTURES = ("thumbnail", "ela", "aligned_png")
+"""Where asked for: JPEGs for the sheets of a run, and the image as `align` leaves it, for what is
+measured of it later, when a stream has passed."""
+THUMBNAIL_SIDE = 256
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """All that a row depends on besides the file: what a cache is keyed by."""
+
+    preprocessing: Preprocessing
+    view_sets: tuple[ViewSet, ...]
+    classes: Mapping[str, str]  # what a label can be, as text, to `fake` or `real`
+    split: str
+    root: str  # the dataset's folder or commit, where file names begin
+    pictures: bool
+    features: bool = False
+
+    def to_json(self) -> str:
+        """Return a text that differs whenever a row could."""
+        values = {
+            **vars(self),
+            "preprocessing": self.preprocessing.model_dump(),
+            "pictures": self.pictures and PICTURES,
+            "versions": pixel_versions(),
+        }
+        return json.dumps(values, sort_keys=True)
+
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def from_json(text: str) -> "RowSettings":
+        """Invert `to_json`."""
+        values = json.loads(text)
+        del values["versions"]
+        return RowSettings(
+            preprocessing=Preprocessing.model_validate(values.pop("preprocessing")),
+            view_sets=tuple(values.pop("view_sets")),
+            pictures=bool(values.pop("pictures")),
+            **values,
+        )
+
+    def view_shape(self, view_set: ViewSet) -> tuple[int, int, int]:
+        """Return height, width and channels of a view."""
+        how = self.preprocessing
+        match view_set:
+            case "sources":
+                return how.source_side, how.source_side, 3
+            case "pixels":
+                return how.pixel_side, how.pixel_side, 3
+            case _:
+                return how.input_shape
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of a row."""
+        binary = [f"views_{name}" for name in self.view_sets]
+        binary += PICTURES if self.pictures else ()
+        binary += ["features"] if self.features else []
+        return pa.schema({**FACTS, **dict.fromkeys(binary, pa.binary())})
+
+
+def compute_row(
+    image: Mapping[str, Any], label: int | str, index: int, *, settings: str
+) -> dict[str, Any]:
+    """Return one row of a store.
+
+    `datasets` fingerprints a function of an installed package by its name alone, so everything
+    that a result depends on, versions included, comes in through `settings`.
+
+    Args:
+        image: Undecoded image, ``{"bytes", "path"}``.
+        label: Class index or name: a key of the settings' `classes`.
+        index: Number of the row in its split.
+        settings: `RowSettings.to_json`.
+    """
+    how = RowSettings.from_json(settings)
+    name, kind = name_and_kind(image, label, index, how.split, how.root, how.classes)
+    row: dict[str, Any] = dict.fromkeys(how.schema.names) | {
+        "file_name": name,
+        "label": int(kind == "fake"),
+    }
+    try:
+        content = read_image(image)
+        key = sha256(content).hexdigest()
+        row |= {"key": key, "bytes": len(content)}
+        loaded = load_image(content, name=name)
+    except ImageError as error:
+        return row | {"error": f"{type(error).__name__}: {error.reason}"}
+    facts = ("format", "mode", "width", "height", "jpeg_quality", "subsampling", "exif", "icc")
+    row |= {fact: getattr(loaded.info, fact) for fact in facts}
+    row["perceptual_hash"] = perceptual_hash(loaded.pixels)
+    row["mean_error_level"] = float(error_level(loaded.pixels).mean())
+    for view_set in how.view_sets:
+        views = _views(loaded.pixels, how.preprocessing, view_set, key)
+        row[f"views_{view_set}"] = views.tobytes()
+    if how.pictures:
+        row |= {
+            "thumbnail": _thumbnail(loaded.pixels),
+            "ela": _thumbnail(_bright(loaded.pixels)),
+            "aligned_png": _png(align(loaded.pixels, key)),
+        }
+    if how.features:
+        row["features"] = features_by_condition(loaded.pixels, key).tobytes()
+    return row
+
+
+def name_and_kind(
+    image: Mapping[str, Any],
+    label: int | str,
+    index: int,
+    split: str,
+    root: str,
+    classes: Mapping[str, str],
+) -> tuple[str, str]:
+    """Return the name of a row's image, and `fake` or `real`; the arguments are as above.
+
+    Raises:
+        LabelError: The label is none of the dataset's.
+    """
+    name = file_name(image["path"], root) or f"{split}/{index:06d}"
+    if str(label) not in classes:
+        raise LabelError(
+            f"A label is one of {sorted(classes)}. Received: {label} for {name}. "
+            "Mend the dataset, or map its labels: --label-map 0=fake,1=real"
+        )
+    return name, classes[str(label)]
+
+
+def _views(
+    image: Image.Image, preprocessing: Preprocessing, view_set: ViewSet, key: str
+) -> np.ndarray:
+    match view_set:
+        case "augmented":
+            return training_views(image, preprocessing, key)
+        case "sources":
+            return source_views(image, preprocessing, key)
+        case "pixels":
+            return evaluation_pixels(image, preprocessing, preprocessing.input.training, key)
+        case protocol:
+            return evaluation_views(image, preprocessing, protocol, key)
+
+
+def _bright(image: Image.Image) -> Image.Image:
+    """Return the ELA picture, stretched so that a few outliers do not leave it black."""
+    level = error_level(image)
+    top = max(float(np.percentile(level, 99.5)), 1.0)
+    return Image.fromarray(np.clip(level * (255 / top), 0, 255).astype(np.uint8))
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    small, file = image.copy(), BytesIO()
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    small.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def hash_row(
+    image: Mapping[str, Any], index: int, *, root: str, versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return file name, key and perceptual hash, for splits that are made before any ELA.
+
+    An image that will be refused has a key of its own, and a hash that tells nothing. `versions` is
+    there for the cache of `datasets`, as `settings` in `compute_row`.
+    """
+    name = file_name(image["path"], root) or f"{index:06d}"
+    try:
+        content = read_image(image)
+        key, value = sha256(content).hexdigest(), perceptual_hash(load_image(content).pixels)
+    except ImageError:
+        key, value = str(index), 0
+    return {"file_name": name, "key": key, "perceptual_hash": value}
+
+
+def file_name(path: str | None, root: str) -> str | None:
+    """Return the path inside the dataset: what follows its folder, or its commit on the Hub."""
+    if not path:
+        return None
+    _, found, inside = path.partition(root)
+    if not found:  # of another machine: its folders say nothing here
+        return PurePath(path).name if PurePath(path).is_absolute() else path
+    return inside.replace(os.sep, "/").lstrip("/")

@@ -1,0 +1,245 @@
+"""ELA computed once per image, kept in Arrow files, read memory-mapped.
+
+Two ways lead to a store: `map_store` through ``datasets.Dataset.map`` and its cache, and
+`stream_store` through shards of our own, since ``IterableDataset.map`` has no cache.
+"""
+
+import json
+import mmap
+import os
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from threading import Thread
+from time import sleep
+from typing import Any
+
+import datasets
+import multiprocess
+import numpy as np
+import pyarrow as pa
+from tqdm.auto import tqdm
+
+from hf_ela._files import whole_file, write_json
+from hf_ela.data.rows import FACTS, RowSettings, ViewSet, compute_row
+from hf_ela.ela.statistics import CONDITIONS
+from hf_ela.images.loading import load_image
+
+SHARD_ROWS = 64
+"""Images per shard of a stream: what a kill can cost."""
+WRITE_ROWS = 16
+"""Images per Arrow record batch: what `.map()` holds in memory, at up to 3.5 MB an image."""
+
+
+class ElaStore:
+    """The rows of one split, read from memory-mapped Arrow files.
+
+    Attributes:
+        facts: One dict per image, without the views.
+        computed: Images whose ELA was computed to make this store.
+        cached: Images whose ELA was there already.
+    """
+
+    def __init__(self, files: Sequence[Path], settings: RowSettings, fresh: set[Path]) -> None:
+        """Open the files; `fresh` are those that were computed just now."""
+        self._maps = [_map(file) for file in files]
+        tables = [pa.ipc.open_stream(pa.py_buffer(m)).read_all() for m in self._maps]
+        self._table = pa.concat_tables(tables) if tables else settings.schema.empty_table()
+        self._shape_of = settings.view_shape
+        self.facts: list[dict[str, Any]] = self._table.select(list(FACTS)).to_pylist()
+        rows = dict(zip(files, (table.num_rows for table in tables), strict=True))
+        self.computed = sum(n for file, n in rows.items() if file in fresh)
+        self.cached = sum(rows.values()) - self.computed
+
+    def views(self, view_set: ViewSet, row: int) -> np.ndarray:
+        """Return uint8, views x height x width x channels, without copying."""
+        buffer = self._table[f"views_{view_set}"][row].as_buffer()
+        return np.frombuffer(buffer, np.uint8).reshape(-1, *self._shape_of(view_set))
+
+    def pictures(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return thumbnails of an image and of its ELA: RGB, uint8, height x width x 3."""
+        image, ela = (self._table[name][row].as_py() for name in ("thumbnail", "ela"))
+        return np.asarray(load_image(image).pixels), np.asarray(load_image(ela).pixels)
+
+    def aligned_png(self, row: int) -> bytes:
+        """Return an image as the aligned protocol sees it, as a PNG."""
+        return bytes(self._table["aligned_png"][row].as_py())
+
+    def features(self, row: int) -> np.ndarray:
+        """Return the features under each condition: float32, conditions x features."""
+        content = self._table["features"][row].as_py()
+        return np.frombuffer(content, np.float32).reshape(len(CONDITIONS), -1)
+
+    def release(self) -> None:
+        """Let go of the pages read so far; they stay in the kernel's cache, not in this process.
+
+        Without it the resident memory of a training would grow to the size of the store.
+        """
+        for m in self._maps:
+            if hasattr(mmap, "MADV_DONTNEED"):
+                m.madvise(mmap.MADV_DONTNEED)
+
+
+def _title(settings: RowSettings) -> str:
+    """Return what a progress bar says of the work: without views no ELA is kept."""
+    what = "Statistics" if settings.features else "ELA" if settings.view_sets else "Facts"
+    return f"{what} of {settings.split}"
+
+
+def _map(file: Path) -> mmap.mmap:
+    with file.open("rb") as opened:
+        return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def map_store(rows: datasets.Dataset, settings: RowSettings, num_proc: int) -> ElaStore:
+    """Compute ELA through `Dataset.map` and its cache."""
+    folder = Path(rows.cache_files[0]["filename"]).parent
+    before = set(folder.glob("*.arrow"))
+    with _watched_forks():
+        mapped = rows.map(
+            compute_row,
+            input_columns=["image", "label"],
+            with_indices=True,
+            remove_columns=rows.column_names,
+            fn_kwargs={"settings": settings.to_json()},
+            features=datasets.Features.from_arrow_schema(settings.schema),
+            writer_batch_size=WRITE_ROWS,
+            num_proc=min(num_proc, len(rows)) if num_proc > 1 else None,
+            desc=_title(settings),
+        )
+    files = [Path(file["filename"]) for file in mapped.cache_files]
+    return ElaStore(files, settings, fresh=set(files) - before)
+
+
+def stream_store(
+    stream: Iterable[Mapping[str, Any]], settings: RowSettings, folder: Path, num_proc: int
+) -> ElaStore:
+    """Compute ELA in one pass over a stream, into shards of `SHARD_ROWS` images.
+
+    A shard is written to a temporary name and renamed: what is there is whole. After an
+    interruption the next call computes only the missing ones; when the manifest is there too,
+    the stream is not even read.
+
+    Args:
+        stream: The rows, ``{"image", "label"}`` with undecoded images.
+        settings: What to compute.
+        folder: Where the shards of exactly these rows and settings are kept.
+        num_proc: Worker processes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "manifest.json"
+    fresh: set[Path] = set()
+    if not _complete(folder, manifest):
+        shards = _compute_missing(stream, folder, settings, num_proc, fresh)
+        write_json(manifest, {"shards": shards, "settings": settings.to_json()})
+    shards = json.loads(manifest.read_text())["shards"]
+    return ElaStore([_shard(folder, i) for i in range(shards)], settings, fresh)
+
+
+def _complete(folder: Path, manifest: Path) -> bool:
+    """Whether the manifest's shards are all there; one that a power loss emptied is removed."""
+    for shard in folder.glob("[0-9]*.arrow"):
+        if not shard.stat().st_size:
+            shard.unlink()
+    if not manifest.exists():
+        return False
+    shards = json.loads(manifest.read_text("utf-8"))["shards"]
+    return all(_shard(folder, number).exists() for number in range(shards))
+
+
+def _compute_missing(
+    stream: Iterable[Mapping[str, Any]],
+    folder: Path,
+    settings: RowSettings,
+    num_proc: int,
+    fresh: set[Path],
+) -> int:
+    """Write the shards that are not there, note them in `fresh`, return how many there are."""
+    number = 0
+    running: set[Future[None]] = set()
+    bar = tqdm(desc=_title(settings), unit=" images")
+    # Spawned, not forked: a fork of a process that runs threads (a stream's, a backend's) may hang.
+    with ProcessPoolExecutor(num_proc, get_context("spawn"), initializer=_start_worker) as pool:
+        for number, rows in enumerate(_batches(stream, SHARD_ROWS), start=1):
+            bar.update(len(rows))
+            path = _shard(folder, number - 1)
+            if path.exists():
+                continue
+            if len(running) > num_proc:  # the stream waits for the workers: memory stays flat
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+            first = (number - 1) * SHARD_ROWS
+            running.add(pool.submit(_write_shard, path, first, rows, settings.to_json()))
+            fresh.add(path)
+        for future in running:
+            future.result()
+    bar.close()
+    return number
+
+
+def _start_worker() -> None:
+    # Ctrl-C is the parent's to handle; and a worker does not outlive a parent that was killed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        sleep(1)
+    os._exit(1)
+
+
+_watching = False
+
+
+@contextmanager
+def _watched_forks() -> Iterator[None]:
+    """Make the workers that `datasets` forks behave as ours do, and Ctrl-C come through."""
+    global _watching
+    _watching = True
+    try:
+        yield
+    except multiprocess.TimeoutError as error:
+        # On its way out, `datasets` asks for results that are not there.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        _watching = False
+
+
+def _after_fork() -> None:
+    if _watching:
+        _start_worker()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _write_shard(path: Path, first: int, rows: list[Mapping[str, Any]], settings: str) -> None:
+    schema = RowSettings.from_json(settings).schema
+    with (
+        whole_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_stream(sink, schema) as writer,
+    ):
+        for index, row in enumerate(rows, start=first):
+            values = compute_row(row["image"], row["label"], index, settings=settings)
+            writer.write_batch(pa.RecordBatch.from_pylist([values], schema=schema))
+
+
+def _batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    iterator = iter(rows)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.arrow"

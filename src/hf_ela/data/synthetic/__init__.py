@@ -1,0 +1,1 @@
+"""Synthetic samples: painted by code, for demos and tests."""

@@ -1,0 +1,265 @@
+"""A small labelled sample set that code alone makes, for a demo without a network.
+
+Each *picture* is painted once, stroke by stroke, and saved twice with the same size, JPEG quality
+and chroma subsampling: as painted (`real`), and passed through a small decoder such as image
+generators end with (`fake`). Content and file history are thus the same in both classes; what
+differs is the grid that upsampling leaves (Odena et al., "Deconvolution and Checkerboard
+Artifacts", Distill 2016). The set shows that the pipeline works and says nothing about art.
+"""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from hf_ela.data.synthetic.painting import STYLES, Pixels, paint
+from hf_ela.errors import DataError
+
+__all__ = ["DECODERS", "SAMPLES_VERSION", "decode", "write_samples"]
+
+SAMPLES_VERSION = 1
+"""Raised whenever the same settings give other pictures."""
+
+# Drawn once for both files of a picture: JPEG quality, ends included, and chroma subsampling.
+QUALITIES = (82, 96)
+SUBSAMPLINGS = ("4:2:0", "4:4:4")
+
+README = """---
+license: cc0-1.0
+---
+# Synthetic samples of hf-ela
+
+Made by code (`hf-ela samples`); {per_class} training and {test_per_class} test images per class.
+
+**This is not art, and a score on it is no evidence of performance on art.** It is here so that
+the whole pipeline can be tried without a download.
+
+- `real`: painted stroke by stroke by a program, in the styles {styles}.
+- `fake`: the same pictures passed through a small decoder ({decoders}), such as
+  image generators end with. No generative model was used.
+- Both files of a picture have the same size, JPEG quality and chroma subsampling, and nearly the
+  same length: the format says nothing about the class.
+- `groups.csv`: a file's picture (`group`; on one side of train and test only) and its style or
+  decoder (`source`).
+
+The settings and versions in `samples.json` give the same bytes again. Public domain (CC0 1.0).
+"""
+
+
+def _jpeg(pixels: Pixels, quality: int, subsampling: str) -> bytes:
+    file = io.BytesIO()
+    image = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+    image.save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return file.getvalue()
+
+
+def _write_pair(folder: Path, seed: int, split: str, index: int) -> list[tuple[str, str, str]]:
+    """Write both files of a picture; return their rows of `groups.csv`."""
+    rng = np.random.default_rng([seed, ("train", "test").index(split), index])
+    style, decoder = list(STYLES)[index % len(STYLES)], list(DECODERS)[index % len(DECODERS)]
+    quality = int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
+    encode = partial(_jpeg, quality=quality, subsampling=str(rng.choice(SUBSAMPLINGS)))
+    pixels = paint(rng, style)
+    group = f"{split}-{index:04d}"
+    rows = []
+    for label, source, data in (
+        ("fake", decoder, decode(pixels, decoder, rng, encode)),
+        ("real", style, encode(pixels)),
+    ):
+        name = f"{split}/{label}/{style}-{index:04d}.jpg"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+        rows.append((name, group, source))
+    return rows
+
+
+def _is_complete(folder: Path, settings: dict[str, int]) -> bool:
+    """Whether `folder` already holds the set; False where there is nothing yet.
+
+    Raises:
+        DataError: Something else is there.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        found = json.loads((folder / "samples.json").read_text())["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = "no sample set"
+    if found == settings:
+        return True
+    raise DataError(
+        f"Samples are written to a new or empty folder, and a set of the same settings is kept. "
+        f"Received: {folder}, which holds {found}; asked for: {settings}. "
+        f"Remove it, or name another folder."
+    )
+
+
+def write_samples(
+    folder: str | os.PathLike[str],
+    *,
+    per_class: int = 240,
+    test_per_class: int = 60,
+    seed: int = 0,
+    num_proc: int = 1,
+    progress: bool = False,
+) -> Path:
+    """Write the synthetic sample set as an imagefolder with `groups.csv` (file_name,group,source).
+
+    The same arguments give the same bytes, whatever `num_proc` is, on the same versions of Pillow
+    and NumPy; Pillow decides on pixels. A set of the same settings that is already there is kept.
+    The set is written beside `folder` and renamed when complete.
+
+    Args:
+        folder: Where `train/{fake,real}` and `test/{fake,real}` go; new, or empty.
+        per_class: Training images of each class.
+        test_per_class: Test images of each class.
+        seed: Other seeds give other pictures.
+        num_proc: Processes that share the work. Above 1, a script that calls this needs the
+            usual `if __name__ == "__main__":` guard.
+        progress: Show a bar on standard error, and say so when a set is kept.
+
+    Returns:
+        The path of the folder.
+
+    Raises:
+        DataError: A count or the seed is out of range, or something else is at `folder`.
+    """
+    settings = {"per_class": per_class, "test_per_class": test_per_class, "seed": seed}
+    for name, value in settings.items():
+        if value < (least := 0 if name == "seed" else 1):
+            raise DataError(f"`{name}` must be at least {least}. Received: {value}.")
+    settings["version"] = SAMPLES_VERSION
+    folder = Path(folder)
+    console = Console(stderr=True, quiet=not progress)
+    if _is_complete(folder, settings):
+        console.print(f"{folder} already holds these samples: kept as they are.")
+        return folder
+
+    pictures = [("train", i) for i in range(per_class)]
+    pictures += [("test", i) for i in range(test_per_class)]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        # A folder inside, since a temporary one can be read by its owner alone.
+        made = Path(temporary) / "set"
+        paint_pair, arguments = partial(_write_pair, made, seed), zip(*pictures, strict=True)
+        with ExitStack() as stack:
+            if num_proc > 1:
+                # Spawned, since a forked child of a program with threads may hang.
+                spawn = multiprocessing.get_context("spawn")
+                pool = stack.enter_context(ProcessPoolExecutor(num_proc, mp_context=spawn))
+                pairs = pool.map(paint_pair, *arguments, chunksize=4)
+            else:
+                pairs = map(paint_pair, *arguments)
+            bar = track(pairs, "Painting", len(pictures), console=console, disable=not progress)
+            rows = list(chain.from_iterable(bar))
+        with (made / "groups.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([("file_name", "group", "source"), *rows])
+        text = README.format(styles=", ".join(STYLES), decoders=", ".join(DECODERS), **settings)
+        (made / "README.md").write_text(text)
+        versions = {"pillow": PIL.__version__, "numpy": np.__version__}
+        record = json.dumps({"settings": settings, "versions": versions}, indent=2)
+        (made / "samples.json").write_text(record + "\n")
+        if folder.exists():
+            folder.rmdir()
+        made.rename(folder)
+    return folder
+
+
+# Drawn for every picture: how much of it is the decoder's, and the gain of the checkerboard.
+STRENGTHS = (0.6, 1.0)
+RIPPLES = (0.01, 0.04)
+
+
+def _soften(pixels: Pixels, side: float) -> Pixels:
+    """Blur with the kernel (side, 1 - 2 side, side) along both axes."""
+    for axis in (0, 1):
+        neighbours = np.roll(pixels, 1, axis) + np.roll(pixels, -1, axis)
+        pixels = side * neighbours + (1 - 2 * side) * pixels
+    return pixels
+
+
+def _nearest(latent: Pixels) -> Pixels:
+    """Nearest-neighbour upsampling, then a 3x3 blur."""
+    return _soften(latent.repeat(2, 0).repeat(2, 1), 0.15)
+
+
+def _subpixel(latent: Pixels) -> Pixels:
+    """Pixel shuffle: a position becomes 2x2 pixels, each with weights of its own."""
+    right, below = np.roll(latent, -1, 1), np.roll(latent, -1, 0)
+    out = latent.repeat(2, 0).repeat(2, 1)
+    out[::2, 1::2] = 0.7 * latent + 0.3 * right
+    out[1::2, ::2] = 0.75 * latent + 0.25 * below
+    out[1::2, 1::2] = 0.5 * latent + 0.25 * (right + below)
+    return out
+
+
+def _transposed(latent: Pixels) -> Pixels:
+    """Transposed convolution with kernel 3 and stride 2: its overlaps make a checkerboard."""
+    height, width, channels = latent.shape
+    out = np.zeros((2 * height, 2 * width, channels), np.float32)
+    out[::2, ::2] = latent
+    for axis in (0, 1):
+        out = 0.5 * (np.roll(out, 1, axis) + np.roll(out, -1, axis)) + out
+    return out
+
+
+DECODERS: dict[str, Callable[[Pixels], Pixels]] = {
+    "nearest": _nearest,
+    "subpixel": _subpixel,
+    "transposed": _transposed,
+}
+"""Upsampling of a latent (h, w, 3) to pixels (2h, 2w, 3), by the name used as `source`."""
+
+
+def decode(
+    pixels: Pixels, decoder: str, rng: np.random.Generator, encode: Callable[[Pixels], bytes]
+) -> bytes:
+    """Return the file of `pixels` (H, W, 3) after `decoder`, about as long as `encode(pixels)`.
+
+    The latent (means of 2x2 pixels) loses grain; like a generator, it gets detail of its own where
+    the picture is busy: edges are sharpened and noise is added. More detail makes a longer file,
+    so a bisection finds how much. Neighbours in the latent differ a little in gain, which is the
+    checkerboard of an earlier upsampling stage.
+    """
+    height, width, _ = pixels.shape
+    upsample = DECODERS[decoder]
+    pads = (4, 4 + -height % 4), (4, 4 + -width % 4), (0, 0)
+    padded = np.pad(pixels, pads, mode="edge")
+    latent = padded.reshape(len(padded) // 2, 2, -1, 2, 3).mean((1, 3), dtype=np.float32)
+    rows, columns, _ = latent.shape
+
+    lost = Image.fromarray(np.abs(padded - upsample(latent)).mean(2)).reduce(4)
+    lost = lost.resize((columns, rows), Image.Resampling.BICUBIC)
+    busy = np.clip(np.asarray(lost) - 2, 0, 8)[..., None]
+    grey, tint = rng.standard_normal((rows, columns, 1)), rng.standard_normal(latent.shape)
+    smooth = _soften(latent, 0.25)
+    edges = 0.5 * (latent - smooth)
+    detail = edges + (0.5 * busy * (grey + 0.3 * tint)).astype(np.float32)
+    checkerboard = 1 - 2 * (np.indices((rows, columns)).sum(0)[..., None] % 2)
+    base = smooth * (1 + rng.uniform(*RIPPLES) * checkerboard).astype(np.float32) + edges
+    strength = rng.uniform(*STRENGTHS)
+
+    def file(gain: float) -> bytes:
+        made = upsample(base + gain * detail)[4 : 4 + height, 4 : 4 + width]
+        return encode(pixels + strength * (made - pixels))
+
+    longest, low, high = len(encode(pixels)), 0.0, 4.0
+    for _ in range(7):
+        gain = (low + high) / 2
+        low, high = (gain, high) if len(file(gain)) <= longest else (low, gain)
+    return file(low)

@@ -1,0 +1,62 @@
+"""The picture people know: an image and its error levels at several qualities, side by side."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from hf_ela._checks import Gain
+from hf_ela.ela.error_level import Color, error_level
+from hf_ela.images.loading import ImageSource, load_image
+
+PANEL = 512
+"""Longest side of a panel in pixels. Only the picture is scaled down, never what ELA sees."""
+CAPTION = 28
+MARGIN = 4
+
+
+def ela_picture(
+    source: ImageSource,
+    qualities: Sequence[int],
+    *,
+    signed: bool = False,
+    color: Color = "RGB",
+    gain: Gain = "max",
+) -> Image.Image:
+    """Return the original and its error levels in a row, each with a caption.
+
+    Signed differences have mid-grey for zero, in YCbCr too; absolute ones in YCbCr are shown as
+    red, green and blue. The arguments are those of `error_level`.
+
+    Raises:
+        ValueError: A setting is out of range.
+        ImageError: The image is refused.
+    """
+    image = load_image(source).pixels
+    panels = [(f"{image.width} x {image.height}", image.copy())]
+    # With zero at 128, a difference in YCbCr is an image in YCbCr, grey where nothing changed.
+    mode = color if signed else "RGB"
+    for quality in qualities:
+        levels = error_level(image, quality, signed=signed, color=color, gain=gain)
+        if gain == "max":
+            factor = 255 / max(error_level(image, quality, color=color).max(), 1)
+        else:
+            factor = gain
+        panel = Image.frombytes(mode, image.size, levels.tobytes()).convert("RGB")
+        panels.append((f"quality {quality}, x {factor:.3g}", panel))
+    for _, panel in panels:
+        panel.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
+    return _row(panels)
+
+
+def _row(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    # The built-in font has no × sign.
+    font = ImageFont.load_default(15)
+    width = max(max(panel.width, round(font.getlength(text))) for text, panel in panels)
+    width += 2 * MARGIN
+    row = Image.new("RGB", (width * len(panels), panels[0][1].height + CAPTION + MARGIN), "white")
+    draw = ImageDraw.Draw(row)
+    for number, (text, panel) in enumerate(panels):
+        left = number * width + MARGIN
+        draw.text((left, MARGIN), text, "black", font)
+        row.paste(panel, (left, CAPTION))
+    return row

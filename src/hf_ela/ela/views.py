@@ -1,0 +1,217 @@
+"""The aligned protocol: every image of one range of sizes, and saved as JPEG once more.
+
+Longest side and quality are drawn from one distribution for both classes, so that file history
+tells less. The shape stays: where one class is square and the other is not, it remains so.
+"""
+
+from hashlib import sha256
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, features
+
+from hf_ela.ela.error_level import codec_versions, error_level
+from hf_ela.images.jpeg import reencode
+from hf_ela.recipes.schema import Crops, Preprocessing, Protocol, Resize
+
+__all__ = [
+    "ALIGNED_QUALITY",
+    "ALIGNED_SIDE",
+    "align",
+    "draw_alignment",
+    "drawn_by",
+    "rescale_and_reencode",
+    "rescaled",
+]
+
+ALIGNED_SIDE = (256, 384)
+"""Longest side of an aligned image in pixels, drawn uniformly: below most images of the art
+datasets, so that alignment rarely enlarges."""
+ALIGNED_QUALITY = (75, 95)
+"""JPEG quality of an aligned image, drawn uniformly; chroma subsampling is 4:2:0."""
+
+
+def align(image: Image.Image, key: str) -> Image.Image:
+    """Return the image as the aligned protocol sees it; the draws depend on `key` alone."""
+    side, quality = draw_alignment(drawn_by(f"align {key}"))
+    return rescale_and_reencode(image, side / max(image.size), quality)
+
+
+def draw_alignment(rng: np.random.Generator) -> tuple[int, int]:
+    """Return a longest side in pixels and a JPEG quality."""
+    side = rng.integers(*ALIGNED_SIDE, endpoint=True)
+    return int(side), int(rng.integers(*ALIGNED_QUALITY, endpoint=True))
+
+
+def rescale_and_reencode(image: Image.Image, factor: float, quality: int) -> Image.Image:
+    """Return the image rescaled and saved as JPEG."""
+    return reencode(rescaled(image, factor, Image.Resampling.LANCZOS), quality)
+
+
+def drawn_by(key: str) -> np.random.Generator:
+    """Return a generator whose draws depend on a text alone."""
+    return np.random.default_rng(int.from_bytes(sha256(key.encode()).digest()[:8]))
+
+
+def rescaled(image: Image.Image, factor: float, kernel: Image.Resampling) -> Image.Image:
+    """Return the image with both sides multiplied by a factor."""
+    width, height = image.size
+    return image.resize((max(1, round(width * factor)), max(1, round(height * factor))), kernel)
+
+
+VIEWS_VERSION = 3
+"""Raised whenever our code changes a view or a row: decoding, facts, features, hashes, draws."""
+
+
+class Box(NamedTuple):
+    """A rectangle of an image, in pixels; (x, y) is its upper left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def pixel_versions() -> dict[str, str]:
+    """Return the versions of everything that the exact pixels of a view depend on."""
+    names = ("webp", "avif", "libtiff", "jpg_2000")
+    codecs = {name: features.version(name) or "none" for name in names}
+    return {**codec_versions(), **codecs, "numpy": np.__version__, "views": str(VIEWS_VERSION)}
+
+
+def evaluation_views(
+    image: Image.Image, recipe: Preprocessing, protocol: Protocol, key: str
+) -> np.ndarray:
+    """Return the network inputs by which one image is judged, made of `evaluation_pixels`.
+
+    The arguments are the same.
+
+    Returns:
+        uint8 array, views x height x width x channels.
+    """
+    return network_inputs(evaluation_pixels(image, recipe, protocol, key), recipe)
+
+
+def evaluation_pixels(
+    image: Image.Image, recipe: Preprocessing, protocol: Protocol, key: str
+) -> np.ndarray:
+    """Return the pixels by which one image is judged: its crops, or all of it, squashed.
+
+    Args:
+        image: RGB image of any size.
+        recipe: Says how inputs are made.
+        protocol: ``as_is`` or ``aligned``.
+        key: Identity of the image; the draws of ``aligned`` depend on it alone.
+
+    Returns:
+        uint8 array, views x `recipe.pixel_side` x `recipe.pixel_side` x 3.
+    """
+    if protocol == "aligned":
+        image = align(image, key)
+    settings = recipe.input
+    if isinstance(settings, Resize):
+        return np.asarray(image.resize((settings.before, settings.before)))[np.newaxis]
+    image = at_most(image, settings)
+    boxes = _boxes(*image.size, settings)
+    image = at_least(image, settings.size)
+    crops = (_crop(image, box.x, box.y, settings.size) for box in boxes)
+    return np.stack([np.asarray(crop) for crop in crops])
+
+
+def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
+    """Return the channels of `evaluation_pixels`, resized where the recipe does it after ELA."""
+    views = (network_channels(Image.fromarray(view), recipe) for view in pixels)
+    return np.stack([_resized(view, recipe) for view in views])
+
+
+def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
+    """Return which part of an image each view of `evaluation_views` shows, in the same order.
+
+    A view of a resized image shows all of it; so does a crop in a direction where the image is
+    smaller than the crop. Where the recipe makes the image smaller first, the edges of a part are
+    rounded to whole pixels of the image.
+
+    Args:
+        size: Width and height of the image; under ``aligned``, of the aligned one.
+        recipe: Says how inputs are made.
+    """
+    width, height = size
+    settings = recipe.input
+    if isinstance(settings, Resize):
+        return [Box(0, 0, width, height)]
+    fitted = _fitted(width, height, settings)
+    across, down = width / fitted[0], height / fitted[1]
+
+    def enlarged(box: Box) -> Box:
+        left, right = (int(x * across + 0.5) for x in (box.x, box.x + box.width))
+        top, bottom = (int(y * down + 0.5) for y in (box.y, box.y + box.height))
+        return Box(left, top, max(right - left, 1), max(bottom - top, 1))
+
+    return [enlarged(box) for box in _boxes(*fitted, settings)]
+
+
+def network_channels(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
+    """Return what a network sees of an image: its ELA, its RGB pixels, or both in this order."""
+    settings = recipe.ela
+    if settings is None:
+        return np.asarray(image)
+    levels = error_level(
+        image,
+        settings.qualities,
+        signed=settings.signed,
+        color=settings.color,
+        gain=settings.gain,
+    )
+    return np.concatenate([levels, image], axis=2) if settings.with_pixels else levels
+
+
+def _resized(view: np.ndarray, recipe: Preprocessing) -> np.ndarray:
+    """Resize after ELA, where the recipe does."""
+    if not isinstance(recipe.input, Resize):
+        return view
+    planes = (Image.fromarray(view[..., c : c + 3]) for c in range(0, view.shape[-1], 3))
+    size = (recipe.input.size, recipe.input.size)
+    return np.concatenate([np.asarray(plane.resize(size)) for plane in planes], axis=2)
+
+
+def _boxes(width: int, height: int, settings: Crops) -> list[Box]:
+    xs, ys = _steps(width, settings), _steps(height, settings)
+    wide, high = min(settings.size, width), min(settings.size, height)
+    return [Box(x, y, wide, high) for y in ys for x in xs]
+
+
+def _fitted(width: int, height: int, settings: Crops) -> tuple[int, int]:
+    """Return the size of an image that is made smaller where it is larger than `longest_side`."""
+    longest = max(width, height)
+    if settings.longest_side is None or longest <= settings.longest_side:
+        return width, height
+    factor = settings.longest_side / longest
+    return max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5))
+
+
+def at_most(image: Image.Image, settings: Crops) -> Image.Image:
+    """Return an image made smaller where it is larger than `longest_side`."""
+    size = _fitted(*image.size, settings)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def at_least(image: Image.Image, side: int) -> Image.Image:
+    """Mirror an image that is smaller than a crop until it is not."""
+    width, height = image.size
+    if min(width, height) >= side:
+        return image
+    pad = ((0, max(side - height, 0)), (0, max(side - width, 0)), (0, 0))
+    return Image.fromarray(np.pad(np.asarray(image), pad, mode="symmetric"))
+
+
+def _steps(length: int, settings: Crops) -> list[int]:
+    # Corners four pixels off the 8 x 8 grid: on the grid, a JPEG's own quantisation would answer
+    # instead of its content, and training, at random phases, has seen hardly any such crop.
+    room = max(length - settings.size, 0)
+    places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
+    off_grid = [max(min(int(place), room - 4), 0) // 8 * 8 + 4 for place in places]
+    return [min(place, room) for place in off_grid]  # a room below 4 leaves no choice
+
+
+def _crop(image: Image.Image, x: int, y: int, size: int) -> Image.Image:
+    return image.crop((x, y, x + size, y + size))

@@ -1,0 +1,1 @@
+"""Evaluation: whether a score is real."""

@@ -1,0 +1,219 @@
+"""From logits to scores that mean probabilities, and to a threshold. Pure: arrays in, numbers out.
+
+All is fitted on validation data, never on what is measured.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from hf_ela.evaluation.intervals import Interval, wilson
+from hf_ela.evaluation.metrics import Floats, check
+
+__all__ = [
+    "TEMPERATURES",
+    "Band",
+    "CoverageRow",
+    "certainty",
+    "coverage_curve",
+    "decided",
+    "fit_calibration",
+    "fit_threshold",
+    "fit_uncertain",
+    "measure_decided",
+    "sigmoid",
+]
+
+# Past these a temperature says that the validation set is too small or the model is useless.
+TEMPERATURES = (0.05, 20.0)
+
+
+def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> Floats:
+    """Return the probability of fake of logits (log odds of fake), divided by the temperature."""
+    return np.asarray(expit(np.asarray(logits, np.float64) / temperature))
+
+
+def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]:
+    """Return temperature and bias that make ``sigmoid(logits + bias, temperature)`` most likely.
+
+    Minimises the negative log-likelihood (Platt, Advances in Large Margin Classifiers, 1999; with
+    a temperature in place of its inverse) with the temperature within `TEMPERATURES`; fit it on
+    validation data. Where the data sets none they are 1 and 0: one class is missing, or a threshold
+    tells all logits of one class from those of the other, so that a lower temperature would always
+    look better.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,).
+        logits: Log odds of fake, finite floats, shape (N,).
+    """
+    x = np.asarray(logits, np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError(
+            "`logits` must be finite. "
+            f"Received: {x[~np.isfinite(x)][0]}. Check that training did not diverge."
+        )
+    y, _ = check(labels, expit(x))
+    fake, real = x[y == 1], x[y == 0]
+    if not fake.size or not real.size or fake.min() > real.max():
+        return 1.0, 0.0
+    unit = max(float(np.abs(x).max()), 1.0)  # so that both unknowns are of one size
+    towards_class = np.where(y == 1, 1.0, -1.0)
+
+    def loss(unknowns: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = towards_class * (unknowns[0] * x / unit + unknowns[1])
+        pull = -towards_class * expit(-margin) / x.size
+        return np.logaddexp(0, -margin).mean(), np.array([pull @ (x / unit), pull.sum()])
+
+    # Scikit-learn's logistic regression has no bounds, which data that is told apart needs.
+    hottest, coldest = unit / TEMPERATURES[1], unit / TEMPERATURES[0]
+    start = np.array([np.clip(unit, hottest, coldest), 0.0])
+    bounds = [(hottest, coldest), (None, None)]
+    best = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+    temperature = unit / float(best.x[0])
+    return temperature, float(best.x[1]) * temperature
+
+
+def fit_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the threshold with the highest balanced accuracy; fit it on validation data.
+
+    Candidates lie halfway between neighbouring different scores; of equally good ones, the
+    nearest to 0.5 is taken. It is 0.5 when a class is missing or all scores are equal.
+    """
+    y, s = check(labels, scores)
+    distinct, position = np.unique(s, return_inverse=True)
+    if len(np.unique(y)) < 2 or distinct.size < 2:
+        return 0.5
+    below = {
+        label: np.cumsum(np.bincount(position[y == label], minlength=distinct.size))[:-1]
+        for label in (0, 1)
+    }
+    # In integers, so that equally good candidates compare as equal: recall + specificity, times
+    # the sizes of both classes.
+    fakes, reals = int(y.sum()), int((1 - y).sum())
+    gain = (fakes - below[1]) * reals + below[0] * fakes
+    # Halfway between two neighbouring floats may round down to the lower one.
+    candidates = np.maximum((distinct[:-1] + distinct[1:]) / 2, np.nextafter(distinct[:-1], 1))
+    best = candidates[gain == gain.max()]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+Band = tuple[float, float]
+"""Lowest and highest score that is uncertain, both included."""
+MOST_UNCERTAIN = 0.5
+"""Largest share of the validation images in a band: a model that says nothing about most images
+should be trained better, not asked less."""
+
+
+class CoverageRow(TypedDict):
+    """Share of the images outside of a band, and of the right ones among them; None is no band."""
+
+    coverage: float
+    accuracy: float
+    uncertain: Band | None
+
+
+class _Step(NamedTuple):
+    inside: int
+    right_outside: int
+    band: Band | None
+
+
+def certainty(scores: ArrayLike, threshold: float) -> Floats:
+    """Return how far scores are from the threshold: 0 at it, 1 at the probabilities 0 and 1.
+
+    What the colours of `hf_ela.models.explain.overlay` show. Below the threshold, the share of the
+    way to 0; above, that to 1.
+    """
+    s = np.asarray(scores, np.float64)
+    below, above = max(threshold, 1e-9), max(1 - threshold, 1e-9)
+    return np.where(s < threshold, (threshold - s) / below, (s - threshold) / above)
+
+
+def fit_uncertain(
+    labels: ArrayLike, scores: ArrayLike, threshold: float, certain: float
+) -> Band | None:
+    """Return the narrowest band outside of which enough images are right; fit on validation data.
+
+    Of all bands around the threshold with at most `MOST_UNCERTAIN` of the images, the one with the
+    fewest images that leaves an accuracy of at least `certain` among the others. Where none does,
+    the one that leaves the highest accuracy. None, so that no image is uncertain, where that many
+    are right without a band, where no band raises the accuracy, and without images.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: Calibrated probabilities of fake, shape (N,).
+        threshold: Lowest score that is called fake.
+        certain: Accuracy among the images outside of the band, from 0 to 1.
+    """
+    n = np.size(scores)
+    best, best_accuracy = None, -1.0
+    for inside, right, band in _steps(labels, scores, threshold):
+        if not n or inside > MOST_UNCERTAIN * n:
+            break
+        accuracy = right / (n - inside)
+        if accuracy > best_accuracy:
+            best, best_accuracy = band, accuracy
+        if accuracy >= certain:
+            break
+    return best
+
+
+def decided(scores: ArrayLike, band: Band | None) -> np.ndarray:
+    """Return which scores are outside of a band: booleans in the shape of `scores`."""
+    s = np.asarray(scores, np.float64)
+    return np.ones(s.shape, bool) if band is None else (s < band[0]) | (s > band[1])
+
+
+def measure_decided(
+    labels: ArrayLike, scores: ArrayLike, threshold: float, band: Band | None
+) -> dict[str, Interval]:
+    """Measure the ``coverage`` of a band, and the ``accuracy`` outside, with Wilson intervals.
+
+    Coverage is the share of images outside of the band; its ``n`` counts all images, that of the
+    accuracy those outside.
+    """
+    y, s = check(labels, scores)
+    outside = decided(s, band)
+    right = (s >= threshold) == (y == 1)
+    return {"coverage": wilson(outside), "accuracy": wilson(right[outside])}
+
+
+def coverage_curve(
+    labels: ArrayLike, scores: ArrayLike, threshold: float, points: int = 10
+) -> list[CoverageRow]:
+    """Return accuracy against coverage, from all images down to about one in `points`.
+
+    Row i has the widest band that leaves at least ``1 - i / points`` of the images outside. Images
+    of equal certainty go together, so that two rows can be the same. Empty without images.
+    """
+    n = np.size(scores)
+    steps = list(_steps(labels, scores, threshold))
+    rows = []
+    for i in range(points if n else 0):
+        # In integers: seven tenths of ten images are seven of them.
+        inside, right, band = [step for step in steps if step.inside * points <= i * n][-1]
+        outside = n - inside
+        rows.append(CoverageRow(coverage=outside / n, accuracy=right / outside, uncertain=band))
+    return rows
+
+
+def _steps(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Iterator[_Step]:
+    """Yield every band from none up, with the images inside and the right ones outside.
+
+    The edges of a band are scores, or the threshold, so that no rounding moves an image over one.
+    """
+    y, s = check(labels, scores)
+    right = (s >= threshold) == (y == 1)
+    order = np.argsort(certainty(s, threshold), kind="stable")
+    levels = certainty(s, threshold)[order]
+    low = np.minimum.accumulate(np.minimum(s[order], threshold))
+    high = np.maximum.accumulate(np.maximum(s[order], threshold))
+    right_outside = right.sum() - np.cumsum(right[order])
+    yield _Step(0, int(right.sum()), None)
+    for last in np.flatnonzero(np.append(levels[1:] != levels[:-1], True)[: y.size]):
+        band = float(low[last]), float(high[last])
+        yield _Step(int(last) + 1, int(right_outside[last]), band)

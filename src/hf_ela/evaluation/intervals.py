@@ -1,0 +1,220 @@
+"""What a run reports: metrics with intervals, what ECE is by chance, a table per source.
+
+Pure: arrays in, numbers out. Labels, scores and thresholds are those of
+`hf_ela.evaluation.metrics`. What the data does not define is None, never NaN, so that every result
+can be written as JSON.
+"""
+
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest
+
+from hf_ela.evaluation.metrics import (
+    METRICS,
+    ArtMetrics,
+    Counts,
+    Floats,
+    calibration_errors,
+    check,
+    metrics_of_counts,
+)
+
+__all__ = ["Interval", "McNemar", "chance_calibration_error", "mcnemar", "measure", "wilson"]
+
+CELLS = 2**18
+"""Images times resamples that are measured at once: 2 MB an array."""
+
+
+class Interval(TypedDict):
+    """A value, its 95 % interval, and the number of images that it was measured on.
+
+    ``groups`` is there where whole groups of images were drawn for the interval: how many.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    groups: NotRequired[int]
+
+
+def measure(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float,
+    groups: Sequence[str | None] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Measure `METRICS`, each with a 95 % percentile bootstrap interval.
+
+    Images are drawn with replacement within each class (stratified bootstrap: Davison and Hinkley,
+    "Bootstrap Methods and their Application", 1997, section 3.2), so every resample has as many
+    images of each class as the data. Where groups are known, whole groups are drawn, since their
+    images are not independent (there, section 3.8): as many of fakes alone, of reals alone and of
+    both as the data has, so that no class goes missing. An image without a group is one.
+
+    A resample in which a metric is undefined does not count for it. An interval is stretched to
+    include its value where it would not: resampling moves ECE upwards. Where no image is wrong, no
+    resample is: accuracy 1 gets the interval 1 to 1. The same seed gives the same intervals.
+    Without images every value is None.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: Probabilities of fake, shape (N,).
+        threshold: Lowest score that is called fake.
+        groups: Which images belong together, length N; None where not known.
+        resamples: How often to draw.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: See `hf_ela.evaluation.metrics.check`.
+    """
+    y, s = check(labels, scores)
+    if not y.size:
+        return {name: Interval(value=None, low=None, high=None, n=0) for name in METRICS}
+    values = ArtMetrics().compute(references=y, predictions=s, threshold=threshold)
+    known = numbered_groups(groups, y.size)
+    members = np.arange(y.size) if known is None else known
+    fakes, images = np.bincount(members, y), np.bincount(members)
+    kinds = [fakes == images, fakes == 0, (fakes > 0) & (fakes < images)]
+    strata = [np.flatnonzero(kind) for kind in kinds if kind.any()]
+    rng = np.random.default_rng(seed)
+    order = np.argsort(s)
+    distinct, first = np.unique(s[order], return_index=True)
+
+    def times_drawn() -> Counts:
+        drawn = [stratum[rng.integers(stratum.size, size=stratum.size)] for stratum in strata]
+        return np.bincount(np.concatenate(drawn), minlength=images.size)
+
+    def resampled(count: int) -> dict[str, Floats]:
+        times = np.stack([times_drawn() for _ in range(count)])[:, members[order]]
+        fake, real = (np.add.reduceat(times * (y[order] == c), first, 1) for c in (1, 0))
+        return metrics_of_counts(distinct, fake, real, threshold)
+
+    parts = [resampled(count) for count in _at_once(resamples, y.size)]
+    cells = {
+        name: _interval(values[name], np.concatenate([part[name] for part in parts]), y.size)
+        for name in METRICS
+    }
+    if known is not None:
+        for cell in cells.values():
+            cell["groups"] = images.size
+    return cells
+
+
+def numbered_groups(groups: Sequence[str | None] | None, n: int) -> Counts | None:
+    """Return a number from 0 on for the group of each of n images; None where no group is known.
+
+    An image without a group has one of its own.
+    """
+    if groups is None or not any(groups):
+        return None
+    if len(groups) != n:
+        raise ValueError(
+            "`groups` must have one entry per label. "
+            f"Received: {len(groups)} groups for {n} labels. Use None where not known."
+        )
+    keys = [f"group {name}" if name else f"image {index}" for index, name in enumerate(groups)]
+    return np.unique(keys, return_inverse=True)[1]
+
+
+def _at_once(resamples: int, images: int) -> list[int]:
+    """Return how many resamples are measured at a time, so that memory stays bounded."""
+    most = max(1, CELLS // images)
+    return [min(most, resamples - start) for start in range(0, resamples, most)]
+
+
+def _interval(value: float | None, draws: Floats, n: int) -> Interval:
+    if value is None:
+        return Interval(value=None, low=None, high=None, n=n)
+    defined = draws[~np.isnan(draws)]
+    low, high = np.percentile([value, *defined], [2.5, 97.5]).tolist()
+    return Interval(value=value, low=min(low, value), high=max(high, value), n=n)
+
+
+def chance_calibration_error(
+    scores: ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """Return the ECE that chance gives to calibrated scores: its mean, and where 95 % of it lies.
+
+    Labels are drawn by the scores themselves (consistency resampling: Bröcker and Smith,
+    "Increasing the Reliability of Reliability Diagrams", Weather and Forecasting 22, 2007), so that
+    all that is left is the chance by which a bin holds more or fewer fakes than its scores say. An
+    ECE above this range speaks against the calibration; one inside says little, since on few images
+    a small miscalibration stays inside too. Images count as independent: where they come in groups,
+    chance gives more. The same seed gives the same values. Without images they are None.
+
+    Args:
+        scores: Probabilities of fake, shape (N,).
+        resamples: How often to draw labels.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: See `hf_ela.evaluation.metrics.check`.
+    """
+    _, s = check(np.zeros(np.shape(scores), np.int64), scores)
+    if not s.size:
+        return Interval(value=None, low=None, high=None, n=0)
+    rng = np.random.default_rng(seed)
+    draws = np.concatenate(
+        [
+            calibration_errors((rng.random((count, s.size)) < s).astype(np.int64), s)
+            for count in _at_once(resamples, s.size)
+        ]
+    )
+    return _interval(float(draws.mean()), draws, s.size)
+
+
+def wilson(right: np.ndarray) -> Interval:
+    """Return the share of the true with its Wilson 95 % interval; all None without any."""
+    k, n = int(right.sum()), right.size
+    if not n:
+        return Interval(value=None, low=None, high=None, n=0)
+    bounds = binomtest(k, n).proportion_ci(method="wilson")
+    return Interval(value=k / n, low=float(bounds.low), high=float(bounds.high), n=n)
+
+
+class McNemar(TypedDict):
+    """Images that only one of two classifiers gets right, and how likely chance explains it."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> McNemar:
+    """Test whether two classifiers err equally often, on the images that they differ on.
+
+    The exact conditional test, two-sided: if they do, who of them is right is a coin's toss for
+    each such image (McNemar, Psychometrika 12, 1947). It never finds a difference more often than
+    it should by chance, and rather less often (Fagerland, Lydersen and Laake, BMC Medical Research
+    Methodology 13:91, 2013). It takes images as independent: where they come in groups, of one
+    artist or one prompt, p is too small. And it speaks of these two trained classifiers; another
+    training of either may differ by more.
+
+    Args:
+        right_a: Whether the first is right about each image, bool, shape (N,).
+        right_b: Of the second, on the same images in the same order.
+
+    Returns:
+        Images that the first alone is right about, those of the second, and the p-value: 1 where
+        they never differ.
+
+    Raises:
+        ValueError: The arrays are not bool, or not of one shape (N,).
+    """
+    a, b = np.asarray(right_a), np.asarray(right_b)
+    if a.ndim != 1 or a.shape != b.shape or a.dtype.kind + b.dtype.kind != "bb":
+        raise ValueError(
+            "`right_a` and `right_b` must be bool, of one shape (N,). "
+            f"Received: {a.dtype} {a.shape} and {b.dtype} {b.shape}."
+        )
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    differing = only_a + only_b
+    p = float(binomtest(only_a, differing).pvalue) if differing else 1.0
+    return McNemar(only_a=only_a, only_b=only_b, p=p)

@@ -1,0 +1,1 @@
+"""The leak audit: whether files give the class away."""

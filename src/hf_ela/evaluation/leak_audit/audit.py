@@ -1,0 +1,282 @@
+"""The leak audit: whether a dataset's files give the class away, whatever their pictures show.
+
+A detector of error levels sees file history first. Where that differs between the classes, its
+score as-is says little about art. `audit_facts` needs no more than the facts of every file, and is
+part of every run; `audit` adds a matrix of a plain classifier, trained and tested in each of
+`hf_ela.ela.statistics`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from hf_ela.data.duplicates import Splits, class_order, find_duplicates
+from hf_ela.data.groups import GroupTable, clusters
+from hf_ela.data.loading import DataOptions, Source, open_source
+from hf_ela.data.preparation import Prepared, reasons, refused, row_store
+from hf_ela.data.rows import RowSettings
+from hf_ela.errors import DataError
+from hf_ela.evaluation.leak_audit.leaks import (
+    FACTS,
+    fact_table,
+    fold_pairs,
+    matrix,
+    measured,
+    ranked_facts,
+    scores,
+)
+from hf_ela.evaluation.leak_audit.verdict import verdict
+from hf_ela.recipes.loading import load_recipe
+
+__all__ = ["SAMPLE", "audit", "audit_facts", "audit_prepared", "fact_settings"]
+
+SAMPLE = 600
+"""Images of each class that the matrix is measured on."""
+VALUED = ("format", "mode", "shape", "size", "jpeg_quality", "subsampling", "exif", "icc")
+"""Facts whose single values are counted."""
+NUMBERS = ("width", "height", "aspect", "bytes_per_pixel", "jpeg_quality", "mean_error_level")
+VALUES_LISTED = 20
+CHANCE = 0.00135
+"""How often a class may by chance have a value so much more often: three standard errors."""
+
+
+def audit(
+    options: DataOptions, *, sample: int = SAMPLE, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Audit a dataset.
+
+    Args:
+        options: Where it is, as for training.
+        sample: Images of each class for the matrix, drawn by a fixed seed; 0 leaves it out.
+        say: Receives a line about each step.
+
+    Returns:
+        What `audit_facts` returns, with ``rejected``, each image that cannot be read, and with
+        ``matrix`` where a sample was asked for.
+
+    Raises:
+        DataError: The dataset cannot be reached or used as asked, or has no readable image of
+            one class.
+    """
+    groups = GroupTable.read(options.groups)
+    source = open_source(options)
+    say("File facts of every image ...")
+    rows = {
+        split: row_store(options, source, fact_settings(split, source)).facts
+        for split in source.splits
+    }
+    splits = {
+        split: [facts for facts in found if not facts["error"]] for split, found in rows.items()
+    }
+    rejected = refused(rows)
+    found = audit_facts(splits, groups, rejected) | {"rejected": rejected}
+    if sample:
+        found["matrix"] = _matrix(options, rows, groups, sample, say)
+    return found | {"verdict": verdict(found)}
+
+
+def audit_prepared(data: Prepared) -> dict[str, Any]:
+    """Return `audit_facts` of the splits of a training, rows in the dataset's own order.
+
+    Refused images of a source that was left out are counted too.
+    """
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    facts = {
+        name: [split.store.facts[row] for row in np.sort(split.rows)]
+        for name, split in splits.items()
+    }
+    return audit_facts(facts, data.groups, data.summary["rejected"])
+
+
+def audit_facts(
+    splits: Splits, groups: GroupTable, rejected: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    """Audit what is known of every file; pure.
+
+    Args:
+        splits: File facts (`hf_ela.data.rows.FACTS`) of every readable image by split, in order.
+        groups: Images of one group are on one side of every cross-validation, and count as one
+            where it is asked what may be chance.
+        rejected: What cannot be read, from `hf_ela.data.preparation.refused`: counted in the
+        verdict, and named
+            where a class is missing.
+
+    Returns:
+        JSON-able: ``images``; ``groups``, how many images the groups file names (None without
+        one); ``classifiers``, what file facts give and what the mean error level
+        gives, held out (None where there are too few images); ``facts``, each alone, the most
+        telling first; ``values``, single values that tell the class; ``duplicates``; ``order``;
+        ``tables``, per class; ``verdict``, sentences.
+
+    Raises:
+        DataError: There is no image of one class, or the groups are of other images.
+    """
+    facts = [row for listed in splits.values() for row in listed]
+    labels = np.array([row["label"] for row in facts], np.int64)
+    matched = groups.matched([row["file_name"] for row in facts])
+    counts = {kind: int((labels == label).sum()) for kind, label in KINDS}
+    if not all(counts.values()):
+        raise DataError(
+            f"An audit compares the readable images of two classes. Received: {counts['fake']} "
+            f"fake and {counts['real']} real ones; {len(rejected)} cannot be read. Mend or add "
+            "some.",
+            *reasons(rejected),
+        )
+    table = fact_table(facts)
+    members = clusters(facts, groups)
+    folds = fold_pairs(labels, members)
+    classifiers: dict[str, Any] = {"file_facts": None, "mean_error_level": None}
+    if folds:
+        for name, columns in (("file_facts", FACTS), ("mean_error_level", ["mean_error_level"])):
+            classifiers[name] = measured(labels, scores(table[[*columns]], labels, folds), members)
+    found = {
+        "images": {
+            split: {kind: sum(row["label"] == label for row in rows) for kind, label in KINDS}
+            for split, rows in splits.items()
+        },
+        "groups": {"matched": matched} if groups.sha256 else None,
+        "classifiers": classifiers,
+        "facts": ranked_facts(table, labels, folds, members) if folds else [],
+        "values": telling_values(table, labels, members),
+        "duplicates": find_duplicates(splits),
+        "order": class_order(splits),
+        "tables": {kind: _table(table[labels == label]) for kind, label in KINDS},
+    }
+    return found | {"verdict": verdict(found | {"rejected": rejected})}
+
+
+KINDS = (("fake", 1), ("real", 0))
+
+
+def telling_values(
+    table: pd.DataFrame, labels: np.ndarray, members: np.ndarray
+) -> list[dict[str, Any]]:
+    """List values that one class has much more often than the other, the widest gap first.
+
+    Listed is a value whose shares differ by more than chance (`CHANCE`), and by .1 or with at
+    least ten clusters of one class and no image of the other. Chance is that of clusters, which are
+    drawn as a whole: a hundred images of one artist are no hundred proofs. Of a class of fewer than
+    nine or so, no value is more than chance.
+    """
+    classes = {kind: labels == label for kind, label in KINDS}
+    totals = {kind: int(here.sum()) for kind, here in classes.items()}
+    clustered = sum(len(np.unique(members[here])) for here in classes.values())
+    errors_allowed = float(student.isf(CHANCE, max(1, clustered - 2)))
+    found = []
+    for fact in VALUED:
+        values = _values(table, fact)
+        counted = pd.crosstab(values, labels).reindex(columns=[1, 0], fill_value=0)
+        for value, (fake, real) in zip(counted.index, counted.to_numpy(), strict=True):
+            gap = abs(fake / totals["fake"] - real / totals["real"])
+            wide = gap >= 0.1 and value != "no"  # "yes" says the same
+            only = gap < 0.1 and 0 in (fake, real) and max(fake, real) >= 10
+            if not (wide or only):
+                continue
+            has = (values == value).to_numpy()
+            if only and len(np.unique(members[has])) < 10:
+                continue
+            above = has - has.mean()
+            error = np.sqrt(
+                sum(
+                    np.square(np.bincount(members[here], above[here])).sum() / totals[kind] ** 2
+                    for kind, here in classes.items()
+                )
+            )
+            if gap > errors_allowed * error:
+                counts = {"fake": int(fake), "real": int(real)}
+                found.append({"fact": fact, "value": value, **counts, "gap": round(gap, 4)})
+    return sorted(found, key=lambda row: -row["gap"])[:VALUES_LISTED]
+
+
+def _values(table: pd.DataFrame, fact: str) -> pd.Series:
+    """Return a fact as text; what is not there has no value."""
+    if fact == "shape":
+        kinds = np.sign(table["width"] - table["height"])
+        return kinds.map({-1: "portrait", 0: "square", 1: "landscape"})
+    if fact == "size":
+        sides = table[["width", "height"]].astype(int).astype(str)
+        return sides["width"] + " x " + sides["height"]
+    values = table[fact]
+    if fact in ("exif", "icc"):
+        return values.map({1.0: "yes", 0.0: "no"})
+    return values.map(lambda v: f"{v:g}" if isinstance(v, float) else v, na_action="ignore")
+
+
+def _table(table: pd.DataFrame) -> dict[str, Any]:
+    """Describe one class: counts of values, and quartiles of numbers."""
+    counted = {fact: _values(table, fact).value_counts() for fact in VALUED}
+    quartiles = {fact: table[fact].dropna().quantile([0, 0.25, 0.5, 0.75, 1]) for fact in NUMBERS}
+    return {
+        "n": len(table),
+        "values": {
+            fact: {str(value): int(n) for value, n in counts.items() if n}
+            for fact, counts in ((fact, counts[:VALUES_LISTED]) for fact, counts in counted.items())
+        },
+        "quartiles": {
+            fact: None if values.isna().any() else [round(float(v), 4) for v in values]
+            for fact, values in quartiles.items()
+        },
+    }
+
+
+def fact_settings(split: str, source: Source, *, features: bool = False) -> RowSettings:
+    """Return settings for rows with the facts of every file and, where asked for, `features`."""
+    # Without views any preprocessing will do.
+    preprocessing = load_recipe("default").preprocessing
+    return RowSettings(
+        preprocessing, (), source.kinds, split, source.root, pictures=False, features=features
+    )
+
+
+def _matrix(
+    options: DataOptions,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    groups: GroupTable,
+    sample: int,
+    say: Callable[[str], None],
+) -> dict[str, Any] | None:
+    """Measure the matrix on a sample of all splits; None where there are too few images."""
+    chosen = _sample(rows, sample)
+    say(f"Statistics of error levels of {sum(map(len, chosen.values()))} images ...")
+    source = open_source(options)  # anew: a stream can be read once
+    stores = {
+        split: row_store(options, source, fact_settings(split, source, features=True), numbers)
+        for split, numbers in chosen.items()
+    }
+    facts = [row for store in stores.values() for row in store.facts]
+    features = np.stack(
+        [store.features(row) for store in stores.values() for row in range(len(store.facts))]
+    )
+    labels = np.array([row["label"] for row in facts], np.int64)
+    members = clusters(facts, groups)
+    folds = fold_pairs(labels, members)
+    if not folds:
+        return None
+    cells = {}
+    for trained, row in matrix(features, labels, folds, members):
+        say(f"Trained {trained.replace('_', '-')}, tested in every condition")
+        cells[trained] = row
+    return {
+        "images": {kind: int((labels == label).sum()) for kind, label in KINDS},
+        "cells": cells,
+    }
+
+
+def _sample(rows: Mapping[str, Sequence[Mapping[str, Any]]], sample: int) -> dict[str, list[int]]:
+    """Draw rows of each class from all splits together, by a fixed seed; numbers by split."""
+    rng = np.random.default_rng(0)
+    chosen: list[tuple[str, int]] = []
+    for _, label in KINDS:
+        here = [
+            (split, number)
+            for split, listed in rows.items()
+            for number, facts in enumerate(listed)
+            if facts["label"] == label and not facts["error"]
+        ]
+        drawn = rng.permutation(len(here))[:sample]
+        chosen += [here[number] for number in drawn]
+    by_split = {split: sorted(n for s, n in chosen if s == split) for split in rows}
+    return {split: numbers for split, numbers in by_split.items() if numbers}

@@ -1,0 +1,350 @@
+"""The pictures of a run: arrays in, one PNG out, written whole or not at all.
+
+Labels, scores and thresholds are those of `hf_ela.evaluation.metrics`. Curves are keyed by protocol
+(``as_is``, ``aligned``). Figures are made without pyplot, so no global state and no display is
+touched. Colours are Okabe and Ito's palette, which colour-blind people can tell apart ("Color
+Universal Design", 2008), and no picture depends on colour alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+from sklearn.metrics import auc, roc_curve
+
+from hf_ela._text import perturbation_label
+from hf_ela.evaluation.figures import (
+    BLUE,
+    FAKE,
+    GREEN,
+    GREY,
+    INK,
+    REAL,
+    STYLES,
+    heading,
+    new_figure,
+    shortened,
+    tidy,
+    write_figure,
+)
+from hf_ela.evaluation.intervals import Interval, chance_calibration_error
+from hf_ela.evaluation.metrics import calibration_bins, check, confusion, expected_calibration_error
+from hf_ela.evaluation.perturbations import JPEG_QUALITIES, SUITE
+from hf_ela.evaluation.robustness import Robustness
+from hf_ela.evaluation.summary import SourceRow
+
+__all__ = ["robustness_table"]
+
+Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
+
+
+def performance(
+    measured: Mapping[str, Mapping[str, Any]],
+    coverage_by_protocol: Mapping[str, Mapping[str, Any]],
+    curves: Curves,
+    folder: Path,
+    *,
+    threshold: float,
+) -> None:
+    """Draw what one split says of a model: confusion matrix, ROC, reliability and coverage.
+
+    Args:
+        measured: Metrics by protocol, with their ``confusion``.
+        coverage_by_protocol: See `coverage`.
+        curves: Labels and scores by protocol.
+        folder: Where ``confusion.png``, ``roc.png``, ``reliability.png`` and ``coverage.png`` go.
+        threshold: Of the model.
+    """
+    matrices = {name: metrics["confusion"] for name, metrics in measured.items()}
+    confusion_matrix(matrices, folder / "confusion.png")
+    roc(curves, folder / "roc.png", threshold=threshold)
+    reliability(curves, folder / "reliability.png")
+    coverage(coverage_by_protocol, folder / "coverage.png")
+
+
+def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], path: Path) -> None:
+    """Draw a matrix per protocol: counts, and shares of the true class."""
+    figure = new_figure(3.6 * max(len(confusion_by_protocol), 1) + 0.6, 3.9)
+    panels = figure.subplots(1, max(len(confusion_by_protocol), 1), squeeze=False)[0]
+    for axes, (protocol, c) in zip(panels, confusion_by_protocol.items(), strict=False):
+        counts = np.array([[c["tp"], c["fn"]], [c["fp"], c["tn"]]])
+        shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            share = shares[row, column]
+            colour = "white" if share > 0.65 else INK
+            axes.text(column, row - 0.06, count, ha="center", va="center", size=20, color=colour)
+            axes.text(
+                column, row + 0.24, f"{share:.0%}", ha="center", va="center", size=11, color=colour
+            )
+        axes.set_xticks([0, 1], ["fake", "real"])
+        axes.set_yticks([0, 1], ["fake", "real"])
+        axes.tick_params(length=0)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        right = int(np.trace(counts))
+        heading(axes, f"{_name(protocol)}: {right} of {counts.sum()} right")
+    write_figure(figure, path)
+
+
+def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
+    """Draw the ROC curves of all protocols, with AUC, and mark the threshold on each."""
+    figure = new_figure(5.6, 5.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
+    for (protocol, (labels, scores)), (colour, line, marker) in zip(
+        curves.items(), cycle(STYLES), strict=False
+    ):
+        y, s = check(labels, scores)
+        if not 0 < y.sum() < y.size:
+            axes.plot([], [], color=colour, label=f"{_name(protocol)}: one class only (n={y.size})")
+            continue
+        false_positive, true_positive, _ = roc_curve(y, s)
+        name = f"{_name(protocol)}: AUC {auc(false_positive, true_positive):.3f} (n={y.size})"
+        axes.plot(false_positive, true_positive, color=colour, linestyle=line, label=name)
+        c = confusion(y, s, threshold)
+        at_threshold = c["fp"] / (c["fp"] + c["tn"]), c["tp"] / (c["tp"] + c["fn"])
+        axes.plot(
+            *at_threshold, marker, color=colour, markersize=9, markeredgecolor="white", zorder=3
+        )
+    axes.plot([], [], "o", color=GREY, label=f"at the threshold {threshold:.3g}")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set_xlabel("real images called fake (false positive rate)")
+    axes.set_ylabel("fakes found (recall)")
+    axes.legend(loc="lower right", frameon=False)
+    heading(axes, f"ROC: {' and '.join(map(_name, curves)) or 'no data'}")
+    tidy(axes)
+    write_figure(figure, path)
+
+
+def reliability(curves: Curves, path: Path) -> None:
+    """Draw, per protocol, the share of fakes against the score, and the scores of each class."""
+    figure = new_figure(4.3 * max(len(curves), 1) + 0.4, 5.8)
+    panels = figure.subplots(
+        2, max(len(curves), 1), squeeze=False, sharex=True, height_ratios=[3, 1.2]
+    )
+    for (upper, lower), (protocol, (labels, scores)) in zip(panels.T, curves.items(), strict=False):
+        y, s = check(labels, scores)
+        images, mean_score, share = calibration_bins(y, s)
+        filled = images > 0
+        error, chance = expected_calibration_error(y, s), chance_calibration_error(s)
+        upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="calibrated")
+        upper.plot(mean_score[filled], share[filled], color=BLUE, linewidth=1)
+        upper.scatter(
+            mean_score[filled],
+            share[filled],
+            s=20 + 230 * images[filled] / max(images.max(), 1),
+            color=BLUE,
+            edgecolor="white",
+            zorder=3,
+            label="no data"
+            if error is None
+            else f"ECE {error:.3f} (by chance {chance['low']:.3f}-{chance['high']:.3f})",
+        )
+        upper.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.32), yticks=np.linspace(0, 1, 6))
+        upper.set_ylabel("share of fakes (area: images)")
+        upper.legend(loc="upper left", frameon=False)
+        heading(upper, f"{_name(protocol)}, n={y.size}")
+        lower.hist(
+            [s[y == 1], s[y == 0]],
+            bins=np.linspace(0, 1, images.size + 1).tolist(),
+            color=[FAKE, REAL],
+            label=["fake", "real"],
+        )
+        lower.set_xlabel("score (probability of fake)")
+        lower.set_ylabel("images")
+        lower.legend(loc="upper center", frameon=False, ncols=2)
+        lower.margins(y=0.35)
+        tidy(upper)
+        tidy(lower)
+    write_figure(figure, path)
+
+
+def coverage(measured: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw accuracy against coverage of all protocols, and mark the band of the model on each.
+
+    Args:
+        measured: By protocol, ``curve`` as `abstention.coverage_curve` gives it, and ``shipped`` as
+            `abstention.measure_decided` does.
+        path: The PNG to write.
+    """
+    figure = new_figure(5.6, 4.4)
+    axes = figure.subplots()
+    for (protocol, found), (colour, line, marker) in zip(
+        measured.items(), cycle(STYLES), strict=False
+    ):
+        share, right = found["shipped"]["coverage"], found["shipped"]["accuracy"]
+        steps = [(row["coverage"], row["accuracy"]) for row in found["curve"]]
+        axes.plot(
+            *np.reshape(steps, (-1, 2)).T,
+            color=colour,
+            linestyle=line,
+            label=f"{_name(protocol)} (n={share['n']})",
+        )
+        if right["n"]:
+            axes.plot([share["value"]] * 2, [right["low"], right["high"]], color=colour, alpha=0.5)
+            axes.plot(
+                share["value"],
+                right["value"],
+                marker,
+                color=colour,
+                markersize=9,
+                markeredgecolor="white",
+                zorder=3,
+            )
+    axes.plot([], [], "o", color=GREY, label="at the band of the model, with 95 % interval")
+    axes.set(xlim=(1.02, -0.02))
+    axes.set_xlabel("images that are decided (coverage)")
+    axes.set_ylabel("right among them (accuracy)")
+    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+    heading(axes, f"Coverage and accuracy: {' and '.join(map(_name, measured)) or 'no data'}")
+    tidy(axes)
+    write_figure(figure, path)
+
+
+def training_curves(
+    history: Mapping[str, Sequence[float]], path: Path, *, monitor: str = "val_loss"
+) -> None:
+    """Draw loss and accuracy of every epoch, and mark the best epoch by ``monitor``.
+
+    Args:
+        history: As Keras gives it: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+        path: The PNG to write.
+        monitor: What early stopping watches; its lowest value is best for a loss, its highest for
+            anything else, and the first of equals wins. Nothing is marked where it is missing.
+    """
+    figure = new_figure(9.2, 3.9)
+    best = _best_epoch(history.get(monitor, ()), lowest=monitor.endswith("loss"))
+    epochs = len(history.get("loss", ()))
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for key, name, (colour, line, marker) in zip(
+            (quantity, f"val_{quantity}"), ("train", "validation"), STYLES, strict=False
+        ):
+            values = history.get(key, ())
+            axes.plot(
+                np.arange(1, len(values) + 1),
+                values,
+                color=colour,
+                linestyle=line,
+                marker=marker if epochs <= 40 else None,
+                markersize=4,
+                label=name,
+            )
+        if best:
+            axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label=f"best: {best}")
+        axes.set_xlabel("epoch")
+        axes.set_xlim(0.5, max(epochs, 1) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.legend(framealpha=0.85, edgecolor="none")
+        heading(axes, f"{quantity}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
+        tidy(axes)
+    write_figure(figure, path)
+
+
+def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> None:
+    """Draw the accuracy of each source with its interval, from `evaluation.by_source`.
+
+    Args:
+        table: One row per source; the best is drawn on top.
+        path: The PNG to write.
+        title: Stands above all; say protocol and n.
+    """
+    rows = sorted(table, key=lambda row: row["accuracy"]["value"] or 0.0)
+    figure = new_figure(7.6, 0.42 * max(len(rows), 1) + 1.1)
+    axes = figure.subplots()
+    for position, row in enumerate(rows):
+        value, low, high = (row["accuracy"][key] or 0.0 for key in ("value", "low", "high"))
+        colour = GREEN if row["fake"] and row["real"] else FAKE if row["fake"] else REAL
+        axes.barh(position, value, color=colour, height=0.62, alpha=0.8)
+        axes.plot([low, high], [position, position], "|-", color=INK, linewidth=1.3, markersize=7)
+        axes.text(1.03, position, f"{value:.2f}", va="center", size=9, color=INK)
+    classes = [" and ".join(name for name in ("fake", "real") if row[name]) for row in rows]
+    names = [
+        f"{shortened(row['source'], 28)} ({has}, n={row['n']})"
+        for row, has in zip(rows, classes, strict=True)
+    ]
+    axes.set_yticks(range(len(rows)), names, parse_math=False)
+    axes.set(xlim=(0, 1.1), xticks=np.linspace(0, 1, 6))
+    axes.set_xlabel("accuracy, with 95 % interval")
+    heading(axes, title or f"Accuracy per source, n={sum(row['n'] for row in rows)}")
+    tidy(axes)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    write_figure(figure, path)
+
+
+def _name(protocol: str) -> str:
+    return protocol.replace("_", "-")
+
+
+def _best_epoch(values: Sequence[float], *, lowest: bool) -> int | None:
+    """Return the best epoch, counted from 1; None when no value is finite."""
+    worst = np.inf if lowest else -np.inf
+    finite = np.where(np.isfinite(values), values, worst)
+    if not np.isfinite(finite).any():
+        return None
+    return int(finite.argmin() if lowest else finite.argmax()) + 1
+
+
+OTHERS = ("none", *(name for name in SUITE if not name.startswith("jpeg_")))
+
+
+def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
+    """Draw the table of a model, or of up to three beside each other, with 95 % intervals.
+
+    Args:
+        tables: A model's name to its table.
+        path: The PNG to write.
+    """
+    figure = new_figure(10.4, 4.8)
+    left, right = figure.subplots(1, 2)
+    height = 0.8 / max(len(tables), 1)
+    for number, ((model, table), (colour, line, marker)) in enumerate(
+        zip(tables.items(), STYLES, strict=False)
+    ):
+        cells = {row["perturbation"]: row["balanced_accuracy"] for row in table["rows"]}
+        values, errors = _with_errors([cells[f"jpeg_{quality}"] for quality in JPEG_QUALITIES])
+        left.errorbar(
+            JPEG_QUALITIES,
+            values,
+            errors,
+            color=colour,
+            linestyle=line,
+            marker=marker,
+            markersize=5,
+            elinewidth=0.8,
+            capsize=2,
+            label=f"{shortened(model, 28)}, n={table['n']}",
+        )
+        values, errors = _with_errors([cells[name] for name in OTHERS])
+        places = np.arange(len(OTHERS)) + (number - (len(tables) - 1) / 2) * height
+        right.barh(
+            places, values, height * 0.9, xerr=errors, color=colour, alpha=0.8,
+            error_kw={"elinewidth": 0.8, "capsize": 2},
+        )  # fmt: skip
+    left.axhline(0.5, color=GREY, linewidth=1, linestyle=":", label="chance")
+    right.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
+    left.set(xlim=(103, 27), ylim=(0, 1.02))
+    left.set_xlabel("JPEG quality of another save")
+    left.set_ylabel("balanced accuracy, with 95 % interval")
+    left.legend(loc="lower left", frameon=False)
+    heading(left, "Saved again as JPEG")
+    right.set_yticks(range(len(OTHERS)), [perturbation_label(name) for name in OTHERS])
+    right.set(xlim=(0, 1.02), ylim=(len(OTHERS) - 0.5, -0.5))
+    right.set_xlabel("balanced accuracy, with 95 % interval")
+    heading(right, "Other changes")
+    for axes in (left, right):
+        tidy(axes)
+    write_figure(figure, path)
+
+
+def _with_errors(cells: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
+    """Return values, and how far the intervals reach below and above, 2 x N."""
+    value, low, high = (
+        np.array([cell[end] for cell in cells], float) for end in ("value", "low", "high")
+    )
+    return value, np.stack([value - low, high - value])

@@ -1,0 +1,96 @@
+"""The installed hf_ela as a wheel, so that a release runs with the code that made it."""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from hashlib import sha256
+from importlib.metadata import distribution
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from io import BytesIO
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from packaging.requirements import Requirement
+
+from hf_ela._version import __version__
+from hf_ela.errors import ReleaseError
+from hf_ela.hub.locate import PACKAGED
+from hf_ela.hub.samples import MODEL_CARD
+
+__all__ = ["requirements", "wheel"]
+
+PARTS = (".py", ".typed", ".toml", ".md", ".jpg", ".png", ".html", ".js", ".css", ".svg")
+"""Endings of what belongs to the package: an editor's backup or an .env beside it does not."""
+
+_WHEEL = """\
+Wheel-Version: 1.0
+Generator: hf_ela
+Root-Is-Purelib: true
+Tag: py3-none-any
+"""
+
+
+def wheel() -> tuple[str, bytes]:
+    """Return file name and contents of a wheel of this package, as it is installed.
+
+    Works from a checkout and from an installation. The same files give the same bytes: there is
+    no time in them, and nothing is compressed, since compressors differ. Python can import from
+    it as it is, with the file's path in `sys.path`; pip can install it.
+
+    Raises:
+        ReleaseError: The installation is of another version than the code.
+    """
+    installed = distribution("hf-ela")
+    if installed.version != __version__:
+        raise ReleaseError(
+            f"hf-ela must be installed as it is: the code is of version {__version__}. "
+            f"Received: an installation of {installed.version}. Install it again: pip install -e ."
+        )
+    stem = f"hf_ela-{__version__}"
+    package = dict(_contents(files("hf_ela"), "hf_ela"))
+    # A release has a model of its own.
+    package = {name: data for name, data in package.items() if f"/{PACKAGED}/" not in name}
+    # A checkout has it beside the package, an installation inside: the same order for both.
+    package |= _contents(MODEL_CARD, "hf_ela/model_card")
+    contents = dict(sorted(package.items()))
+    for name in ("METADATA", "entry_points.txt", "licenses/LICENSE"):
+        contents[f"{stem}.dist-info/{name}"] = (installed.read_text(name) or "").encode()
+    contents[f"{stem}.dist-info/WHEEL"] = _WHEEL.encode()
+    record = f"{stem}.dist-info/RECORD"
+    lines = [
+        f"{name},sha256={urlsafe_b64encode(sha256(content).digest()).decode().rstrip('=')},"
+        f"{len(content)}\n"
+        for name, content in contents.items()
+    ]
+    contents[record] = "".join([*lines, f"{record},,\n"]).encode()
+
+    file = BytesIO()
+    with ZipFile(file, "w", ZIP_STORED) as archive:
+        for name, content in contents.items():
+            entry = ZipInfo(name)  # of 1980
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, content)
+    return f"{stem}-py3-none-any.whl", file.getvalue()
+
+
+def requirements(*extras: str) -> str:
+    """Return what this package needs from others, one requirement a line, for pip.
+
+    Args:
+        extras: Names of extras, such as ``jax``, whose requirements belong to it.
+    """
+    lines = []
+    for line in distribution("hf-ela").requires or []:
+        requirement = Requirement(line)
+        marker, requirement.marker = requirement.marker, None
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras):
+            lines.append(f"{requirement}\n")
+    return "".join(lines)
+
+
+def _contents(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        path = f"{name}/{entry.name}"
+        if entry.is_dir():
+            yield from _contents(entry, path)
+        elif entry.name.endswith(PARTS) and not entry.name.startswith("."):
+            yield path, entry.read_bytes()

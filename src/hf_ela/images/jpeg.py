@@ -1,0 +1,93 @@
+"""What the header of a JPEG tells about its encoder: quality and chroma subsampling."""
+
+import os
+from io import BytesIO
+from typing import IO
+
+import numpy as np
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
+
+# ITU-T T.81 (1992), Annex K.1, tables K.1 (luminance) and K.2 (chrominance), in natural order,
+# which is Pillow's order too.
+ANNEX_K = np.array(
+    [
+        [
+            [16, 11, 10, 16, 24, 40, 51, 61],
+            [12, 12, 14, 19, 26, 58, 60, 55],
+            [14, 13, 16, 24, 40, 57, 69, 56],
+            [14, 17, 22, 29, 51, 87, 80, 62],
+            [18, 22, 37, 56, 68, 109, 103, 77],
+            [24, 35, 55, 64, 81, 104, 113, 92],
+            [49, 64, 78, 87, 103, 121, 120, 101],
+            [72, 92, 95, 98, 112, 100, 103, 99],
+        ],
+        [
+            [17, 18, 24, 47, 99, 99, 99, 99],
+            [18, 21, 26, 66, 99, 99, 99, 99],
+            [24, 26, 56, 99, 99, 99, 99, 99],
+            [47, 66, 99, 99, 99, 99, 99, 99],
+            [99, 99, 99, 99, 99, 99, 99, 99],
+            [99, 99, 99, 99, 99, 99, 99, 99],
+            [99, 99, 99, 99, 99, 99, 99, 99],
+            [99, 99, 99, 99, 99, 99, 99, 99],
+        ],
+    ]
+).reshape(2, 1, 64)
+_QUALITY = np.arange(1, 101)[:, None]
+# The scaling of libjpeg's `jpeg_quality_scaling` and `jpeg_add_quant_table`, baseline forced.
+_SCALE = np.where(_QUALITY < 50, 5000 // _QUALITY, 200 - 2 * _QUALITY)
+_TABLES = np.clip((ANNEX_K * _SCALE + 50) // 100, 1, 255)  # (luma/chroma, quality - 1, 64)
+
+
+def quantisation_tables() -> np.ndarray:
+    """Return libjpeg's tables of all qualities: int32, quality - 1 x luma and chroma x 64."""
+    return np.ascontiguousarray(_TABLES.transpose(1, 0, 2), np.int32)
+
+
+def estimate_quality(image: Image.Image) -> tuple[int, bool] | tuple[None, None]:
+    """Find the libjpeg quality whose quantisation tables are nearest to those of a JPEG.
+
+    Args:
+        image: An image as Pillow opened it.
+
+    Returns:
+        The quality from 1 to 100 with the smallest sum of absolute differences over the luma
+        table, and the chroma table where there is one, and whether that sum is zero; the lower of
+        two equally near. None twice if the image is no JPEG.
+    """
+    if not isinstance(image, JpegImageFile):
+        return None, None
+    # The first component is luma; where the second has a table of its own, that is for chroma.
+    used = dict.fromkeys(component[3] for component in image.layer[:2])
+    if not image.quantization.keys() >= used.keys():  # set between two scans, past the header
+        return None, None
+    tables = np.array([image.quantization[table] for table in used])
+    distances = np.abs(_TABLES[: len(tables)] - tables[:, None]).sum(axis=(0, 2))
+    best = int(distances.argmin())
+    return best + 1, bool(distances[best] == 0)
+
+
+def chroma_subsampling(image: Image.Image) -> str | None:
+    """Return ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None if no JPEG of three components."""
+    if not isinstance(image, JpegImageFile) or image.layers != 3:
+        return None
+    return {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}.get(get_sampling(image), "other")
+
+
+def reencode(image: Image.Image, quality: int) -> Image.Image:
+    """Return the RGB image after JPEG encoding and decoding, without touching the disk."""
+    with _memory_file() as file:
+        image.save(file, "JPEG", quality=quality)
+        file.seek(0)
+        with Image.open(file, formats=["JPEG"]) as encoded:
+            encoded.load()
+            return encoded
+
+
+def _memory_file() -> IO[bytes]:
+    # Pillow's encoder releases the GIL when it writes to a file descriptor, and holds it when it
+    # writes to a BytesIO; Linux has descriptors without a disk.
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("hf_ela"), "w+b")
+    return BytesIO()

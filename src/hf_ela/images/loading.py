@@ -1,0 +1,344 @@
+"""Any source of an image -> upright 8-bit RGB pixels and what its file tells, or a typed refusal.
+
+How each pixel layout becomes RGB is in ``hf_ela.images.rgb``. Of an animation, or a file of several
+pages, the first one is taken. The EXIF (or XMP) orientation is applied; a damaged EXIF block counts
+as none, since it says nothing about the pixels (only libavif insists that it begins rightly).
+"""
+
+import os
+import stat
+import threading
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from hf_ela.errors import (
+    EmptyImageError,
+    ImageError,
+    ImageNotReadableError,
+    ImageTooLargeError,
+    NotAnImageError,
+    TruncatedImageError,
+    UnsupportedModeError,
+)
+from hf_ela.images.jpeg import chroma_subsampling, estimate_quality
+from hf_ela.images.rgb import RGB_MODES, to_rgb
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "ImageInfo", "ImageSource", "LoadedImage", "load_image"]
+
+ImageSource: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | IO[bytes]
+    | Image.Image
+    | NDArray[np.uint8]
+)
+
+MAX_PIXELS = 2**30 // 4 // 3
+"""Default limit of width × height, 89,478,485: a quarter of a GiB of RGB, where Pillow warns."""
+
+# Opened by class and not by `Image.open`, which measures by a process-wide limit (and this module
+# has its own), tries decoders that start other programs, and refuses a JPEG for a broken MPO index.
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    str(reader.format): reader
+    for reader in (
+        AvifImageFile,
+        BmpImageFile,
+        GifImageFile,
+        JpegImageFile,
+        Jpeg2KImageFile,
+        PngImageFile,
+        TiffImageFile,
+        WebPImageFile,
+    )
+}
+
+IMAGE_SUFFIXES = frozenset(
+    suffix for suffix, reader in Image.EXTENSION.items() if reader in _READERS
+)
+"""File name endings, in lower case with the dot, that a folder is searched for."""
+
+_quiet = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the source told about itself before it became RGB.
+
+    Attributes:
+        name: The path as given, or a stand-in such as ``<bytes>``.
+        format: ``JPEG``, ``PNG``, ``WEBP`` ...; None for an array or an image made in memory.
+        mode: Pillow's name of the pixel layout before conversion, such as ``RGB`` or ``CMYK``.
+        width: Pixels per row, as stored before orientation (TIFF: after).
+        height: Rows, as stored before orientation (TIFF: after).
+        size_bytes: Length of the encoded file; None for an array or a PIL image.
+        frames: Frames or pages; 1 for an array or a PIL image, or if they cannot be counted.
+        exif: Whether the file carries an EXIF block, readable or not.
+        icc: Whether the file carries a colour profile.
+        alpha: Whether transparency was composited on mid-grey.
+        jpeg_quality: The libjpeg quality, 1 to 100, whose quantisation tables (luma, and chroma
+            where it has its own) are nearest by the sum of absolute differences; None if no JPEG.
+        jpeg_quality_exact: Whether the tables are those of that quality; False for encoders with
+            tables of their own, such as Photoshop's; None if no JPEG.
+        subsampling: Chroma subsampling ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None if no
+            JPEG of three components.
+    """
+
+    name: str
+    format: str | None
+    mode: str
+    width: int
+    height: int
+    size_bytes: int | None
+    frames: int
+    exif: bool
+    icc: bool
+    alpha: bool
+    jpeg_quality: int | None
+    jpeg_quality_exact: bool | None
+    subsampling: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """An upright RGB image in memory, without metadata, and what its file told."""
+
+    pixels: Image.Image
+    info: ImageInfo
+
+
+def load_image(
+    source: ImageSource, *, name: str | None = None, max_pixels: int = MAX_PIXELS
+) -> LoadedImage:
+    """Read an image from wherever it is and bring it to RGB, by the rules of ``hf_ela.images.rgb``.
+
+    Nothing of Pillow's process-wide settings is changed, and several threads may call this at once.
+
+    Args:
+        source: A path; the bytes of a file; a binary file object, read from where it stands to its
+            end and left open; a PIL image (its current frame); or a uint8 array of shape
+            (H, W, 3), (H, W) or (H, W, 4).
+        name: What to call the image in errors and in its info, instead of its path.
+        max_pixels: Largest width × height, checked before any pixel is decoded. TIFF, GIF and, from
+            Pillow 13 on, WebP cannot pass Pillow's own error limit (twice
+            ``PIL.Image.MAX_IMAGE_PIXELS``) either.
+
+    Returns:
+        The RGB pixels, upright and without metadata, and an ``ImageInfo``.
+
+    Raises:
+        ImageNotReadableError: No such file, a folder, a pipe, no permission, or a read failed.
+        EmptyImageError: Zero bytes, or a side of zero pixels.
+        NotAnImageError: The first bytes are of no known format.
+        TruncatedImageError: The bytes begin as an image but cannot be decoded to the end.
+        ImageTooLargeError: More than ``max_pixels``, or more than fits in memory.
+        UnsupportedModeError: Floating point or another mode, dtype or shape without a way to RGB.
+        TypeError: ``source`` is of none of the types above.
+    """
+    name = name if name is not None else _name(source)
+    if isinstance(source, np.ndarray):
+        source = _from_array(source, name)
+    elif not isinstance(source, Image.Image):
+        source = _read(source, name)
+    job = partial(_decode, source, name, max_pixels)
+    try:
+        return job()
+    except Warning:
+        # The caller turns warnings into errors, and Pillow warned of an oddity. Only then are the
+        # filters touched, for they belong to the whole process.
+        with _quiet, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return job()
+
+
+def _name(source: object) -> str:
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    given = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
+    return given if isinstance(given, str) and given else f"<{type(source).__name__}>"
+
+
+def _read(source: Any, name: str) -> bytes:
+    """Return all bytes of a path, a buffer or a file object."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    is_path = isinstance(source, str | os.PathLike)
+    if not is_path and not hasattr(source, "read"):
+        raise TypeError(
+            "`source` must be a path, bytes, a binary file object, a PIL image or a uint8 array. "
+            f"Received: {type(source).__name__}."
+        )
+    try:
+        data = _read_file(source, name) if is_path else source.read()
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageTooLargeError(name, "the file does not fit in memory") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or a closed file
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageNotReadableError(name, f"cannot be read: {reason}") from error
+    if not isinstance(data, bytes):
+        raise TypeError(
+            "A file object must give bytes: open it in binary mode. "
+            f"Received: {type(data).__name__} from {name}."
+        )
+    return data
+
+
+def _read_file(path: str | os.PathLike[str], name: str) -> bytes:
+    kind = os.stat(path).st_mode  # noqa: PTH116  (Path() would refuse what os.fspath allows)
+    if stat.S_ISDIR(kind):
+        raise ImageNotReadableError(name, "is a folder; give the path of an image file")
+    if not stat.S_ISREG(kind):  # opening a pipe would wait for a writer, maybe for ever
+        raise ImageNotReadableError(name, "is a pipe, socket or device; pass a file object instead")
+    with open(path, "rb") as stream:  # noqa: PTH123  (as above)
+        _reader(stream.read(16), name)  # a film is refused before it fills the memory
+        stream.seek(0)
+        return stream.read()
+
+
+def _reader(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
+    """Return the decoder that knows the first 16 bytes of a file."""
+    if not prefix:
+        raise EmptyImageError(name, "has zero bytes")
+    for reader_format, reader in _READERS.items():
+        accept = Image.OPEN[reader_format][1]
+        answer = accept(prefix) if accept else False
+        if isinstance(answer, str):  # known, but left out of this build of Pillow
+            raise NotAnImageError(name, answer)
+        if answer:
+            return reader
+    raise NotAnImageError(
+        name,
+        f"must be an image: one of {', '.join(_READERS)}. "
+        f"Received a file that begins with {prefix!r}",
+    )
+
+
+def _from_array(array: NDArray[Any], name: str) -> Image.Image:
+    if array.dtype != np.uint8 or not (
+        array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    ):
+        raise UnsupportedModeError(
+            name,
+            "an array must be uint8 of shape (H, W, 3), (H, W) or (H, W, 4). "
+            f"Received: {array.dtype} of shape {array.shape}",
+        )
+    return Image.fromarray(array)
+
+
+def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedImage:
+    """Decode a file's bytes, or take an image as it is, and convert it."""
+    opened: Image.Image
+    try:
+        if isinstance(source, bytes):
+            reader = _reader(source[:16], name)
+            if reader is WebPImageFile and (size := _webp_size(source)):
+                # Its decoder takes memory for the canvas as soon as it is made.
+                _check_size(*size, name, max_pixels)
+            opened = reader(BytesIO(source), "")
+            size_bytes = len(source)
+        else:
+            opened = source
+            size_bytes = None
+        width, height = opened.size
+        _check_size(width, height, name, max_pixels)
+        mode = opened.mode
+        if mode not in RGB_MODES:
+            raise UnsupportedModeError(
+                name, f"mode {mode!r} has no defined range; convert the image to 8-bit RGB first"
+            )
+        opened.load()
+        pixels, alpha = to_rgb(opened, name)
+        if (orientation := _orientation(opened)) > 1:
+            pixels.getexif()[ExifTags.Base.Orientation] = orientation
+            ImageOps.exif_transpose(pixels, in_place=True)
+        quality, exact = estimate_quality(opened)
+        info = ImageInfo(
+            name=name,
+            format=opened.format,
+            mode=mode,
+            width=width,
+            height=height,
+            size_bytes=size_bytes,
+            frames=1 if size_bytes is None else _frames(opened),
+            exif="exif" in opened.info or "Raw profile type exif" in opened.info,
+            icc=bool(opened.info.get("icc_profile")),
+            alpha=alpha,
+            jpeg_quality=quality,
+            jpeg_quality_exact=exact,
+            subsampling=chroma_subsampling(opened),
+        )
+    except (ImageError, Warning):
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLargeError(name, f"Pillow refuses it: {error}") from error
+    except MemoryError as error:
+        raise ImageTooLargeError(name, "does not fit in memory") from error
+    except Exception as error:  # damaged bytes make decoders raise nearly every kind there is
+        cause = str(error) or repr(error)
+        raise TruncatedImageError(name, f"is truncated or damaged; decoding: {cause}") from error
+    return LoadedImage(pixels, info)
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if not width or not height:
+        raise EmptyImageError(name, f"must have pixels. Received: {width} × {height}")
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            name,
+            f"must have at most {max_pixels:,} pixels. Received: {width} × {height} = "
+            f"{width * height:,}. Raise `max_pixels` if the file is trusted",
+        )
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """Return the canvas size in a WebP header (RFC 9649), or None where it has none."""
+    if data[12:16] == b"VP8X" and len(data) >= 30:
+        side = [int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27)]
+    elif data[12:16] == b"VP8L" and len(data) >= 25:
+        bits = int.from_bytes(data[21:25], "little")
+        side = [(bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1]
+    elif data[12:16] == b"VP8 " and len(data) >= 30:
+        side = [int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28)]
+    else:
+        return None
+    return side[0], side[1]
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Warning:
+        raise
+    except Exception:  # damaged EXIF raises nearly everything, and says nothing about the pixels
+        return 1
+    return int(value) if value in range(2, 9) else 1
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Warning:
+        raise
+    except Exception:  # damaged later frames raise nearly everything, and are not used
+        return 1

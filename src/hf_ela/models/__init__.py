@@ -1,0 +1,1 @@
+"""Models: networks, the detector, saved folders and their guards, ONNX, explanations."""

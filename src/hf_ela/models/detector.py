@@ -1,0 +1,211 @@
+"""The detector: a network, its recipe and its calibration; views in, probabilities of fake out."""
+
+from collections.abc import Callable, Generator, Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from PIL import Image
+
+from hf_ela._threads import batched, in_threads
+from hf_ela.ela.views import evaluation_views
+from hf_ela.errors import ImageError, ModelError
+from hf_ela.images.loading import ImageSource, load_image
+from hf_ela.models.onnx_runtime import OnnxModel
+from hf_ela.models.settings import Runtime, Settings
+from hf_ela.recipes.schema import LABELS, Recipe
+
+if TYPE_CHECKING:
+    from hf_ela.backend import keras
+
+__all__ = ["Detector", "Probabilities", "image_logits", "keras_probabilities", "view_logits"]
+
+Probabilities = Callable[[np.ndarray], np.ndarray]
+"""From N views, uint8, to N x 2 probabilities in the order of `LABELS`: a network of Keras, or
+`OnnxModel.probabilities`."""
+
+
+class Detector:
+    """Scores images by a network, at its own temperature, threshold and uncertain band.
+
+    Attributes:
+        labels: ``("fake", "real")``.
+        runtime: What computes the probabilities: ``onnx`` or ``keras``.
+        recipe: How an image becomes views, and which network scores them.
+        temperature: The logit of an image is divided by it.
+        threshold: Probability of fake from which on an image is called fake.
+        uncertain: Lowest and highest probability of fake, around the threshold, for which the model
+            abstains; None where it always answers. `hf_ela.evaluation.calibration` says how it is
+            found.
+    """
+
+    labels = LABELS
+
+    def __init__(
+        self,
+        model: "keras.Model | OnnxModel",
+        recipe: Recipe,
+        temperature: float = 1.0,
+        threshold: float = 0.5,
+        uncertain: tuple[float, float] | None = None,
+    ) -> None:
+        """Wrap a trained network, of Keras or as ONNX; see the class for the other arguments."""
+        self.runtime: Runtime
+        self._probabilities: Probabilities
+        self._network: keras.Model | None
+        if isinstance(model, OnnxModel):
+            self.runtime, self._probabilities, self._network = "onnx", model.probabilities, None
+        else:
+            self.runtime, self._network = "keras", model
+            self._probabilities = keras_probabilities(model)
+        self.recipe = recipe
+        self.temperature = temperature
+        self.threshold = threshold
+        self.uncertain = uncertain
+
+    @classmethod
+    def from_settings(cls, model: "keras.Model | OnnxModel", settings: Settings) -> Self:
+        """Wrap a network with what `hf_ela.json` says of it."""
+        return cls(
+            model, settings.recipe, settings.temperature, settings.threshold, settings.uncertain
+        )
+
+    @property
+    def model(self) -> "keras.Model":
+        """The Keras network of `recipe`: uint8 views in, softmax in the order of `labels` out.
+
+        Raises:
+            ModelError: The detector has an ONNX model alone, or there are no usable weights.
+            BackendError: Keras or a backend of it is not installed.
+        """
+        if self._network is None:
+            self._network = self._read_network()
+        return self._network
+
+    def _read_network(self) -> "keras.Model":
+        raise ModelError(
+            "This detector has no Keras network: it was made from an ONNX model alone. "
+            "Load it with `ElaClassifier.from_pretrained`."
+        )
+
+    def scores(
+        self, images: Iterable[ImageSource], *, batch_size: int = 32
+    ) -> Generator[float | ImageError]:
+        """Yield the probability of fake of each image, or why it is refused, in order.
+
+        Draws `batch_size` images at a time; from a sequence, the next batch too. Threads decode
+        some while others are scored. Closing the iterator, or dropping it, ends its threads.
+        `label` names the class of a probability.
+        """
+        if self.runtime == "onnx":  # one image after another in each thread, from file to score
+            with in_threads(self._score_or_error, images, batch_size) as calls:
+                for call in chain.from_iterable(calls):
+                    yield call()
+            return
+        with in_threads(self._views_or_error, images, batch_size) as batches:
+            for batch in batches:
+                views = [call() for call in batch]
+                readable = [array for array in views if not isinstance(array, ImageError)]
+                probabilities = iter(self._scores(readable))
+                for array in views:
+                    yield array if isinstance(array, ImageError) else next(probabilities)
+
+    def views(self, image: Image.Image) -> np.ndarray:
+        """Return what the network sees of an RGB image: ELA, pixels or both, by its recipe.
+
+        Returns:
+            uint8 array, views x height x width x channels.
+        """
+        return evaluation_views(image, self.recipe, "as_is", key="")
+
+    def view_logits(self, views: np.ndarray) -> np.ndarray:
+        """Return the logit of each of the `views` of an image: float64, shape (views,)."""
+        return np.asarray(view_logits(self._probabilities, [views])[0])
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """Return the probabilities of fake that uncalibrated logits of images stand for."""
+        # The logistic function, written so that no logit overflows.
+        return np.asarray(np.exp(-np.logaddexp(0, -logits / self.temperature)))
+
+    def label(self, score: float) -> str:
+        """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
+        return "fake" if score >= self.threshold else "real"
+
+    def is_uncertain(self, score: float) -> bool:
+        """Return whether a probability of fake lies in the band `uncertain`, its ends included."""
+        return self.uncertain is not None and self.uncertain[0] <= score <= self.uncertain[1]
+
+    def _views_or_error(self, image: ImageSource) -> np.ndarray | ImageError:
+        try:
+            return self.views(load_image(image).pixels)
+        except ImageError as error:
+            return error
+
+    def _score_or_error(self, image: ImageSource) -> float | ImageError:
+        views = self._views_or_error(image)
+        return views if isinstance(views, ImageError) else self._scores([views])[0]
+
+    def _scores(self, views: list[np.ndarray]) -> list[float]:
+        logits = view_logits(self._probabilities, views, max(len(views), 1)).mean(axis=1)
+        scores: list[float] = self.calibrated(logits).tolist()
+        return scores
+
+
+def keras_probabilities(model: "keras.Model") -> Probabilities:
+    """Return the `Probabilities` of a network of `build_model`."""
+
+    def probabilities(views: np.ndarray) -> np.ndarray:
+        # Filled up to a power of two: few shapes to compile for, and one image does not pay for a
+        # full batch.
+        filling = 2 ** (len(views) - 1).bit_length() - len(views)
+        rows = np.concatenate([views, np.zeros((filling, *views.shape[1:]), views.dtype)])
+        return np.asarray(model.predict_on_batch(rows))[: len(views)]
+
+    return probabilities
+
+
+def image_logits(
+    probabilities: Probabilities, views: Iterable[np.ndarray], batch_size: int = 32
+) -> np.ndarray:
+    """Return the logit of each image: the one definition of the score, before the temperature.
+
+    It is the mean of the image's `view_logits`; the arguments and errors are the same.
+
+    Returns:
+        float64 array, one value for each image.
+    """
+    return np.asarray(view_logits(probabilities, views, batch_size).mean(axis=1))
+
+
+def view_logits(
+    probabilities: Probabilities, views: Iterable[np.ndarray], batch_size: int = 32
+) -> np.ndarray:
+    """Return the logit of each view of each image.
+
+    It is log p(fake) - log p(real) of the softmax, each limited to the smallest normal float32
+    (so that logits end at ±87.3).
+
+    Args:
+        probabilities: What judges the views.
+        views: For each image a uint8 array, views x height x width x channels; all alike.
+        batch_size: Images per step.
+
+    Returns:
+        float64 array, images x views; 0 x 1 without images.
+
+    Raises:
+        ModelError: The network's output is not finite.
+    """
+    logits = [_batch_logits(probabilities, batch) for batch in batched(views, batch_size)]
+    return np.concatenate(logits) if logits else np.empty((0, 1))
+
+
+def _batch_logits(probabilities: Probabilities, views: list[np.ndarray]) -> np.ndarray:
+    outputs = np.asarray(probabilities(np.concatenate(views)), np.float64)
+    if not np.isfinite(outputs).all():
+        raise ModelError(
+            "The network's output must be finite. Received: NaN or infinity. "
+            "Its training has diverged: train again, with a lower learning rate."
+        )
+    logs = np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
+    return np.asarray((logs[:, 0] - logs[:, 1]).reshape(len(views), -1))

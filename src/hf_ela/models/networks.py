@@ -1,0 +1,122 @@
+"""The networks, from built-in Keras layers only: uint8 views in, class probabilities out."""
+
+from typing import Any
+
+from hf_ela.backend import keras
+from hf_ela.ela.layers import ErrorLevel, PillowResize
+from hf_ela.models.settings import INPUT, OUTPUT
+from hf_ela.recipes.schema import LABELS, FullyConvolutional, Recipe
+
+layers = keras.layers
+
+
+def build_model(recipe: Recipe) -> keras.Model:
+    """Return the untrained network of a recipe.
+
+    The same graph on TensorFlow, JAX and torch. Input: uint8, N x height x width x channels
+    (`recipe.input_shape`). Output: float32, N x 2, softmax in the order of `LABELS`.
+    """
+    inputs = keras.Input(recipe.input_shape, dtype="uint8", name="ela")
+    network = recipe.network
+    x = _reference(inputs) if network.kind == "reference" else _patches(inputs, network)
+    # Mixed precision ends before the softmax: probabilities are float32 everywhere.
+    logits = layers.Dense(len(LABELS), dtype="float32", name="logits")(x)
+    outputs = layers.Softmax(dtype="float32", name=OUTPUT)(logits)
+    return keras.Model(inputs, outputs, name=f"hf_ela_{network.kind}")
+
+
+def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a model from pixels to probabilities: ELA, pixels beside it, resize, the network.
+
+    Args:
+        network: Network of `build_model`; its weights are shared.
+        recipe: Its recipe.
+    """
+    pixels, views = _pixels_and_views(recipe)
+    return keras.Model(pixels, network(views), name="hf_ela")
+
+
+def with_views(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return `with_error_level` with a second output: what the network is given."""
+    pixels, views = _pixels_and_views(recipe)
+    return keras.Model(pixels, [network(views), views], name="hf_ela")
+
+
+def _pixels_and_views(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    side, ela = recipe.pixel_side, recipe.ela
+    x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
+    if ela:
+        x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(x)
+        if ela.with_pixels:
+            x = layers.Concatenate(dtype="uint8")([x, pixels])
+    if recipe.input.kind == "resize":
+        x = PillowResize(recipe.input.size)(x)
+    return pixels, x
+
+
+def add_bias(network: keras.Model, bias: float) -> None:
+    """Add to the log odds of fake that a network of `build_model` gives."""
+    last = network.get_layer("logits")
+    kernel, before = last.get_weights()
+    last.set_weights([kernel, before + [bias if label == "fake" else 0.0 for label in LABELS]])
+
+
+def describe(model: keras.Model, recipe: Recipe) -> dict[str, Any]:
+    """Return the `model` section of ``run.json``: input, parameters, and the layers in order."""
+    return {
+        "network": recipe.network.kind,
+        "input_shape": list(recipe.input_shape),
+        "parameters": model.count_params(),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": type(layer).__name__,
+                "output": list(layer.output.shape[1:]),
+                "parameters": layer.count_params(),
+            }
+            for layer in model.layers
+        ],
+    }
+
+
+def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
+    x = layers.Rescaling(1 / 255)(x)
+    x = layers.Conv2D(32, 5, activation="relu")(x)
+    x = layers.Conv2D(32, 5, activation="relu")(x)
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.Dropout(0.25)(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(256, activation="relu")(x)
+    return layers.Dropout(0.5)(x)
+
+
+def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTensor:
+    # 128 stands for a residual of zero. Luma and chroma, low and high quality, and pixels differ
+    # tenfold in size: each channel is brought to order one by its own statistics.
+    x = layers.Rescaling(1 / 8, offset=-128 / 8)(x)
+    if network.block_means == "removed":
+        means = layers.AveragePooling2D(8)(x)
+        x = layers.Subtract()([x, layers.UpSampling2D(8)(means)])
+    x = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(x)
+    x = layers.Conv2D(network.widths[0], network.patch, strides=network.patch, use_bias=False)(x)
+    x = layers.BatchNormalization(momentum=0.9)(x)
+    for stage, width in enumerate(network.widths):
+        if stage:
+            x = layers.Conv2D(width, 2, strides=2, use_bias=False)(x)
+            x = layers.BatchNormalization(momentum=0.9)(x)
+        for _ in range(network.blocks):
+            x = _residual(x, width)
+    x = layers.BatchNormalization(momentum=0.9)(x)
+    x = layers.Activation("relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return layers.Dropout(network.dropout)(x)
+
+
+def _residual(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
+    y = layers.Activation("relu")(x)
+    y = layers.Conv2D(width, 3, padding="same", use_bias=False)(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
+    y = layers.Activation("relu")(y)
+    y = layers.Conv2D(width, 1, use_bias=False)(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
+    return layers.Add()([x, y])

@@ -1,0 +1,286 @@
+"""One validated description of preprocessing, network and training, read from TOML.
+
+A recipe travels with every run and every saved model, so that prediction repeats exactly what
+training did. The built-in ones are `recipes/reference.toml` and `recipes/default.toml`.
+"""
+
+import math
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hf_ela._checks import check_settings
+
+LABELS = ("fake", "real")
+"""Class names in the order of the network's outputs; `fake` is the positive class."""
+
+LARGEST = 2**28
+"""Numbers in the weights of a network, and in one of its layers for one image: 1 GiB each. A
+recipe may come from anywhere; the reference network stays below with inputs up to 368 pixels."""
+
+BORDER = 16
+"""Pixels around a training crop that take part in its history: one chroma block."""
+
+Protocol = Literal["as_is", "aligned"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Ela(_Section):
+    """Settings of `error_level`, and whether the network sees the RGB pixels beside it."""
+
+    qualities: Annotated[list[int], Field(min_length=1, max_length=8)]
+    signed: bool
+    color: Literal["RGB", "YCbCr"]
+    gain: Literal["max"] | Annotated[float, Field(gt=0, le=255)]
+    with_pixels: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_settings(self.qualities, signed=self.signed, color=self.color, gain=self.gain)
+        return self
+
+
+class Resize(_Section):
+    """The whole image, squashed: resize to `before`, ELA, resize to `size`."""
+
+    kind: Literal["resize"]
+    before: Annotated[int, Field(ge=8, le=4096)]
+    size: Annotated[int, Field(ge=16, le=1024)]
+    training: Protocol
+
+
+class Crops(_Section):
+    """Crops of `size` pixels, on a `grid` x `grid` over the image.
+
+    An image with a longer side than `longest_side` is made smaller first (aligned ones are not so
+    large); without it, crops are of native resolution. `training` is the protocol that training and
+    validation images go through.
+    """
+
+    kind: Literal["crops"]
+    size: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
+    grid: Annotated[int, Field(ge=1, le=8)]
+    longest_side: Annotated[int, Field(ge=384, le=4096)] | None = None
+    training: Protocol
+
+
+class Augmentation(_Section):
+    """What happens to a training image before ELA, drawn anew for each of its `views`.
+
+    Both classes go through the same distribution. Without this section, training sees the crops
+    that evaluation sees.
+    """
+
+    views: Annotated[int, Field(ge=1, le=64)]
+    flips: bool
+    rescale: Range
+    blur: Fraction
+    noise: Fraction
+    jpeg: Fraction
+    jpeg_quality: Annotated[list[int], Field(min_length=2, max_length=2)]
+    webp: Fraction
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.rescale
+        if not 0.1 <= low <= high <= 4:
+            raise ValueError(
+                f"`rescale` must be [low, high] within .1 to 4. Received: {[low, high]}."
+            )
+        first, last = self.jpeg_quality
+        if not 1 <= first <= last <= 100:
+            raise ValueError(
+                f"`jpeg_quality` must be [low, high] within 1 to 100. Received: {[first, last]}."
+            )
+        return self
+
+
+class ReferenceNetwork(_Section):
+    """The published network: two 5x5 convolutions, one Dense layer with nearly all parameters."""
+
+    kind: Literal["reference"]
+
+
+class FullyConvolutional(_Section):
+    """Strided patch convolution, residual blocks, global average pooling.
+
+    `patch` is the stride of the stem (8 = the JPEG block), `widths` the channels of each stage,
+    `blocks` the residual blocks of a stage. `block_means` says what becomes of the mean of every
+    8 x 8 pixels, channel by channel. In pixels it is brightness and colour; in the residual of a
+    low quality, which keeps few levels of it, a sawtooth of the brightness.
+    """
+
+    kind: Literal["fully_convolutional"]
+    patch: Annotated[int, Field(ge=1, le=16)]
+    widths: Annotated[list[Annotated[int, Field(ge=4, le=1024)]], Field(min_length=1, max_length=6)]
+    blocks: Annotated[int, Field(ge=1, le=8)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    block_means: Literal["kept", "removed"] = "kept"
+
+
+class EarlyStopping(_Section):
+    """Stop when `monitor` has not improved for `patience` epochs."""
+
+    monitor: Literal["val_accuracy", "val_loss"]
+    patience: Annotated[int, Field(ge=1)]
+    restore_best: bool
+
+
+class Training(_Section):
+    """Optimisation.
+
+    `ela` says where training takes ELA: ``cached``, once for every view, on the CPU, or
+    ``on_device``, anew in every step and with a JPEG history drawn anew, where the network is.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    optimizer: Literal["rmsprop", "adamw"]
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    schedule: Literal["constant", "cosine"]
+    weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    order_seed: Annotated[int, Field(ge=0, lt=2**32)]
+    mixed_precision: bool
+    ela: Literal["cached", "on_device"] = "cached"
+    early_stopping: EarlyStopping | None = None
+
+
+class Validation(_Section):
+    """The part of the train split that training does not see.
+
+    `grouped` keeps a group, or near-duplicates, on one side; without it rows are drawn one by
+    one with scikit-learn's ``train_test_split``.
+    """
+
+    fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    grouped: bool
+
+
+class Calibration(_Section):
+    """What is fitted on validation: a temperature, a threshold or a fixed one, an uncertain band.
+
+    With `temperature` a bias is fitted too, see `hf_ela.evaluation.calibration.fit_calibration`.
+    `certain` is the accuracy that the images outside of the band shall have, see
+    `hf_ela.evaluation.calibration.fit_uncertain`; without it no image is uncertain.
+    """
+
+    temperature: bool
+    threshold: Literal["fit"] | Annotated[float, Field(gt=0, lt=1)]
+    certain: Annotated[float, Field(gt=0.5, le=1)] | None = None
+
+
+class Preprocessing(_Section):
+    """From an image to the network's inputs: the part of a recipe that the ELA cache hangs on.
+
+    Without `ela` the network sees RGB pixels, to compare with; a recipe says so itself.
+    """
+
+    ela: Ela | None
+    input: Annotated[Resize | Crops, Field(discriminator="kind")]
+    augmentation: Augmentation | None = None
+
+    @model_validator(mode="after")
+    def _check_augmentation(self) -> Self:
+        if self.augmentation and self.input.kind == "resize":
+            raise ValueError(
+                "`augmentation` works on native-resolution crops. Received: input.kind='resize'. "
+                "Take input.kind='crops', or leave the section out."
+            )
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the network's input."""
+        return 3 * (len(self.ela.qualities) + self.ela.with_pixels) if self.ela else 3
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one network input (uint8)."""
+        return self.input.size, self.input.size, self.channels
+
+    @property
+    def pixel_side(self) -> int:
+        """Height and width of the RGB pixels that ELA is taken of, for one network input."""
+        return self.input.before if self.input.kind == "resize" else self.input.size
+
+    @property
+    def source_side(self) -> int:
+        """Height and width of the pixels that the accelerator augments: room for every draw."""
+        low = min(1.0, self.augmentation.rescale[0]) if self.augmentation else 1.0
+        return math.ceil((self.pixel_side + 2 * BORDER) / low)
+
+    @property
+    def evaluation_views(self) -> int:
+        """Number of views whose scores are averaged for one image."""
+        return 1 if self.input.kind == "resize" else self.input.grid**2
+
+
+class Recipe(Preprocessing):
+    """A complete recipe."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    network: Annotated[ReferenceNetwork | FullyConvolutional, Field(discriminator="kind")]
+    training: Training
+    validation: Validation
+    calibration: Calibration
+
+    @model_validator(mode="after")
+    def _check_network(self) -> Self:
+        if self.network.kind == "fully_convolutional":
+            reduction = self.network.patch * 2 ** (len(self.network.widths) - 1)
+            if self.input.size % reduction:
+                raise ValueError(
+                    "`input.size` must be a multiple of network.patch times 2 for every stage "
+                    f"after the first ({reduction}). Received: input.size={self.input.size}."
+                )
+        return self
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The part that decides the pixels of the views."""
+        return Preprocessing(ela=self.ela, input=self.input, augmentation=self.augmentation)
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        for what, numbers in (("weights", self.weights), ("layers", self.largest_layer)):
+            if numbers > LARGEST:
+                raise ValueError(
+                    f"The {what} of a network hold at most {LARGEST:,} numbers for an image. "
+                    f"Received: a recipe with about {numbers:,}. Lower input.size, input.grid or "
+                    "network.widths, or raise network.patch."
+                )
+        return self
+
+    @property
+    def weights(self) -> int:
+        """Number of the network's weights, without the few of normalisation and biases."""
+        channels, network = self.channels, self.network
+        if network.kind == "reference":
+            return 25 * 32 * (channels + 32) + ((self.input.size - 8) // 2) ** 2 * 32 * 256
+        widths = network.widths
+        stem = network.patch**2 * channels * widths[0]
+        strides = sum(4 * a * b for a, b in pairwise(widths))
+        return stem + strides + sum(network.blocks * 10 * width**2 for width in widths)
+
+    @property
+    def largest_layer(self) -> int:
+        """Numbers in the largest layer for one image, with all its views."""
+        size, network = self.input.size, self.network
+        layers = [size**2 * self.channels]
+        if network.kind == "reference":
+            layers.append((size - 4) ** 2 * 32)
+        else:
+            layers += [
+                (size // network.patch // 2**stage) ** 2 * width
+                for stage, width in enumerate(network.widths)
+            ]
+        return self.evaluation_views * max(layers)

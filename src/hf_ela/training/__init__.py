@@ -1,0 +1,1 @@
+"""Training: a run from options to `run.json`, and its reproduction."""

@@ -1,0 +1,240 @@
+"""A training from options to a run folder: data, network, evaluation, `run.json`.
+
+A run folder holds `run.json` (with it the run is complete), `README.md` (the model card made of
+it), `weights/` (what `ElaClassifier.from_pretrained` loads), `predictions.parquet`, `plots/` and
+`samples/`. Until then it holds `checkpoint/`, from which an interrupted run goes on.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from hf_ela._files import check_output, write_json
+from hf_ela._text import in_words, native_messages_held_back, no_width
+from hf_ela.backend import choose_backend
+from hf_ela.data.loading import DataOptions
+from hf_ela.data.preparation import Prepared, prepare
+from hf_ela.errors import HfElaError, RunError
+from hf_ela.evaluation.leak_audit.audit import audit_prepared
+from hf_ela.hub.card import write_card
+from hf_ela.recipes.loading import parse_recipe
+from hf_ela.recipes.schema import Recipe
+from hf_ela.run_record import RUN_SCHEMA
+from hf_ela.training.provenance import measure_emissions, tracker_for
+
+
+def train(
+    recipe: Recipe,
+    options: DataOptions,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    country: str | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train, evaluate and write a run folder.
+
+    Args:
+        recipe: What to train.
+        options: On what data.
+        out: The run folder; it must not hold a run, unless `resume`.
+        resume: Continue the interrupted run in `out`, with its own recipe and options.
+        country: Measure the emissions of the training; see `hf_ela.training.provenance`.
+        say: Receives a line about each step.
+
+    Returns:
+        What ``run.json`` holds.
+
+    Raises:
+        RunError: `out` holds a run already, or, with `resume`, no such interrupted run;
+            or emissions cannot be measured.
+        DataError: See `hf_ela.data.preparation.prepare`.
+    """
+    out = Path(out)
+    choose_backend()
+    if resume and country:
+        raise RunError(
+            "Emissions are measured over a whole training. Received: --emissions with --resume. "
+            "Leave it out."
+        )
+    tracker = tracker_for(country)
+    claim(out, recipe, options, resume=resume)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "data"):
+        say(f"Preparing {options.source} ...")
+        data = _prepare(out, recipe, options, resume=resume)
+        found = data.summary
+        say(
+            f"ELA of {data.computed} images computed, of {data.cached} found in the cache; "
+            f"{len(found['rejected'])} images refused."
+        )
+        if overlap := found["test_near_duplicates_of_train"]:
+            say(f"Beware: {overlap} test images have a near-duplicate in training or validation.")
+    with _timed(seconds, "audit"):
+        audit = audit_prepared(data)
+        say(f"Leak audit: {audit['verdict'][0]}")
+    # Keras comes only now: a fork of the data's workers after TensorFlow's start may hang, and
+    # a refused dataset need not wait for it.
+    with native_messages_held_back():
+        from hf_ela.backend import has_gpu
+        from hf_ela.models.networks import describe
+        from hf_ela.training.fit import fit
+        from hf_ela.training.report import evaluate_run
+
+        where = "a GPU" if has_gpu() else "the CPU"
+
+    counts = f"{len(data.train)} images, validating on {len(data.validation)}"
+    say(f"Training {recipe.name} on {counts}, on {where} ...")
+    with measure_emissions(tracker) as emissions:
+        model, checkpoint = fit(recipe, data.train, data.validation, out / "checkpoint")
+    seconds["training"] = checkpoint.seconds
+    with _timed(seconds, "evaluation"):
+        say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
+        results = evaluate_run(model, recipe, data, checkpoint, out, say)
+    run = {
+        "schema": RUN_SCHEMA,
+        "created": f"{datetime.now(UTC):%Y-%m-%d}",
+        "recipe": recipe.model_dump(),
+        "seed": recipe.training.seed,
+        "data": data.summary,
+        "audit": audit,
+        "ela": {"computed": data.computed, "cached": data.cached},
+        "model": describe(model, recipe),
+        "training": {
+            "epochs": checkpoint.epochs,
+            "best_epoch": checkpoint.best_epoch,
+            "history": checkpoint.history,
+        },
+        **results,
+        "timing": {f"{name}_seconds": round(value, 2) for name, value in seconds.items()},
+    }
+    if emissions:
+        run["co2_eq_emissions"] = emissions
+    write_json(out / "run.json", run)
+    written: dict[str, Any] = json.loads((out / "run.json").read_text("utf-8"))
+    shutil.rmtree(out / "checkpoint")
+    try:
+        write_card(out)
+    except (HfElaError, OSError) as error:
+        say(f"The run is complete, its card could not be made: {error}")
+    return written  # with lists where tuples were
+
+
+def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> Prepared:
+    """Prepare the data, the same as before where a run is resumed."""
+    pinned = out / "checkpoint" / "data.json"
+    before = json.loads(pinned.read_text("utf-8")) if pinned.exists() else None
+    if before and before["revision"]:
+        options = replace(options, revision=before["revision"])
+    try:
+        data = prepare(options, recipe)
+    except Exception:
+        if not resume:  # nothing is lost by giving the folder back, and it is not in the way
+            shutil.rmtree(out / "checkpoint")
+            with suppress(OSError):
+                out.rmdir()
+        raise
+    now = {key: data.summary[key] for key in ("revision", "fingerprint")}
+    if before not in (None, now):
+        raise RunError(
+            "--resume needs the images that the run began with. Received: others, at "
+            f"{options.source}. Bring them back, or train into another folder."
+        )
+    write_json(pinned, now)
+    return data
+
+
+def recorded(out: str | Path) -> tuple[Recipe, DataOptions]:
+    """Return recipe and options of the interrupted run in a folder.
+
+    Raises:
+        RunError: There is no interrupted run.
+    """
+    path = Path(out) / "checkpoint" / "settings.json"
+    if not path.is_file():
+        raise RunError(
+            f"--resume needs the folder of an interrupted run. Received: {out}, which holds "
+            f"{'a finished run' if (Path(out) / 'run.json').exists() else 'none'}."
+        )
+    settings = json.loads(path.read_text("utf-8"))
+    return parse_recipe(settings["recipe"], source=str(path)), DataOptions(**settings["data"])
+
+
+def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> None:
+    """Take a folder for a run, before anything is computed.
+
+    Raises:
+        RunError: The folder holds something else, lies in the data, or cannot be written.
+    """
+    if resume:
+        then_recipe, then = recorded(out)
+        # How the work is done may change; what is computed may not.
+        same = replace(
+            then,
+            num_proc=options.num_proc,
+            cache_dir=options.cache_dir,
+            streaming=options.streaming,
+        )
+        if (then_recipe, same) != (recipe, options):
+            raise RunError(
+                "--resume goes on with the settings of the interrupted run. Received: others. "
+                "Leave them out, or train into another folder."
+            )
+        return
+    check_output(out, options.source)
+    try:
+        if out.exists() and any(out.iterdir()):
+            interrupted = (out / "checkpoint" / "settings.json").is_file()
+            raise RunError(
+                f"A run needs a folder that is new or empty. Received: {out}. "
+                + ("Continue that run with --resume, or" if interrupted else "Take another, or")
+                + " remove it."
+            )
+        (out / "checkpoint").mkdir(parents=True, exist_ok=True)
+        settings = {"recipe": recipe.model_dump(), "data": asdict(options)}
+        write_json(out / "checkpoint" / "settings.json", settings)
+    except OSError as error:
+        raise RunError(f"A run folder must be writable. Received: {out}: {error}") from error
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = perf_counter()
+    yield
+    seconds[name] = perf_counter() - started
+
+
+def summary(run: dict[str, Any], out: Path) -> str:
+    """Return the results of a run as a few lines for a terminal."""
+    test = run["evaluation"]["test"]
+    n = test["as_is"]["accuracy"]["n"]
+    lines = [
+        "",
+        f"{run['recipe']['name']}: {run['model']['parameters']:,} parameters, "
+        f"{run['training']['epochs']} epochs in {run['timing']['training_seconds']:.0f} s. "
+        f"Test, n = {n}, with 95 % intervals:",
+        f"{'':20}{'as-is':^22}{'aligned':^22}",
+    ]
+    for metric, as_is in test["as_is"].items():
+        if metric != "confusion":
+            lines.append(_row(metric, as_is, test["aligned"][metric]))
+    if warning := no_width(test.values()):
+        lines.append(warning)
+    if band := run["calibration"]["uncertain"]:
+        as_is, aligned = (run["evaluation"]["coverage"][name]["shipped"] for name in test)
+        lines.append(f"Without the uncertain scores, from {band[0]:.3f} to {band[1]:.3f}:")
+        lines += [_row(metric, as_is[metric], aligned[metric]) for metric in as_is]
+    lines.append(
+        f"Written to {out}: README.md (the model card), run.json, weights/, plots/ and more"
+    )
+    return "\n".join(lines)
+
+
+def _row(metric: str, as_is: dict[str, Any], aligned: dict[str, Any]) -> str:
+    return f"{metric:20}{in_words(as_is):^22}{in_words(aligned):^22}"
