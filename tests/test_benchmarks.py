@@ -109,7 +109,7 @@ def pack(python, tmp_path_factory):
 
 
 def test_a_pack_holds_the_classes_and_the_split(pack, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(BENCHMARKS / "gpu")
     from pool import read_pool
 
     pool = read_pool(pack, limit=None)
@@ -122,7 +122,7 @@ def test_a_pack_holds_the_classes_and_the_split(pack, monkeypatch):
 
 
 def test_a_pack_shrinks_images_until_it_fits(tiny, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(BENCHMARKS / "gpu")
     from pool import pack, read_pool
 
     pack(tiny, tmp_path / "pool.npz", megabytes=0.3)
@@ -135,7 +135,7 @@ def test_a_pack_shrinks_images_until_it_fits(tiny, tmp_path, monkeypatch):
 def test_area_under_curve_is_that_of_scikit_learn(monkeypatch):
     from sklearn.metrics import roc_auc_score
 
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(BENCHMARKS / "gpu")
     from training import area_under_curve
 
     rng = np.random.default_rng(0)

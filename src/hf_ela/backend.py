@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ela.errors import BackendError
+from hf_ela.errors import BackendError, install_command
 
 if TYPE_CHECKING:
     import keras
@@ -53,8 +53,8 @@ def choose_backend() -> str:
         return named or "tensorflow"
     if find_spec("keras") is None:
         raise BackendError(
-            "This needs Keras and one of its backends: tensorflow, jax or torch. Keras is not "
-            'installed. Install both, for example: pip install "hf-ela[jax]"'
+            "The Keras runtime requires Keras and one of its backends: tensorflow, jax or torch. "
+            f"Keras is not installed. Install both, for example: {install_command('jax')}"
         )
     installed = [name for name in BACKENDS if find_spec(name)]
     if named and named not in installed:
@@ -64,8 +64,8 @@ def choose_backend() -> str:
         )
     if not installed:
         raise BackendError(
-            "Keras needs one of its backends: tensorflow, jax or torch. None is installed. "
-            'Install one, for example: pip install "hf-ela[jax]"'
+            "Keras requires one of its backends: tensorflow, jax or torch. None is installed. "
+            f"Install one, for example: {install_command('jax')}"
         )
     return os.environ.setdefault("KERAS_BACKEND", installed[0])
 

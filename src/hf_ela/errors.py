@@ -152,17 +152,30 @@ class BackendError(HfElaError, ImportError):
     """No Keras backend is installed."""
 
 
+INSTALLED_FROM = "."
+"""What pip installs this package from: a checkout, as long as it is on no index."""
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs this package with an extra, such as ``train``."""
+    return f'pip install "{INSTALLED_FROM}[{extra}]"'
+
+
 @contextmanager
-def needs_extra_train(work: str) -> Iterator[None]:
-    """Say what to install where what is imported here is missing; `work` begins the sentence.
+def needs_extra(extra: str, work: str) -> Iterator[None]:
+    """Name the extra where a module that is imported here is missing.
+
+    Args:
+        extra: Name of the extra, such as ``train``.
+        work: What needs it, as the subject of a sentence: ``Evaluation``.
 
     Raises:
-        RunError: A module of the extra ``train`` is not installed.
+        RunError: A module is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         raise RunError(
-            f"{work} takes what training takes, the extra `train`. Received: no module "
-            f'{error.name}. Install it with pip install "hf-ela[train]"'
+            f"{work} requires the `{extra}` extra (module {error.name!r} is missing). "
+            f"Install it: {install_command(extra)}"
         ) from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_ela._files import check_output, write_json
 from hf_ela._text import in_words, printable
-from hf_ela.errors import needs_extra_train
+from hf_ela.errors import needs_extra
 
 __all__ = ["add_audit"]
 
@@ -62,7 +62,7 @@ def add_audit(commands: Any) -> None:
 def _audit(options: argparse.Namespace) -> int:
     if options.sample < 0:
         options.parser.error(f"--sample must be 0 or more. Received: {options.sample}.")
-    with needs_extra_train("To audit"):
+    with needs_extra("train", "An audit"):
         from hf_ela.data.loading import DataOptions, parse_label_map
         from hf_ela.evaluation.leak_audit.audit import audit
 

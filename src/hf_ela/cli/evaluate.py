@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_ela._files import check_output, write_json
 from hf_ela._text import native_messages_held_back, printable
 from hf_ela.cli.tables import print_report
-from hf_ela.errors import DataError, RunError, needs_extra_train
+from hf_ela.errors import DataError, RunError, needs_extra
 
 if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
@@ -76,7 +76,7 @@ def add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    with needs_extra_train("To evaluate"), native_messages_held_back():
+    with needs_extra("train", "Evaluation"), native_messages_held_back():
         from hf_ela.data.loading import DataOptions, parse_label_map
         from hf_ela.evaluation.evaluator import assess
     from hf_ela.hub.locate import split_revision

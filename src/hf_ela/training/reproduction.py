@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_ela._files import write_json
 from hf_ela._text import printable
-from hf_ela.errors import RunError, needs_extra_train
+from hf_ela.errors import RunError, needs_extra
 from hf_ela.hub.locate import repository_of
 from hf_ela.run_record import Record, read_record
 
@@ -210,7 +210,7 @@ def reproduce(
             "--groups FILE, the split and the figures may differ."
         )
     _prefer_backend(record.environment.backend, say)
-    with needs_extra_train("To reproduce"):
+    with needs_extra("train", "Reproduction"):
         from hf_ela.data.loading import DataOptions
         from hf_ela.data.preparation import prepare
         from hf_ela.training.trainer import train
