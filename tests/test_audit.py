@@ -528,7 +528,7 @@ def test_without_the_extra_it_says_what_to_install(tiny: Path, python) -> None:
     assert 'pip install "hf-ela[train]"' in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_the_confounds_of_the_pool_are_found(pool: Path, pool_csv: Path, cache: Path) -> None:
     found = audit(DataOptions(str(pool), groups=str(pool_csv), limit=1200), sample=0)
     assert found["classifiers"]["file_facts"]["roc_auc"]["low"] > 0.9

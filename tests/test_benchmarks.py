@@ -36,7 +36,7 @@ def test_exact_counts_cases_and_finds_no_differing_pixel(python, tmp_path):
     assert f"{row['cases']:,}" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_exact_compares_onnx_runtime(python, tmp_path):
     arguments = ["--cases", 400, "--shapes", 2, "--backends", "onnx"]
     _, report = run(python, tmp_path, "exact.py", *arguments)
@@ -72,7 +72,7 @@ def test_exact_sees_one_level_in_one_channel_of_one_pixel(monkeypatch):
     assert exact.differing(ours, theirs) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_ela_compares_every_way_and_all_of_ours_are_exact(python, tmp_path):
     # Compiling for torch takes minutes.
     only = ["--only", "Pillow", "tensorflow", "onnx"]
@@ -84,7 +84,7 @@ def test_ela_compares_every_way_and_all_of_ours_are_exact(python, tmp_path):
     assert "pixels that differ" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_predict_measures_every_way(python, tmp_path):
     arguments = ["--images", 4, "--files", 10, "--repeat", 1, "--runtimes", "onnx", "tensorflow"]
     _, report = run(python, tmp_path, "predict.py", *arguments)
@@ -143,7 +143,7 @@ def test_area_under_curve_is_that_of_scikit_learn(monkeypatch):
     assert area_under_curve(scores, fake) == pytest.approx(roc_auc_score(fake, scores))
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_gpu_runs_where_there_is_none_and_says_so(backend, pack, python, tmp_path):
     if not find_spec(backend):
@@ -192,7 +192,7 @@ def check_finished_are_kept(python, tmp_path, script, arguments, report):
     assert "of other settings" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_leave_one_out_tests_on_what_training_did_not_see(python, trials, tmp_path):
     arguments = [*trials, *settings(*TINY), "--only", "fakejpg", "--seeds", "2"]
     printed, report = run(python, tmp_path, "leave_one_out.py", *arguments)
@@ -211,7 +211,7 @@ def test_leave_one_out_tests_on_what_training_did_not_see(python, trials, tmp_pa
     check_finished_are_kept(python, tmp_path, "leave_one_out.py", arguments, report)
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, tmp_path):
     arguments = [*trials, *settings(*TINY), "--unseen", "fakejpg", "realpng"]
     arguments += ["--changes", "default", "block-means"]
@@ -262,7 +262,7 @@ def test_ablation_trains_with_one_change_and_without_the_unseen(python, trials, 
         assert complaint in other.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_ablation_trains_in_other_ways(python, trials, tmp_path):
     ways = ["mixup", "balanced-sources", "pairs", "focal", "averaged"]
     arguments = [*trials, *settings(*TINY, "training.epochs=1"), "--unseen", "fakejpg", "realpng"]
@@ -307,7 +307,7 @@ def test_the_test_split_decides_nothing_of_boosting(tmp_path, cache, monkeypatch
     assert scores[0] == scores[1]
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_a_learning_curve_is_tested_on_the_same_images(python, trials, tmp_path):
     arguments = [*trials, *settings(*TINY), "--sizes"]
     printed, report = run(python, tmp_path, "learning_curve.py", *arguments, 32, 16)
@@ -323,7 +323,7 @@ def test_a_learning_curve_is_tested_on_the_same_images(python, trials, tmp_path)
     assert "which leaves 10 of 12 test images" in refused.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_detectors_are_compared_on_the_same_images(python, trials, tmp_path):
     small = settings("input.size=32", "training.epochs=2", "training.batch_size=8")
     recorded = tmp_path / "runs" / "pixels-0"

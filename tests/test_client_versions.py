@@ -15,7 +15,7 @@ OTHER = "huggingface_hub==1.31.0" if MAJOR == "2" else "huggingface_hub>=2,<3"
 FILES = ("test_hub_server.py", "test_hub_model.py", "test_release.py", "test_end_to_end.py")
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_the_other_major_version_passes_the_same_tests(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path), OTHER]
     installed = subprocess.run(pip, capture_output=True, text=True, check=False)

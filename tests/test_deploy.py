@@ -243,7 +243,7 @@ def endpoint(clean: Path, release: Path, tmp_path_factory: Any) -> Iterator[str]
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 class TestEndpoint:
     def post(self, url: str, body: bytes, content_type: str) -> tuple[int, Any]:
         request = Request(url, body, {"Content-Type": content_type})
@@ -354,7 +354,7 @@ def space(
         yield f"http://127.0.0.1:{port}/"
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 class TestSpace:
     @pytest.fixture
     def page(self, browser: Any, space: str, request: pytest.FixtureRequest) -> Iterator[Any]:

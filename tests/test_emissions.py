@@ -18,7 +18,7 @@ def train(python: Python, tiny: Path, folder: Path, *more: str) -> CompletedProc
     return python(["train.py", *options, *settings, *more], KERAS_BACKEND="jax")
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_a_named_country_is_recorded_with_the_grams(
     python: Python, tiny: Path, tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ def hub(tmp_path: Path) -> Iterator[LocalHub]:
         yield hub
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_a_release_is_trained_pushed_loaded_and_reproduced(hub: LocalHub, tmp_path: Path) -> None:
     def command(*words: object, home: str, token: str = "") -> str:
         """Run a command as a user with a home of their own; return what it printed."""

@@ -46,7 +46,7 @@ def computed(python, tmp_path_factory) -> Callable[[str, bool], Results]:
 @pytest.mark.parametrize(
     ("backend", "mode", "name"),
     [
-        pytest.param(*key, name, marks=[pytest.mark.slow] if key[1] in SLOW else [])
+        pytest.param(*key, name, marks=[pytest.mark.second_lane] if key[1] in SLOW else [])
         for key, names in MODES.items()
         for name in names
     ],

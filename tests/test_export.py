@@ -205,7 +205,7 @@ def test_only_the_file_is_left(exported) -> None:
 # ----------------------------------------------------------------------------------- other backends
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_another_backend_exports_the_same(backend, tmp_path, python) -> None:
     if find_spec(backend) is None:

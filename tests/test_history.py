@@ -136,7 +136,7 @@ def test_a_training_on_the_device_gives_a_run(recipe: Recipe, tiny: str, tmp_pat
     assert run["recipe"]["training"]["ela"] == "on_device"
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_equal_the_cpu_too(
     backend: str, python: Callable[..., subprocess.CompletedProcess[str]]

@@ -68,7 +68,7 @@ def image_requests(hub: LocalHub) -> int:
     return sum(".jpg" in request or ".png" in request for request in hub.requests)
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_parquet_dataset_streams_by_default_and_is_cached(hub, parquet, tmp_path) -> None:
     repository: Repository = hub.add_dataset(ID, parquet)
     run, printed = train(hub, tmp_path)
@@ -100,7 +100,7 @@ def test_imagefolder_is_read_by_its_conversion_and_both_commits_recorded(
     assert image_requests(hub) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_imagefolder_at_a_pinned_revision_streams_file_by_file(hub, files, tmp_path) -> None:
     repository = hub.add_dataset(ID, files)
     first = repository.refs["refs/heads/main"]

@@ -490,7 +490,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_memory_does_not_grow_with_the_number_of_files(
     saved: Path, python: Any, tmp_path: Path
 ) -> None:

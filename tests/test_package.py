@@ -134,7 +134,7 @@ print(hf_ela.ElaClassifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])[0][
         assert float(done.stdout) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_a_built_wheel_has_the_model_and_predicts_with_it(tmp_path: Path) -> None:
     """By the real build, of a checkout with a model in it."""
     source, wheels, site = (tmp_path / name for name in ("source", "wheels", "site"))

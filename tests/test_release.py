@@ -658,7 +658,7 @@ def test_killed_while_it_uploads_the_same_command_finishes(
     assert "refs/tags/v1.0.0" in hub.repositories["models", "tester/killed"].refs
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_a_classifier_pushes_itself(
     hub: LocalHub, environment: dict[str, str], run: Path, tmp_path: Path
 ) -> None:
@@ -685,7 +685,7 @@ print(commit)
     assert "run.json" not in head.files
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_a_classifier_is_not_put_under_the_card_of_another(
     hub: LocalHub, environment: dict[str, str], run: Path
 ) -> None:

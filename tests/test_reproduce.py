@@ -336,7 +336,7 @@ def command(hub: LocalHub, home: Path, *words: object) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_release_of_a_hub_dataset(hub: LocalHub, trained: Path, tiny: Path, tmp_path: Path) -> None:
     """Recorded commit and limit, an empty cache, and both verdicts."""
     images = {p.relative_to(tiny).as_posix(): p.read_bytes() for p in sorted(tiny.rglob("*.*g"))}

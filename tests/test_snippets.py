@@ -283,7 +283,7 @@ def reader(hub: LocalHub, environment: dict[str, str], checkout: Path, tmp_path:
 @pytest.mark.parametrize(
     "snippet",
     [
-        pytest.param(snippet, marks=[pytest.mark.slow] if "train.py" in snippet.text else [])
+        pytest.param(snippet, marks=[pytest.mark.second_lane] if "train.py" in snippet.text else [])
         for snippet in snippets((REPOSITORY / "README.md").read_text())
     ],
     ids=str,
@@ -299,7 +299,7 @@ def test_readme(snippet: Snippet, reader: Reader, request: pytest.FixtureRequest
     reader.run(snippet)  # asserts the status, and what the command is to leave behind
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 @pytest.mark.parametrize(
     ("name", "reproduce"),
     [

@@ -166,7 +166,7 @@ def test_same_seed_same_bits_and_no_ela_the_second_time(run, command, python, tm
     assert read(tmp_path / "again")["evaluation"] == read(run)["evaluation"]
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_the_test_split_decides_nothing(run, command, python, tiny, tmp_path) -> None:
     """Its classes exchanged: weights, calibration, threshold and band stay as they were."""
     exchanged = with_test_classes_exchanged(tiny, tmp_path / "data")
@@ -191,9 +191,9 @@ def test_another_seed_gives_other_weights(run, command, python, tmp_path) -> Non
     ("recipe", "how", "backend"),
     [
         ("default", signal.SIGKILL, "tensorflow"),
-        pytest.param("reference", signal.SIGINT, "tensorflow", marks=pytest.mark.slow),
-        pytest.param("default", signal.SIGKILL, "jax", marks=pytest.mark.slow),
-        pytest.param("default", signal.SIGKILL, "torch", marks=pytest.mark.slow),
+        pytest.param("reference", signal.SIGINT, "tensorflow", marks=pytest.mark.second_lane),
+        pytest.param("default", signal.SIGKILL, "jax", marks=pytest.mark.second_lane),
+        pytest.param("default", signal.SIGKILL, "torch", marks=pytest.mark.second_lane),
     ],
 )
 def test_resume_after_interruption_ends_in_the_same_bits(
@@ -321,7 +321,7 @@ def test_early_stopping_keeps_the_best_epoch(command, python, tmp_path) -> None:
     assert training["epochs"] == len(losses) == training["best_epoch"] + 3 < 30
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_train_too(backend, command, python, tmp_path, tiny) -> None:
     if find_spec(backend) is None:
@@ -389,7 +389,7 @@ def test_a_finished_run_is_neither_overwritten_nor_resumed(run, command, python)
     assert (run / "run.json").read_bytes() == before
 
 
-@pytest.mark.slow
+@pytest.mark.second_lane
 def test_the_published_recipe_runs_on_real_images(pool, pool_csv, python, tmp_path) -> None:
     words = ["train.py", "--recipe", "reference", "--data", pool, "--groups", pool_csv]
     words += ["--limit", 24, "--set", "training.epochs=1", "--cache-dir", tmp_path / "cache"]

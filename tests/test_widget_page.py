@@ -32,7 +32,7 @@ RECIPES = {
     "fitted": [*TINY, "input.grid=2", "input.longest_side=384", "ela.qualities=[1, 60]"],
 }
 TOLERANCE = 1e-4
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.second_lane
 Visit = Callable[..., WidgetPage]
 
 
