@@ -15,13 +15,18 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 import hypothesis
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # other work may slow a test
-hypothesis.settings.load_profile("untimed")
+# Untimed: other work may slow a test.
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=20)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
+
+COMMAND = [sys.executable, "-m", "hf_ela"]
+"""The command `hf-ela` in a process of its own, for start-up, signals and pipes."""
 
 TINY = [
     "input.size=32",
@@ -94,10 +99,63 @@ def with_test_classes_exchanged(data: Path, copy: Path) -> Path:
     return copy
 
 
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
+) -> Path:
+    """Return a folder that the first worker to ask makes for all of them. Not to be changed."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = root / f"{name}.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
+def linked_copy(folder: Path, to: Path) -> Path:
+    """Copy a folder by hard links: unlink a file before you write another in its place."""
+    shutil.copytree(folder, to, copy_function=os.link)
+    return to
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An imagefolder of 32 + 12 images that a small network tells apart. Not to be changed."""
-    return write_folder(tmp_path_factory.mktemp("tiny") / "data")
+    return made_once(tmp_path_factory, "tiny", write_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_groups(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV with a group, a source and a generator for each image of `tiny`."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
+        rows = [f"{n},{n},{n.split('/')[1]}s,g-{n.split('/')[1]}" for n in names]
+        text = "\n".join(["file_name,group,source,generator", *rows]) + "\n"
+        (folder / "groups.csv").write_text(text)
+
+    return made_once(tmp_path_factory, "tiny-groups", write) / "groups.csv"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny: Path, tiny_groups: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on `tiny`, with ONNX and plots: trained once for all workers."""
+
+    def make(out: Path) -> None:
+        from hf_ela.data.loading import DataOptions
+        from hf_ela.recipes.loading import load_recipe
+        from hf_ela.training.trainer import train
+
+        cache = tmp_path_factory.mktemp("cache")
+        options = DataOptions(str(tiny), groups=str(tiny_groups), num_proc=1, cache_dir=str(cache))
+        train(load_recipe("default", TINY), options, out, say=lambda line: None)
+
+    return made_once(tmp_path_factory, "tiny-run", make)
 
 
 @pytest.fixture
