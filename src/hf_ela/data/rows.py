@@ -24,6 +24,7 @@ from PIL import Image
 from hf_ela.data.duplicates import perceptual_hash
 from hf_ela.ela.augmentation import source_views, training_views
 from hf_ela.ela.error_level import error_level
+from hf_ela.ela.picture import brightened
 from hf_ela.ela.statistics import features_by_condition
 from hf_ela.ela.views import align, evaluation_pixels, evaluation_views, pixel_versions
 from hf_ela.errors import ImageError, LabelError
@@ -141,14 +142,15 @@ def compute_row(
     facts = ("format", "mode", "width", "height", "jpeg_quality", "subsampling", "exif", "icc")
     row |= {fact: getattr(loaded.info, fact) for fact in facts}
     row["perceptual_hash"] = perceptual_hash(loaded.pixels)
-    row["mean_error_level"] = float(error_level(loaded.pixels).mean())
+    levels = error_level(loaded.pixels)
+    row["mean_error_level"] = float(levels.mean())
     for view_set in how.view_sets:
         views = _views(loaded.pixels, how.preprocessing, view_set, key)
         row[f"views_{view_set}"] = views.tobytes()
     if how.pictures:
         row |= {
             "thumbnail": _thumbnail(loaded.pixels),
-            "ela": _thumbnail(_bright(loaded.pixels)),
+            "ela": _thumbnail(Image.fromarray(brightened(levels))),
             "aligned_png": _png(align(loaded.pixels, key)),
         }
     if how.features:
@@ -190,13 +192,6 @@ def _views(
             return evaluation_pixels(image, preprocessing, preprocessing.input.training, key)
         case protocol:
             return evaluation_views(image, preprocessing, protocol, key)
-
-
-def _bright(image: Image.Image) -> Image.Image:
-    """Return the ELA picture, stretched so that a few outliers do not leave it black."""
-    level = error_level(image)
-    top = max(float(np.percentile(level, 99.5)), 1.0)
-    return Image.fromarray(np.clip(level * (255 / top), 0, 255).astype(np.uint8))
 
 
 def _thumbnail(image: Image.Image) -> bytes:

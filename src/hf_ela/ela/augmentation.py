@@ -4,10 +4,9 @@ The same draws for both classes, and before ELA: afterwards they could change no
 """
 
 from collections.abc import Callable
-from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from hf_ela.ela.views import (
     at_least,
@@ -16,9 +15,9 @@ from hf_ela.ela.views import (
     drawn_by,
     network_channels,
     rescale_and_reencode,
-    rescaled,
 )
 from hf_ela.images.jpeg import reencode
+from hf_ela.images.operations import add_noise, blur, reencode_webp, rescale
 from hf_ela.recipes.schema import BORDER, Augmentation, Crops, Preprocessing
 
 _KERNELS = (
@@ -67,7 +66,7 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
             side, _ = draw_alignment(rng)
             factor = side / max(image.size)
             crop = _random_crop(image, int(np.ceil((recipe.source_side + BORDER) / factor)), rng)
-            crop = rescaled(crop, factor, Image.Resampling.LANCZOS)
+            crop = rescale(crop, factor)
         else:
             crop = at_most(crop, settings)
         crop = at_least(crop, recipe.source_side)
@@ -94,7 +93,7 @@ def _augmented_crop(
         image = rescale_and_reencode(image, factor, quality)
     else:
         image = at_most(image, settings)
-    image = rescaled(_random_crop(image, needed, rng), scale, kernel)
+    image = rescale(_random_crop(image, needed, rng), scale, kernel)
 
     image = _degraded(image, augmentation, rng)
     if rng.random() < augmentation.jpeg:
@@ -107,29 +106,14 @@ def _degraded(
     image: Image.Image, augmentation: Augmentation, rng: np.random.Generator
 ) -> Image.Image:
     """Blur, add noise and save as WebP, each with its probability."""
-
-    def blur(picture: Image.Image) -> Image.Image:
-        return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
-
-    def noise(picture: Image.Image) -> Image.Image:
-        values = np.asarray(picture, np.float64)
-        values = values + rng.normal(0, rng.uniform(1, 4), values.shape)
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-
-    def webp(picture: Image.Image) -> Image.Image:
-        file = BytesIO()
-        picture.save(file, "WEBP", quality=int(rng.integers(60, 96)), method=2)
-        with Image.open(file) as encoded:
-            return encoded.convert("RGB")
-
-    steps: list[tuple[float, Callable[[Image.Image], Image.Image]]] = [
-        (augmentation.blur, blur),
-        (augmentation.noise, noise),
-        (augmentation.webp, webp),
+    steps: list[tuple[float, Callable[[], Image.Image]]] = [
+        (augmentation.blur, lambda: blur(image, rng.uniform(0.3, 1.0))),
+        (augmentation.noise, lambda: add_noise(image, rng.uniform(1, 4), rng)),
+        (augmentation.webp, lambda: reencode_webp(image, int(rng.integers(60, 96)), method=2)),
     ]
     for probability, step in steps:
         if rng.random() < probability:
-            image = step(image)
+            image = step()
     return image
 
 

@@ -12,6 +12,7 @@ from PIL import Image, features
 
 from hf_ela.ela.error_level import codec_versions, error_level
 from hf_ela.images.jpeg import reencode
+from hf_ela.images.operations import rescale
 from hf_ela.recipes.schema import Crops, Preprocessing, Protocol, Resize
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "draw_alignment",
     "drawn_by",
     "rescale_and_reencode",
-    "rescaled",
 ]
 
 ALIGNED_SIDE = (256, 384)
@@ -45,18 +45,12 @@ def draw_alignment(rng: np.random.Generator) -> tuple[int, int]:
 
 def rescale_and_reencode(image: Image.Image, factor: float, quality: int) -> Image.Image:
     """Return the image rescaled and saved as JPEG."""
-    return reencode(rescaled(image, factor, Image.Resampling.LANCZOS), quality)
+    return reencode(rescale(image, factor), quality)
 
 
 def drawn_by(key: str) -> np.random.Generator:
     """Return a generator whose draws depend on a text alone."""
     return np.random.default_rng(int.from_bytes(sha256(key.encode()).digest()[:8]))
-
-
-def rescaled(image: Image.Image, factor: float, kernel: Image.Resampling) -> Image.Image:
-    """Return the image with both sides multiplied by a factor."""
-    width, height = image.size
-    return image.resize((max(1, round(width * factor)), max(1, round(height * factor))), kernel)
 
 
 VIEWS_VERSION = 3

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from hf_ela._threads import batched, in_threads
@@ -18,7 +19,14 @@ from hf_ela.recipes.schema import LABELS, Recipe
 if TYPE_CHECKING:
     from hf_ela.backend import keras
 
-__all__ = ["Detector", "Probabilities", "image_logits", "keras_probabilities", "view_logits"]
+__all__ = [
+    "Detector",
+    "Probabilities",
+    "image_logits",
+    "keras_probabilities",
+    "sigmoid",
+    "view_logits",
+]
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """From N views, uint8, to N x 2 probabilities in the order of `LABELS`: a network of Keras, or
@@ -123,9 +131,8 @@ class Detector:
         return np.asarray(view_logits(self._probabilities, [views])[0])
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """Return the probabilities of fake that uncalibrated logits of images stand for."""
-        # The logistic function, written so that no logit overflows.
-        return np.asarray(np.exp(-np.logaddexp(0, -logits / self.temperature)))
+        """Return the probabilities of fake of uncalibrated logits: float64, the same shape."""
+        return sigmoid(logits, self.temperature)
 
     def label(self, score: float) -> str:
         """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
@@ -149,6 +156,12 @@ class Detector:
         logits = view_logits(self._probabilities, views, max(len(views), 1)).mean(axis=1)
         scores: list[float] = self.calibrated(logits).tolist()
         return scores
+
+
+def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return the probability of fake of logits (log odds of fake), divided by the temperature."""
+    # The logistic function, written so that no logit overflows.
+    return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64) / temperature)))
 
 
 def keras_probabilities(model: "keras.Model") -> Probabilities:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hf_ela.ela.error_level import error_level
+from hf_ela.ela.picture import brightened
 from hf_ela.ela.views import Box, view_boxes
 from hf_ela.images.loading import ImageSource, load_image
 from hf_ela.models.detector import Detector
@@ -75,7 +76,7 @@ def evidence(detector: Detector, image: ImageSource) -> Evidence:
         boxes=boxes,
         scores=scores,
         map=_mean_map(pixels.size, boxes, scores),
-        ela=_brightened(error_level(pixels, quality)),
+        ela=brightened(error_level(pixels, quality)),
     )
 
 
@@ -103,14 +104,6 @@ def overlay(found: Evidence) -> Image.Image:
     if np.isnan(scores).any():
         entries.append(((60, 60, 60), "not looked at"))
     return _with_legend(Image.fromarray(np.rint(pixels).astype(np.uint8)), entries)
-
-
-def _brightened(levels: np.ndarray) -> np.ndarray:
-    # Not by the largest level: a single pixel could keep all others in the dark.
-    up_to = np.cumsum(np.bincount(levels.ravel(), minlength=256))
-    bright = max(int(np.searchsorted(up_to, 0.995 * levels.size)), 1)
-    table = np.minimum(np.rint(np.arange(256) * (255 / bright)), 255).astype(np.uint8)
-    return np.asarray(table[levels])
 
 
 def _mean_map(size: tuple[int, int], boxes: list[Box], scores: list[float]) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 from hf_ela.backend import keras
 from hf_ela.ela.layers import ErrorLevel, PillowResize
 from hf_ela.models.settings import INPUT, OUTPUT
-from hf_ela.recipes.schema import LABELS, FullyConvolutional, Recipe
+from hf_ela.recipes.schema import LABELS, FullyConvolutional, Preprocessing, Recipe
 
 layers = keras.layers
 
@@ -25,24 +25,12 @@ def build_model(recipe: Recipe) -> keras.Model:
     return keras.Model(inputs, outputs, name=f"hf_ela_{network.kind}")
 
 
-def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
-    """Return a model from pixels to probabilities: ELA, pixels beside it, resize, the network.
+def preprocessing_model(recipe: Preprocessing) -> keras.Model:
+    """Return a model without weights, from pixels to views: ELA, pixels beside it, resize.
 
-    Args:
-        network: Network of `build_model`; its weights are shared.
-        recipe: Its recipe.
+    Input: uint8, N x side x side x 3, side = `recipe.pixel_side`. Output: uint8, N x
+    `recipe.input_shape`, the bits of `hf_ela.ela.views.network_inputs`.
     """
-    pixels, views = _pixels_and_views(recipe)
-    return keras.Model(pixels, network(views), name="hf_ela")
-
-
-def with_views(network: keras.Model, recipe: Recipe) -> keras.Model:
-    """Return `with_error_level` with a second output: what the network is given."""
-    pixels, views = _pixels_and_views(recipe)
-    return keras.Model(pixels, [network(views), views], name="hf_ela")
-
-
-def _pixels_and_views(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     side, ela = recipe.pixel_side, recipe.ela
     x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     if ela:
@@ -51,7 +39,18 @@ def _pixels_and_views(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTen
             x = layers.Concatenate(dtype="uint8")([x, pixels])
     if recipe.input.kind == "resize":
         x = PillowResize(recipe.input.size)(x)
-    return pixels, x
+    return keras.Model(pixels, x, name="preprocessing")
+
+
+def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a model from pixels to probabilities: `preprocessing_model`, then the network.
+
+    Args:
+        network: Network of `build_model`; its weights are shared.
+        recipe: Its recipe.
+    """
+    before = preprocessing_model(recipe)
+    return keras.Model(before.input, network(before.output), name="hf_ela")
 
 
 def add_bias(network: keras.Model, bias: float) -> None:
