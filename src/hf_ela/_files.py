@@ -80,7 +80,7 @@ def read_json(path: Path, kind: type[Model], schema: int) -> Model:
         text = file.read(JSON_LIMIT + 1)
     if len(text) > JSON_LIMIT:
         raise ModelError(
-            f"{path.name} must have at most {JSON_LIMIT:,} bytes. Received: {path}, which is larger. "
+            f"{path.name} must have at most {JSON_LIMIT:,} bytes. Received: a larger {path}. "
             "It is corrupt, or was not made by hf-ela."
         )
     try:
