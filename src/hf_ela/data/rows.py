@@ -4,7 +4,7 @@ A view set is the raw bytes of a uint8 array, views x height x width x channels:
 sees it (`as_is`, `aligned`) or as training does (`augmented`); or the pixels for ELA on the device,
 `sources` of `source_views`, and `pixels` of `evaluation_pixels` under the training protocol.
 
-For the leak audit a row can have statistics in place of views: `features_by_condition`, float32.
+For the leak audit a row can have statistics in place of views: `statistics_by_condition`, float32.
 """
 
 import json
@@ -25,7 +25,7 @@ from hf_ela.data.duplicates import perceptual_hash
 from hf_ela.ela.augmentation import source_views, training_views
 from hf_ela.ela.error_level import error_level
 from hf_ela.ela.picture import brightened
-from hf_ela.ela.statistics import features_by_condition
+from hf_ela.ela.statistics import statistics_by_condition
 from hf_ela.ela.views import align, evaluation_pixels, evaluation_views, pixel_versions
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.datasets import read_image
@@ -154,7 +154,7 @@ def compute_row(
             "aligned_png": _png(align(loaded.pixels, key)),
         }
     if how.features:
-        row["features"] = features_by_condition(loaded.pixels, key).tobytes()
+        row["features"] = statistics_by_condition(loaded.pixels, key).tobytes()
     return row
 
 

@@ -1,6 +1,7 @@
-"""From an image to what training sees of it: crops with another file history in every view.
+"""What training sees of an image: crops, each with a file history of its own.
 
-The same draws for both classes, and before ELA: afterwards they could change nothing it sees.
+Both classes go through the same draws. Augmentation comes before ELA, which would otherwise not see
+it.
 """
 
 from collections.abc import Callable
@@ -30,26 +31,25 @@ _KERNELS = (
 def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
     """Return `recipe.augmentation.views` augmented network inputs of one image.
 
-    The image goes through the recipe's training protocol first, a new draw for each view. The
-    augmentation comes before ELA: afterwards it could no longer change what ELA sees.
+    The image goes through the recipe's training protocol first, with new draws for each view.
 
     Returns:
         uint8 array, views x height x width x channels; the same for the same `key`.
     """
     augmentation, settings = recipe.augmentation, recipe.input
     if augmentation is None or settings.kind == "resize":
-        raise ValueError("`training_views` needs a recipe with augmentation. Received: none.")
+        raise ValueError("`training_views` requires a recipe with `augmentation`. Received: none.")
     rngs = (drawn_by(f"augment {key} {number}") for number in range(augmentation.views))
     crops = (_augmented_crop(image, settings, augmentation, rng) for rng in rngs)
     return np.stack([network_channels(crop, recipe) for crop in crops])
 
 
 def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
-    """Return the pixels that device augmentation makes network inputs of, anew in every epoch.
+    """Return the pixels that device augmentation turns into network inputs, anew in every epoch.
 
-    As in `training_views` the image is brought to a drawn size where the recipe aligns, cropped,
-    and, with the recipe's probabilities, blurred, made noisy and saved as WebP. What comes after
-    that, JPEG history, rescaling, grid phase and flips, is left to the accelerator.
+    As in `training_views`, the image is resized to a drawn side where the recipe aligns, cropped,
+    and, with the recipe's probabilities, blurred, made noisy and saved as WebP. JPEG history,
+    rescaling, grid phase and flips, which follow, are left to the accelerator.
 
     Returns:
         uint8 array, `recipe.augmentation.views` x `recipe.source_side` x `recipe.source_side` x 3;
@@ -57,7 +57,7 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
     """
     augmentation, settings = recipe.augmentation, recipe.input
     if augmentation is None or settings.kind == "resize":
-        raise ValueError("`source_views` needs a recipe with augmentation. Received: none.")
+        raise ValueError("`source_views` requires a recipe with `augmentation`. Received: none.")
     views = []
     for number in range(augmentation.views):
         rng = drawn_by(f"source {key} {number}")
@@ -78,10 +78,10 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
 def _augmented_crop(
     image: Image.Image, settings: Crops, augmentation: Augmentation, rng: np.random.Generator
 ) -> Image.Image:
-    """Align where the recipe trains so; rescale, blur, noise, WebP and JPEG history; then crop.
+    """Align if the recipe does; rescale, blur, add noise, save as WebP and as JPEG; then crop.
 
-    Each step works on no more of the image than the crop needs, with a border that is cut off
-    again at a random grid phase: the cost does not grow with the image.
+    Each step works on the part of the image that the crop needs, with a border that is cut off
+    at a random grid phase, so that the cost does not grow with the image.
     """
     scale = rng.uniform(augmentation.rescale[0], augmentation.rescale[1])
     kernel = _KERNELS[rng.integers(len(_KERNELS))]

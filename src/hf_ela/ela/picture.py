@@ -1,4 +1,4 @@
-"""The picture people know: an image and its error levels at several qualities, side by side."""
+"""Error levels for the eye: brightened, and beside their image at several qualities."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from hf_ela.ela.error_level import Color, error_level
 from hf_ela.images.loading import ImageSource, load_image
 
 PANEL = 512
-"""Longest side of a panel in pixels. Only the picture is scaled down, never what ELA sees."""
+"""Longest side of a panel in pixels. Panels are scaled down after ELA."""
 CAPTION = 28
 MARGIN = 4
 
@@ -23,10 +23,10 @@ def ela_picture(
     color: Color = "RGB",
     gain: Gain = "max",
 ) -> Image.Image:
-    """Return the original and its error levels in a row, each with a caption.
+    """Return an image and its error levels in a row, each with a caption.
 
-    Signed differences have mid-grey for zero, in YCbCr too; absolute ones in YCbCr are shown as
-    red, green and blue. The arguments are those of `error_level`.
+    Signed differences show zero as mid-grey, in YCbCr too; absolute differences in YCbCr are shown
+    as red, green and blue. The arguments are those of `error_level`.
 
     Raises:
         ValueError: A setting is out of range.
@@ -34,7 +34,7 @@ def ela_picture(
     """
     image = load_image(source).pixels
     panels = [(f"{image.width} x {image.height}", image.copy())]
-    # With zero at 128, a difference in YCbCr is an image in YCbCr, grey where nothing changed.
+    # With zero at 128, a difference in YCbCr is an image in YCbCr: grey where nothing changed.
     mode = color if signed else "RGB"
     for quality in qualities:
         levels = error_level(image, quality, signed=signed, color=color, gain=gain)

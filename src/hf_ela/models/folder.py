@@ -21,6 +21,7 @@ from uuid import uuid4
 import numpy as np
 
 from hf_ela._version import __version__
+from hf_ela.backend import choose_backend
 from hf_ela.ela.views import pixel_versions
 from hf_ela.errors import ModelError
 from hf_ela.models.guards import check_weights, largest_weights
@@ -96,6 +97,7 @@ def _read_onnx(folder: Path, settings: Settings) -> OnnxModel:
 def _read_network(folder: Path, settings: Settings) -> "keras.Model":
     weights = _file_of(folder, WEIGHTS_FILE)
     _check_sha256(weights, _sha256(weights), settings.sha256[WEIGHTS_FILE])
+    choose_backend()  # h5py, which reads them, comes with Keras
     check_weights(weights, settings.recipe)
     network = _full_precision_network(settings.recipe)
     try:

@@ -19,7 +19,7 @@ def build_model(recipe: Recipe) -> keras.Model:
     inputs = keras.Input(recipe.input_shape, dtype="uint8", name="ela")
     network = recipe.network
     x = _reference(inputs) if network.kind == "reference" else _patches(inputs, network)
-    # Mixed precision ends before the softmax: probabilities are float32 everywhere.
+    # Mixed precision ends before the softmax, so that probabilities are always float32.
     logits = layers.Dense(len(LABELS), dtype="float32", name="logits")(x)
     outputs = layers.Softmax(dtype="float32", name=OUTPUT)(logits)
     return keras.Model(inputs, outputs, name=f"hf_ela_{network.kind}")
@@ -54,7 +54,7 @@ def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
 
 
 def add_bias(network: keras.Model, bias: float) -> None:
-    """Add to the log odds of fake that a network of `build_model` gives."""
+    """Add a bias to the log odds of fake that a network of `build_model` gives."""
     last = network.get_layer("logits")
     kernel, before = last.get_weights()
     last.set_weights([kernel, before + [bias if label == "fake" else 0.0 for label in LABELS]])
@@ -90,8 +90,8 @@ def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTensor:
-    # 128 stands for a residual of zero. Luma and chroma, low and high quality, and pixels differ
-    # tenfold in size: each channel is brought to order one by its own statistics.
+    # 128 is a residual of zero. Luma and chroma, low and high quality, and pixels differ tenfold in
+    # size: each channel is normalised by its own statistics.
     x = layers.Rescaling(1 / 8, offset=-128 / 8)(x)
     if network.block_means == "removed":
         means = layers.AveragePooling2D(8)(x)
