@@ -45,7 +45,7 @@ def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
     """Return a function of arrays: a model of Keras as ONNX Runtime computes it, in its order."""
     import onnxruntime
 
-    from hf_ela.models.export import write_onnx
+    from hf_ela.models.conversion import write_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(model, Path(folder) / "model.onnx")
