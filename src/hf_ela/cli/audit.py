@@ -23,9 +23,10 @@ def add_audit(commands: Any) -> None:
     audit = commands.add_parser(
         "audit",
         help="find what in a dataset's files gives the class away",
-        description="Audit a dataset before you believe a score on it: what file facts alone reveal "
-        "about the class, copies, class order, and a plain classifier of error levels, trained and "
-        "tested as-is, aligned, saved as JPEG 95, and resized. Requires the `train` extra.",
+        description="Audit a dataset before you believe a score on it: what file facts alone "
+        "reveal about the class, copies, class order, and a plain classifier of error levels, "
+        "trained and tested as-is, aligned, saved as JPEG 95, and resized. Requires the `train` "
+        "extra.",
     )
     audit.add_argument("data", metavar="DATA", help="Hub id, imagefolder or Parquet files")
     audit.add_argument(
@@ -90,9 +91,7 @@ def _print(found: Mapping[str, Any]) -> None:
 
 
 def _of_classifiers(found: Mapping[str, Any], new: Any) -> Any:
-    table = new(
-        "Held out, by", "accuracy", "balanced accuracy", "ROC AUC", title="What file facts reveal"
-    )
+    table = new("Held out, by", "accuracy", "balanced accuracy", "ROC AUC", title="File facts")
     named = {
         "all file facts": found["classifiers"]["file_facts"],
         "mean error level": found["classifiers"]["mean_error_level"],

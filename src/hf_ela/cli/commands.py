@@ -118,9 +118,7 @@ def add_card(commands: Commands) -> None:
         "Your text outside the two marker lines is kept, and so is metadata you added.",
     )
     card.add_argument("folder", type=Path, metavar="RUN", help="a finished run folder")
-    card.add_argument(
-        "--repo", metavar="USER/NAME", help="write the card of the release in this repository"
-    )
+    card.add_argument("--repo", metavar="USER/NAME", help="repository of the release")
     card.add_argument("--tag", metavar="vX.Y.Z", help="tag of that release (main)")
     card.add_argument(
         "--replace", action="store_true", help="replace the whole card, hand-written text included"

@@ -123,8 +123,8 @@ def _compared(found: Mapping[str, "Assessment"]) -> dict[str, Any]:
     ours, theirs = found.values()
     if ours.sections["data"] != theirs.sections["data"]:
         raise DataError(
-            "Two models must be compared on the same images, but the dataset changed while the first "
-            "was measured. Run it again; `revision` pins a Hub dataset to a commit."
+            "Two models must be compared on the same images, but the dataset changed while the "
+            "first was measured. Run it again; `revision` pins a Hub dataset to a commit."
         )
     tests = {name: mcnemar(ours.right(name), theirs.right(name)) for name in ours.scores}
     return {"models": [*found], "mcnemar": tests}
