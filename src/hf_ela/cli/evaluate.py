@@ -59,7 +59,7 @@ def add_evaluate(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     with needs_extra("train", "Evaluation"), native_messages_held_back():
-        from hf_ela.evaluation.evaluator import assess
+        from hf_ela.evaluation.evaluator import evaluate
 
     use_token(options)
     data = data_options(options.data, options)
@@ -75,7 +75,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.compare:
         classifiers[_name(options.compare, classifiers)] = load_classifier(options.compare, "keras")
     found = {
-        name: assess(
+        name: evaluate(
             classifier,
             data,
             split=options.split,
