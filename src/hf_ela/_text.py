@@ -10,7 +10,23 @@ from typing import Any
 
 from hf_ela.errors import HfElaError
 
-__all__ = ["in_words", "more_right", "no_width", "over_seeds", "perturbation_label"]
+__all__ = [
+    "LABEL_WORDS",
+    "SYNTHETIC_NOTICE",
+    "in_words",
+    "more_right",
+    "no_width",
+    "over_seeds",
+    "perturbation_label",
+]
+
+SYNTHETIC_NOTICE = (
+    "This model was trained on synthetic sample pictures: its answer says nothing about art."
+)
+"""Shown wherever such a model answers: the table, JSON, the pages, the endpoint."""
+
+LABEL_WORDS = {"fake": "AI-generated", "real": "human-made"}
+"""The labels as pages and cards write them."""
 
 
 def few_bars_in_logs() -> None:
