@@ -121,7 +121,9 @@ def add_card(commands: Commands) -> None:
     card.add_argument("--repo", metavar="USER/NAME", help="repository of the release")
     card.add_argument("--tag", metavar="vX.Y.Z", help="tag of that release (main)")
     card.add_argument(
-        "--replace", action="store_true", help="replace the whole card, hand-written text included"
+        "--replace-card",
+        action="store_true",
+        help="replace the whole card, hand-written text included",
     )
     card.set_defaults(run=_card, parser=card)
 
@@ -130,7 +132,10 @@ def _card(options: argparse.Namespace) -> int:
     from hf_ela.hub.card import write_card
 
     path = write_card(
-        options.folder, repo_id=options.repo, revision=options.tag, replace=options.replace
+        options.folder,
+        repo_id=options.repo,
+        revision=options.tag,
+        replace_card=options.replace_card,
     )
     print(printable(str(path)))
     return 0
