@@ -402,7 +402,7 @@ class TestExport:
         assert "OUT must end with .onnx or .tflite" in capsys.readouterr().err
         Path("art.onnx").mkdir()
         assert main(["export", model, "art.onnx"]) == 2
-        assert "Received: art.onnx, a folder." in capsys.readouterr().err
+        assert "Received: art.onnx, which is a folder." in capsys.readouterr().err
         Path("art.onnx").rmdir()
         assert main(["export", "nowhere", "art.onnx"]) == 2
         assert not Path("art.onnx").exists()
@@ -603,7 +603,8 @@ class TestStart:
         packages.mkdir()
         for installed in {place for place in sys.path if place.endswith("site-packages")}:
             for entry in Path(installed).iterdir():
-                if not entry.name.startswith(("tensorflow", "jax", "torch")):
+                backend = entry.name.startswith(("tensorflow", "jax", "torch"))
+                if not backend and not (packages / entry.name).exists():
                     (packages / entry.name).symlink_to(entry)
         source = Path(hf_ela.__file__).parents[1]
         environment = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{packages}"}
