@@ -24,6 +24,8 @@ from hf_ela.evaluation.metrics import (
 
 __all__ = ["Interval", "McNemar", "chance_calibration_error", "mcnemar", "measure", "wilson"]
 
+RESAMPLES = 1000
+"""Draws of a bootstrap: an end of a 95 % interval then moves by little with the seed."""
 CELLS = 2**18
 """Images times resamples that are measured at once: 2 MB an array."""
 
@@ -47,7 +49,7 @@ def measure(
     threshold: float,
     groups: Sequence[str | None] | None = None,
     *,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Measure `METRICS`, each with a 95 % percentile bootstrap interval.
@@ -138,7 +140,7 @@ def _interval(value: float | None, draws: Floats, n: int) -> Interval:
 
 
 def chance_calibration_error(
-    scores: ArrayLike, *, resamples: int = 1000, seed: int = 0
+    scores: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """Return the ECE that chance gives to calibrated scores: its mean, and where 95 % of it lies.
 

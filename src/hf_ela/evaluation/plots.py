@@ -307,9 +307,10 @@ def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
         zip(tables.items(), STYLES, strict=False)
     ):
         cells = {row["perturbation"]: row["balanced_accuracy"] for row in table["rows"]}
-        values, errors = _with_errors([cells[f"jpeg_{quality}"] for quality in JPEG_QUALITIES])
+        qualities = [quality for quality in JPEG_QUALITIES if f"jpeg_{quality}" in cells]
+        values, errors = _with_errors([cells[f"jpeg_{quality}"] for quality in qualities])
         left.errorbar(
-            JPEG_QUALITIES,
+            qualities,
             values,
             errors,
             color=colour,

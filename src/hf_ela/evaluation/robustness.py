@@ -18,7 +18,7 @@ from PIL import Image
 from hf_ela._threads import in_threads
 from hf_ela.ela.views import align
 from hf_ela.errors import DataError, ImageError
-from hf_ela.evaluation.intervals import Interval, measure
+from hf_ela.evaluation.intervals import RESAMPLES, Interval, measure
 from hf_ela.evaluation.perturbations import SUITE
 from hf_ela.images.loading import load_image
 from hf_ela.models.detector import Detector
@@ -91,6 +91,8 @@ def robustness(
     labels: ArrayLike,
     *,
     load: Callable[[bytes], Image.Image] = load_as_is,
+    perturbations: Sequence[str] = tuple(SUITE),
+    resamples: int = RESAMPLES,
     progress: bool = False,
 ) -> Robustness:
     """Score images under each perturbation, at the threshold of the detector.
@@ -101,6 +103,8 @@ def robustness(
         labels: 1 for fake, 0 for real, shape (N,); both have to be there.
         load: From an encoded image to the pixels that are perturbed: `load_as_is` or
             `load_aligned`.
+        perturbations: Names of those to apply, keys of `SUITE`.
+        resamples: Draws of the bootstrap for each interval.
         progress: Show a bar on standard error.
 
     Raises:
@@ -120,11 +124,11 @@ def robustness(
             f"Received: {len(y)} images with the labels {sorted(set(y.tolist()))}. Give images of "
             "both."
         )
-    names = ["none", *SUITE]
+    names = ["none", *perturbations]
 
     def versions(content: bytes) -> list[Image.Image]:
         image = load(content)
-        return [image, *(perturb(image) for perturb in SUITE.values())]
+        return [image, *(SUITE[name](image) for name in perturbations)]
 
     scores = np.empty((len(images), len(names)))
     # Closed in the end: a refusal that is raised would hold on to it, and to its threads.
@@ -135,7 +139,7 @@ def robustness(
             scores[row] = one
     rows: list[RobustnessRow] = []
     for name, column in zip(names, scores.T, strict=True):
-        cells = measure(y, column, detector.threshold)
+        cells = measure(y, column, detector.threshold, resamples=resamples)
         value = float(cells["balanced_accuracy"]["value"] or 0.0)
         before = rows[0]["balanced_accuracy"]["value"] if rows else value
         rows.append(

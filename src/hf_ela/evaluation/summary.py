@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from hf_ela.evaluation.calibration import Band, coverage_curve, measure_decided
 from hf_ela.evaluation.intervals import (
+    RESAMPLES,
     Interval,
     chance_calibration_error,
     measure,
@@ -142,21 +143,28 @@ def spread(rows: Sequence[SourceRow]) -> dict[str, Spread]:
 
 
 def measured(
-    labels: np.ndarray, scores: Scores, threshold: float, groups: Sequence[str | None]
+    labels: np.ndarray,
+    scores: Scores,
+    threshold: float,
+    groups: Sequence[str | None],
+    *,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Return every metric with its interval, and the confusion matrix, under each protocol."""
     return {
         name: {
-            **measure(labels, found, threshold, groups),
+            **measure(labels, found, threshold, groups, resamples=resamples),
             "confusion": confusion(labels, found, threshold),
         }
         for name, found in scores.items()
     }
 
 
-def chance_ece(scores: Scores) -> dict[str, Interval]:
+def chance_ece(scores: Scores, *, resamples: int = RESAMPLES) -> dict[str, Interval]:
     """Return, under each protocol, the ECE that the scores would have if they were calibrated."""
-    return {name: chance_calibration_error(found) for name, found in scores.items()}
+    return {
+        name: chance_calibration_error(found, resamples=resamples) for name, found in scores.items()
+    }
 
 
 def covered(

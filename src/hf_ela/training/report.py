@@ -1,7 +1,7 @@
 """What a trained network is worth: calibration, metrics, plots and predictions of a run."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data.preparation import Prepared, Split
 from hf_ela.errors import ExportError
-from hf_ela.evaluation import plots, sheets
 from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain, sigmoid
 from hf_ela.evaluation.robustness import Sample, robustness
 from hf_ela.evaluation.summary import COLUMNS, PROTOCOLS, chance_ece, covered, measured, tables
@@ -38,6 +37,11 @@ def evaluate_run(
     data: Prepared,
     checkpoint: Checkpoint,
     out: Path,
+    *,
+    plots: bool,
+    export: bool,
+    resamples: int,
+    perturbations: Sequence[str],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Calibrate on validation, measure on test under both protocols, write all but ``run.json``.
@@ -65,7 +69,9 @@ def evaluate_run(
     }
 
     classifier = ElaClassifier(model, recipe, temperature, threshold, band, data.summary)
-    onnx = _save(classifier, out / "weights", say)
+    onnx = _save(classifier, out / "weights", say) if export else None
+    if not export:
+        classifier.save_pretrained(out / "weights", onnx=False)
     table = _predictions(data, scores)
     with whole_file(out / "predictions.parquet") as temporary:
         table.to_parquet(temporary, index=False)
@@ -80,10 +86,14 @@ def evaluate_run(
         },
         "evaluation": {
             "validation": measured(
-                held.labels, {protocol: held_scores}, threshold, _groups(data, held)
+                held.labels,
+                {protocol: held_scores},
+                threshold,
+                _groups(data, held),
+                resamples=resamples,
             ),
-            "test": measured(labels, scores, threshold, groups),
-            "chance_ece": chance_ece(scores),
+            "test": measured(labels, scores, threshold, groups, resamples=resamples),
+            "chance_ece": chance_ece(scores, resamples=resamples),
             "coverage": covered(labels, scores, threshold, band),
         },
         **tables(
@@ -93,13 +103,15 @@ def evaluate_run(
             threshold,
             groups,
         ),
-        "robustness": _robustness(classifier, data.test, say),
+        "robustness": _robustness(classifier, data.test, perturbations, resamples, say),
         "samples": _samples(classifier),
         "onnx": onnx,
         "environment": environment(),
     }
-    _draw(run, checkpoint, data.test, scores, out / "plots")
     shutil.copytree(MODEL_CARD / "samples", out / "samples", dirs_exist_ok=True)
+    (out / "plots").mkdir(exist_ok=True)
+    if plots:
+        _draw(run, checkpoint, data.test, scores, out / "plots")
     drawn = {path.name for path in (out / "plots").iterdir()}
     return {**run, "plots": sorted(drawn - WITH_IMAGES)}
 
@@ -134,7 +146,11 @@ def _samples(classifier: ElaClassifier) -> list[dict[str, Any]]:
 
 
 def _robustness(
-    classifier: ElaClassifier, test: Split, say: Callable[[str], None]
+    classifier: ElaClassifier,
+    test: Split,
+    perturbations: Sequence[str],
+    resamples: int,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure on aligned images, of which the store has kept the pixels."""
     drawn = Sample()
@@ -142,7 +158,10 @@ def _robustness(
         drawn.add(test.store.aligned_png(int(row)), facts["label"], facts["key"])
     images, image_labels = drawn.balanced()
     say(f"Changing {len(images)} of them by JPEG, resizing and more ...")
-    return {"base": "aligned", **robustness(classifier, images, image_labels)}
+    table = robustness(
+        classifier, images, image_labels, perturbations=perturbations, resamples=resamples
+    )
+    return {"base": "aligned", **table}
 
 
 def _groups(data: Prepared, split: Split) -> list[str | None]:
@@ -174,7 +193,8 @@ def _draw(
     scores: Scores,
     folder: Path,
 ) -> None:
-    folder.mkdir(exist_ok=True)
+    from hf_ela.evaluation import plots
+
     threshold, found = run["calibration"]["threshold"], run["evaluation"]
     curves = {str(name): (test.labels, scores[name]) for name in PROTOCOLS}
     plots.performance(found["test"], found["coverage"], curves, folder, threshold=threshold)
@@ -189,6 +209,8 @@ def _draw(
 
 
 def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path) -> None:
+    from hf_ela.evaluation import sheets
+
     labels = test.labels
 
     def item(position: int) -> tuple[str, np.ndarray, np.ndarray]:

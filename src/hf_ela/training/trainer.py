@@ -7,7 +7,7 @@ it), `weights/` (what `ElaClassifier.from_pretrained` loads), `predictions.parqu
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -21,7 +21,9 @@ from hf_ela.backend import choose_backend
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
 from hf_ela.errors import HfElaError, RunError
+from hf_ela.evaluation.intervals import RESAMPLES
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
+from hf_ela.evaluation.perturbations import SUITE
 from hf_ela.hub.card import write_card
 from hf_ela.recipes.loading import parse_recipe
 from hf_ela.recipes.schema import Recipe
@@ -36,6 +38,10 @@ def train(
     *,
     resume: bool = False,
     country: str | None = None,
+    plots: bool = True,
+    export: bool = True,
+    resamples: int = RESAMPLES,
+    perturbations: Sequence[str] = tuple(SUITE),
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train, evaluate and write a run folder.
@@ -46,6 +52,11 @@ def train(
         out: The run folder; it must not hold a run, unless `resume`.
         resume: Continue the interrupted run in `out`, with its own recipe and options.
         country: Measure the emissions of the training; see `hf_ela.training.provenance`.
+        plots: Draw the plots of the run.
+        export: Save the model as ONNX too, not for Keras only.
+        resamples: Draws of the bootstrap for each interval.
+        perturbations: Rows of the robustness table, names of
+            `hf_ela.evaluation.perturbations.SUITE`.
         say: Receives a line about each step.
 
     Returns:
@@ -77,7 +88,7 @@ def train(
         if overlap := found["test_near_duplicates_of_train"]:
             say(f"Beware: {overlap} test images have a near-duplicate in training or validation.")
     with _timed(seconds, "audit"):
-        audit = audit_prepared(data)
+        audit = audit_prepared(data, resamples=resamples)
         say(f"Leak audit: {audit['verdict'][0]}")
     # Keras comes only now: a fork of the data's workers after TensorFlow's start may hang, and
     # a refused dataset need not wait for it.
@@ -96,7 +107,18 @@ def train(
     seconds["training"] = checkpoint.seconds
     with _timed(seconds, "evaluation"):
         say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
-        results = evaluate_run(model, recipe, data, checkpoint, out, say)
+        results = evaluate_run(
+            model,
+            recipe,
+            data,
+            checkpoint,
+            out,
+            plots=plots,
+            export=export,
+            resamples=resamples,
+            perturbations=perturbations,
+            say=say,
+        )
     run = {
         "schema": RUN_SCHEMA,
         "created": f"{datetime.now(UTC):%Y-%m-%d}",

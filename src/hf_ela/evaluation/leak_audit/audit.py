@@ -19,6 +19,7 @@ from hf_ela.data.loading import DataOptions, Source, open_source
 from hf_ela.data.preparation import Prepared, reasons, refused, row_store
 from hf_ela.data.rows import RowSettings
 from hf_ela.errors import DataError
+from hf_ela.evaluation.intervals import RESAMPLES
 from hf_ela.evaluation.leak_audit.leaks import (
     FACTS,
     fact_table,
@@ -78,7 +79,7 @@ def audit(
     return found | {"verdict": verdict(found)}
 
 
-def audit_prepared(data: Prepared) -> dict[str, Any]:
+def audit_prepared(data: Prepared, *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Return `audit_facts` of the splits of a training, rows in the dataset's own order.
 
     Refused images of a source that was left out are counted too.
@@ -88,11 +89,15 @@ def audit_prepared(data: Prepared) -> dict[str, Any]:
         name: [split.store.facts[row] for row in np.sort(split.rows)]
         for name, split in splits.items()
     }
-    return audit_facts(facts, data.groups, data.summary["rejected"])
+    return audit_facts(facts, data.groups, data.summary["rejected"], resamples=resamples)
 
 
 def audit_facts(
-    splits: Splits, groups: GroupTable, rejected: Sequence[Mapping[str, str]] = ()
+    splits: Splits,
+    groups: GroupTable,
+    rejected: Sequence[Mapping[str, str]] = (),
+    *,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Audit what is known of every file; pure.
 
@@ -101,8 +106,8 @@ def audit_facts(
         groups: Images of one group are on one side of every cross-validation, and count as one
             where it is asked what may be chance.
         rejected: What cannot be read, from `hf_ela.data.preparation.refused`: counted in the
-        verdict, and named
-            where a class is missing.
+            verdict, and named where a class is missing.
+        resamples: Draws of the bootstrap for each interval.
 
     Returns:
         JSON-able: ``images``; ``groups``, how many images the groups file names (None without
@@ -131,7 +136,8 @@ def audit_facts(
     classifiers: dict[str, Any] = {"file_facts": None, "mean_error_level": None}
     if folds:
         for name, columns in (("file_facts", FACTS), ("mean_error_level", ["mean_error_level"])):
-            classifiers[name] = measured(labels, scores(table[[*columns]], labels, folds), members)
+            held = scores(table[[*columns]], labels, folds)
+            classifiers[name] = measured(labels, held, members, resamples=resamples)
     found = {
         "images": {
             split: {kind: sum(row["label"] == label for row in rows) for kind, label in KINDS}
@@ -139,7 +145,7 @@ def audit_facts(
         },
         "groups": {"matched": matched} if groups.sha256 else None,
         "classifiers": classifiers,
-        "facts": ranked_facts(table, labels, folds, members) if folds else [],
+        "facts": ranked_facts(table, labels, folds, members, resamples=resamples) if folds else [],
         "values": telling_values(table, labels, members),
         "duplicates": find_duplicates(splits),
         "order": class_order(splits),

@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from hf_ela.ela.statistics import CONDITIONS
-from hf_ela.evaluation.intervals import Interval, measure
+from hf_ela.evaluation.intervals import RESAMPLES, Interval, measure
 
 __all__ = [
     "FACTS",
@@ -84,7 +84,12 @@ def scores(table: pd.DataFrame, labels: np.ndarray, folds: Folds) -> np.ndarray:
 
 
 def ranked_facts(
-    table: pd.DataFrame, labels: np.ndarray, folds: Folds, members: np.ndarray
+    table: pd.DataFrame,
+    labels: np.ndarray,
+    folds: Folds,
+    members: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
 ) -> list[dict[str, Any]]:
     """Return what each of `FACTS` gives alone, by a small decision tree, the most telling first."""
     codes = {name: table[name].cat.codes for name in CATEGORIES}
@@ -94,7 +99,10 @@ def ranked_facts(
         name: _held_out(numbers[[*columns]], labels, folds, _tree)
         for name, columns in candidates.items()
     }
-    found = [{"fact": name, **measured(labels, one, members)} for name, one in held.items()]
+    found = [
+        {"fact": name, **measured(labels, one, members, resamples=resamples)}
+        for name, one in held.items()
+    ]
     return sorted(found, key=lambda row: -row["roc_auc"]["value"])
 
 
@@ -125,9 +133,11 @@ def matrix(
         )
 
 
-def measured(labels: np.ndarray, held: np.ndarray, members: np.ndarray) -> dict[str, Interval]:
+def measured(
+    labels: np.ndarray, held: np.ndarray, members: np.ndarray, *, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
     """Return the metrics of `REPORTED` at a threshold of .5, with intervals over clusters."""
-    found = measure(labels, held, 0.5, [str(number) for number in members])
+    found = measure(labels, held, 0.5, [str(number) for number in members], resamples=resamples)
     return {name: found[name] for name in REPORTED}
 
 
