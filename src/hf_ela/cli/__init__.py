@@ -5,17 +5,36 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from io import TextIOWrapper
 
 from hf_ela._text import few_bars_in_logs, printable_error
 from hf_ela._version import __version__
 from hf_ela.cli.audit import add_audit
-from hf_ela.cli.commands import add_card, add_ela, add_export, add_reproduce, add_samples
+from hf_ela.cli.commands import add_card, add_ela, add_export, add_samples
 from hf_ela.cli.evaluate import add_evaluate
+from hf_ela.cli.options import with_flags
 from hf_ela.cli.predict import add_predict
+from hf_ela.cli.push import add_push
+from hf_ela.cli.reproduce import add_reproduce
+from hf_ela.cli.train import add_train
 from hf_ela.errors import HfElaError, ImageError
 
 __all__ = ["main"]
+
+
+COMMANDS = {
+    "predict": add_predict,
+    "evaluate": add_evaluate,
+    "audit": add_audit,
+    "train": add_train,
+    "push": add_push,
+    "card": add_card,
+    "export": add_export,
+    "reproduce": add_reproduce,
+    "ela": add_ela,
+    "samples": add_samples,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a file name may be beyond the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        (near,) = get_close_matches(words[0], COMMANDS, n=1, cutoff=0)
+        parser.error(f"no command {words[0]!r}. The nearest is {near!r}.")
+    options = parser.parse_args(words)
     few_bars_in_logs()
     try:
         with warnings.catch_warnings():
@@ -44,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (HfElaError, OSError) as error:
-        print(f"hf-ela: {printable_error(error)}", file=sys.stderr)
+        message = with_flags(printable_error(error), options.parser)
+        print(f"hf-ela: {message}", file=sys.stderr)
         return 1 if isinstance(error, ImageError) else 2
     return status
 
@@ -55,15 +80,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hf-ela {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (
-        add_predict,
-        add_evaluate,
-        add_audit,
-        add_ela,
-        add_samples,
-        add_card,
-        add_export,
-        add_reproduce,
-    ):
+    for add in COMMANDS.values():
         add(commands)
     return parser

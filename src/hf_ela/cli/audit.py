@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from hf_ela._files import check_output, write_json
 from hf_ela._text import in_words, printable
+from hf_ela.cli.options import add_data_options, data_options, use_token
 from hf_ela.errors import needs_extra
 
 __all__ = ["add_audit"]
@@ -28,20 +28,6 @@ def add_audit(commands: Any) -> None:
         "tested as-is, aligned, saved as JPEG 95, and resized. Needs the extra `train`.",
     )
     audit.add_argument("data", metavar="DATA", help="Hub id, imagefolder or Parquet files")
-    audit.add_argument("--groups", metavar="CSV", help="file_name,group, as for train.py")
-    audit.add_argument("--label-map", metavar="NAME=CLASS,...", help="as for train.py")
-    audit.add_argument("--revision", help="branch, tag or commit of a Hub dataset")
-    audit.add_argument(
-        "--streaming",
-        action=argparse.BooleanOptionalAction,
-        help="read without downloading first (default for a Hub id)",
-    )
-    audit.add_argument(
-        "--limit",
-        type=int,
-        metavar="N",
-        help="the first N images of every split, half of each class",
-    )
     audit.add_argument(
         "--sample",
         type=int,
@@ -49,13 +35,11 @@ def add_audit(commands: Any) -> None:
         metavar="N",
         help="images of each class for the matrix (600); 0 leaves it out",
     )
-    audit.add_argument("--num-proc", type=int, default=2, metavar="N", help="processes (2)")
-    audit.add_argument("--cache-dir", metavar="FOLDER", help="where the statistics are kept")
-    audit.add_argument("--token", help="of the Hub, if private; better: `hf auth login`")
     audit.add_argument("--json", action="store_true", help="print the audit as JSON")
     audit.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write audit.json and two pictures there"
     )
+    add_data_options(audit)
     audit.set_defaults(run=_audit, parser=audit)
 
 
@@ -63,21 +47,10 @@ def _audit(options: argparse.Namespace) -> int:
     if options.sample < 0:
         options.parser.error(f"--sample must be 0 or more. Received: {options.sample}.")
     with needs_extra("train", "An audit"):
-        from hf_ela.data.loading import DataOptions, parse_label_map
         from hf_ela.evaluation.leak_audit.audit import audit
 
-    if options.token:
-        os.environ["HF_TOKEN"] = options.token  # where every client looks, worker processes too
-    data = DataOptions(
-        options.data,
-        revision=options.revision,
-        streaming=options.streaming,
-        groups=options.groups,
-        label_map=parse_label_map(options.label_map) if options.label_map else {},
-        limit=options.limit,
-        num_proc=options.num_proc,
-        cache_dir=options.cache_dir,
-    )
+    use_token(options)
+    data = data_options(options.data, options)
     if options.out:
         check_output(options.out, data.source)
     found = audit(data, sample=options.sample, say=lambda line: print(line, file=sys.stderr))

@@ -1,18 +1,13 @@
-"""The commands of `hf-ela` apart from `predict`: options, and what they do."""
+"""The small commands: `hf-ela ela`, `samples`, `card` and `export`."""
 
 import argparse
-import os
-import sys
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from hf_ela._text import native_messages_held_back, printable
+from hf_ela.cli.options import MODEL, Commands, load_classifier
+from hf_ela.errors import needs_extra
 
 SIGNED_GAIN = 8.0
-
-Commands = Any  # what `add_subparsers` returns; argparse keeps its type to itself
-
 
 # ---------------------------------------------------------------------------------------------- ela
 
@@ -122,7 +117,7 @@ def add_card(commands: Commands) -> None:
         description="Write RUN/README.md, the model card, from RUN/run.json, without a network. "
         "Text outside of its two marker lines stays, and so do metadata that you added.",
     )
-    card.add_argument("folder", type=Path, metavar="RUN", help="a run folder, as train.py wrote it")
+    card.add_argument("folder", type=Path, metavar="RUN", help="a finished run folder")
     card.add_argument("--repo", metavar="USER/NAME", help="the card of the release there")
     card.add_argument("--tag", metavar="vX.Y.Z", help="of that release; main by default")
     card.add_argument(
@@ -152,9 +147,7 @@ def add_export(commands: Commands) -> None:
         description="Write a model as one file, from RGB pixels to probabilities with ELA inside, "
         "and compare it with Keras first. An earlier file is replaced.",
     )
-    export.add_argument(
-        "model", metavar="MODEL", help="a saved model, a run, or user/repo[@revision] of the Hub"
-    )
+    export.add_argument("model", metavar="MODEL", help=MODEL)
     export.add_argument("output", type=Path, metavar="OUT", help="a file .onnx or .tflite")
     export.set_defaults(run=_export, parser=export)
 
@@ -162,16 +155,12 @@ def add_export(commands: Commands) -> None:
 def _export(options: argparse.Namespace) -> int:
     if options.output.suffix not in (".onnx", ".tflite"):
         options.parser.error(f"OUT must end with .onnx or .tflite. Received: {options.output}.")
-    from hf_ela.classifier import ElaClassifier
-    from hf_ela.hub.locate import locate, split_revision
     from hf_ela.recipes.schema import LABELS
 
-    source, revision = split_revision(options.model)
-    folder, _ = locate(source, revision=revision, runtime="keras")
-    with native_messages_held_back():
+    with needs_extra("train", "An export"), native_messages_held_back():
         from hf_ela.models.export import OPSET, TOLERANCE, export_litert, export_onnx
 
-        classifier = ElaClassifier.from_pretrained(folder, runtime="keras")
+    classifier = load_classifier(options.model, "keras")
     recipe = classifier.recipe
     if options.output.suffix == ".onnx":
         export_onnx(classifier.model, recipe, options.output)
@@ -187,75 +176,3 @@ def _export(options: argparse.Namespace) -> int:
         f"  differs from Keras by less than {TOLERANCE:g}"
     )
     return 0
-
-
-# ---------------------------------------------------------------------------------------- reproduce
-
-
-def add_reproduce(commands: Commands) -> None:
-    """Add `hf-ela reproduce`."""
-    reproduce = commands.add_parser(
-        "reproduce",
-        help="train again what a release records, and compare",
-        description="Train again with the recipe, seed and data that a release records, and "
-        "compare the test metrics with the recorded 95 % intervals. The new run is kept, with the "
-        "comparison in reproduction.json. Exit status: 0 all inside, 1 some outside, 2 it could "
-        "not be done.",
-    )
-    reproduce.add_argument(
-        "model", metavar="MODEL", help="user/repo[@revision] of the Hub, a release's folder, a run"
-    )
-    reproduce.add_argument(
-        "--data", metavar="FOLDER", help="the data, where the release was trained on a local folder"
-    )
-    reproduce.add_argument("--groups", metavar="CSV", help="its groups, as for train.py")
-    reproduce.add_argument(
-        "--out",
-        type=Path,
-        metavar="FOLDER",
-        help="the new run (runs/reproduce-<time>); an interrupted one goes on",
-    )
-    reproduce.add_argument(
-        "--limit", type=int, metavar="N", help="the first N images of every split: a quick check"
-    )
-    reproduce.add_argument(
-        "--streaming",
-        action=argparse.BooleanOptionalAction,
-        help="read in one pass without downloading first (default for a Hub dataset)",
-    )
-    reproduce.add_argument("--num-proc", type=int, default=2, metavar="N", help="processes")
-    reproduce.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
-    reproduce.add_argument("--token", help="of the Hub, if private; better: `hf auth login`")
-    reproduce.set_defaults(run=_reproduce, parser=reproduce)
-
-
-def _reproduce(options: argparse.Namespace) -> int:
-    from hf_ela.hub.locate import split_revision
-    from hf_ela.training.reproduction import report, reproduce
-
-    if options.token:
-        os.environ["HF_TOKEN"] = options.token  # where every client looks, worker processes too
-    source, revision = split_revision(options.model)
-    out = options.out or Path("runs") / f"reproduce-{datetime.now():%Y%m%d-%H%M%S}"
-    try:
-        result = reproduce(
-            source,
-            out,
-            revision=revision,
-            data=options.data,
-            groups=options.groups,
-            limit=options.limit,
-            streaming=options.streaming,
-            num_proc=options.num_proc,
-            cache_dir=options.cache_dir,
-        )
-    except KeyboardInterrupt:
-        if (out / "checkpoint").is_dir():
-            print(
-                f"\ninterrupted; to go on, repeat the command with --out {printable(str(out))}",
-                file=sys.stderr,
-            )
-        raise
-    print(report(result))
-    print(f"Written to {printable(str(out))}: the run, and reproduction.json")
-    return 0 if result.inside else 1

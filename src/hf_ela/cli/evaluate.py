@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ela._files import check_output, write_json
 from hf_ela._text import native_messages_held_back, printable
+from hf_ela.cli.options import (
+    add_data_options,
+    add_model_option,
+    data_options,
+    load_classifier,
+    use_token,
+)
 from hf_ela.cli.tables import print_report
 from hf_ela.errors import DataError, RunError, needs_extra
 
@@ -28,40 +35,15 @@ def add_evaluate(commands: Any) -> None:
         "metric as-is and aligned with 95 % intervals, tables by source and by generator, and "
         "what is left after JPEG, resizing and other changes. Needs the extra `train`.",
     )
-    evaluate.add_argument(
-        "data", metavar="DATA", help="Hub id[@revision], imagefolder or Parquet files"
-    )
-    evaluate.add_argument(
-        "--model",
-        metavar="MODEL",
-        help="a saved model, a run, or user/repo[@revision] of the Hub; by default the model that "
-        "comes with hf-ela",
-    )
+    evaluate.add_argument("data", metavar="DATA", help="Hub id, imagefolder or Parquet files")
+    add_model_option(evaluate)
     evaluate.add_argument(
         "--compare",
         metavar="MODEL",
-        help="another one, measured beside it, and whether they differ by more than chance",
+        help="a second model to measure on the same images, with McNemar's test of the difference",
     )
-    evaluate.add_argument(
-        "--groups", metavar="CSV", help="file_name,group[,source[,generator]], as for train.py"
-    )
-    evaluate.add_argument("--split", default="test", help="of the dataset (test, or the only one)")
-    evaluate.add_argument(
-        "--label-map", metavar="NAME=CLASS,...", help="class names to fake and real"
-    )
-    evaluate.add_argument(
-        "--limit",
-        type=int,
-        metavar="N",
-        help="only the first N images, half of each class: a quick look",
-    )
-    evaluate.add_argument(
-        "--max-rejected",
-        type=float,
-        default=0.02,
-        metavar="SHARE",
-        help="share of unreadable images that is tolerated (0.02)",
-    )
+    evaluate.add_argument("--split", default="test", help="split (test, or the only one)")
+    add_data_options(evaluate)
     evaluate.add_argument(
         "--base",
         choices=["aligned", "as_is"],
@@ -77,19 +59,10 @@ def add_evaluate(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     with needs_extra("train", "Evaluation"), native_messages_held_back():
-        from hf_ela.data.loading import DataOptions, parse_label_map
         from hf_ela.evaluation.evaluator import assess
-    from hf_ela.hub.locate import split_revision
 
-    source, revision = split_revision(options.data)
-    data = DataOptions(
-        source=source,
-        revision=revision,
-        groups=options.groups,
-        label_map=parse_label_map(options.label_map) if options.label_map else {},
-        limit=options.limit,
-        max_rejected=options.max_rejected,
-    )
+    use_token(options)
+    data = data_options(options.data, options)
     if options.out:
         check_output(options.out, data.source)
         if (options.out / "run.json").exists():
@@ -97,9 +70,10 @@ def _evaluate(options: argparse.Namespace) -> int:
                 "A folder for results must not hold a run, whose plots they would replace. "
                 f"Received: {options.out}. Take another."
             )
-    classifiers = {_name(options.model, {}): _load(options.model)}
+    # Keras scores many images in less time than ONNX Runtime, and evaluation has it anyway.
+    classifiers = {_name(options.model, {}): load_classifier(options.model, "keras")}
     if options.compare:
-        classifiers[_name(options.compare, classifiers)] = _load(options.compare)
+        classifiers[_name(options.compare, classifiers)] = load_classifier(options.compare, "keras")
     found = {
         name: assess(
             classifier,
@@ -114,8 +88,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     (split,) = {found["data"]["split"] for found in results.values()}
     if split != options.split:
         print(
-            f"{printable(source)} has no split {printable(options.split)}: measured on its only "
-            f"one, {printable(split)}.",
+            f"{printable(options.data)} has no split {printable(options.split)}: measured on "
+            f"{printable(split)}, its only one.",
             file=sys.stderr,
         )
     report = {"schema": 1, "models": results}
@@ -130,17 +104,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.out:
         print(f"Written to {printable(str(options.out))}: evaluation.json, plots/")
     return 0
-
-
-def _load(origin: str | None) -> "ElaClassifier":
-    from hf_ela.classifier import ElaClassifier
-    from hf_ela.hub.locate import locate, split_revision
-
-    source, revision = split_revision(origin) if origin else (None, None)
-    # Of many images Keras judges more in the same time, and what evaluates has it.
-    folder, _ = locate(source, revision=revision, runtime="keras")
-    with native_messages_held_back():
-        return ElaClassifier.from_pretrained(folder, runtime="keras")
 
 
 def _name(origin: str | None, taken: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hf_ela.backend import has_gpu, keras
+from hf_ela.backend import has_gpu
 from hf_ela.ela.views import pixel_versions
 from hf_ela.errors import RunError
 
@@ -33,6 +33,8 @@ _PACKAGES = (
 
 def environment() -> dict[str, Any]:
     """Return the `environment` section of ``run.json``."""
+    from hf_ela.backend import keras  # only here: a backend takes seconds to start
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
