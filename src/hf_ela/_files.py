@@ -1,19 +1,19 @@
-"""Files that are written whole or not at all, and the folders that they may be written to."""
+"""Files that are written whole or not at all, where they may go, and JSON read without trust."""
 
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hf_ela._version import __version__
 from hf_ela.errors import ModelError, RunError
 
-__all__ = ["read_json"]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["JSON_LIMIT", "check_output", "read_json", "whole_file", "write_json"]
 
 
 def check_output(folder: Path, data: str) -> None:
@@ -30,14 +30,14 @@ def check_output(folder: Path, data: str) -> None:
     if Path(data).is_dir() and whole.is_relative_to(Path(data).resolve()):
         raise RunError(
             f"A folder for results must lie outside the data. Received: {folder} in {data}. "
-            "Take another."
+            "Choose another folder."
         )
     there = next(path for path in (whole, *whole.parents) if path.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        what = "cannot be written" if there.is_dir() else "is a file"
+        what = "is not writable" if there.is_dir() else "is a file"
         raise RunError(
-            f"A folder for results must be writable. Received: {folder}, where {there} {what}. "
-            "Take another."
+            f"A folder for results must be writable. Received: {folder}, but {there} {what}. "
+            "Choose another folder."
         )
 
 
@@ -62,23 +62,26 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound="BaseModel")
 JSON_LIMIT = 2**24
 """Bytes of JSON that are read: room for 100,000 refused images."""
 
 
 def read_json(path: Path, kind: type[Model], schema: int) -> Model:
-    """Read JSON that anybody may have written; of a key that comes twice, the last counts.
+    """Read JSON from an untrusted file into a `kind`; the last of duplicate keys counts.
 
     Raises:
-        ModelError: It is too large, no JSON, of a schema above `schema`, or not a valid `kind`.
+        ModelError: It is too large, not JSON, newer than `schema`, or not a valid `kind`.
     """
+    from pydantic import ValidationError  # takes longer to start than a small command takes
+    from pydantic_core import from_json
+
     with path.open("rb") as file:
         text = file.read(JSON_LIMIT + 1)
     if len(text) > JSON_LIMIT:
         raise ModelError(
-            f"{path.name} has at most {JSON_LIMIT:,} bytes. Received: {path}, which is larger. "
-            "It is damaged, or was not made by hf-ela: do not use it."
+            f"{path.name} must have at most {JSON_LIMIT:,} bytes. Received: a larger {path}. "
+            "It is corrupt, or was not made by hf-ela."
         )
     try:
         values = from_json(text, allow_inf_nan=False)
@@ -88,7 +91,7 @@ def read_json(path: Path, kind: type[Model], schema: int) -> Model:
     if isinstance(found, int) and found > schema:
         raise ModelError(
             f"`schema` of {path} must be at most {schema} for hf-ela {__version__}. "
-            f"Received: schema={found}, of a newer version. Upgrade: pip install -U hf-ela"
+            f"Received: schema={found}, from a newer hf-ela. Upgrade hf-ela."
         )
     try:
         return kind.model_validate_json(text)
@@ -98,6 +101,5 @@ def read_json(path: Path, kind: type[Model], schema: int) -> Model:
             for problem in error.errors(include_url=False)[:12]  # not a book, of a hostile file
         ]
         raise ModelError(
-            f"{path} is not valid: {'; '.join(problems)}. Copy the folder again, or save the model "
-            "again."
+            f"{path} is not valid: {'; '.join(problems)}. Copy or save it again."
         ) from None

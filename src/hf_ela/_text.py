@@ -1,4 +1,4 @@
-"""What a terminal should and should not be shown."""
+"""Words: what a terminal is shown and spared, and figures as people read them."""
 
 import os
 import sys
@@ -10,7 +10,22 @@ from typing import Any
 
 from hf_ela.errors import HfElaError
 
-__all__ = ["in_words", "more_right", "no_width", "over_seeds", "perturbation_label"]
+__all__ = [
+    "SYNTHETIC_NOTICE",
+    "few_bars_in_logs",
+    "in_words",
+    "more_right",
+    "native_messages_held_back",
+    "no_width",
+    "over_seeds",
+    "perturbation_label",
+    "printable",
+    "printable_error",
+]
+
+SYNTHETIC_NOTICE = (
+    "This model was trained on synthetic sample pictures: its answers say nothing about art."
+)
 
 
 def few_bars_in_logs() -> None:
@@ -77,7 +92,7 @@ def no_width(measured: Iterable[Mapping[str, Any]]) -> str | None:
         if isinstance(cell, Mapping) and cell.get("value") is not None
     )
     if any(cell["low"] == cell["high"] for cell in intervals):
-        return "An interval of no width is no certainty: no draw of these images gives another."
+        return "Zero-width interval: every bootstrap resample agrees; this is not certainty."
     return None
 
 

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ela._text import native_messages_held_back, printable
+from hf_ela._text import SYNTHETIC_NOTICE, printable
+from hf_ela.cli.options import add_model_option, load_classifier
 from hf_ela.errors import ImageError
 
 if TYPE_CHECKING:
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["add_predict"]
 
 MEANING = (
-    "P(fake) is this model's estimate that an image is AI-generated; from {threshold:.3f} on it "
-    "is called fake. It is no proof: it comes from traces of making and compressing, and can be "
-    "wrong, most of all on kinds of images that the model was not trained on."
+    "P(fake) is the model's estimate that an image is AI-generated. Images with {threshold:.3f} or "
+    "more are called fake. An estimate is not proof: it rests on traces of generation and "
+    "compression, and can be wrong, above all on kinds of images the model was not trained on."
 )
 UNCERTAIN = (
-    " From {low:.3f} to {high:.3f} the answer is uncertain: there the model is wrong too often."
+    " Between {low:.3f} and {high:.3f} the answer is uncertain: the model is wrong too often there."
 )
-PACKAGED = "the model that comes with hf-ela: a research baseline"
+PACKAGED = "the model packaged with hf-ela, a research baseline"
 
 ROWS = 200
-"""Of a table: more come in several tables, as they are judged, so that memory stays flat."""
+"""Rows of a table: more come in several tables, as they are scored, so that memory stays flat."""
 STEM = 200
-"""Bytes of a file's name that those of its pictures begin with; file systems end at 255."""
+"""Bytes of a file's name that its pictures' names begin with; file systems end at 255."""
 
 
 def add_predict(commands: Any) -> None:
@@ -42,28 +43,23 @@ def add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="score images",
-        description="Score images by a saved model. Folders are searched for images, at every "
+        description="Score images with a saved model. Folders are searched for images at every "
         "depth. Exit status: 0 all scored, 1 some refused, 2 wrong usage or no usable model.",
     )
     predict.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
-    predict.add_argument(
-        "--model",
-        metavar="MODEL",
-        help="a saved model, a run, or user/repo[@revision] of the Hub; by default the model that "
-        "comes with hf-ela, a research baseline",
-    )
+    add_model_option(predict)
     predict.add_argument("--json", action="store_true", help="one JSON object per line")
     predict.add_argument(
         "--explain",
         type=Path,
         metavar="DIR",
-        help="save two pictures of each image there: where the evidence lies, and its ELA. Earlier "
-        "pictures are kept: new ones of the same name get a number",
+        help="save two pictures of each image there: where the evidence lies, and its ELA. "
+        "Existing pictures are kept; new ones of the same name get a number",
     )
     predict.add_argument(
         "--runtime",
         choices=["onnx", "keras"],
-        help="what judges (ONNX where the model has it)",
+        help="what computes the scores (ONNX Runtime if the model has an ONNX file)",
     )
     predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per step")
     predict.set_defaults(run=_predict, parser=predict)
@@ -78,14 +74,7 @@ def _predict(options: argparse.Namespace) -> int:
             "--explain must not name a folder that is searched: its pictures would be scored too. "
             f"Received: {options.explain}."
         )
-    from hf_ela.classifier import ElaClassifier
-    from hf_ela.hub.locate import locate, split_revision
-
-    source, revision = split_revision(options.model) if options.model else (None, None)
-    # A download shows its progress; what a backend says as it starts is held back.
-    folder, _ = locate(source, revision=revision, runtime=options.runtime)
-    with native_messages_held_back():
-        classifier = ElaClassifier.from_pretrained(folder, runtime=options.runtime)
+    classifier = load_classifier(options.model, options.runtime)
     files = list(_files(options.paths, options.explain))
     if options.explain:
         options.explain.mkdir(parents=True, exist_ok=True)
@@ -97,6 +86,8 @@ def _predict(options: argparse.Namespace) -> int:
     status = 1 if show(results) else 0
     if not options.json:
         print(f"Model: {printable(options.model or PACKAGED)}")
+        if _is_synthetic(classifier):
+            print(SYNTHETIC_NOTICE)
     if options.explain and not options.json:
         print(f"Pictures: {printable(str(options.explain))}")
     return status
@@ -111,10 +102,14 @@ def meaning(classifier: "ElaClassifier") -> str:
     return text
 
 
-def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
-    """Yield the files named, and those in the folders named; a folder without any as itself.
+def _is_synthetic(classifier: "ElaClassifier") -> bool:
+    return bool((classifier.data or {}).get("synthetic"))
 
-    A folder within them that holds the pictures of `--explain` is left out.
+
+def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
+    """Yield the files named, and the images in the folders named; an empty folder as itself.
+
+    The folder for the pictures of ``--explain`` is skipped.
     """
     from hf_ela.images.loading import IMAGE_SUFFIXES
 
@@ -171,7 +166,7 @@ def _explained(
 
 
 def _free_stem(name: str, taken: set[str]) -> str:
-    """Return a beginning of names that are free: two folders may hold files of the same name.
+    """Return a stem no picture has yet: two folders may hold files of the same name.
 
     A long name is cut, between two characters.
     """
@@ -206,18 +201,20 @@ def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]
 
 def _judged(file: str, classifier: "ElaClassifier", score: float) -> dict[str, Any]:
     label, scores = classifier.label(score), {"fake": score, "real": 1 - score}
+    notice = {"notice": SYNTHETIC_NOTICE} if _is_synthetic(classifier) else {}
     return {
         "file": file,
         "label": label,
         "score": scores[label],
         "scores": scores,
         "uncertain": classifier.is_uncertain(score),
+        **notice,
     }
 
 
 def _refused(file: str, error: ImageError) -> dict[str, Any]:
     empty = os.path.isdir(file)  # noqa: PTH112  (a Path would not take any text)
-    reason = "is a folder in which no image was found" if empty else error.reason
+    reason = "is a folder without images" if empty else error.reason
     return {"file": file, "error": {"type": type(error).__name__, "message": reason}}
 
 
