@@ -18,7 +18,14 @@ from hf_ela.recipes.schema import LABELS, Recipe
 if TYPE_CHECKING:
     from hf_ela.backend import keras
 
-__all__ = ["Detector", "Probabilities", "image_logits", "keras_probabilities", "view_logits"]
+__all__ = [
+    "Detector",
+    "Probabilities",
+    "image_logits",
+    "keras_probabilities",
+    "sigmoid",
+    "view_logits",
+]
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """From N views, uint8, to N x 2 probabilities in the order of `LABELS`: a network of Keras, or
@@ -124,8 +131,7 @@ class Detector:
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
         """Return the probabilities of fake that uncalibrated logits of images stand for."""
-        # The logistic function, written so that no logit overflows.
-        return np.asarray(np.exp(-np.logaddexp(0, -logits / self.temperature)))
+        return sigmoid(logits, self.temperature)
 
     def label(self, score: float) -> str:
         """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
@@ -149,6 +155,11 @@ class Detector:
         logits = view_logits(self._probabilities, views, max(len(views), 1)).mean(axis=1)
         scores: list[float] = self.calibrated(logits).tolist()
         return scores
+
+
+def sigmoid(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Return the probabilities of logits divided by a temperature; no logit overflows."""
+    return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64) / temperature)))
 
 
 def keras_probabilities(model: "keras.Model") -> Probabilities:
