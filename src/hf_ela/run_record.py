@@ -244,6 +244,7 @@ class Sample(_Section):
     """A picture of the package with its score: every copy of the model must give it again."""
 
     file: Text
+    title: Text | None = None
     label: Label
     sha256: Hash
     score: float

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from scipy.special import expit
 
 from hf_ela.evaluation.intervals import wilson
 from hf_ela.evaluation.metrics import Floats, check
+from hf_ela.models.detector import sigmoid
 from hf_ela.run_record import Band, CoverageRow, Interval
 
 __all__ = [
@@ -48,7 +48,7 @@ def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]
             "`logits` must be finite. "
             f"Received: {x[~np.isfinite(x)][0]}. Check that training did not diverge."
         )
-    y, _ = check(labels, expit(x))
+    y, _ = check(labels, sigmoid(x))
     fake, real = x[y == 1], x[y == 0]
     if not fake.size or not real.size or fake.min() > real.max():
         return 1.0, 0.0
@@ -57,7 +57,7 @@ def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]
 
     def loss(unknowns: np.ndarray) -> tuple[float, np.ndarray]:
         margin = towards_class * (unknowns[0] * x / unit + unknowns[1])
-        pull = -towards_class * expit(-margin) / x.size
+        pull = -towards_class * sigmoid(-margin) / x.size
         return np.logaddexp(0, -margin).mean(), np.array([pull @ (x / unit), pull.sum()])
 
     # Scikit-learn's logistic regression has no bounds, which separable data needs.

@@ -18,7 +18,7 @@ from hf_ela._files import whole_file, write_json
 from hf_ela.backend import has_gpu, keras
 from hf_ela.data.preparation import Split, held_view_set, training_view_set
 from hf_ela.data.rows import ViewSet
-from hf_ela.ela.device_augmentation import DRAWS, History, draw, no_draws
+from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation, draw, no_draws
 from hf_ela.errors import RunError
 from hf_ela.models.networks import build_model, with_error_level
 from hf_ela.models.settings import INPUT
@@ -244,7 +244,7 @@ def on_device(network: keras.Model, recipe: Recipe) -> keras.Model:
     side = recipe.source_side
     pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     draws = keras.Input((len(DRAWS),), dtype="int32", name=DRAWN)
-    augment = History(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
+    augment = DeviceAugmentation(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
     outputs = model(augment(pixels, draws))
     return keras.Model({INPUT: pixels, DRAWN: draws}, outputs, name="hf_ela_on_device")
 

@@ -20,6 +20,7 @@ _PACKAGES = (
     "hf-ela",
     "keras",
     "tensorflow",
+    "tensorflow-cpu",
     "jax",
     "torch",
     "datasets",

@@ -17,11 +17,11 @@ from hf_ela.errors import ExportError
 from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain
 from hf_ela.evaluation.robustness import BalancedSample, load_as_is
 from hf_ela.evaluation.summary import PROTOCOLS, Scores, evaluation_sections, metrics_by_protocol
-from hf_ela.hub.samples import MODEL_CARD, label_of, sample_pictures
+from hf_ela.hub.samples import SAMPLES, sample_files, sample_label, sample_pictures
 from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.models.export import OPSET
-from hf_ela.models.folder import ONNX_FILE
 from hf_ela.models.networks import add_bias
+from hf_ela.models.settings import ONNX_FILE
 from hf_ela.recipes.schema import Recipe
 from hf_ela.training.fit import Checkpoint
 from hf_ela.training.provenance import environment
@@ -97,7 +97,9 @@ def write_results(
         data.groups.columns(held.file_names)["group"],
         resamples=resamples,
     )
-    shutil.copytree(MODEL_CARD / "samples", out / "samples", dirs_exist_ok=True)
+    (out / "samples").mkdir(exist_ok=True)
+    for name, path in sample_files().items():
+        shutil.copyfile(path, out / "samples" / name)
     (out / "plots").mkdir(exist_ok=True)
     if plots:
         _draw(sections, classifier, checkpoint, data.test, scores, out / "plots")
@@ -136,7 +138,8 @@ def _sample_scores(classifier: ElaClassifier) -> list[dict[str, Any]]:
     return [
         {
             "file": name,
-            "label": label_of(name),
+            "title": SAMPLES[name],
+            "label": sample_label(name),
             "sha256": sha256(path.read_bytes()).hexdigest(),
             "score": score,
         }
