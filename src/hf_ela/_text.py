@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from statistics import mean
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from hf_ela.errors import HfElaError
 __all__ = [
     "LABEL_WORDS",
     "SYNTHETIC_NOTICE",
+    "above_bars",
     "few_bars_in_logs",
     "in_words",
     "more_right",
@@ -64,6 +65,14 @@ def progress_bar(
         mininterval=0.1 if terminal else 10,
         unit=" images",
     )
+
+
+def above_bars() -> AbstractContextManager[None]:
+    """Return a context in which text is printed above the bars on the same terminal."""
+    from tqdm import tqdm
+
+    bars: AbstractContextManager[None] = tqdm.external_write_mode()
+    return bars
 
 
 @contextmanager
