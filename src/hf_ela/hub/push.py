@@ -50,11 +50,12 @@ def release(
         The release's commit; None for a dry run.
 
     Raises:
-        RunError: The run has not ended, or is damaged.
+        RunError: The run has not ended.
+        ModelError: Its record is not valid.
         ReleaseError: It must not or cannot be sent; see its subclasses.
         HubUnreachableError: The Hub did not answer.
     """
-    run = read_run(run_folder)
+    run = read_run(run_folder).content()
     demo = partial(space_files, onnx=(run_folder / "weights" / ONNX_FILE).is_file())
     pages: list[tuple[Repository, PageFiles]] = [
         (Repository(name, "space", writing=True), make)

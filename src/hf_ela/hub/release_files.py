@@ -53,11 +53,12 @@ def release_files(
         replace_card: Take the card in the run folder all the same.
 
     Raises:
-        RunError: The run has not ended, or its record is damaged.
+        RunError: The run has not ended.
+        ModelError: Its record is not valid.
         ReleaseError: A file of the run is missing, or must not be published.
         CardError: The card cannot be made, or the Hub would refuse it.
     """
-    run = read_run(run_folder)
+    run = read_run(run_folder).content()
     local = run_folder / CARD
     previous = None if replace_card or card_before is None else decode_card(card_before)
     if local.is_file() and not has_text(previous):
