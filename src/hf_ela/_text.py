@@ -22,6 +22,7 @@ __all__ = [
     "perturbation_label",
     "printable",
     "printable_error",
+    "synthetic_notice",
 ]
 
 SYNTHETIC_NOTICE = (
@@ -31,6 +32,11 @@ SYNTHETIC_NOTICE = (
 
 LABEL_WORDS = {"fake": "AI-generated", "real": "human-made"}
 """The labels as pages and cards write them."""
+
+
+def synthetic_notice(data: Mapping[str, Any] | None) -> str | None:
+    """Return `SYNTHETIC_NOTICE` for a model whose record of its training `data` says so."""
+    return SYNTHETIC_NOTICE if (data or {}).get("synthetic") else None
 
 
 def few_bars_in_logs() -> None:
