@@ -107,14 +107,14 @@ def train_default(device: Device, pool: Pool, recipe: Recipe, epochs: int) -> np
 
 
 def augmented(judge: Any, recipe: Recipe) -> Any:
-    """Return a model from pixels and draws, by way of `History`, to probabilities."""
+    """Return a model from pixels and draws, by way of `DeviceAugmentation`, to probabilities."""
     from hf_ela.backend import keras
-    from hf_ela.ela.device_augmentation import DRAWS, History
+    from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation
 
     side = recipe.source_side
     pixels = keras.Input((side, side, 3), dtype="uint8", name="source")
     draws = keras.Input((len(DRAWS),), dtype="int32", name="draws")
-    history = History(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
+    history = DeviceAugmentation(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
     return keras.Model([pixels, draws], judge(history(pixels, draws)))
 
 

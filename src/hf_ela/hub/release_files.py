@@ -16,7 +16,8 @@ from hf_ela.hub.card import decode_card, has_text, make_card
 from hf_ela.hub.card_text import CAPTIONS
 from hf_ela.hub.samples import sample_pictures
 from hf_ela.hub.wheel import requirements, wheel
-from hf_ela.models.folder import ONNX_FILE, saved_files
+from hf_ela.models.folder import saved_files
+from hf_ela.models.settings import ONNX_FILE
 from hf_ela.run_record import read_run
 
 __all__ = ["CARD", "RECORD", "Files", "content_of", "model_files", "release_files"]

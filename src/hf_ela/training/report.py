@@ -15,14 +15,14 @@ from hf_ela.classifier import ElaClassifier
 from hf_ela.data.preparation import Prepared, Split
 from hf_ela.errors import ExportError
 from hf_ela.evaluation import plots, sheets
-from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain, sigmoid
+from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain
 from hf_ela.evaluation.robustness import Sample, robustness
 from hf_ela.evaluation.summary import COLUMNS, PROTOCOLS, chance_ece, covered, measured, tables
 from hf_ela.hub.samples import SAMPLES, sample_files, sample_label, sample_pictures
-from hf_ela.models.detector import image_logits, keras_probabilities
+from hf_ela.models.detector import image_logits, keras_probabilities, sigmoid
 from hf_ela.models.export import OPSET
-from hf_ela.models.folder import ONNX_FILE
 from hf_ela.models.networks import add_bias
+from hf_ela.models.settings import ONNX_FILE
 from hf_ela.recipes.schema import Recipe
 from hf_ela.training.fit import Checkpoint
 from hf_ela.training.provenance import environment

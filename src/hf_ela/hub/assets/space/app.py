@@ -20,7 +20,7 @@ from PIL import Image
 from hf_ela import ElaClassifier, load_image
 from hf_ela._text import LABEL_WORDS, synthetic_notice
 from hf_ela.errors import ImageError
-from hf_ela.models.explain import SIDE, overlay
+from hf_ela.models.explain import OVERLAY_SIDE, overlay
 
 MAX_PIXELS = 40_000_000
 MODEL = json.loads((HERE / "model.json").read_text("utf-8"))
@@ -127,7 +127,7 @@ training.{BAND_MEANING}{f" {notice}" if notice else ""}</p>
 def figure(caption: str, picture: Image.Image) -> str:
     """Return a picture inside the text of the page, so that no file of it remains."""
     picture = picture.copy()
-    picture.thumbnail((SIDE, SIDE * 2))
+    picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE * 2))
     file = BytesIO()
     picture.save(file, "JPEG", quality=90)
     source = f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
