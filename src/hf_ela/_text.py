@@ -24,6 +24,7 @@ __all__ = [
     "printable",
     "printable_error",
     "progress_bar",
+    "synthetic_notice",
 ]
 
 SYNTHETIC_NOTICE = (
@@ -33,6 +34,11 @@ SYNTHETIC_NOTICE = (
 
 LABEL_WORDS = {"fake": "AI-generated", "real": "human-made"}
 """The labels as pages and cards write them."""
+
+
+def synthetic_notice(data: Mapping[str, Any] | None) -> str | None:
+    """Return `SYNTHETIC_NOTICE` for a model whose record of its training `data` says so."""
+    return SYNTHETIC_NOTICE if (data or {}).get("synthetic") else None
 
 
 def few_bars_in_logs() -> None:
