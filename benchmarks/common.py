@@ -23,7 +23,7 @@ from hf_ela._text import native_messages_held_back
 from hf_ela.backend import BACKENDS
 from hf_ela.data.synthetic.painting import STYLES, paint
 from hf_ela.images.loading import IMAGE_SUFFIXES, load_image
-from hf_ela.recipes.loading import load_recipe, parse_recipe
+from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
 
 if TYPE_CHECKING:
@@ -134,14 +134,13 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
         resume = (folder / "checkpoint" / "settings.json").exists()
         train(recipe, options, folder, resume=resume)
     run = read_run(folder)
-    data, rule = run["data"], options.leave_out
-    then = parse_recipe(run["recipe"], source=str(folder / "run.json")), data["id"]
-    then += (data["groups"] or {}).get("sha256"), data["limit"]
-    now = recipe, Path(options.source).resolve().name
-    now += GroupTable.read(options.groups).sha256, options.limit
-    if (*then, (data["left_out"] or {}).get("rule")) != (*now, rule):
-        sys.exit(f"{folder} holds a run of other settings: take another --runs.")
-    return run
+    data, groups = run.data, run.data.groups
+    then = run.recipe, data.id, groups and groups.sha256, data.limit
+    now = recipe, Path(options.source).resolve().name, GroupTable.read(options.groups).sha256
+    left_out = data.left_out and data.left_out.rule
+    if (*then, left_out) != (*now, options.limit, options.leave_out):
+        sys.exit(f"{folder} holds a run of other settings: choose another --runs.")
+    return run.content()
 
 
 def compiled(function: Callable[..., Any], backend: str, *, xla: bool = False) -> Any:

@@ -21,7 +21,7 @@ from hf_ela.errors import DataError, RunError, needs_extra
 
 if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.evaluation.evaluator import Assessment
+    from hf_ela.evaluation.evaluator import EvaluationResult
 
 __all__ = ["add_evaluate"]
 
@@ -33,7 +33,7 @@ def add_evaluate(commands: Any) -> None:
         help="measure a model on labelled images",
         description="Measure a saved model on a split of a dataset, at its own threshold: every "
         "metric as-is and aligned with 95 % intervals, tables by source and by generator, and "
-        "what is left after JPEG, resizing and other changes. Needs the extra `train`.",
+        "robustness to JPEG, resizing and other changes. Requires the `train` extra.",
     )
     evaluate.add_argument("data", metavar="DATA", help="Hub id, imagefolder or Parquet files")
     add_model_option(evaluate)
@@ -48,7 +48,7 @@ def add_evaluate(commands: Any) -> None:
         "--base",
         choices=["aligned", "as_is"],
         default="aligned",
-        help="what images are before they are changed, for the robustness table (aligned)",
+        help="protocol of the images before they are perturbed, for the robustness table (aligned)",
     )
     evaluate.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write evaluation.json and plots/ there"
@@ -67,8 +67,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_output(options.out, data.source)
         if (options.out / "run.json").exists():
             raise RunError(
-                "A folder for results must not hold a run, whose plots they would replace. "
-                f"Received: {options.out}. Take another."
+                "A folder for results must not be a run folder: its plots would be replaced. "
+                f"Received: {options.out}. Choose another folder."
             )
     # Keras scores many images in less time than ONNX Runtime, and evaluation has it anyway.
     classifiers = {_name(options.model, {}): load_classifier(options.model, "keras")}
@@ -107,7 +107,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
-    """Return a name without the folders of this machine."""
+    """Return a model's name without the folders of this machine."""
     from hf_ela.hub.locate import PACKAGED
 
     if origin is None:
@@ -116,17 +116,17 @@ def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
     return f"{name} (compared)" if name in taken else name
 
 
-def _compared(found: Mapping[str, "Assessment"]) -> dict[str, Any]:
-    """Return McNemar's test under each protocol; `a` is the first of the models, `b` the second."""
+def _compared(found: Mapping[str, "EvaluationResult"]) -> dict[str, Any]:
+    """Return McNemar's test under each protocol; `a` is the first model, `b` the second."""
     from hf_ela.evaluation.intervals import mcnemar
 
     ours, theirs = found.values()
     if ours.sections["data"] != theirs.sections["data"]:
         raise DataError(
-            "Two models are compared on the same images. Received: a dataset that changed while "
-            "the first was measured. Run it again; user/repo@COMMIT pins one of the Hub."
+            "Two models must be compared on the same images, but the dataset changed while the "
+            "first was measured. Run it again; `revision` pins a Hub dataset to a commit."
         )
-    tests = {name: mcnemar(ours.right(name), theirs.right(name)) for name in ours.scores}
+    tests = {name: mcnemar(ours.correct(name), theirs.correct(name)) for name in ours.scores}
     return {"models": [*found], "mcnemar": tests}
 
 
@@ -134,8 +134,8 @@ def _described(classifier: "ElaClassifier") -> dict[str, Any]:
     return {"recipe": classifier.recipe.name, "parameters": classifier.model.count_params()}
 
 
-def _write(report: dict[str, Any], found: Mapping[str, "Assessment"], folder: Path) -> None:
-    """Write JSON and plots: robustness of both models, the rest of the first."""
+def _write(report: dict[str, Any], found: Mapping[str, "EvaluationResult"], folder: Path) -> None:
+    """Write JSON and plots: robustness of both models, everything else of the first."""
     from hf_ela.evaluation import plots
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def _write(report: dict[str, Any], found: Mapping[str, "Assessment"], folder: Pa
     for section in ("sources", "generators"):
         for protocol, rows in main[section].items():
             path = folder / "plots" / f"{section}_{protocol}.png"
-            path.unlink(missing_ok=True)  # of an evaluation before, perhaps of other images
+            path.unlink(missing_ok=True)  # left by an earlier evaluation, perhaps of other images
             if rows:
                 title = f"{protocol.replace('_', '-')}, n = {main['data']['n']}"
                 plots.per_source(rows, path, title=title)

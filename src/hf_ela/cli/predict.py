@@ -4,12 +4,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ela._text import SYNTHETIC_NOTICE, printable
+from hf_ela._text import SYNTHETIC_NOTICE, above_bars, printable, progress_bar
 from hf_ela.cli.options import add_model_option, load_classifier
 from hf_ela.errors import ImageError
 
@@ -81,9 +81,9 @@ def _predict(options: argparse.Namespace) -> int:
         results = _explained(classifier, files, options.explain)
     else:
         results = _scored(classifier, files, options.batch_size)
-    results = _with_bar(results, len(files), options)
+    shown = _with_bar(results, len(files), options)
     show = _print_lines if options.json else partial(_print_table, meaning=meaning(classifier))
-    status = 1 if show(results) else 0
+    status = 1 if show(shown) else 0
     if not options.json:
         print(f"Model: {printable(options.model or PACKAGED)}")
         if _is_synthetic(classifier):
@@ -220,28 +220,15 @@ def _refused(file: str, error: ImageError) -> dict[str, Any]:
 
 def _with_bar(
     results: Iterator[dict[str, Any]], total: int, options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
+) -> Iterable[dict[str, Any]]:
     """Show a bar where it disturbs nothing."""
     mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
     if mixed or not sys.stderr.isatty():
         return results
-    from rich.console import Console
-    from rich.progress import Progress
-
-    # Rich would send to its own stream what is printed meanwhile: right where both are one
-    # terminal, a loss where the output is a file.
-    bar = Progress(
-        console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-    )
-
-    def shown() -> Iterator[dict[str, Any]]:
-        with bar:
-            yield from bar.track(results, total, description="Predicting")
-
-    return shown()
+    return progress_bar(results, "Predicting", total)
 
 
-def _print_lines(results: Iterator[dict[str, Any]]) -> int:
+def _print_lines(results: Iterable[dict[str, Any]]) -> int:
     refused = 0
     for result in results:
         print(json.dumps(result), flush=True)
@@ -249,7 +236,7 @@ def _print_lines(results: Iterator[dict[str, Any]]) -> int:
     return refused
 
 
-def _print_table(results: Iterator[dict[str, Any]], meaning: str) -> int:
+def _print_table(results: Iterable[dict[str, Any]], meaning: str) -> int:
     from rich.console import Console
 
     from hf_ela._threads import batched
@@ -285,5 +272,6 @@ def _table(results: Sequence[dict[str, Any]]) -> "Table":
 def _print(console: "Console", content: "Table | str") -> None:
     with console.capture() as captured:  # rich itself would exit on a closed pipe
         console.print(content)
-    sys.stdout.write(captured.get())
-    sys.stdout.flush()
+    with above_bars():
+        sys.stdout.write(captured.get())
+        sys.stdout.flush()
