@@ -1,5 +1,6 @@
 """Prediction: the score, the order of an answer, images in any form, batches, refusals."""
 
+import contextlib
 import io
 import math
 import threading
@@ -185,10 +186,8 @@ def test_both_runtimes_agree_within_a_ten_thousandth(
     saved_crops: Path, saved_resized: Path, request: pytest.FixtureRequest
 ) -> None:
     sources: list[Any] = images(16)
-    try:
+    with contextlib.suppress(pytest.skip.Exception):
         sources += sorted(request.getfixturevalue("pool").glob("test/*/*"))[::24]
-    except pytest.skip.Exception:
-        pass
     for folder in (saved_crops, saved_resized):
         by_onnx, by_keras = (
             ElaClassifier.from_pretrained(folder, runtime=runtime) for runtime in ("onnx", "keras")
