@@ -173,13 +173,13 @@ def test_a_model_with_ela_inside_is_the_network_on_the_functions_views(recipe) -
     network = network_of(recipe)
     model = with_error_level(network, recipe)
     images = pictures(5, recipe.pixel_side, recipe.pixel_side)
-    expected = np.asarray(network.predict_on_batch(network_inputs(images, recipe)))
-    assert np.array_equal(np.asarray(model.predict_on_batch(images)), expected)
+    expected = np.asarray(network(network_inputs(images, recipe)))
+    assert np.array_equal(np.asarray(model(images)), expected)
     assert np.ptp(expected[:, 0]) > 1e-4  # the images are told apart at all
 
 
-@pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])
-def test_a_model_with_ela_inside_is_saved_and_loaded(recipe, tmp_path) -> None:
+def test_a_model_with_ela_inside_is_saved_and_loaded(tmp_path) -> None:
+    recipe = RESIZED
     model = with_error_level(network_of(recipe), recipe)
     names = {type(layer).__name__ for layer in model._flatten_layers()}
     assert "ErrorLevel" in names
@@ -187,8 +187,7 @@ def test_a_model_with_ela_inside_is_saved_and_loaded(recipe, tmp_path) -> None:
     model.save(tmp_path / "a.keras")
     again = keras.saving.load_model(tmp_path / "a.keras", compile=False, safe_mode=True)
     images = pictures(5, recipe.pixel_side, recipe.pixel_side)
-    expected = np.asarray(model.predict_on_batch(images))
-    assert np.array_equal(np.asarray(again.predict_on_batch(images)), expected)
+    assert np.array_equal(np.asarray(again(images)), np.asarray(model(images)))
 
 
 @pytest.mark.parametrize(
