@@ -103,9 +103,10 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
     from hf_ela.data.loading import open_to_train
     from hf_ela.data.preparation import Split, prepare, row_store
     from hf_ela.ela.statistics import CONDITIONS
-    from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, sigmoid
+    from hf_ela.evaluation.calibration import fit_calibration, fit_threshold
     from hf_ela.evaluation.leak_audit.audit import fact_settings
     from hf_ela.evaluation.leak_audit.leaks import boosting, one_thread
+    from hf_ela.models.detector import sigmoid
 
     data = prepare(options, recipe)
     source = open_to_train(options, GroupTable.read(options.groups))

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.metrics import balanced_accuracy_score
 
-from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, sigmoid
+from hf_ela.evaluation.calibration import fit_calibration, fit_threshold
 from hf_ela.evaluation.metrics import confusion
+from hf_ela.models.detector import sigmoid
 
 # Few different scores, so that many are tied.
 tied = st.lists(

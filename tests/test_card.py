@@ -16,12 +16,16 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from conftest import TINY
+from conftest import linked_copy
 from hf_ela import __version__
+from hf_ela._text import SYNTHETIC_NOTICE
+from hf_ela.cli import main
 from hf_ela.errors import CardError
-from hf_ela.hub.card import BEGIN, CAPTIONS, END, ORIGINAL, make_card
-from hf_ela.hub.card_metadata import GENERATED, check_card, split_card
+from hf_ela.hub.card import BEGIN, CAPTIONS, END, make_card
+from hf_ela.hub.card_metadata import body_of
+from hf_ela.hub.datasets import DEFAULT_DATASET
 from hf_ela.recipes.loading import load_recipe
+from hub_server import cards
 
 GOLDEN = Path(__file__).parent / "golden"
 RUN = json.loads((GOLDEN / "run.json").read_text("utf-8"))
@@ -32,7 +36,6 @@ MINIMAL = {
     "calibration": {"threshold": 0.5},
     "evaluation": {"test": {"as_is": {"accuracy": {"value": 0.5, "low": 0, "high": 1, "n": 2}}}},
 }
-COMMAND = ["-c", "import sys; from hf_ela.cli import main; sys.exit(main())"]
 RELEASE = {"repo_id": "user/repo", "revision": "v1.0.0"}
 
 
@@ -42,11 +45,11 @@ def golden_card() -> str:
 
 
 def metadata(card: str) -> dict:
-    return yaml.safe_load(split_card(card)[0])
+    return yaml.safe_load(card.removeprefix("\ufeff").partition("---")[2].partition("\n---")[0])
 
 
 def html(card: str) -> str:
-    return MarkdownIt("commonmark", {"html": True}).enable("table").render(split_card(card)[1])
+    return MarkdownIt("commonmark", {"html": True}).enable("table").render(body_of(card))
 
 
 def changed(**sections) -> dict:
@@ -76,14 +79,14 @@ def test_other_detectors_are_shown_where_the_record_has_them() -> None:
     cells = "as-is | 0.625 (0.500–0.750) | 0.900 | 0.200 (0.100–0.300)"
     assert f"| `default` | {cells} | – | – |\n" in card
     assert f"| `pixels` | {cells} | – | -3 to +8, p = 0.02 to 0.4 |\n" in card
-    assert "2 times with another seed" in card
+    assert "with 2 seeds" in card
     assert "<fast>" not in card
     assert html(card).count("<table>") == html(make_card(RUN)).count("<table>") + 1
 
 
 def test_golden_card() -> None:
     assert golden_card().encode() == (GOLDEN / "README.md").read_bytes()
-    check_card(golden_card())
+    assert cards.check(golden_card()) == ([], [])
 
 
 def test_a_card_is_a_function_of_its_run() -> None:
@@ -94,7 +97,7 @@ def test_a_card_is_a_function_of_its_run() -> None:
 
 def test_a_card_says_of_how_many_groups_its_figures_are() -> None:
     plain = make_card(RUN)  # of a run before there were groups
-    assert "intervals, which take images as independent" in plain
+    assert "intervals that treat images as independent" in plain
     assert "(groups)" not in plain
     run = copy.deepcopy(RUN)
     for cells in run["evaluation"]["test"].values():
@@ -104,7 +107,7 @@ def test_a_card_says_of_how_many_groups_its_figures_are() -> None:
         for row in rows:
             row["groups"] = 7
     card = make_card(run)
-    assert "whole groups of related images are drawn, 1,234 of them" in card
+    assert "resample whole groups of related images, 1,234 of them" in card
     assert "| Name | n (groups) | fake | real |" in card
     row = RUN["sources"]["as_is"][0]
     assert f"`{row['source']}` | {row['n']} (7) | {row['fake']} |" in card
@@ -113,18 +116,18 @@ def test_a_card_says_of_how_many_groups_its_figures_are() -> None:
 def test_a_card_says_what_ece_is_by_chance() -> None:
     run = copy.deepcopy(RUN)
     run["evaluation"].pop("chance_ece", None)
-    assert "Were these scores calibrated" not in make_card(run)  # of a run before it was measured
+    assert "perfectly calibrated" not in make_card(run)  # of a run before it was measured
     run["evaluation"]["chance_ece"] = {
         "as_is": {"value": 0.05, "low": 0.03, "high": 0.07, "n": 279},
         "aligned": {"value": 0.055, "low": 0.035, "high": 0.075, "n": 279},
     }
     found = " ".join(make_card(run).split())
-    assert "in 95 % of draws, of 0.050 (0.030–0.070) as-is, 0.055 (0.035–0.075) aligned." in found
+    assert "in 95 % of draws: 0.050 (0.030–0.070) as-is, 0.055 (0.035–0.075) aligned." in found
 
 
 def test_metadata_say_what_was_measured() -> None:
     found = metadata(make_card(RUN, **RELEASE))
-    assert found["datasets"] == [ORIGINAL]
+    assert found["datasets"] == [DEFAULT_DATASET]
     assert found["co2_eq_emissions"]["emissions"] == 12.345
     [index] = found["model-index"]
     [result] = index["results"]
@@ -134,8 +137,11 @@ def test_metadata_say_what_was_measured() -> None:
     assert len(named) == 20
     assert named["Recall (as-is)"] == test["as_is"]["recall"]["value"]
     assert named["Expected calibration error (aligned)"] == test["aligned"]["ece"]["value"]
-    first = found["widget"][2]  # at the threshold of .47, .48 is fake, though real is likelier
-    assert first["output"] == [{"label": "fake", "score": 0.48}, {"label": "real", "score": 0.52}]
+    second = found["widget"][1]  # at the threshold of .47, .48 is fake, though real is likelier
+    assert second["output"] == [{"label": "fake", "score": 0.48}, {"label": "real", "score": 0.52}]
+    titles = [example["example_title"] for example in found["widget"]]
+    dürer = "Great Piece of Turf, by Albrecht Dürer: human-made, answered human-made"
+    assert dürer in titles
 
 
 def test_an_undefined_metric_is_left_out() -> None:
@@ -162,7 +168,7 @@ def test_the_card_of_a_run_folder_works_from_within_it() -> None:
     card = make_card(RUN)
     assert 'ElaClassifier.from_pretrained(".")' in card
     assert "hf-ela reproduce .\n" in card
-    assert "pip install" not in card
+    assert 'pip install ".[train,jax]"' in card
 
 
 def test_without_a_tag_the_newest_release_is_meant() -> None:
@@ -173,8 +179,8 @@ def test_without_a_tag_the_newest_release_is_meant() -> None:
 
 
 def test_a_quick_trial_says_so_first() -> None:
-    body = split_card(make_card(changed(data={"limit": 200})))[1]
-    assert body.index("Only 200 images") < body.index("## Use")
+    body = body_of(make_card(changed(data={"limit": 200})))
+    assert body.index("only 200 images") < body.index("## Use")
     assert "quick trial" not in make_card(RUN)
 
 
@@ -199,7 +205,10 @@ def test_what_a_recipe_did_not_do_is_not_claimed() -> None:
     run["recipe"]["calibration"] = {"temperature": False, "threshold": 0.5}
     run["recipe"]["training"]["early_stopping"]["restore_best"] = False
     card = make_card(run)
-    assert "validation split" not in card.partition("## Results")[2].partition("| as-is, of")[0]
+    assert (
+        "validation split"
+        not in card.partition("## Results")[2].partition("| Test images, as-is")[0]
+    )
     assert "not calibrated" in card
     assert "fixed by the recipe" in card
     assert "and is released" not in card
@@ -207,29 +216,26 @@ def test_what_a_recipe_did_not_do_is_not_claimed() -> None:
 
 def test_a_demonstration_says_so_first() -> None:
     run = copy.deepcopy(RUN)
-    assert "drew" not in make_card(run)
+    assert SYNTHETIC_NOTICE not in make_card(run)
     run["data"]["synthetic"] = True
-    assert "A demonstration, not a detector." in make_card(run)
+    body = body_of(make_card(run))
+    assert body.index(SYNTHETIC_NOTICE) < body.index("## Use")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "x: &a [*a]",
-        "x: " + "[" * 3000 + "]" * 3000,
-        'x: !!timestamp "2001"',
-        "a: &a [1, 1]\n" + "".join(f"b{i}: [*a, *a, *a]\n" for i in range(6)),
-    ],
-    ids=["endless", "deep", "date", "bomb"],
-)
-def test_hostile_front_matter_is_refused(text: str) -> None:
-    with pytest.raises(CardError, match="must be YAML"):
-        make_card(RUN, previous=f"---\n{text}\n---\n# Mine\n")
+def test_the_truth_of_a_sample_stands_beside_its_answer() -> None:
+    run = changed(calibration={"threshold": 0.47, "uncertain": [0.1, 0.2]})
+    rows = [line for line in make_card(run).splitlines() if line.startswith("| Great Piece")]
+    assert rows == [
+        "| Great Piece of Turf, by Albrecht Dürer | human-made | uncertain, leaning to human-made: "
+        "**right** | 0.120 |"
+    ]
+    run["samples"][2]["score"] = 0.9
+    assert "Dürer | human-made | AI-generated: **wrong** | 0.900 |" in make_card(run)
 
 
 def test_sections_without_data_do_not_appear() -> None:
     card = make_card(MINIMAL)
-    check_card(card)
+    assert cards.check(card) == ([], [])
     headings = re.findall(r"^##+ (.*)", card, re.MULTILINE)
     assert headings == [
         "Use", "Results", "Beside other models", "Data", "Training", "Reproduce",
@@ -265,11 +271,11 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_values_of_a_run_are_shown_and_change_nothing_else(text) -> None:
-    plain = html(make_card(_with("plain")))
-    card = make_card(_with(text))
-    check_card(card)
+@pytest.mark.parametrize("texts", [HOSTILE[:16], HOSTILE[16:]])
+def test_values_of_a_run_are_shown_and_change_nothing_else(texts) -> None:
+    plain = html(make_card(_with(*(f"plain{i}" for i in range(len(texts))))))
+    card = make_card(_with(*texts))
+    assert cards.check(card) == ([], [])
     shown = html(card)
     for tag in (
         "<table>",
@@ -285,11 +291,11 @@ def test_values_of_a_run_are_shown_and_change_nothing_else(text) -> None:
     ):
         assert shown.count(tag) == plain.count(tag), tag
     assert "<script" not in shown
-    assert split_card(card)[1].count("<!--") == 2
-    assert make_card(_with(text), previous=card) == card
+    assert body_of(card).count("<!--") == 2
+    assert make_card(_with(*texts), previous=card) == card
 
 
-@settings(max_examples=100)
+@settings(max_examples=20)
 @given(st.text())
 def test_any_name_of_a_file_takes_one_row(text) -> None:
     assume(text not in CAPTIONS)  # the name of a plot, which is shown then
@@ -300,20 +306,22 @@ def test_any_name_of_a_file_takes_one_row(text) -> None:
         assert visible in shown
 
 
-def _with(text: str) -> dict:
+def _with(*texts: str) -> dict:
     run = copy.deepcopy(MINIMAL)
+    both = "".join(texts)
     run["data"] |= {
-        "id": text,
-        "fingerprint": text,
-        "classes": {text: "fake", "real": "real"},
-        "rejected": [{"file": text, "split": text, "reason": text}],
+        "id": both,
+        "fingerprint": both,
+        "classes": {**dict.fromkeys(texts, "fake"), "real": "real"},
+        "rejected": [{"file": text, "split": text, "reason": text} for text in texts],
     }
-    run["recipe"] = {"name": text, "training": {"optimizer": text, text: 1}}
+    run["recipe"] = {"name": both, "training": {"optimizer": both, both: 1}}
     row = RUN["sources"]["as_is"][0]
-    run["sources"] = {"as_is": [{**row, "source": text}]}
-    run["environment"] = {"processor": text, "cores": 2, "packages": {text: text}, "backend": text}
+    run["sources"] = {"as_is": [{**row, "source": text} for text in texts]}
+    packages = dict.fromkeys(texts, both)
+    run["environment"] = {"processor": both, "cores": 2, "packages": packages, "backend": both}
     run["training"] = {"epochs": 1}
-    run["plots"] = [text, "roc.png"]
+    run["plots"] = [*texts, "roc.png"]
     return run
 
 
@@ -334,18 +342,19 @@ def test_a_second_card_renews_its_part_and_keeps_the_rest() -> None:
     edited = first.replace(
         "# Human-made", "# My own title\n\n{{ 7*7 }} <!-- mine -->\n\n# Human-made"
     )
-    edited = edited.replace(
-        "license: apache-2.0", "# why\nlicense:   'mit' # mine\nthumbnail: a.png"
-    )
+    edited = edited.replace("license: apache-2.0", "# why\nlicense:   'mit'\nthumbnail: a.png")
     edited = edited.replace("- art\n", "- art\n- mine\n").rstrip("\n")
     later = make_card(changed(calibration={"threshold": 0.123}), previous=edited, repo_id="u/new")
     assert "P(fake) = 0.123" in later
-    assert "0.470 on" not in later
+    assert "P(fake) = 0.470" not in later
     assert "{{ 7*7 }} <!-- mine -->" in later
-    assert later.startswith("---\n# why\nlicense:   'mit' # mine\nthumbnail: a.png\nlanguage:")
+    assert later.startswith("---\nlicense: mit\nthumbnail: a.png\nlanguage:")
     assert metadata(later)["tags"][-1] == "mine"
     assert metadata(later)["model-index"][0]["name"] == "new"
     assert outside(later) == outside(edited)
+    assert make_card(
+        changed(calibration={"threshold": 0.123}), previous=later, repo_id="u/new"
+    ) == (later)
 
 
 def test_generated_keys_go_with_what_they_said() -> None:
@@ -358,7 +367,7 @@ def test_generated_keys_go_with_what_they_said() -> None:
 
 def test_a_card_without_markers_keeps_all_its_text() -> None:
     card = make_card(RUN, previous="# Mine\n\nAll of it.")
-    assert split_card(card)[1].startswith("\n# Mine\n\nAll of it.\n\n" + BEGIN)
+    assert body_of(card).startswith("\n# Mine\n\nAll of it.\n\n" + BEGIN)
     assert metadata(card)["license"] == "apache-2.0"
     assert make_card(RUN, previous=card) == card
 
@@ -367,10 +376,10 @@ def test_a_repository_made_on_the_website_gets_the_whole_card() -> None:
     card = make_card(RUN, previous="---\nlicense: cc-by-4.0\n---\n")
     assert metadata(card)["license"] == "cc-by-4.0"
     assert "## Limits" in card
-    check_card(card)
+    assert cards.check(card) == ([], [])
 
 
-@pytest.mark.parametrize("previous", ["", "\n", "\ufeff", "---\n---\n", "---\n---", "---\n\n---\n"])
+@pytest.mark.parametrize("previous", ["", "\n", "\ufeff", "---\n\n---\n"])
 def test_nothing_before(previous) -> None:
     card = make_card(RUN, previous=previous)
     assert metadata(card) == metadata(make_card(RUN))
@@ -383,7 +392,7 @@ def test_line_ends_and_byte_order_mark_of_a_card_from_windows() -> None:
     assert "\n" not in card.replace("\r\n", "")
     assert outside(card) == outside(first)
     assert "P(fake) = 0.200" in card
-    check_card(card)
+    assert cards.check(card) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -414,47 +423,28 @@ def test_swapped_markers_are_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("license: [mit", "must be YAML"),
-        ("just a line", "a str"),
-        ("- a\n- b", "a list"),
-        ("license: mit\nlicense: apache-2.0", "twice: license"),
-        ("{license: mit, tags: [a]}", "another kind"),
-        ("  license: mit\n  language: en", "another kind"),
-        ("1: x", "another kind"),
-        ("null", "another kind"),
-        ("{}", "another kind"),
-        ("released: 2026-02-30", "must be YAML"),
-        ("metrics: &a [accuracy]\nmine: *a", "anchors"),
-        ("license: mit\n...", "anchors"),
+        ("license: [mit", "expected"),
+        ("- a\n- b", "should be a dict"),
+        ("1: x", "must be strings"),
+        ("released: 2026-02-30", "day is out of range"),
+        ("to_yaml: 1", "not callable"),
+        ("x: &a [*a]", "alias"),
+        ("a: &a [1, 1]\n" + "".join(f"b{i}: [*a, *a, *a]\n" for i in range(6)), "alias"),
+        ("x: " + "[" * 1200 + "]" * 1200, "recursion"),
+        ("x: " + "y" * 2**17, "characters"),
+        ('x: !!timestamp "2001"', "NoneType"),
+        ("tags: [1]", "`tags` of a card"),
+        ("language: no", "`language` of a card"),  # Norwegian to the Hub, False to this YAML
     ],
 )
-def test_front_matter_that_cannot_be_edited_is_refused(text, reason) -> None:
-    with pytest.raises(CardError, match=reason) as caught:
+def test_metadata_that_the_hub_would_misread_are_refused(text, reason) -> None:
+    with pytest.raises(CardError, match=reason):
         make_card(RUN, previous=f"---\n{text}\n---\n\n# Mine\n")
-    assert "--replace" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "language: no",  # a language for the Hub, False for this YAML
-        'license: mit   # "why"\n\n# about tags\ntags: [a,\n  b]\n# the end',
-        "extra: |\n  text\n\n  # no comment",
-        "extra: >-\n  folded\n  text\nlicense: mit",
-        "license: mit\n# with a line to come: x",
-        "datasets:\n- old\n# kept\n\nthumbnail: x",
-        "tags: one",
-        "a: 1e3\nb: 0o7\nc: 1_000\nd: 2026-01-01\ne: ~\nf: 'é'",
-        "x: &a {k: 1}\ny: *a",
-    ],
-)
-def test_lines_of_a_person_stay_as_they_are(text) -> None:
-    card = make_card(RUN, previous=f"---\n{text}\n---\n# Mine\n")
-    lines = split_card(card)[0].splitlines()
-    for line in text.splitlines():
-        if not re.match(r"- old|datasets:|tags:|  b\]", line):
-            assert line in lines
-    assert make_card(RUN, previous=card) == card
+def test_results_of_an_earlier_card_may_be_damaged() -> None:
+    damaged = make_card(RUN).replace("  - task:\n", "  - job:\n")
+    assert make_card(RUN, previous=damaged) == make_card(RUN)
 
 
 FIRST = make_card(MINIMAL)
@@ -463,29 +453,32 @@ HUMAN = st.text(st.characters(codec="utf-8")).filter(lambda text: "hf-ela:" not 
 KEYS = st.text(string.ascii_lowercase + "_-", min_size=1, max_size=9).filter(
     lambda key: key[0].isalpha() and isinstance(yaml.safe_load(key), str)
 )
-NO_MARKER = st.text().filter(lambda text: "hf-ela:" not in text)
+NO_MARKER = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"])).filter(
+    lambda text: "hf-ela:" not in text
+)
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | NO_MARKER
 VALUES = st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
 )
-FUZZ = settings(max_examples=80, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=20, suppress_health_check=list(HealthCheck))
 
 
 @FUZZ
 @given(HUMAN, HUMAN, st.dictionaries(KEYS, VALUES, max_size=5), st.booleans())
 def test_whatever_a_person_writes_survives_a_second_card(above, below, values, one_line) -> None:
-    known = {*metadata(FIRST), *GENERATED}
+    known = {*metadata(make_card(RUN)), "model_name", "eval_results", "base_model", "license_name"}
     values = {key: value for key, value in values.items() if key not in known}
     if one_line:
         mine = "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
     else:
         mine = yaml.safe_dump(values, sort_keys=False) if values else ""
+    assume("*id" not in mine and yaml.safe_load(mine or "{}") == values)
     previous = FIRST.replace("---\n", f"---\n# mine\n{mine}", 1)
     previous = previous.replace(BEGIN, f"{above}\n{BEGIN}").replace(END, f"{END}\n{below}")
     card = make_card(LATER, previous=previous)
     assert outside(card) == outside(previous)
-    assert split_card(card)[0].startswith(f"# mine\n{mine}license: apache-2.0\n")
-    assert list(metadata(card))[: len(values)] == list(values)
+    kept = {key: value for key, value in values.items() if value is not None}
+    assert list(metadata(card).items())[: len(kept)] == list(kept.items())
     assert "P(fake) = 0.200" in card
     assert make_card(LATER, previous=card) == card
 
@@ -508,92 +501,50 @@ def test_any_front_matter_is_merged_or_refused(front, below) -> None:
 
 def outside(card: str) -> str:
     """What is not between the markers, without the metadata."""
-    body = split_card(card)[1]
+    body = body_of(card)
     above, _, rest = body.partition(BEGIN)
     return above + rest.partition(END)[2]
-
-
-# ------------------------------------------------------------------------------ what is published
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("license: apache-2.0", "license: my-own", "`license`"),
-        ("license: apache-2.0\n", "", "`license`"),
-        ("license: apache-2.0", "license: []", "`license`"),
-        ("pipeline_tag: image-classification", "pipeline_tag: image", "`pipeline_tag`"),
-        ("- art\n", "- no\n", "`tags`"),
-        (f"- {ORIGINAL}\n", "- 1\n", "`datasets`"),
-        ("emissions: 12.345", "emissions: .nan", "finite"),
-        ("value: 0.828", "value: .inf", "finite"),
-        ("value: 0.828", "value: good", "`model-index`"),
-        ("      name: Image classification", "      title: Image classification", "`model-index`"),
-        ("  - task:\n", "  - job:\n", "`model-index`"),
-        ("---\n", "---\n[", "must be YAML"),
-    ],
-)
-def test_what_the_hub_would_refuse_is_refused_here(old, new, message) -> None:
-    card = make_card(RUN)
-    assert old in card
-    with pytest.raises(CardError, match=message):
-        check_card(card.replace(old, new, 1))
-
-
-def test_a_text_without_metadata_is_refused() -> None:
-    with pytest.raises(CardError, match="license"):
-        check_card("# Mine\n")
 
 
 # ----------------------------------------------------------------------------------- the command
 
 
-@pytest.fixture(scope="module")
-def run_folder(tiny, python, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("card")
-    words = [word for override in TINY for word in ("--set", override)]
-    words += ["--data", tiny, "--out", folder / "run", "--cache-dir", folder / "cache"]
-    done = python(["train.py", *words, "--num-proc", 1], HF_DATASETS_CACHE=str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
-
-
-def test_the_command_writes_the_card_of_a_real_run(run_folder, python) -> None:
-    card = run_folder / "README.md"
-    done = python([*COMMAND, "card", run_folder])
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip() == str(card)
+def test_the_command_writes_the_card_of_a_real_run(tiny_run, tmp_path, capsys) -> None:
+    run = linked_copy(tiny_run, tmp_path / "run")
+    card = run / "README.md"
+    before = card.read_bytes()
+    card.unlink()
+    assert main(["card", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(card)
     first = card.read_bytes().decode()
-    check_card(first)
+    assert first.encode() == before  # of the training
     pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", first)
     assert "samples/ela.png" in pictures
     assert "plots/roc.png" in pictures
-    assert all((run_folder / name).is_file() for name in pictures)
-    assert all((run_folder / entry["src"]).is_file() for entry in metadata(first)["widget"])
+    assert all((run / name).is_file() for name in pictures)
+    assert all((run / entry["src"]).is_file() for entry in metadata(first)["widget"])
 
     card.write_bytes(first.replace("# Human-made", "# Mine\r\n\r\n# Human-made").encode())
-    done = python([*COMMAND, "card", run_folder, "--repo", "user/repo", "--tag", "v2.0.0"])
-    assert done.returncode == 0, done.stderr
+    assert main(["card", str(run), "--repo", "user/repo", "--tag", "v2.0.0"]) == 0
     assert b"# Mine\r\n\r\n# Human-made" in card.read_bytes()
     assert b"user/repo@v2.0.0 --data FOLDER" in card.read_bytes()
 
     edited = card.read_bytes().replace(END.encode(), b"")
     card.write_bytes(edited)
-    done = python([*COMMAND, "card", run_folder])
-    assert done.returncode == 2
-    assert "two marker lines" in done.stderr
+    assert main(["card", str(run)]) == 2
+    assert "two marker lines" in capsys.readouterr().err
     assert card.read_bytes() == edited
 
     card.write_bytes(b"\xff")
-    assert "must be UTF-8" in python([*COMMAND, "card", run_folder]).stderr
-    done = python([*COMMAND, "card", run_folder, "--replace"])
+    assert main(["card", str(run)]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+    assert main(["card", str(run), "--replace-card"]) == 0
     assert card.read_bytes().decode() == first
 
 
-def test_the_command_needs_a_run(tmp_path, python) -> None:
-    done = python([*COMMAND, "card", tmp_path])
-    assert done.returncode == 2
-    assert "a folder with run.json" in done.stderr
+def test_the_command_needs_a_run(tmp_path, capsys) -> None:
+    assert main(["card", str(tmp_path)]) == 2
+    assert "run.json" in capsys.readouterr().err
     assert not (tmp_path / "README.md").exists()
 
 

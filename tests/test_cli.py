@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,11 @@ from PIL import Image
 
 import hf_ela
 from bad_files import encode, picture, write_bad_files
+from conftest import COMMAND, REPOSITORY
 from hf_ela import ElaClassifier, error_level
+from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.cli import main
+from hf_ela.errors import install_command
 from hf_ela.hub.locate import PACKAGED, packaged_model
 from hf_ela.models.explain import overlay
 from hf_ela.models.networks import build_model
@@ -30,7 +32,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 HEAVY = ["keras", "tensorflow", "jax", "torch", "datasets", "numpy", "PIL", "pydantic"]
-COMMAND = [sys.executable, "-c", "import sys; from hf_ela.cli import main; sys.exit(main())"]
 
 
 def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -111,10 +112,26 @@ class TestPredict:
             "a.jpg",
             "P(fake)",
             "must be an image: one of",
-            "from 0.300 on it is called fake",
+            "Images with 0.300 or more are called fake",
         ):
             assert text in one_line
         assert out.count("fake") + out.count("real") >= 3
+
+    def test_a_model_of_synthetic_pictures_says_so(
+        self,
+        classifier: ElaClassifier,
+        folder: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        for synthetic in (True, False):
+            data = {"synthetic": synthetic}
+            trained = ElaClassifier(classifier.model, classifier.recipe, data=data)
+            trained.save_pretrained("model", onnx=False)
+            assert main(["predict", "art/a.jpg", "--model", "model"]) == 0
+            assert (SYNTHETIC_NOTICE in capsys.readouterr().out) is synthetic
+            assert main(["predict", "art/a.jpg", "--model", "model", "--json"]) == 0
+            found = json.loads(capsys.readouterr().out)
+            assert found.get("notice") == (SYNTHETIC_NOTICE if synthetic else None)
 
     def test_says_where_the_model_does_not_know(
         self,
@@ -135,7 +152,7 @@ class TestPredict:
         assert main(["predict", "art", "--model", "model"]) == 0
         out = " ".join(capsys.readouterr().out.split())
         assert out.count("uncertain (fake?)") == out.count("uncertain (real?)") == 1
-        assert f"From {band[0]:.3f} to {band[1]:.3f} the answer is uncertain" in out
+        assert f"Between {band[0]:.3f} and {band[1]:.3f} the answer is uncertain" in out
         assert out.endswith("Model: model")
 
     def test_without_a_name_the_model_in_the_package_answers(
@@ -151,7 +168,7 @@ class TestPredict:
         assert "built without one" in done.stderr
         shutil.copytree(model, folder / "site" / "hf_ela" / PACKAGED)
         table = run("predict", "art", env=environment).stdout
-        assert table.endswith("Model: the model that comes with hf-ela: a research baseline\n")
+        assert table.endswith("Model: the model packaged with hf-ela, a research baseline\n")
         lines = run("predict", "art", "--json", env=environment).stdout
         assert lines == run("predict", "art", "--model", model, "--json").stdout
         code = "import hf_ela; print(hf_ela.ElaClassifier.from_pretrained().threshold)"
@@ -254,12 +271,12 @@ class TestPredict:
         assert main(["predict", "empty", "art", "--model", model, "--json"]) == 1
         refused, *others = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert refused["file"] == "empty"
-        assert refused["error"]["message"] == "is a folder in which no image was found"
+        assert refused["error"]["message"] == "is a folder without images"
         assert len(others) == 3
         assert main(["predict", "empty", "art", "--model", model]) == 1
-        assert "P(fake) is this model's" in capsys.readouterr().out
+        assert "P(fake) is the model's" in capsys.readouterr().out
         assert main(["predict", "empty", "--model", model]) == 1
-        assert "P(fake) is this model's" not in capsys.readouterr().out  # of no score
+        assert "P(fake) is the model's" not in capsys.readouterr().out  # of no score
 
     def test_every_bad_file_gives_a_score_or_its_refusal(self, model: str, tmp_path: Path) -> None:
         bad_files = write_bad_files(tmp_path)
@@ -357,14 +374,6 @@ class TestPredict:
 
 
 class TestExport:
-    @pytest.mark.parametrize("name", ["art.onnx", "art.tflite"])
-    def test_says_nothing_but_what_it_made(self, model: str, folder: Path, name: str) -> None:
-        done = run("export", model, name)
-        assert done.stderr == ""
-        assert done.stdout.startswith(f"{name}: ")
-        assert done.stdout.count("\n") == 4
-        assert done.returncode == 0
-
     def test_onnx(self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["export", model, "art.onnx"]) == 0
         out = capsys.readouterr().out
@@ -377,9 +386,12 @@ class TestExport:
         expected = onnxruntime.InferenceSession(saved).run(None, {"pixels": pixels})[0]
         assert session.run(None, {"pixels": pixels})[0] == pytest.approx(expected, abs=1e-6)
 
-    def test_litert(self, model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["export", model, "art.tflite"]) == 0
-        assert "art.tflite: LiteRT" in capsys.readouterr().out
+    @pytest.mark.second_lane
+    def test_litert_in_a_process_that_says_nothing_else(self, model: str, folder: Path) -> None:
+        done = run("export", model, "art.tflite")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("art.tflite: LiteRT")
+        assert done.stdout.count("\n") == 4
         assert Path("art.tflite").read_bytes()[4:8] == b"TFL3"
 
     def test_wrong_usage(
@@ -390,7 +402,7 @@ class TestExport:
         assert "OUT must end with .onnx or .tflite" in capsys.readouterr().err
         Path("art.onnx").mkdir()
         assert main(["export", model, "art.onnx"]) == 2
-        assert "Received: art.onnx, a folder." in capsys.readouterr().err
+        assert "Received: art.onnx, which is a folder." in capsys.readouterr().err
         Path("art.onnx").rmdir()
         assert main(["export", "nowhere", "art.onnx"]) == 2
         assert not Path("art.onnx").exists()
@@ -513,7 +525,8 @@ class TestStart:
         for arguments, text in (
             (["--help"], "predict"),
             (["predict", "--help"], "--batch-size"),
-            (["ela", "--help"], "--qualities"),
+            (["train", "--help"], "--recipe"),
+            (["push", "--help"], "--dry-run"),
             (["--version"], f"hf-ela {hf_ela.__version__}"),
         ):
             done = subprocess.run(
@@ -538,10 +551,49 @@ class TestStart:
         assert (tmp_path / "run/README.md").is_file()
 
     def test_a_command_is_needed(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as stopped:
-            main([])
-        assert stopped.value.code == 2
-        assert "COMMAND" in capsys.readouterr().err
+        for words, message in (([], "COMMAND"), (["predct", "x.jpg"], "nearest is 'predict'")):
+            with pytest.raises(SystemExit) as stopped:
+                main(words)
+            assert stopped.value.code == 2
+            assert message in capsys.readouterr().err
+
+    def test_options_are_named_as_flags(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The library names its arguments, and the command prints the options they come from."""
+        for command in (["audit", tmp_path], ["evaluate", tmp_path], ["train", "--data", tmp_path]):
+            assert main([*map(str, command), "--max-rejected", "3"]) == 2
+            err = capsys.readouterr().err
+            assert err.startswith("hf-ela: --max-rejected is a share from 0 to 1. Received: 3.0")
+
+    @pytest.mark.parametrize("command", ["train", "evaluate", "audit", "reproduce"])
+    def test_commands_share_the_data_options(
+        self, command: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        shared = ["--groups", "--limit", "--no-streaming", "--num-proc", "--cache-dir", "--token"]
+        if command != "reproduce":  # the record settles the others
+            shared += ["--revision", "--label-map", "--max-rejected"]
+        shown = capsys.readouterr().out
+        assert [option for option in shared if option not in shown] == []
+
+    @pytest.mark.parametrize(
+        ("script", "words", "answer"),
+        [
+            ("train.py", ["--limit", "1"], "--limit must be 2 or more"),
+            ("push_to_hub.py", ["nowhere", "user/repo", "--dry-run"], "Received: nowhere"),
+        ],
+    )
+    def test_the_scripts_are_doors_to_the_commands(
+        self, script: str, words: list[str], answer: str
+    ) -> None:
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / script, *words], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("hf-ela: ")
+        assert answer in done.stderr
 
     def test_without_a_backend_onnx_predicts_and_keras_says_so_in_one_line(
         self, model: str, folder: Path, tmp_path: Path
@@ -549,9 +601,10 @@ class TestStart:
         # All that is installed, less the backends: links, in place of the packages' own folder.
         packages = tmp_path / "packages"
         packages.mkdir()
-        for installed in {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}:
+        for installed in {place for place in sys.path if place.endswith("site-packages")}:
             for entry in Path(installed).iterdir():
-                if not entry.name.startswith(("tensorflow", "jax", "torch")):
+                backend = entry.name.startswith(("tensorflow", "jax", "torch"))
+                if not backend and not (packages / entry.name).exists():
                     (packages / entry.name).symlink_to(entry)
         source = Path(hf_ela.__file__).parents[1]
         environment = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{packages}"}
@@ -564,6 +617,6 @@ class TestStart:
         assert done.returncode == 2
         assert done.stdout == ""
         assert done.stderr == (
-            "hf-ela: Keras needs one of its backends: tensorflow, jax or torch. None is installed. "
-            'Install one, for example: pip install "hf-ela[jax]"\n'
+            "hf-ela: Keras requires one of its backends: tensorflow, jax or torch. None is "
+            f"installed. Install one, for example: {install_command('jax')}\n"
         )

@@ -9,7 +9,7 @@ from hf_ela.backend import keras
 from hf_ela.ela.views import Box, evaluation_views, view_boxes
 from hf_ela.errors import NotAnImageError
 from hf_ela.models.detector import keras_probabilities, view_logits
-from hf_ela.models.explain import SIDE, Evidence, overlay
+from hf_ela.models.explain import OVERLAY_SIDE, Evidence, overlay
 from hf_ela.models.networks import build_model
 from hf_ela.recipes.loading import load_recipe
 
@@ -130,24 +130,24 @@ class TestOverlay:
 
     def test_red_for_fake_blue_for_real_dark_for_unseen(self) -> None:
         drawn = overlay(self.evidence(0.5, (0.95, 0.05)))
-        assert drawn.width == SIDE
+        assert drawn.width == OVERLAY_SIDE
         y = drawn.width // 4
-        (r, g, b), (r2, g2, b2) = drawn.getpixel((100, y)), drawn.getpixel((SIDE - 100, y))
+        (r, g, b), (r2, g2, b2) = drawn.getpixel((100, y)), drawn.getpixel((OVERLAY_SIDE - 100, y))
         assert r > 190
         assert max(g, b) < 140
         assert b2 > 190
         assert max(r2, g2) < 140
-        assert set(drawn.getpixel((SIDE // 2, y))) == {90}
+        assert set(drawn.getpixel((OVERLAY_SIDE // 2, y))) == {90}
 
     @pytest.mark.parametrize("threshold", [0.0, 0.6, 1.0])
     def test_the_colour_turns_at_the_threshold(self, threshold: float) -> None:
         drawn = overlay(self.evidence(threshold, (threshold, threshold)))
-        assert set(drawn.getpixel((100, SIDE // 4))) == {200}
+        assert set(drawn.getpixel((100, OVERLAY_SIDE // 4))) == {200}
 
     def test_the_colours_of_the_picture_do_not_pass_for_evidence(self) -> None:
         found = self.evidence(0.6, (0.6, 0.6))
         red = Evidence(**{**vars(found), "image": Image.new("RGB", (100, 50), (200, 30, 30))})
-        assert len(set(overlay(red).getpixel((100, SIDE // 4)))) == 1
+        assert len(set(overlay(red).getpixel((100, OVERLAY_SIDE // 4)))) == 1
 
     def test_a_narrow_image_leaves_room_for_the_legend(self) -> None:
         found = self.evidence(0.5, (0.9, 0.1))
@@ -160,9 +160,9 @@ class TestOverlay:
         )
         drawn = overlay(narrow)
         assert drawn.width > 300
-        assert drawn.height > SIDE
+        assert drawn.height > OVERLAY_SIDE
 
     @pytest.mark.parametrize("size", [(5000, 1), (1, 5000)])
     def test_the_thinnest_image_is_drawn(self, classifier: ElaClassifier, size: tuple) -> None:
         drawn = overlay(classifier.explain(picture(*size)))
-        assert max(drawn.size) >= SIDE
+        assert max(drawn.size) >= OVERLAY_SIDE

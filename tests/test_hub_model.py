@@ -198,7 +198,7 @@ class TestWithOnnx:
 
     @pytest.mark.parametrize(
         ("runtime", "needed"),
-        [(None, "model.onnx"), ("onnx", "model.onnx"), ("keras", "model.weights.h5")],
+        [(None, "network.onnx"), ("onnx", "network.onnx"), ("keras", "model.weights.h5")],
     )
     def test_only_what_the_runtime_needs(
         self,
@@ -236,8 +236,8 @@ class TestWithOnnx:
         ("data", "said", "got"),
         [
             (bytes(2**24), "It is damaged, or was not", {"hf_ela.json"}),
-            (b"no ONNX", "checksum", {"hf_ela.json", "model.onnx"}),
-            (None, "has model.onnx", {"hf_ela.json"}),
+            (b"no ONNX", "checksum", {"hf_ela.json", "network.onnx"}),
+            (None, "has network.onnx", {"hf_ela.json"}),
         ],
     )
     def test_what_is_not_valid_is_refused(
@@ -250,7 +250,7 @@ class TestWithOnnx:
         said: str,
         got: set[str],
     ) -> None:
-        changed = {**held, "model.onnx": data}
+        changed = {**held, "network.onnx": data}
         hub.add_model(
             "somebody/hostile-onnx", {key: value for key, value in changed.items() if value}
         )

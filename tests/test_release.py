@@ -158,6 +158,7 @@ def test_a_release_is_one_commit_of_the_listed_files_and_a_tag(
         "metrics.json",
         "model.onnx",
         "model.weights.h5",
+        "network.onnx",
         "requirements.txt",
         "run.json",
         "samples/README.md",
@@ -596,7 +597,10 @@ def test_a_widget_needs_its_model_in_public_and_as_onnx(
     other = shutil.copytree(run, tmp_path / "other")
     (other / "weights" / "model.onnx").unlink()
     settings = json.loads((other / "weights" / "hf_ela.json").read_text())
-    (other / "weights" / "hf_ela.json").write_text(json.dumps(settings | {"onnx_sha256": None}))
+    (other / "weights" / "network.onnx").unlink()
+    settings["sha256"] = {"model.weights.h5": settings["sha256"]["model.weights.h5"]}
+    (other / "weights" / "hf_ela.json").unlink()
+    (other / "weights" / "hf_ela.json").write_text(json.dumps(settings))
     done = push("tester/plain", "--widget", "tester/unseen", run=other)
     assert done.status == 1
     assert "model.onnx of the release. Received: a run without it" in done.err

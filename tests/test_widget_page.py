@@ -407,7 +407,7 @@ def test_what_cannot_be_fetched_is_named_and_tried_again(visit: Visit, hub: Loca
 def test_settings_of_another_version_are_refused(visit: Visit, hub: LocalHub) -> None:
     files = dict(hub.repositories["models", "user/default"].find("main").files)
     settings = json.loads(files["hf_ela.json"])
-    for change in ({"schema": 99}, {"onnx_sha256": None}):
+    for change in ({"schema": 99}, {"sha256": {}}):
         files["hf_ela.json"] = json.dumps(settings | change).encode()
         hub.add_model("user/other", files)
         visit("other").assert_problem("another version of hf-ela made it")

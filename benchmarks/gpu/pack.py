@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from hf_ela._threads import cores
-from hf_ela.ela.views import draw_alignment, rescaled
+from hf_ela.ela.views import draw_alignment
 from hf_ela.images.loading import IMAGE_SUFFIXES, load_image
+from hf_ela.images.operations import rescale
 
 
 def pack(data: Path, out: Path, scale: float) -> None:
@@ -18,7 +19,7 @@ def pack(data: Path, out: Path, scale: float) -> None:
     def write(number: int) -> int:
         side, quality = draw_alignment(np.random.default_rng(number))
         image = load_image(paths[number]).pixels
-        small = rescaled(image, scale * side / max(image.size), Image.Resampling.LANCZOS)
+        small = rescale(image, scale * side / max(image.size), Image.Resampling.LANCZOS)
         copy = out / paths[number].relative_to(data).parent / f"{number:05}.jpg"
         copy.parent.mkdir(parents=True, exist_ok=True)
         small.save(copy, quality=quality)

@@ -4,8 +4,9 @@
 first use, so that ``import hf_ela`` costs next to nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hf_ela._lazy import lazily
 from hf_ela._version import __version__
 
 __all__ = ["ElaClassifier", "__version__", "error_level", "load_image"]
@@ -15,19 +16,14 @@ if TYPE_CHECKING:
     from hf_ela.ela.error_level import error_level
     from hf_ela.images.loading import load_image
 
-_HOME = {
-    "ElaClassifier": "classifier",
-    "error_level": "ela.error_level",
-    "load_image": "images.loading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'hf_ela' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"hf_ela.{_HOME[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "ElaClassifier": "classifier",
+        "error_level": "ela.error_level",
+        "load_image": "images.loading",
+    },
+)
 
 
 def __dir__() -> list[str]:

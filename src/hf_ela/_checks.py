@@ -1,4 +1,4 @@
-"""What the header of a JPEG tells about its encoder: quality and chroma subsampling."""
+"""Checks of the settings of ELA that several rooms share."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def checked_quality(quality: Any) -> int:
-    """Return a JPEG quality, which may be an integer of NumPy, as an int.
+    """Return a JPEG quality, perhaps one of NumPy's integers, as an int.
 
     Raises:
-        ValueError: It is no integer from 1 to 100.
+        ValueError: The quality is not an integer from 1 to 100.
     """
     whole = isinstance(quality, int | np.integer) and not isinstance(quality, bool)
     if whole and 1 <= quality <= 100:
@@ -27,10 +27,10 @@ Gain = Literal["max"] | float
 def check_settings(
     qualities: Sequence[int], *, signed: bool, color: str, gain: Gain | None
 ) -> None:
-    """Refuse settings of `error_level` that are out of range or cannot work together.
+    """Check settings of `error_level`, each alone and together.
 
     Raises:
-        ValueError: With the rule and what was received.
+        ValueError: A setting is out of range or does not fit another.
     """
     if not qualities:
         raise ValueError("`quality` must name at least one JPEG quality. Received: none.")
@@ -44,7 +44,7 @@ def check_settings(
         if signed:
             raise ValueError(
                 "`gain='max'` scales absolute differences only. Received: signed=True. "
-                "Give a number as gain, or take signed=False."
+                "Set a number as `gain`, or signed=False."
             )
         return
     if not _is_positive(gain):

@@ -11,6 +11,7 @@ from typing import Any
 from hf_ela.errors import HfElaError
 
 __all__ = [
+    "LABEL_WORDS",
     "SYNTHETIC_NOTICE",
     "few_bars_in_logs",
     "in_words",
@@ -26,6 +27,10 @@ __all__ = [
 SYNTHETIC_NOTICE = (
     "This model was trained on synthetic sample pictures: its answers say nothing about art."
 )
+"""Shown wherever such a model answers: the table, JSON, the pages, the endpoint."""
+
+LABEL_WORDS = {"fake": "AI-generated", "real": "human-made"}
+"""The labels as pages and cards write them."""
 
 
 def few_bars_in_logs() -> None:

@@ -1,4 +1,4 @@
-"""Work on many items by threads, in order, without drawing more items than were asked for."""
+"""Map a function over many items by threads, in order, drawing no more items than needed."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +15,13 @@ __all__ = ["batched", "cores", "in_threads"]
 Result = TypeVar("Result")
 
 MOST = 8
-"""Threads: each holds a decoded image, and the memory of what it does with it."""
+"""Most threads: each holds a decoded image and the memory to work on it."""
 _STATELESS = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
-"""What several threads may read at once; a file object or a PIL image may come twice in a list."""
+"""Types that several threads can read at once, unlike a file object or PIL image listed twice."""
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -31,12 +31,12 @@ def cores() -> int:
 def in_threads(
     function: Callable[[Any], Result], items: Iterable[Any], size: int
 ) -> Iterator[Iterator[list[Callable[[], Result]]]]:
-    """Give an iterator over lists of `size` calls, which return the results for the items.
+    """Yield an iterator over lists of `size` calls, which return the results for the items.
 
-    Threads begin with a list as soon as it is drawn, and of a sequence with the next one too:
-    looking ahead in it costs nothing, whereas the next item of a stream may not be there yet. Items
-    that two threads must not read at once are left to the call. At the end no thread is left; what
-    was not begun is not done.
+    Threads start on a list as soon as it is drawn, and for a sequence on the next list too: looking
+    ahead in a sequence is free, whereas the next item of a stream may not exist yet. Items that two
+    threads must not read at once are computed by the call itself. On exit all threads end, and
+    items that were not started are dropped.
 
     Raises:
         ValueError: `size` is below 1.
@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of `size` items, the last one perhaps shorter; draws them as they are asked for.
+    """Yield lists of `size` items, the last one perhaps shorter, drawn as they are requested.
 
     Raises:
         ValueError: `size` is below 1.

@@ -1,7 +1,7 @@
-"""The one place that imports Keras, after choosing a backend that is installed.
+"""The one place that imports Keras, after choosing an installed backend.
 
-Import Keras from here: ``from hf_ela.backend import keras``. Importing this module alone starts
-nothing: a backend takes seconds to start, and many messages are due before.
+Import Keras from here: ``from hf_ela.backend import keras``. Importing this module alone does not
+start a backend, which takes seconds, so that problems can be reported before.
 """
 
 import os
@@ -27,7 +27,7 @@ __all__ = [
 
 BACKENDS = ("tensorflow", "jax", "torch")
 _ONNX_CONVERTERS = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
-"""Backends that Keras exports to ONNX from, and what it needs for that, beside `onnx`."""
+"""Backends that Keras can export to ONNX, and the package that it requires beside `onnx`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -42,11 +42,11 @@ def __getattr__(name: str) -> Any:
 def choose_backend() -> str:
     """Return the Keras backend to use, and set ``KERAS_BACKEND`` when it is unset.
 
-    Keras takes TensorFlow when ``KERAS_BACKEND`` is unset and fails where it is missing; this
-    takes the first of `BACKENDS` that is installed.
+    With ``KERAS_BACKEND`` unset, Keras would choose TensorFlow and fail where it is missing; this
+    chooses the first of `BACKENDS` that is installed.
 
     Raises:
-        BackendError: Keras or all of them are missing, or ``KERAS_BACKEND`` names one that is not.
+        BackendError: Keras or every backend is missing, or ``KERAS_BACKEND`` names a missing one.
     """
     named = os.environ.get("KERAS_BACKEND")
     if sys.modules.get("keras"):
@@ -78,7 +78,7 @@ def exporting_backends() -> list[str]:
 
 
 def has_gpu() -> bool:
-    """Return whether the backend computes on a GPU; Keras asks alike only on some of them."""
+    """Return whether the backend computes on a GPU; Keras has no one call for all backends."""
     import keras
 
     match keras.backend.backend():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ElaClassifier", "LabelScore"]
 
-Source = TypeVar("Source", bound=ImageSource)
+OneImage = TypeVar("OneImage", bound=ImageSource)
 
 
 class LabelScore(TypedDict):
@@ -75,32 +75,34 @@ class ElaClassifier(Detector):
     ) -> Self:
         """Load a model from the Hub, or what `save_pretrained` wrote.
 
-        Two files are downloaded from one commit (`revision` of the result names it): settings,
-        which are validated, and a file of the model: ONNX, which ONNX Runtime computes, or weights,
-        which are put into a network of our own. Either is checked first. No code of the repository
-        is run, nothing is unpickled. Without the network the client's cache serves: for a commit
-        the same, for a branch or a tag what it was when last loaded.
+        Two files are downloaded from one commit (`revision` of the result names it): the settings,
+        and either the ONNX network or the weights, which are loaded into a network of this package.
+        Both are validated first. No code of the repository is run, and nothing is unpickled.
+        Offline, the client's cache is used: a commit is the same as online, a branch or a tag is
+        what it was when last loaded.
 
         Args:
             source: ``user/repo`` on the Hub, or a saved folder, or a run folder, whose `weights/`
-                is taken. A folder that exists goes before a repository of that name; a `Path` is
-                always a folder. None is for the model that comes with this package, a research
-                baseline; its card lies beside it, see `hf_ela.hub.locate.packaged_model`.
+                is loaded. An existing folder takes precedence over a repository of that name; a
+                `Path` is always a folder. None loads the model that comes with this package, a
+                research baseline; its card lies beside it, see `hf_ela.hub.locate.packaged_model`.
             revision: Branch, tag or commit of the repository; the head of main by default.
-            token: Access token of the Hub; that of ``hf auth login`` or HF_TOKEN by default.
-            cache_dir: Where downloads are kept, instead of the cache of `huggingface_hub`.
-            local_files_only: Take what was downloaded before, and ask nobody.
+            token: Access token of the Hub; by default that of ``hf auth login`` or HF_TOKEN.
+            cache_dir: Where downloads are kept; by default the cache of `huggingface_hub`.
+            local_files_only: Use only the local cache.
             runtime: ``onnx`` or ``keras``; by default ONNX where the model was saved with it, which
-                needs no Keras and starts in a fraction of its time. The scores differ by less than
-                1e-4.
+                does not need Keras and starts in a fraction of its time. The scores differ by less
+                than 1e-4.
 
         Raises:
-            ModelNotFoundError: The repository or the revision does not exist, or not for this
-                token; or this package was built without a model.
-            ModelError: There is no usable model: no folder, no or damaged settings, settings of a
-                newer hf-ela, or weights or ONNX that are missing, damaged or of another network.
+            ModelNotFoundError: The repository or the revision does not exist or is not visible to
+                this token; or this package was built without a model.
+            ModelError: The folder does not exist or does not hold a usable model: settings are
+                missing, damaged or of a newer hf-ela, or the weights or the ONNX file are missing,
+                damaged or of another network.
             HubUnreachableError: The Hub did not answer, and the cache does not hold the model.
-            BackendError: Keras is to judge, and it or a backend of it is not installed.
+            BackendError: The Keras runtime was requested, and Keras or its backend is not
+                installed.
         """
         find = partial(
             locate,
@@ -113,20 +115,20 @@ class ElaClassifier(Detector):
         model, settings = read_model(folder, runtime)
         found = cls.from_settings(model, settings)
         found.data, found.revision = settings.data, commit
-        # From the same commit, wherever a branch has moved to.
+        # From the same commit, even if the branch has moved on.
         found._find_weights = lambda: find(revision=commit, runtime="keras")[0]
         return found
 
     def _read_network(self) -> "keras.Model":
-        """Load, and download, the Keras network of a model that ONNX Runtime computes."""
+        """Load, and download if needed, the Keras network of a model that runs as ONNX."""
         if self._find_weights is None:
             return super()._read_network()
         return read_network(self._find_weights())
 
     @overload
-    def predict(  # type: ignore[overload-overlap]  # a path is iterable too; the first fit counts
+    def predict(  # type: ignore[overload-overlap]  # a path is iterable too; the first match counts
         self,
-        images: Source,
+        images: OneImage,
         *,
         batch_size: int = 32,
         progress: bool = False,
@@ -135,7 +137,7 @@ class ElaClassifier(Detector):
     @overload
     def predict(  # type: ignore[overload-overlap]  # as above, a list before any other iterable
         self,
-        images: list[Source] | tuple[Source, ...],
+        images: list[OneImage] | tuple[OneImage, ...],
         *,
         batch_size: int = 32,
         progress: bool = False,
@@ -144,7 +146,7 @@ class ElaClassifier(Detector):
     @overload
     def predict(
         self,
-        images: Iterable[Source],
+        images: Iterable[OneImage],
         *,
         batch_size: int = 32,
         progress: bool = False,
@@ -161,38 +163,56 @@ class ElaClassifier(Detector):
         """Return the probability of each class, in the shape of a ``transformers`` pipeline.
 
         An image gives ``[{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}]``.
-        The scores are the calibrated probabilities. The first entry is the predicted label, which
-        is fake from `threshold` on; so with a threshold other than 0.5 the first score of an
-        image near it can be the smaller one.
+        The scores are calibrated probabilities. The first entry is the predicted label: ``fake`` at
+        or above `threshold`. With a threshold other than 0.5, the first score of an image near it
+        can be the smaller one.
 
-        With `abstain`, the answer about an image that `is_uncertain` has one entry more in front,
-        ``{"label": "uncertain", "score": 0.58}``: so the first entry stays what to act upon. Its
-        score is that of the entry after it, the class that the image is nearest to; it is no
-        probability of being uncertain, and the entries after it are those without `abstain`.
+        With `abstain`, the answer for an image that `is_uncertain` begins with one more entry,
+        ``{"label": "uncertain", "score": 0.58}``, so that the first entry is always the one to act
+        upon. Its score is that of the entry after it, the nearest class, and not a probability of
+        being uncertain; the other entries are the same as without `abstain`.
 
         Args:
-            images: One image, that is anything `load_image` takes: a path, bytes, a binary file
-                object, a PIL image, a uint8 array. Or a list or another sequence of images: gives
-                a list. Or any other iterable, such as a generator: gives an iterator, which draws
-                `batch_size` images at a time, and only when their results are asked for. Threads
+            images: One image, that is, anything `load_image` takes: a path, bytes, a binary file
+                object, a PIL image, a uint8 array. Or a sequence of images, which gives a list. Or
+                any other iterable, such as a generator, which gives an iterator; it draws
+                `batch_size` images at a time, only when their results are requested. Threads
                 decode paths, bytes and arrays; a file object or a PIL image is read by the caller.
-            batch_size: Images that are drawn at a time, each with `recipe.evaluation_views` views.
-                Keras judges them in one step.
+            batch_size: Images drawn at a time, each with `recipe.evaluation_views` views. The Keras
+                runtime scores them in one step.
             progress: Show a bar on standard error.
-            abstain: Say ``uncertain`` where the model had better not decide.
+            abstain: Answer ``uncertain`` for images for which the model abstains.
 
         Raises:
-            ImageError: An image is refused. From an iterator it comes where the image's result
-                would, after the results of all before it. `scores` goes on instead.
-            TypeError: An image is of none of the types above.
+            ImageError: An image is refused. An iterator raises it in place of the image's result,
+                after the results of all images before it. `scores` goes on instead.
+            TypeError: An image has none of the types above.
         """
         if _is_one(images):
             return next(self._predictions([images], 1, progress, abstain))
         predictions = self._predictions(images, batch_size, progress, abstain)
         return list(predictions) if isinstance(images, Sequence) else predictions
 
+    def answer(
+        self, score: float, *, threshold: float | None = None, abstain: bool = False
+    ) -> list[LabelScore]:
+        """Return what `predict` answers for a probability of fake.
+
+        Args:
+            score: Calibrated probability of fake, such as from `scores`.
+            threshold: Probability from which on an image is called fake; that of the model by
+                default.
+            abstain: As for `predict`.
+        """
+        entries = [LabelScore(label="fake", score=score), LabelScore(label="real", score=1 - score)]
+        if score < (self.threshold if threshold is None else threshold):
+            entries.reverse()
+        if abstain and self.is_uncertain(score):
+            entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
+        return entries
+
     def explain(self, image: ImageSource) -> "Evidence":
-        """Return what each view of an image says, and where in the image it lies.
+        """Return the score of each view of an image, and where in the image the view lies.
 
         `hf_ela.models.explain.overlay` draws it.
 
@@ -204,18 +224,19 @@ class ElaClassifier(Detector):
         return evidence(self, image)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, onnx: bool = True) -> None:
-        """Write the model, without optimizer state, in float32; for Keras and as ONNX.
+        """Write the model in float32, without optimizer state, for Keras and as ONNX.
 
-        The folder is written beside its place and then renamed. An earlier saved model there is
-        replaced; killed between the two renames, it is left beside as ``.NAME.*.old``.
+        The folder is written beside its place and then renamed. An earlier saved model is replaced;
+        if the process is killed between the two renames, it remains as ``.NAME.*.old``.
 
         Args:
             folder: A new or empty folder, or that of a saved model.
-            onnx: Write `model.onnx` too. It takes seconds, and the extra ``train``.
+            onnx: Write `model.onnx` and `network.onnx` too, which takes seconds and requires the
+                `train` extra.
 
         Raises:
-            ModelError: At `folder` is something that is not a saved model.
-            ExportError: The ONNX file cannot be made.
+            ModelError: `folder` exists and is not a saved model.
+            ExportError: The ONNX files cannot be made.
             BackendError: Keras or a backend of it is not installed.
         """
         write_model(
@@ -243,17 +264,17 @@ class ElaClassifier(Detector):
     ) -> str:
         """Send the model to the Hub in one commit, and verify the download.
 
-        It sends the model and its endpoint handler, and leaves the card and all else as they are.
-        A run goes with its card, figures and record by ``push_to_hub.py``.
+        The commit holds the model and its endpoint handler, and leaves the card and all other files
+        unchanged. ``hf-ela push`` sends a run with its card, figures and record.
 
         Args:
-            repo_id: ``user/repo``; made if there is none.
-            branch: Where the commit goes; made from main if there is none.
-            tag: ``vX.Y.Z``, made after verification; never moved.
-            private: Make a new repository private; an existing public one is refused.
+            repo_id: ``user/repo``; created if it does not exist.
+            branch: Branch of the commit; created from main if it does not exist.
+            tag: ``vX.Y.Z``, created after verification and never moved.
+            private: Make a new repository private; an existing public repository is refused.
             create_pr: Open a pull request instead of committing to the branch.
-            message: Of the commit.
-            token: Access token; the one of ``hf auth login`` or HF_TOKEN by default.
+            message: Message of the commit.
+            token: Access token; by default that of ``hf auth login`` or HF_TOKEN.
             onnx: As for `save_pretrained`.
 
         Returns:
@@ -261,7 +282,7 @@ class ElaClassifier(Detector):
 
         Raises:
             ReleaseError: It cannot be sent, or the download differs.
-            ExportError: The ONNX file cannot be made.
+            ExportError: The ONNX files cannot be made.
             HubUnreachableError: The Hub did not answer.
         """
         from hf_ela.hub.plan import PushOptions
@@ -275,7 +296,7 @@ class ElaClassifier(Detector):
     def _predictions(
         self, images: Iterable[ImageSource], batch_size: int, progress: bool, abstain: bool
     ) -> Iterator[list[LabelScore]]:
-        # Closed in the end: a refusal that is raised would hold on to it, and to its threads.
+        # Closed at the end: a raised refusal would keep it and its threads alive.
         with closing(self.scores(images, batch_size=batch_size)) as scores:
             results: Iterable[float | ImageError] = scores
             if progress:
@@ -287,13 +308,7 @@ class ElaClassifier(Detector):
             for score in results:
                 if isinstance(score, ImageError):
                     raise score
-                entries = [LabelScore(label="fake", score=score)]
-                entries.append(LabelScore(label="real", score=1 - score))
-                if self.label(score) == "real":
-                    entries.reverse()
-                if abstain and self.is_uncertain(score):
-                    entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
-                yield entries
+                yield self.answer(score, abstain=abstain)
 
 
 def _is_one(images: object) -> bool:

@@ -6,28 +6,28 @@
     ├── ImageError (ValueError)         an image is refused; `.name`, `.reason`
     │   ├── ImageNotReadableError       missing, a folder, no permission
     │   ├── EmptyImageError             zero bytes, or no pixels
-    │   ├── NotAnImageError             no decoder knows it
+    │   ├── NotAnImageError             of no known format
     │   ├── TruncatedImageError         starts as an image, cannot be decoded to the end
     │   ├── ImageTooLargeError          more pixels than the limit
-    │   └── UnsupportedModeError        a pixel layout without a defined way to RGB
+    │   └── UnsupportedModeError        a pixel layout without a defined conversion to RGB
     ├── RecipeError (ValueError)        a recipe or an override that is not valid
     ├── DataError                       a dataset that cannot be used as asked
     │   ├── DatasetNotFoundError        no such folder, repository, revision, or not for this token
     │   ├── LabelError                  class names that are not `fake` and `real`
     │   └── TooManyRejectedError        more refused images than allowed
-    ├── ModelError                      no usable model: damaged, of another kind, too new
-    │   └── ModelNotFoundError          no such repository, revision, not for this token, not packed
-    ├── ExportError                     no exporter, or an exported model that differs from Keras's
+    ├── ModelError                      not a usable model: damaged, of another kind, too new
+    │   └── ModelNotFoundError          no such repository or revision, or not for this token
+    ├── ExportError                     a model cannot be exported, or the export differs from Keras
     ├── HubUnreachableError             no answer from the Hub
     ├── ReleaseError                    a release that cannot be made or sent
     │   ├── CardError                   a model card that the Hub would refuse, or cannot be merged
-    │   ├── HeadMovedError              somebody else committed in between
+    │   ├── HeadMovedError              the repository changed in the meantime
     │   └── VerificationError           what the Hub gives back is not what was released
-    ├── RunError                        a folder that results cannot go to, a run that diverged or
-    │                                   cannot be resumed, or no extra `train`
+    ├── RunError                        a folder cannot take results, a run diverged or cannot be
+    │                                   resumed, or an extra is missing
     └── BackendError (ImportError)      no Keras backend is installed
 
-Every message states the rule, then what was received, then what to do.
+Every message says what failed, the value received if there was one, and one remedy.
 """
 
 from collections.abc import Iterator
@@ -37,8 +37,8 @@ from contextlib import contextmanager
 class HfElaError(Exception):
     """Base of every error that this package raises on purpose.
 
-    A message of several lines is given line by line: names of files in one may hold line ends, and
-    what is printed must not take these for its own.
+    A message of several lines is passed line by line: a file name in it can hold a line end, which
+    must not be printed as one.
     """
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class ImageError(HfElaError, ValueError):
 
     Attributes:
         name: The file's path as given, or a stand-in such as ``<bytes>``.
-        reason: Why, in words, without the name.
+        reason: The reason in words, without the name.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -61,20 +61,20 @@ class ImageError(HfElaError, ValueError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
-        """Survive the way back from a worker process."""
+        """Let the error be pickled, to return from a worker process."""
         return type(self), (self.name, self.reason)
 
 
 class ImageNotReadableError(ImageError):
-    """The path is missing, is a folder, or may not be read."""
+    """The path is missing, is a folder, or cannot be read."""
 
 
 class EmptyImageError(ImageError):
-    """There are no bytes, or no pixels."""
+    """The source has no bytes, or no pixels."""
 
 
 class NotAnImageError(ImageError):
-    """No decoder knows the bytes."""
+    """The bytes do not belong to a known format."""
 
 
 class TruncatedImageError(ImageError):
@@ -86,7 +86,7 @@ class ImageTooLargeError(ImageError):
 
 
 class UnsupportedModeError(ImageError):
-    """The pixel layout has no defined way to RGB."""
+    """The pixel layout has no defined conversion to RGB."""
 
 
 class RecipeError(HfElaError, ValueError):
@@ -116,12 +116,12 @@ class ModelError(HfElaError):
 class ModelNotFoundError(ModelError):
     """The repository or revision does not exist, or is not visible to this token.
 
-    Or the package was to have a model in it, and was built without.
+    Also raised where the packaged model is requested and the package was built without one.
     """
 
 
 class ExportError(HfElaError):
-    """A model cannot be exported, or what was exported does not give Keras's probabilities."""
+    """A model cannot be exported, or the export does not give Keras's probabilities."""
 
 
 class HubUnreachableError(HfElaError):
@@ -137,15 +137,15 @@ class CardError(ReleaseError):
 
 
 class HeadMovedError(ReleaseError):
-    """The repository's head is no longer what the release was planned on."""
+    """The repository's head is no longer the one that the release was planned on."""
 
 
 class VerificationError(ReleaseError):
-    """What the Hub gives back differs from what was released."""
+    """The download from the Hub differs from what was released."""
 
 
 class RunError(HfElaError):
-    """A folder cannot take results, a run cannot go on, or what training takes is missing."""
+    """A folder cannot take results, a run cannot continue, or an extra is missing."""
 
 
 class BackendError(HfElaError, ImportError):
@@ -153,7 +153,7 @@ class BackendError(HfElaError, ImportError):
 
 
 INSTALLED_FROM = "."
-"""What pip installs this package from: a checkout, as long as it is on no index."""
+"""What pip installs this package from: a checkout, as long as it is not published."""
 
 
 def install_command(extra: str) -> str:
@@ -163,7 +163,7 @@ def install_command(extra: str) -> str:
 
 @contextmanager
 def needs_extra(extra: str, work: str) -> Iterator[None]:
-    """Name the extra where a module that is imported here is missing.
+    """Name the extra if a module that is imported in the block is missing.
 
     Args:
         extra: Name of the extra, such as ``train``.

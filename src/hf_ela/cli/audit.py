@@ -15,7 +15,7 @@ from hf_ela.errors import needs_extra
 __all__ = ["add_audit"]
 
 REJECTED_SHOWN = 3
-"""Unreadable images of each class that are named; JSON has all."""
+"""Unreadable images of each class that are listed by name; the JSON has all of them."""
 
 
 def add_audit(commands: Any) -> None:
@@ -23,9 +23,10 @@ def add_audit(commands: Any) -> None:
     audit = commands.add_parser(
         "audit",
         help="find what in a dataset's files gives the class away",
-        description="Audit a dataset before a score on it is believed: what file facts alone tell "
-        "about the class, copies, class order, and a plain classifier of error levels, trained and "
-        "tested as-is, aligned, saved as JPEG 95, and resized. Needs the extra `train`.",
+        description="Audit a dataset before you believe a score on it: what file facts alone "
+        "reveal about the class, copies, class order, and a plain classifier of error levels, "
+        "trained and tested as-is, aligned, saved as JPEG 95, and resized. Requires the `train` "
+        "extra.",
     )
     audit.add_argument("data", metavar="DATA", help="Hub id, imagefolder or Parquet files")
     audit.add_argument(
@@ -90,7 +91,7 @@ def _print(found: Mapping[str, Any]) -> None:
 
 
 def _of_classifiers(found: Mapping[str, Any], new: Any) -> Any:
-    table = new("Held out, by", "accuracy", "balanced accuracy", "ROC AUC", title="What files tell")
+    table = new("Held out, by", "accuracy", "balanced accuracy", "ROC AUC", title="File facts")
     named = {
         "all file facts": found["classifiers"]["file_facts"],
         "mean error level": found["classifiers"]["mean_error_level"],
@@ -106,7 +107,7 @@ def _of_classifiers(found: Mapping[str, Any], new: Any) -> Any:
 
 
 def _of_values(found: Mapping[str, Any], new: Any) -> Any:
-    table = new("Fact", "value", "fake", "real", title="Values that tell the class")
+    table = new("Fact", "value", "fake", "real", title="Values that reveal the class")
     for row in found["values"]:
         table.add_row(row["fact"], printable(row["value"]), str(row["fake"]), str(row["real"]))
     return table

@@ -19,7 +19,7 @@ def add_ela(commands: Commands) -> None:
         help="draw the error levels of an image",
         description="Draw an image and its error levels at several JPEG qualities side by side. "
         "Error levels are computed at full size; only the picture of them is scaled down, to 512 "
-        "pixels. An earlier picture is replaced.",
+        "pixels. An existing picture is replaced.",
     )
     ela.add_argument("image", metavar="IMAGE")
     ela.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="default: NAME.ela.png")
@@ -115,13 +115,15 @@ def add_card(commands: Commands) -> None:
         "card",
         help="write the model card of a run",
         description="Write RUN/README.md, the model card, from RUN/run.json, without a network. "
-        "Text outside of its two marker lines stays, and so do metadata that you added.",
+        "Your text outside the two marker lines is kept, and so is metadata you added.",
     )
     card.add_argument("folder", type=Path, metavar="RUN", help="a finished run folder")
-    card.add_argument("--repo", metavar="USER/NAME", help="the card of the release there")
-    card.add_argument("--tag", metavar="vX.Y.Z", help="of that release; main by default")
+    card.add_argument("--repo", metavar="USER/NAME", help="repository of the release")
+    card.add_argument("--tag", metavar="vX.Y.Z", help="tag of that release (main)")
     card.add_argument(
-        "--replace", action="store_true", help="write it anew, hand-written text included"
+        "--replace-card",
+        action="store_true",
+        help="replace the whole card, hand-written text included",
     )
     card.set_defaults(run=_card, parser=card)
 
@@ -130,7 +132,10 @@ def _card(options: argparse.Namespace) -> int:
     from hf_ela.hub.card import write_card
 
     path = write_card(
-        options.folder, repo_id=options.repo, revision=options.tag, replace=options.replace
+        options.folder,
+        repo_id=options.repo,
+        revision=options.tag,
+        replace_card=options.replace_card,
     )
     print(printable(str(path)))
     return 0
@@ -145,7 +150,7 @@ def add_export(commands: Commands) -> None:
         "export",
         help="write a model as one ONNX or LiteRT file",
         description="Write a model as one file, from RGB pixels to probabilities with ELA inside, "
-        "and compare it with Keras first. An earlier file is replaced.",
+        "after comparing it with Keras. An existing file is replaced. Requires the `train` extra.",
     )
     export.add_argument("model", metavar="MODEL", help=MODEL)
     export.add_argument("output", type=Path, metavar="OUT", help="a file .onnx or .tflite")

@@ -33,7 +33,7 @@ def add_evaluate(commands: Any) -> None:
         help="measure a model on labelled images",
         description="Measure a saved model on a split of a dataset, at its own threshold: every "
         "metric as-is and aligned with 95 % intervals, tables by source and by generator, and "
-        "what is left after JPEG, resizing and other changes. Needs the extra `train`.",
+        "robustness to JPEG, resizing and other changes. Requires the `train` extra.",
     )
     evaluate.add_argument("data", metavar="DATA", help="Hub id, imagefolder or Parquet files")
     add_model_option(evaluate)
@@ -48,7 +48,7 @@ def add_evaluate(commands: Any) -> None:
         "--base",
         choices=["aligned", "as_is"],
         default="aligned",
-        help="what images are before they are changed, for the robustness table (aligned)",
+        help="protocol of the images before they are perturbed, for the robustness table (aligned)",
     )
     evaluate.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write evaluation.json and plots/ there"
@@ -59,7 +59,7 @@ def add_evaluate(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     with needs_extra("train", "Evaluation"), native_messages_held_back():
-        from hf_ela.evaluation.evaluator import assess
+        from hf_ela.evaluation.evaluator import evaluate
 
     use_token(options)
     data = data_options(options.data, options)
@@ -67,15 +67,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_output(options.out, data.source)
         if (options.out / "run.json").exists():
             raise RunError(
-                "A folder for results must not hold a run, whose plots they would replace. "
-                f"Received: {options.out}. Take another."
+                "A folder for results must not be a run folder: its plots would be replaced. "
+                f"Received: {options.out}. Choose another folder."
             )
     # Keras scores many images in less time than ONNX Runtime, and evaluation has it anyway.
     classifiers = {_name(options.model, {}): load_classifier(options.model, "keras")}
     if options.compare:
         classifiers[_name(options.compare, classifiers)] = load_classifier(options.compare, "keras")
     found = {
-        name: assess(
+        name: evaluate(
             classifier,
             data,
             split=options.split,
@@ -107,7 +107,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
-    """Return a name without the folders of this machine."""
+    """Return a model's name without the folders of this machine."""
     from hf_ela.hub.locate import PACKAGED
 
     if origin is None:
@@ -117,14 +117,14 @@ def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
 
 
 def _compared(found: Mapping[str, "Assessment"]) -> dict[str, Any]:
-    """Return McNemar's test under each protocol; `a` is the first of the models, `b` the second."""
+    """Return McNemar's test under each protocol; `a` is the first model, `b` the second."""
     from hf_ela.evaluation.intervals import mcnemar
 
     ours, theirs = found.values()
     if ours.sections["data"] != theirs.sections["data"]:
         raise DataError(
-            "Two models are compared on the same images. Received: a dataset that changed while "
-            "the first was measured. Run it again; user/repo@COMMIT pins one of the Hub."
+            "Two models must be compared on the same images, but the dataset changed while the "
+            "first was measured. Run it again; `revision` pins a Hub dataset to a commit."
         )
     tests = {name: mcnemar(ours.right(name), theirs.right(name)) for name in ours.scores}
     return {"models": [*found], "mcnemar": tests}
@@ -135,7 +135,7 @@ def _described(classifier: "ElaClassifier") -> dict[str, Any]:
 
 
 def _write(report: dict[str, Any], found: Mapping[str, "Assessment"], folder: Path) -> None:
-    """Write JSON and plots: robustness of both models, the rest of the first."""
+    """Write JSON and plots: robustness of both models, everything else of the first."""
     from hf_ela.evaluation import plots
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def _write(report: dict[str, Any], found: Mapping[str, "Assessment"], folder: Pa
     for section in ("sources", "generators"):
         for protocol, rows in main[section].items():
             path = folder / "plots" / f"{section}_{protocol}.png"
-            path.unlink(missing_ok=True)  # of an evaluation before, perhaps of other images
+            path.unlink(missing_ok=True)  # left by an earlier evaluation, perhaps of other images
             if rows:
                 title = f"{protocol.replace('_', '-')}, n = {main['data']['n']}"
                 plots.per_source(rows, path, title=title)

@@ -1,4 +1,4 @@
-"""What `hf-ela evaluate` prints: tables for people of what is in ``evaluation.json``."""
+"""The tables that `hf-ela evaluate` prints from ``evaluation.json``."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ __all__ = ["print_report"]
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-    """Print tables of each model and, where there are two, of both side by side."""
+    """Print the tables of each model, and of two models side by side."""
     from rich.console import Console
 
     from hf_ela.evaluation.leak_audit.verdict import ungrouped
@@ -28,8 +28,8 @@ def print_report(report: Mapping[str, Any]) -> None:
             console.print(
                 f"\n{printable(name)} ({found['recipe']}, {found['parameters']:,} parameters) on "
                 f"{data['id']}, {data['split']}: {data['fake']} fake, {data['real']} real, "
-                f"{len(data['rejected'])} refused. Called fake from "
-                f"{calibration['threshold']:.3f} on{unsure}; with 95 % intervals.",
+                f"{len(data['rejected'])} refused. Threshold "
+                f"{calibration['threshold']:.3f}{unsure}; with 95 % intervals.",
                 markup=False,
                 highlight=False,
             )
@@ -57,11 +57,11 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
         if metric != "confusion":
             metrics.add_row(metric, *(in_words(cells[metric]) for cells in by_protocol.values()))
     by_chance = found["evaluation"]["chance_ece"].values()
-    metrics.add_row("ece if calibrated", *map(in_words, by_chance))
+    metrics.add_row("ece of a calibrated model", *map(in_words, by_chance))
     if found["calibration"]["uncertain"]:
         left = [cells["shipped"] for cells in found["evaluation"]["coverage"].values()]
         metrics.add_row("coverage", *(in_words(cells["coverage"]) for cells in left))
-        metrics.add_row("accuracy of the covered", *(in_words(cells["accuracy"]) for cells in left))
+        metrics.add_row("accuracy when certain", *(in_words(cells["accuracy"]) for cells in left))
     yield metrics
 
     for section in found["spread"]:
@@ -93,7 +93,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
 
 
 def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
-    """Return what is left after each change, of both models."""
+    """Return the balanced accuracy of both models after each perturbation."""
     from hf_ela._text import perturbation_label
 
     ours, theirs = results.values()
@@ -109,16 +109,16 @@ def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
 
 
 def _compared(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield, for each protocol, on how many images the models differ."""
+    """Yield, for each protocol, how many images only one of the models gets right."""
     ours, theirs = map(printable, report["compared"]["models"])
     for protocol, test in report["compared"]["mcnemar"].items():
         yield (
-            f"{_protocol(protocol).capitalize()}: {ours} alone is right about {test['only_a']} "
-            f"images, {theirs} alone about {test['only_b']}, p = {test['p']:.2g}."
+            f"{_protocol(protocol).capitalize()}: only {ours} is right on {test['only_a']} "
+            f"images, only {theirs} on {test['only_b']}; p = {test['p']:.2g}."
         )
     yield (
-        "p is that of McNemar's exact test, which takes images as independent: where they come in "
-        "groups, of one artist or one prompt, it is too small."
+        "p is from McNemar's exact test, which treats images as independent: it is too small where "
+        "images come in groups, such as several by one artist or from one prompt."
     )
 
 

@@ -16,10 +16,15 @@ from hf_ela.data.local import load_local_rows
 from hf_ela.data.rows import hash_row
 from hf_ela.ela.views import pixel_versions
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
-from hf_ela.hub.datasets import HubDataset, dataset_errors, load_hub_rows, resolve_dataset
+from hf_ela.hub.datasets import (
+    DEFAULT_DATASET,
+    HubDataset,
+    dataset_errors,
+    load_hub_rows,
+    resolve_dataset,
+)
 from hf_ela.recipes.schema import LABELS
 
-DEFAULT_DATASET = "DataScienceProject/Art_Images_Ai_And_Real_"
 TEST_FRACTION = 0.1
 """What a training holds out as the test split of a dataset that has none."""
 

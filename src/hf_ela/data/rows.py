@@ -4,7 +4,7 @@ A view set is the raw bytes of a uint8 array, views x height x width x channels:
 sees it (`as_is`, `aligned`) or as training does (`augmented`); or the pixels for ELA on the device,
 `sources` of `source_views`, and `pixels` of `evaluation_pixels` under the training protocol.
 
-For the leak audit a row can have statistics in place of views: `features_by_condition`, float32.
+For the leak audit a row can have statistics in place of views: `statistics_by_condition`, float32.
 """
 
 import json
@@ -24,7 +24,8 @@ from PIL import Image
 from hf_ela.data.duplicates import perceptual_hash
 from hf_ela.ela.augmentation import source_views, training_views
 from hf_ela.ela.error_level import error_level
-from hf_ela.ela.statistics import features_by_condition
+from hf_ela.ela.picture import brightened
+from hf_ela.ela.statistics import statistics_by_condition
 from hf_ela.ela.views import align, evaluation_pixels, evaluation_views, pixel_versions
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.datasets import read_image
@@ -141,18 +142,19 @@ def compute_row(
     facts = ("format", "mode", "width", "height", "jpeg_quality", "subsampling", "exif", "icc")
     row |= {fact: getattr(loaded.info, fact) for fact in facts}
     row["perceptual_hash"] = perceptual_hash(loaded.pixels)
-    row["mean_error_level"] = float(error_level(loaded.pixels).mean())
+    levels = error_level(loaded.pixels)
+    row["mean_error_level"] = float(levels.mean())
     for view_set in how.view_sets:
         views = _views(loaded.pixels, how.preprocessing, view_set, key)
         row[f"views_{view_set}"] = views.tobytes()
     if how.pictures:
         row |= {
             "thumbnail": _thumbnail(loaded.pixels),
-            "ela": _thumbnail(_bright(loaded.pixels)),
+            "ela": _thumbnail(Image.fromarray(brightened(levels))),
             "aligned_png": _png(align(loaded.pixels, key)),
         }
     if how.features:
-        row["features"] = features_by_condition(loaded.pixels, key).tobytes()
+        row["features"] = statistics_by_condition(loaded.pixels, key).tobytes()
     return row
 
 
@@ -190,13 +192,6 @@ def _views(
             return evaluation_pixels(image, preprocessing, preprocessing.input.training, key)
         case protocol:
             return evaluation_views(image, preprocessing, protocol, key)
-
-
-def _bright(image: Image.Image) -> Image.Image:
-    """Return the ELA picture, stretched so that a few outliers do not leave it black."""
-    level = error_level(image)
-    top = max(float(np.percentile(level, 99.5)), 1.0)
-    return Image.fromarray(np.clip(level * (255 / top), 0, 255).astype(np.uint8))
 
 
 def _thumbnail(image: Image.Image) -> bytes:

@@ -1,13 +1,13 @@
-"""From an image to what training sees of it: crops with another file history in every view.
+"""What training sees of an image: crops, each with a file history of its own.
 
-The same draws for both classes, and before ELA: afterwards they could change nothing it sees.
+Both classes go through the same draws. Augmentation comes before ELA, which would otherwise not see
+it.
 """
 
 from collections.abc import Callable
-from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from hf_ela.ela.views import (
     at_least,
@@ -16,9 +16,9 @@ from hf_ela.ela.views import (
     drawn_by,
     network_channels,
     rescale_and_reencode,
-    rescaled,
 )
 from hf_ela.images.jpeg import reencode
+from hf_ela.images.operations import add_noise, blur, reencode_webp, rescale
 from hf_ela.recipes.schema import BORDER, Augmentation, Crops, Preprocessing
 
 _KERNELS = (
@@ -31,26 +31,25 @@ _KERNELS = (
 def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
     """Return `recipe.augmentation.views` augmented network inputs of one image.
 
-    The image goes through the recipe's training protocol first, a new draw for each view. The
-    augmentation comes before ELA: afterwards it could no longer change what ELA sees.
+    The image goes through the recipe's training protocol first, with new draws for each view.
 
     Returns:
         uint8 array, views x height x width x channels; the same for the same `key`.
     """
     augmentation, settings = recipe.augmentation, recipe.input
     if augmentation is None or settings.kind == "resize":
-        raise ValueError("`training_views` needs a recipe with augmentation. Received: none.")
+        raise ValueError("`training_views` requires a recipe with `augmentation`. Received: none.")
     rngs = (drawn_by(f"augment {key} {number}") for number in range(augmentation.views))
     crops = (_augmented_crop(image, settings, augmentation, rng) for rng in rngs)
     return np.stack([network_channels(crop, recipe) for crop in crops])
 
 
 def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
-    """Return the pixels that device augmentation makes network inputs of, anew in every epoch.
+    """Return the pixels that device augmentation turns into network inputs, anew in every epoch.
 
-    As in `training_views` the image is brought to a drawn size where the recipe aligns, cropped,
-    and, with the recipe's probabilities, blurred, made noisy and saved as WebP. What comes after
-    that, JPEG history, rescaling, grid phase and flips, is left to the accelerator.
+    As in `training_views`, the image is resized to a drawn side where the recipe aligns, cropped,
+    and, with the recipe's probabilities, blurred, made noisy and saved as WebP. JPEG history,
+    rescaling, grid phase and flips, which follow, are left to the accelerator.
 
     Returns:
         uint8 array, `recipe.augmentation.views` x `recipe.source_side` x `recipe.source_side` x 3;
@@ -58,7 +57,7 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
     """
     augmentation, settings = recipe.augmentation, recipe.input
     if augmentation is None or settings.kind == "resize":
-        raise ValueError("`source_views` needs a recipe with augmentation. Received: none.")
+        raise ValueError("`source_views` requires a recipe with `augmentation`. Received: none.")
     views = []
     for number in range(augmentation.views):
         rng = drawn_by(f"source {key} {number}")
@@ -67,7 +66,7 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
             side, _ = draw_alignment(rng)
             factor = side / max(image.size)
             crop = _random_crop(image, int(np.ceil((recipe.source_side + BORDER) / factor)), rng)
-            crop = rescaled(crop, factor, Image.Resampling.LANCZOS)
+            crop = rescale(crop, factor)
         else:
             crop = at_most(crop, settings)
         crop = at_least(crop, recipe.source_side)
@@ -79,10 +78,10 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
 def _augmented_crop(
     image: Image.Image, settings: Crops, augmentation: Augmentation, rng: np.random.Generator
 ) -> Image.Image:
-    """Align where the recipe trains so; rescale, blur, noise, WebP and JPEG history; then crop.
+    """Align if the recipe does; rescale, blur, add noise, save as WebP and as JPEG; then crop.
 
-    Each step works on no more of the image than the crop needs, with a border that is cut off
-    again at a random grid phase: the cost does not grow with the image.
+    Each step works on the part of the image that the crop needs, with a border that is cut off
+    at a random grid phase, so that the cost does not grow with the image.
     """
     scale = rng.uniform(augmentation.rescale[0], augmentation.rescale[1])
     kernel = _KERNELS[rng.integers(len(_KERNELS))]
@@ -94,7 +93,7 @@ def _augmented_crop(
         image = rescale_and_reencode(image, factor, quality)
     else:
         image = at_most(image, settings)
-    image = rescaled(_random_crop(image, needed, rng), scale, kernel)
+    image = rescale(_random_crop(image, needed, rng), scale, kernel)
 
     image = _degraded(image, augmentation, rng)
     if rng.random() < augmentation.jpeg:
@@ -107,29 +106,14 @@ def _degraded(
     image: Image.Image, augmentation: Augmentation, rng: np.random.Generator
 ) -> Image.Image:
     """Blur, add noise and save as WebP, each with its probability."""
-
-    def blur(picture: Image.Image) -> Image.Image:
-        return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.0)))
-
-    def noise(picture: Image.Image) -> Image.Image:
-        values = np.asarray(picture, np.float64)
-        values = values + rng.normal(0, rng.uniform(1, 4), values.shape)
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-
-    def webp(picture: Image.Image) -> Image.Image:
-        file = BytesIO()
-        picture.save(file, "WEBP", quality=int(rng.integers(60, 96)), method=2)
-        with Image.open(file) as encoded:
-            return encoded.convert("RGB")
-
-    steps: list[tuple[float, Callable[[Image.Image], Image.Image]]] = [
-        (augmentation.blur, blur),
-        (augmentation.noise, noise),
-        (augmentation.webp, webp),
+    steps: list[tuple[float, Callable[[], Image.Image]]] = [
+        (augmentation.blur, lambda: blur(image, rng.uniform(0.3, 1.0))),
+        (augmentation.noise, lambda: add_noise(image, rng.uniform(1, 4), rng)),
+        (augmentation.webp, lambda: reencode_webp(image, int(rng.integers(60, 96)), method=2)),
     ]
     for probability, step in steps:
         if rng.random() < probability:
-            image = step(image)
+            image = step()
     return image
 
 

@@ -1,7 +1,7 @@
-"""Augmentation on the accelerator: a new past for every training crop, in every epoch.
+"""Augmentation on the accelerator: a new file history for every training crop in every epoch.
 
-The draws are made on the CPU, by seed, epoch and batch alone, so that a training is repeated and
-resumed exactly on every backend; the work on pixels is done where the network is.
+The draws are made on the CPU and depend on seed, epoch and batch alone, so that a training can be
+repeated and resumed exactly on every backend; the pixels are computed where the network is.
 """
 
 from typing import Any
@@ -14,13 +14,13 @@ from hf_ela.ela.tensor_jpeg import Tensor, round_trip
 from hf_ela.ela.views import ALIGNED_QUALITY
 from hf_ela.recipes.schema import BORDER, Preprocessing
 
-__all__ = ["DRAWS", "History", "draw", "no_draws"]
+__all__ = ["DRAWS", "DeviceAugmentation", "draw", "no_draws"]
 
 ops = keras.ops
 
 DRAWS = ("first", "scale", "second", "y", "x", "mirrored")
-"""What is drawn for an image: JPEG qualities (0 for none) before and after the rescaling, its
-factor in 65,536ths, the corner of the crop, and whether left and right are exchanged."""
+"""What is drawn for each image: JPEG qualities (0 for none) before and after rescaling, the factor
+of rescaling in 65,536ths, the corner of the crop, and whether left and right are exchanged."""
 _UNIT = 1 << 16
 
 
@@ -28,7 +28,7 @@ def draw(rng: np.random.Generator, images: int, recipe: Preprocessing) -> np.nda
     """Return draws for a batch: int32, images x `DRAWS`."""
     how = recipe.augmentation
     if how is None:
-        raise ValueError("`draw` needs a recipe with augmentation. Received: none.")
+        raise ValueError("`draw` requires a recipe with `augmentation`. Received: none.")
     none = np.zeros(images, np.int64)
     low, high = ALIGNED_QUALITY if recipe.input.training == "aligned" else (0, 0)
     first = rng.integers(low, high, images, endpoint=True)
@@ -43,21 +43,21 @@ def draw(rng: np.random.Generator, images: int, recipe: Preprocessing) -> np.nda
 
 
 def no_draws(images: int) -> np.ndarray:
-    """Return the draws that leave pixels as they are, and take the upper left corner."""
+    """Return the draws that leave pixels unchanged and crop the upper left corner."""
     row = [_UNIT if name == "scale" else 0 for name in DRAWS]
     return np.tile(np.array(row, np.int32), (images, 1))
 
 
 @register
-class History(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+class DeviceAugmentation(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """JPEG, rescaling about the centre (bilinear), JPEG again, crop and flip, as drawn.
 
     Input: pixels, uint8, N x side x side x 3; draws, int32, N x `DRAWS`. Output: uint8,
-    N x size x size x 3. JPEG and the crop are exact; a factor of 1 leaves pixels as they are.
+    N x size x size x 3. JPEG and the crop are exact; a factor of 1 leaves pixels unchanged.
 
     Args:
-        size: Of the crops, in pixels.
-        rescales: Whether any factor differs from 1: else that work is left out.
+        size: Side of the crops in pixels.
+        rescales: Whether any factor differs from 1; otherwise rescaling is skipped.
     """
 
     def __init__(self, size: int, rescales: bool, **kwargs: Any) -> None:
@@ -97,7 +97,7 @@ def _rescaled(pixels: Tensor, scale: Tensor) -> Tensor:
 
 
 def _cropped(pixels: Tensor, size: int, y: Tensor, x: Tensor, mirrored: Tensor) -> Tensor:
-    """Cut a square out of each image and flip it, in one look-up."""
+    """Crop a square from each image and flip it, in one look-up."""
     height, width = pixels.shape[1:3]
     steps = ops.arange(size, dtype="int32")[None]
     y, x, mirrored = y[:, None], x[:, None], mirrored[:, None]

@@ -5,7 +5,8 @@ from typing import Literal
 
 import numpy as np
 import PIL
-from PIL import Image, ImageChops, ImageEnhance, features
+from PIL import Image, ImageChops, ImageEnhance
+from PIL import features as pillow_features
 
 from hf_ela._checks import Gain, check_settings
 from hf_ela.images.jpeg import reencode
@@ -19,10 +20,11 @@ Color = Literal["RGB", "YCbCr"]
 
 def codec_versions() -> dict[str, str]:
     """Return what the exact pixels depend on: Pillow, its JPEG library, and `ELA_VERSION`."""
+    libjpeg = pillow_features.version("libjpeg_turbo") or pillow_features.version("jpg")
     return {
         "ela": str(ELA_VERSION),
         "pillow": PIL.__version__,
-        "libjpeg": features.version("libjpeg_turbo") or features.version("jpg") or "unknown",
+        "libjpeg": libjpeg or "unknown",
     }
 
 
@@ -39,15 +41,15 @@ def error_level(
     The re-encoding is Pillow's: baseline, 4:2:0 chroma subsampling, standard quantisation tables.
 
     Args:
-        image: Anything that `load_image` takes, of H x W pixels.
+        image: Anything that `load_image` takes; H x W pixels.
         quality: JPEG quality from 1 to 100, or several; their results are stacked along the
-            channels in the order given.
+            channels in the given order.
         signed: Keep the sign (re-encoded minus original) instead of the absolute difference.
-        color: Colour space of the difference. YCbCr is that of JPEG (ITU-T T.871).
-        gain: How the difference becomes 8-bit values. ``None`` leaves it as it is; ``"max"``
+        color: Colour space of the difference. ``YCbCr`` is the colour space of JPEG (ITU-T T.871).
+        gain: How the difference becomes 8-bit values. ``None`` leaves it unchanged; ``"max"``
             scales each quality so that its largest value becomes 255, as in the published
             recipe (absolute differences only); a number multiplies, rounds and clips, with
-            128 standing for zero when `signed`.
+            128 for zero when `signed`.
 
     Returns:
         H x W x (3 * number of qualities) array. ``gain=None``: uint8, or int16 when `signed`;

@@ -1,6 +1,6 @@
-"""Keras layers that make ELA part of a network, equal to Pillow to the last bit.
+"""ELA and Pillow's resize as Keras layers, with the bits of `error_level` and Pillow.
 
-They hold no weights, and work on TensorFlow, JAX and torch, eager or compiled.
+The layers have no weights and work on TensorFlow, JAX and torch, eager or compiled.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from hf_ela.ela.tensor_jpeg import (
     Subsampling,
     Tensor,
     check_subsampling,
-    checked,
+    image_tensor,
     round_trips,
     shifted,
 )
@@ -36,19 +36,19 @@ _YCBCR = np.trunc(np.arange(256)[:, None, None] * _WEIGHTS * 64 + 0.5).astype(np
 class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Error levels of RGB images: `hf_ela.error_level` as a layer.
 
-    Input: uint8, N x height x width x 3, height and width known. Output: N x height x width x
-    (3 * number of qualities), the qualities in the order given; uint8, but int16 when `signed`
-    without `gain`. Gradients do not pass: the arithmetic is of integers.
+    Input: uint8, N x height x width x 3, height and width static. Output: N x height x width x
+    (3 * number of qualities), the qualities in the given order; uint8, or int16 when `signed`
+    without `gain`. Integer arithmetic passes no gradients.
 
     Args:
         quality: JPEG quality from 1 to 100, or several.
         signed: Keep the sign (re-encoded minus original) instead of the absolute difference.
         color: Colour space of the difference, ``RGB`` or ``YCbCr``.
         gain: How the difference becomes 8-bit values; see `hf_ela.error_level`.
-        subsampling: Of chroma in the re-encoding, ``4:2:0`` or ``4:4:4``.
+        subsampling: Chroma subsampling of the re-encoding, ``4:2:0`` or ``4:4:4``.
 
     Raises:
-        ValueError: A setting is out of range; or, when called, the images are of another type or
+        ValueError: A setting is out of range; or, when called, the images have another type or
             shape.
     """
 
@@ -63,12 +63,12 @@ class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
         **kwargs: Any,
     ) -> None:
         """Check the settings; see the class."""
-        # The policy of a network is about its floats: what comes in and goes out here are integers.
+        # A dtype policy is about floats: inputs and outputs here are integers.
         super().__init__(**{**kwargs, "autocast": False, "trainable": False})
         qualities = list(quality) if isinstance(quality, Sequence) else [quality]
         check_settings(qualities, signed=signed, color=color, gain=gain)
         check_subsampling(subsampling)
-        # Plain numbers, whatever NumPy's they were: settings are saved as JSON.
+        # Python numbers instead of NumPy's, since settings are saved as JSON.
         self.quality = [int(one) for one in qualities]
         self.signed = signed
         self.color = color
@@ -83,7 +83,7 @@ class ErrorLevel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type
 
     def compute_output_spec(self, images: Tensor) -> keras.KerasTensor:
         """Return shape and type of the error levels."""
-        shape = checked(images).shape
+        shape = image_tensor(images).shape
         return keras.KerasTensor((*shape[:3], 3 * len(self.quality)), self._kind)
 
     @property
@@ -121,26 +121,27 @@ def _scaled(difference: Tensor, gain: Gain | None, zero: int) -> Tensor:
         factors = (255 / np.maximum(np.arange(256), 1)).astype(np.float32)
         largest = ops.max(difference, axis=(-3, -2, -1), keepdims=True)
         return ops.cast(ops.cast(difference, "float32") * _looked_up(factors, largest), "int32")
-    if float(gain).is_integer():  # the same without a table: an addition, where it can be one
-        return ops.clip(difference * int(min(gain, 256)) + zero, 0, 255)  # beyond, all is clipped
+    if float(gain).is_integer():  # the same values without a table; beyond 256 all are clipped
+        return ops.clip(difference * int(min(gain, 256)) + zero, 0, 255)
     table = np.clip(np.rint(np.arange(-255, 256) * gain) + zero, 0, 255)
     return _looked_up(table.astype(np.int32), difference + 255)
 
 
 def _looked_up(table: np.ndarray, places: Tensor) -> Tensor:
-    # Rows of one: a look-up of rows is what every backend can export.
+    # A table of one column: every backend can export a look-up of rows.
     return ops.take(ops.convert_to_tensor(table[:, np.newaxis]), places, axis=0)[..., 0]
 
 
 @register
 class PillowResize(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Resize to a square as Pillow's ``image.resize((size, size))``: bicubic, of 8 bits.
+    """Resize to a square like Pillow's ``image.resize((size, size))``: bicubic, in 8 bits.
 
-    Input: uint8, N x side x side x channels, the side known; of what is not square, Pillow 13 may
-    take the axes in the other order than Pillow 12. Output: uint8, N x size x size x channels.
+    Input: uint8, N x side x side x channels, the side static. Only squares are taken, since Pillow
+    12 and 13 can resize the axes of others in another order. Output: uint8, N x size x size x
+    channels.
 
     Raises:
-        ValueError: `size` is no integer of at least 1; or, when called, the images are of another
+        ValueError: `size` is not an integer of at least 1; or, when called, the images have another
             type or shape.
     """
 
@@ -158,8 +159,8 @@ class PillowResize(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         shape, dtype = tuple(images.shape), keras.backend.standardize_dtype(images.dtype)
         if dtype != "uint8" or len(shape) != 4 or shape[1] is None or shape[1] != shape[2]:
             raise ValueError(
-                "`images` must be uint8 of shape N x side x side x channels, the side known "
-                f"beforehand. Received: {dtype} of shape {shape}."
+                "`images` must be uint8 of shape N x side x side x channels, with a static side. "
+                f"Received: {dtype} of shape {shape}."
             )
         return keras.KerasTensor((shape[0], self.size, self.size, shape[3]), "uint8")
 

@@ -1,7 +1,8 @@
-"""The picture people know: an image and its error levels at several qualities, side by side."""
+"""Error levels for the eye: brightened, and beside their image at several qualities."""
 
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hf_ela._checks import Gain
@@ -9,7 +10,7 @@ from hf_ela.ela.error_level import Color, error_level
 from hf_ela.images.loading import ImageSource, load_image
 
 PANEL = 512
-"""Longest side of a panel in pixels. Only the picture is scaled down, never what ELA sees."""
+"""Longest side of a panel in pixels. Panels are scaled down after ELA."""
 CAPTION = 28
 MARGIN = 4
 
@@ -22,10 +23,10 @@ def ela_picture(
     color: Color = "RGB",
     gain: Gain = "max",
 ) -> Image.Image:
-    """Return the original and its error levels in a row, each with a caption.
+    """Return an image and its error levels in a row, each with a caption.
 
-    Signed differences have mid-grey for zero, in YCbCr too; absolute ones in YCbCr are shown as
-    red, green and blue. The arguments are those of `error_level`.
+    Signed differences show zero as mid-grey, in YCbCr too; absolute differences in YCbCr are shown
+    as red, green and blue. The arguments are those of `error_level`.
 
     Raises:
         ValueError: A setting is out of range.
@@ -33,7 +34,7 @@ def ela_picture(
     """
     image = load_image(source).pixels
     panels = [(f"{image.width} x {image.height}", image.copy())]
-    # With zero at 128, a difference in YCbCr is an image in YCbCr, grey where nothing changed.
+    # With zero at 128, a difference in YCbCr is an image in YCbCr: grey where nothing changed.
     mode = color if signed else "RGB"
     for quality in qualities:
         levels = error_level(image, quality, signed=signed, color=color, gain=gain)
@@ -46,6 +47,20 @@ def ela_picture(
     for _, panel in panels:
         panel.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
     return _row(panels)
+
+
+def brightened(levels: np.ndarray) -> np.ndarray:
+    """Return absolute error levels multiplied until one value in 200 is 255, for the eye.
+
+    The largest level is no measure: a single pixel could keep all others in the dark.
+
+    Args:
+        levels: uint8 array of any shape, from `error_level` without gain.
+    """
+    up_to = np.cumsum(np.bincount(levels.ravel(), minlength=256))
+    bright = max(int(np.searchsorted(up_to, 0.995 * levels.size)), 1)
+    table = np.minimum(np.rint(np.arange(256) * (255 / bright)), 255).astype(np.uint8)
+    return np.asarray(table[levels])
 
 
 def _row(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:

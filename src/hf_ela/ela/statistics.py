@@ -1,8 +1,8 @@
-"""Hand-made statistics of an image's error levels, for classifiers that are no network.
+"""Hand-made statistics of an image's error levels, for classifiers other than networks.
 
-Signed YCbCr residuals at three JPEG qualities of a square in the middle of the image, at its own
-resolution. The square begins off the image's 8 x 8 grid, so that content answers; a second one,
-on the grid, adds what a JPEG's own quantisation leaves, its history.
+They describe signed YCbCr residuals, at three JPEG qualities, of a square in the middle of the
+image at its own resolution. The square begins off the image's 8 x 8 grid, so that it shows content;
+a second one, on the grid, adds what the image's own JPEG quantisation left, its history.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,17 @@ from hf_ela.ela.views import align
 from hf_ela.images.jpeg import reencode
 from hf_ela.images.loading import ImageSource, load_image
 
-__all__ = ["FEATURES", "QUALITIES", "SIDE", "features"]
+__all__ = ["QUALITIES", "SQUARE", "STATISTICS", "error_level_statistics"]
 
 QUALITIES = (75, 85, 95)
 MCU = 16
-"""Side of a JPEG's unit of 4:2:0 in pixels: luma repeats every 8, chroma every 16. A square that
-began at a multiple of 8 would tell an image's size by which half of its chroma blocks it met."""
-SIDE = 240
-"""Longest side of the square in pixels, a multiple of `MCU`: what bounds the cost."""
+"""Side of the coding unit of a 4:2:0 JPEG in pixels: luma repeats every 8, chroma every 16. A
+square at a multiple of 8 would reveal the image's size: it would begin in either half of a chroma
+block."""
+SQUARE = 240
+"""Longest side of the square in pixels, a multiple of `MCU`; it bounds the cost."""
 SMALLEST = 72
-"""Smaller images are mirrored up to this: room for a few blocks off the grid."""
+"""Shortest side in pixels: a smaller image is mirrored, to hold a few blocks off the grid."""
 QUANTILES = (0.01, 0.05, 0.25, 0.75, 0.95, 0.99)
 LAGS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (0, 8), (8, 0))  # rows, columns
 
@@ -34,14 +35,14 @@ Floats = NDArray[np.float32]
 Channels = [f"{quality}_{plane}" for quality in QUALITIES for plane in ("Y", "Cb", "Cr")]
 
 
-def features(image: ImageSource) -> Floats:
+def error_level_statistics(image: ImageSource) -> Floats:
     """Return the statistics of an image.
 
     Args:
         image: Anything that `load_image` takes, of any size.
 
     Returns:
-        float32 array of shape (len(FEATURES),), finite, in the order of `FEATURES`.
+        float32 array of shape (len(STATISTICS),), finite, in the order of `STATISTICS`.
 
     Raises:
         ImageError: The image is refused.
@@ -55,7 +56,7 @@ def _residuals(image: Image.Image) -> tuple[NDArray[np.int16], NDArray[np.int16]
     pixels = np.asarray(image)
     room = [(0, max(SMALLEST - length, 0)) for length in pixels.shape[:2]]
     pixels = np.pad(pixels, (*room, (0, 0)), mode="symmetric")
-    sides = [min(SIDE, (length - 4) // MCU * MCU) for length in pixels.shape[:2]]
+    sides = [min(SQUARE, (length - 4) // MCU * MCU) for length in pixels.shape[:2]]
     starts = [
         (length - 4 - side) // 2 // MCU * MCU
         for length, side in zip(pixels.shape, sides, strict=False)
@@ -98,7 +99,7 @@ def _statistics(
 
 
 def _distribution(residual: NDArray[np.int16]) -> Mapping[str, NDArray[np.floating]]:
-    """Moments and quantiles of each channel, from its histogram: an 8-bit difference has 511."""
+    """Return moments and quantiles of each channel, from its histogram of 511 values."""
     values = np.arange(-255, 256)
     counts = np.stack([np.bincount(plane.ravel() + 255, minlength=511) for plane in residual])
     share = counts / counts.sum(axis=1, keepdims=True)
@@ -120,7 +121,7 @@ def _distribution(residual: NDArray[np.int16]) -> Mapping[str, NDArray[np.floati
 
 
 def _grid_phase(size: Floats, level: Floats) -> Mapping[str, Floats]:
-    """How absolute residuals differ by place in the 8 x 8 block, and from block to block."""
+    """Return how absolute residuals vary within an 8 x 8 block, and from block to block."""
     channels, height, width = size.shape
     blocks = size.reshape(channels, height // 8, 8, width // 8, 8)
     scale = np.maximum(level, 1e-3)[:, np.newaxis, np.newaxis]
@@ -142,7 +143,7 @@ def _grid_phase(size: Floats, level: Floats) -> Mapping[str, Floats]:
 
 
 def _standardised(residual: NDArray[np.int16]) -> Floats:
-    """Each channel with mean 0 and variance 1; a constant one is 0."""
+    """Return each channel with mean 0 and variance 1; a constant channel becomes 0."""
     values = residual.astype(np.float32)
     values -= values.mean(axis=(1, 2), keepdims=True)
     scale = np.sqrt((values**2).mean(axis=(1, 2), keepdims=True))
@@ -151,7 +152,7 @@ def _standardised(residual: NDArray[np.int16]) -> Floats:
 
 
 def _lag(standard: Floats, rows: int, columns: int) -> Floats:
-    """Correlation of each channel with itself, so many rows and columns further."""
+    """Return the correlation of each channel with itself, shifted by rows and columns."""
     height, width = standard.shape[1:]
     here = standard[:, : height - rows, : width - columns]
     products = np.einsum("chw,chw->c", here, standard[:, rows:, columns:])
@@ -160,7 +161,7 @@ def _lag(standard: Floats, rows: int, columns: int) -> Floats:
 
 
 def _between_channels(standard: Floats, level: Floats) -> dict[str, np.floating]:
-    """Correlations and ratios: of the planes at each quality, of the qualities in each plane."""
+    """Return correlations and ratios of planes at one quality, and of qualities in one plane."""
     flat = standard.reshape(len(standard), -1)
     correlation = flat @ flat.T / flat.shape[1]
     found = {}
@@ -177,23 +178,23 @@ def _log_ratio(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.f
     return np.log((a + 0.01) / (b + 0.01))
 
 
-FEATURES = tuple(_statistics(*_residuals(Image.new("RGB", (1, 1)))))
-"""The names of what `features` returns: ``<quality>_<plane>_<statistic>``, or two channels."""
+STATISTICS = tuple(_statistics(*_residuals(Image.new("RGB", (1, 1)))))
+"""Names of the values of `error_level_statistics`: ``<quality>_<plane>_<statistic>``, or of two
+channels ``<quality>_<plane>_<quality>_<plane>_<statistic>``."""
 
 Condition = Literal["as_is", "aligned", "jpeg_95", "resized"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 RESIZED = (256, 256)
-"""Width and height to which the published recipe squashes an image before ELA."""
+"""Width and height to which the published recipe resizes an image before ELA."""
 
 
 def in_condition(image: Image.Image, condition: Condition, key: str) -> Image.Image:
-    """Return an RGB image as it came, aligned, saved as JPEG 95, or resized.
+    """Return an RGB image under a condition: unchanged, aligned, saved as JPEG 95, or resized.
 
-    After ``jpeg_95`` all images have one last save in common, as when everything is PNG made from
-    JPEG 95; ``resized`` gives them one size.
+    ``jpeg_95`` gives all images the same last save; ``resized`` gives them one size.
 
     Args:
-        image: RGB, of any size.
+        image: RGB image of any size.
         condition: One of `CONDITIONS`.
         key: Identity of the image; the draws of ``aligned`` depend on it alone.
     """
@@ -208,6 +209,8 @@ def in_condition(image: Image.Image, condition: Condition, key: str) -> Image.Im
             return image.resize(RESIZED)
 
 
-def features_by_condition(image: Image.Image, key: str) -> np.ndarray:
-    """Return `features` under each condition: float32, (len(CONDITIONS), len(FEATURES))."""
-    return np.stack([features(in_condition(image, condition, key)) for condition in CONDITIONS])
+def statistics_by_condition(image: Image.Image, key: str) -> np.ndarray:
+    """Return the statistics under each condition: float32, (len(CONDITIONS), len(STATISTICS))."""
+    return np.stack(
+        [error_level_statistics(in_condition(image, condition, key)) for condition in CONDITIONS]
+    )

@@ -1,10 +1,10 @@
 """The JPEG round trip as integer tensor operations, equal to Pillow's to the last bit.
 
-Entropy coding loses nothing, so what an encoder and a decoder do to pixels is this: RGB to YCbCr,
+Entropy coding is lossless, so an encoder and a decoder change pixels like this: RGB to YCbCr,
 chroma averaged over 2 x 2 pixels (4:2:0), 8 x 8 cosine transform, division by the quantisation
-table and rounding; then the same backwards. Libjpeg-turbo, which Pillow uses, does it in fixed
+table and rounding; then the same backwards. Libjpeg-turbo, which Pillow uses, computes in fixed
 point; the same sums and shifts in int32 give the same pixels on TensorFlow, JAX and torch, eager or
-compiled. Products reach 2**29, so that float32 could not.
+compiled. Products reach 2**29, too large for float32.
 
 Sources: ITU-T T.81 (JPEG) and T.871 (its colours); libjpeg-turbo 3 `jccolor.c`, `jcsample.c`,
 `jfdctint.c`, `jcdctmgr.c`, `jidctint.c`, `jdsample.c`, `jdcolor.c`. Names in the transforms are
@@ -25,7 +25,7 @@ __all__ = [
     "Subsampling",
     "Tensor",
     "check_subsampling",
-    "checked",
+    "image_tensor",
     "round_trip",
     "round_trips",
     "shifted",
@@ -43,18 +43,18 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
     """Return RGB images after JPEG encoding and decoding.
 
     Args:
-        images: uint8, N x height x width x 3; height and width known, and any.
-        quality: From 1 to 100: an integer, or one for each image, a list or an integer tensor of
-            N. The values of a backend's tensor are not looked at, but limited to that range.
-        subsampling: Of chroma: ``4:2:0``, Pillow's usual one, or ``4:4:4``, none.
+        images: uint8, N x height x width x 3; height and width static, of any size.
+        quality: From 1 to 100: an integer, or one for each image as a list or an integer tensor of
+            shape (N,). The values of a backend's tensor are clipped to that range, not checked.
+        subsampling: Chroma subsampling: ``4:2:0``, Pillow's default, or ``4:4:4``, none.
 
     Returns:
-        uint8, the shape of `images`: what Pillow's ``save(quality=...)`` and ``open`` give.
+        uint8, the shape of `images`: the pixels of Pillow's ``save(quality=...)`` and ``open``.
 
     Raises:
-        ValueError: An argument is none of these.
+        ValueError: An argument has another type, shape or range.
     """
-    images = checked(images)
+    images = image_tensor(images)
     if isinstance(quality, int | np.integer) and not isinstance(quality, bool):
         return round_trips(images, [int(quality)], subsampling)[0]
     rule = "`quality` must be an integer, or an integer tensor with one for each image."
@@ -72,7 +72,8 @@ def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0")
         )
     check_subsampling(subsampling)
     rows = ops.take(quantisation_tables(), ops.cast(ops.clip(values, 1, 100), "int32") - 1, axis=0)
-    # By the number of images, or one quality would serve all where neither number is known.
+    # Reshaped by the number of images: otherwise one quality would be broadcast to all of them
+    # where neither number is static.
     number = ops.shape(images)[0]
     tables = ops.reshape(ops.transpose(rows, (1, 2, 0)), (2, 8, 8, number, 1))
     return _decoded(_encoded(images, subsampling), [tables], images.shape, subsampling)
@@ -86,12 +87,12 @@ def round_trips(
     They share the colour conversion and the forward transform.
 
     Returns:
-        For each quality what `round_trip` returns.
+        The result of `round_trip` for each quality.
 
     Raises:
         ValueError: As for `round_trip`.
     """
-    images = checked(images)
+    images = image_tensor(images)
     check_subsampling(subsampling)
     if not isinstance(qualities, Sequence):
         raise ValueError(
@@ -107,20 +108,20 @@ def round_trips(
     return list(ops.unstack(by_quality, len(qualities)))
 
 
-def checked(images: Tensor) -> Tensor:
-    """Return the images as a tensor, or refuse them; see `round_trip`."""
+def image_tensor(images: Tensor) -> Tensor:
+    """Return images as a tensor after checking them; see `round_trip`."""
     rule = "`images` must be uint8 of shape N x height x width x 3."
     images = _tensor(images, rule)
     shape, dtype = tuple(images.shape), keras.backend.standardize_dtype(images.dtype)
     if dtype != "uint8" or len(shape) != 4 or shape[3] != 3:
         raise ValueError(
-            f"{rule} Received: {dtype} of shape {shape}. Take 8-bit RGB, and images[None] for one "
-            "image."
+            f"{rule} Received: {dtype} of shape {shape}. Convert to 8-bit RGB, and pass "
+            "images[None] for a single image."
         )
     if None in shape[1:] or 0 in shape:
         raise ValueError(
-            "`images` must hold at least one image, of at least one pixel, and of a height and "
-            f"width known beforehand. Received: shape {shape}."
+            "`images` must hold at least one image of at least one pixel, with static height and "
+            f"width. Received: shape {shape}."
         )
     return images
 
@@ -132,11 +133,11 @@ def _tensor(values: Any, rule: str) -> Tensor:
         return ops.convert_to_tensor(values)
     except Exception as error:  # of whatever kind the backend raises
         received = f"{type(values).__name__}, {values!r:.100}"
-        raise ValueError(f"{rule} Received: {received}, of which no tensor can be made.") from error
+        raise ValueError(f"{rule} Received: {received}, which is not a tensor.") from error
 
 
 def check_subsampling(subsampling: str) -> None:
-    """Refuse what `round_trip` does not know."""
+    """Refuse a chroma subsampling that `round_trip` does not know."""
     if subsampling not in ("4:2:0", "4:4:4"):
         raise ValueError(
             f"`subsampling` must be '4:2:0' or '4:4:4'. Received: subsampling={subsampling!r}."

@@ -1,17 +1,20 @@
-"""The aligned protocol: every image of one range of sizes, and saved as JPEG once more.
+"""From images to network inputs, for evaluation, and the aligned protocol.
 
-Longest side and quality are drawn from one distribution for both classes, so that file history
-tells less. The shape stays: where one class is square and the other is not, it remains so.
+The aligned protocol brings every image into one range of sizes and saves it as JPEG once more. The
+longest side and the quality are drawn from one distribution for both classes, so that file history
+reveals less. The aspect ratio stays: where one class is square and the other is not, it remains so.
 """
 
 from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image
+from PIL import features as pillow_features
 
 from hf_ela.ela.error_level import codec_versions, error_level
 from hf_ela.images.jpeg import reencode
+from hf_ela.images.operations import rescale
 from hf_ela.recipes.schema import Crops, Preprocessing, Protocol, Resize
 
 __all__ = [
@@ -21,7 +24,6 @@ __all__ = [
     "draw_alignment",
     "drawn_by",
     "rescale_and_reencode",
-    "rescaled",
 ]
 
 ALIGNED_SIDE = (256, 384)
@@ -32,35 +34,30 @@ ALIGNED_QUALITY = (75, 95)
 
 
 def align(image: Image.Image, key: str) -> Image.Image:
-    """Return the image as the aligned protocol sees it; the draws depend on `key` alone."""
+    """Return the image under the aligned protocol; the draws depend on `key` alone."""
     side, quality = draw_alignment(drawn_by(f"align {key}"))
     return rescale_and_reencode(image, side / max(image.size), quality)
 
 
 def draw_alignment(rng: np.random.Generator) -> tuple[int, int]:
-    """Return a longest side in pixels and a JPEG quality."""
+    """Draw a longest side in pixels and a JPEG quality."""
     side = rng.integers(*ALIGNED_SIDE, endpoint=True)
     return int(side), int(rng.integers(*ALIGNED_QUALITY, endpoint=True))
 
 
 def rescale_and_reencode(image: Image.Image, factor: float, quality: int) -> Image.Image:
     """Return the image rescaled and saved as JPEG."""
-    return reencode(rescaled(image, factor, Image.Resampling.LANCZOS), quality)
+    return reencode(rescale(image, factor), quality)
 
 
 def drawn_by(key: str) -> np.random.Generator:
-    """Return a generator whose draws depend on a text alone."""
+    """Return a random generator that depends on a text alone."""
     return np.random.default_rng(int.from_bytes(sha256(key.encode()).digest()[:8]))
 
 
-def rescaled(image: Image.Image, factor: float, kernel: Image.Resampling) -> Image.Image:
-    """Return the image with both sides multiplied by a factor."""
-    width, height = image.size
-    return image.resize((max(1, round(width * factor)), max(1, round(height * factor))), kernel)
-
-
 VIEWS_VERSION = 3
-"""Raised whenever our code changes a view or a row: decoding, facts, features, hashes, draws."""
+"""Raised whenever this package changes a view or a row: decoding, facts, statistics, hashes,
+draws."""
 
 
 class Box(NamedTuple):
@@ -75,14 +72,14 @@ class Box(NamedTuple):
 def pixel_versions() -> dict[str, str]:
     """Return the versions of everything that the exact pixels of a view depend on."""
     names = ("webp", "avif", "libtiff", "jpg_2000")
-    codecs = {name: features.version(name) or "none" for name in names}
+    codecs = {name: pillow_features.version(name) or "none" for name in names}
     return {**codec_versions(), **codecs, "numpy": np.__version__, "views": str(VIEWS_VERSION)}
 
 
 def evaluation_views(
     image: Image.Image, recipe: Preprocessing, protocol: Protocol, key: str
 ) -> np.ndarray:
-    """Return the network inputs by which one image is judged, made of `evaluation_pixels`.
+    """Return the network inputs that one image is scored by, made from `evaluation_pixels`.
 
     The arguments are the same.
 
@@ -95,11 +92,11 @@ def evaluation_views(
 def evaluation_pixels(
     image: Image.Image, recipe: Preprocessing, protocol: Protocol, key: str
 ) -> np.ndarray:
-    """Return the pixels by which one image is judged: its crops, or all of it, squashed.
+    """Return the pixels that one image is scored by: its crops, or the whole image, resized.
 
     Args:
         image: RGB image of any size.
-        recipe: Says how inputs are made.
+        recipe: How inputs are made.
         protocol: ``as_is`` or ``aligned``.
         key: Identity of the image; the draws of ``aligned`` depend on it alone.
 
@@ -119,21 +116,21 @@ def evaluation_pixels(
 
 
 def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
-    """Return the channels of `evaluation_pixels`, resized where the recipe does it after ELA."""
+    """Return the channels of `evaluation_pixels`, resized where the recipe resizes after ELA."""
     views = (network_channels(Image.fromarray(view), recipe) for view in pixels)
     return np.stack([_resized(view, recipe) for view in views])
 
 
 def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
-    """Return which part of an image each view of `evaluation_views` shows, in the same order.
+    """Return the part of an image that each view of `evaluation_views` shows, in the same order.
 
     A view of a resized image shows all of it; so does a crop in a direction where the image is
-    smaller than the crop. Where the recipe makes the image smaller first, the edges of a part are
-    rounded to whole pixels of the image.
+    smaller than the crop. Where the recipe shrinks the image first, the edges are rounded to whole
+    pixels of the image.
 
     Args:
-        size: Width and height of the image; under ``aligned``, of the aligned one.
-        recipe: Says how inputs are made.
+        size: Width and height of the image; under ``aligned``, of the aligned image.
+        recipe: How inputs are made.
     """
     width, height = size
     settings = recipe.input
@@ -151,7 +148,7 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
 
 
 def network_channels(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
-    """Return what a network sees of an image: its ELA, its RGB pixels, or both in this order."""
+    """Return what a network sees of an image: ELA, RGB pixels, or both in this order."""
     settings = recipe.ela
     if settings is None:
         return np.asarray(image)
@@ -181,7 +178,7 @@ def _boxes(width: int, height: int, settings: Crops) -> list[Box]:
 
 
 def _fitted(width: int, height: int, settings: Crops) -> tuple[int, int]:
-    """Return the size of an image that is made smaller where it is larger than `longest_side`."""
+    """Return the size of an image after shrinking it to `longest_side`."""
     longest = max(width, height)
     if settings.longest_side is None or longest <= settings.longest_side:
         return width, height
@@ -190,13 +187,13 @@ def _fitted(width: int, height: int, settings: Crops) -> tuple[int, int]:
 
 
 def at_most(image: Image.Image, settings: Crops) -> Image.Image:
-    """Return an image made smaller where it is larger than `longest_side`."""
+    """Return the image, shrunk if it is larger than `longest_side`."""
     size = _fitted(*image.size, settings)
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 def at_least(image: Image.Image, side: int) -> Image.Image:
-    """Mirror an image that is smaller than a crop until it is not."""
+    """Return the image, mirrored at its edges until no side is shorter than `side` pixels."""
     width, height = image.size
     if min(width, height) >= side:
         return image
@@ -205,12 +202,12 @@ def at_least(image: Image.Image, side: int) -> Image.Image:
 
 
 def _steps(length: int, settings: Crops) -> list[int]:
-    # Corners four pixels off the 8 x 8 grid: on the grid, a JPEG's own quantisation would answer
-    # instead of its content, and training, at random phases, has seen hardly any such crop.
+    # Corners lie four pixels off the 8 x 8 grid: on the grid, the network would see a JPEG's own
+    # quantisation instead of its content, and training, at random phases, hardly has such crops.
     room = max(length - settings.size, 0)
     places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
     off_grid = [max(min(int(place), room - 4), 0) // 8 * 8 + 4 for place in places]
-    return [min(place, room) for place in off_grid]  # a room below 4 leaves no choice
+    return [min(place, room) for place in off_grid]  # with less than 4 pixels to spare
 
 
 def _crop(image: Image.Image, x: int, y: int, size: int) -> Image.Image:

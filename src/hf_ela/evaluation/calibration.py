@@ -9,10 +9,10 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from scipy.special import expit
 
 from hf_ela.evaluation.intervals import Interval, wilson
 from hf_ela.evaluation.metrics import Floats, check
+from hf_ela.models.detector import sigmoid
 
 __all__ = [
     "TEMPERATURES",
@@ -25,16 +25,10 @@ __all__ = [
     "fit_threshold",
     "fit_uncertain",
     "measure_decided",
-    "sigmoid",
 ]
 
 # Past these a temperature says that the validation set is too small or the model is useless.
 TEMPERATURES = (0.05, 20.0)
-
-
-def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> Floats:
-    """Return the probability of fake of logits (log odds of fake), divided by the temperature."""
-    return np.asarray(expit(np.asarray(logits, np.float64) / temperature))
 
 
 def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]:
@@ -56,7 +50,7 @@ def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]
             "`logits` must be finite. "
             f"Received: {x[~np.isfinite(x)][0]}. Check that training did not diverge."
         )
-    y, _ = check(labels, expit(x))
+    y, _ = check(labels, sigmoid(x))
     fake, real = x[y == 1], x[y == 0]
     if not fake.size or not real.size or fake.min() > real.max():
         return 1.0, 0.0
@@ -65,7 +59,7 @@ def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]
 
     def loss(unknowns: np.ndarray) -> tuple[float, np.ndarray]:
         margin = towards_class * (unknowns[0] * x / unit + unknowns[1])
-        pull = -towards_class * expit(-margin) / x.size
+        pull = -towards_class * sigmoid(-margin) / x.size
         return np.logaddexp(0, -margin).mean(), np.array([pull @ (x / unit), pull.sum()])
 
     # Scikit-learn's logistic regression has no bounds, which data that is told apart needs.

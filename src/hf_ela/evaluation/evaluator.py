@@ -37,7 +37,7 @@ from hf_ela.images.loading import load_image
 from hf_ela.models.detector import Detector
 from hf_ela.recipes.schema import Protocol
 
-__all__ = ["Assessment", "Labelled", "assess", "labelled_images", "scored"]
+__all__ = ["Assessment", "Labelled", "evaluate", "labelled_images", "scored"]
 
 
 class Labelled(NamedTuple):
@@ -50,7 +50,7 @@ class Labelled(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """What `assess` finds.
+    """What `evaluate` finds.
 
     Attributes:
         sections: `data`, `calibration`, `evaluation`, `sources`, `generators`, `spread` and
@@ -73,7 +73,7 @@ class Assessment(NamedTuple):
         return np.asarray((self.scores[protocol] >= self.threshold) == (self.labels == 1))
 
 
-def assess(
+def evaluate(
     detector: Detector,
     options: DataOptions,
     *,

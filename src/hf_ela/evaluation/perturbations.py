@@ -8,12 +8,12 @@ the label. The parameters are fixed, so that tables of different models can be c
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
-from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from hf_ela.images.jpeg import reencode
+from hf_ela.images.operations import add_noise, blur, reencode_webp, rescale
 
 __all__ = ["JPEG_QUALITIES", "SUITE", "Perturbation"]
 
@@ -47,36 +47,9 @@ SCREEN_QUALITY = 85
 """The screenshot is a PNG, which changes nothing; a messenger then makes it such a JPEG."""
 
 
-def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """Save as JPEG: Pillow's encoder with its standard tables, 4:2:0."""
-    return reencode(image, quality)
-
-
-def rescale(image: Image.Image, factor: float) -> Image.Image:
-    """Multiply width and height."""
-    size = (max(1, round(length * factor)) for length in image.size)
-    return image.resize((next(size), next(size)), Image.Resampling.LANCZOS)
-
-
-def blur(image: Image.Image) -> Image.Image:
-    """Blur by a Gaussian of `BLUR` pixels."""
-    return image.filter(ImageFilter.GaussianBlur(BLUR))
-
-
 def noise(image: Image.Image) -> Image.Image:
     """Add Gaussian noise of `NOISE` levels, seeded by the pixels."""
-    pixels = np.asarray(image)
-    rng = np.random.default_rng([*sha256(pixels.tobytes()).digest()])
-    noisy = pixels + rng.normal(0, NOISE, pixels.shape)
-    return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-
-
-def webp(image: Image.Image) -> Image.Image:
-    """Save as lossy WebP."""
-    file = BytesIO()
-    image.save(file, "WEBP", quality=WEBP_QUALITY)
-    with Image.open(file, formats=["WEBP"]) as encoded:
-        return encoded.convert("RGB")
+    return add_noise(image, NOISE, np.random.default_rng([*sha256(image.tobytes()).digest()]))
 
 
 def crop(image: Image.Image) -> Image.Image:
@@ -126,11 +99,11 @@ def screenshot(image: Image.Image) -> Image.Image:
 
 
 SUITE: dict[str, Perturbation] = {
-    **{f"jpeg_{quality}": partial(jpeg, quality=quality) for quality in JPEG_QUALITIES},
+    **{f"jpeg_{quality}": partial(reencode, quality=quality) for quality in JPEG_QUALITIES},
     **{f"rescale_{factor:g}": partial(rescale, factor=factor) for factor in FACTORS},
-    "blur": blur,
+    "blur": partial(blur, sigma=BLUR),
     "noise": noise,
-    "webp": webp,
+    "webp": partial(reencode_webp, quality=WEBP_QUALITY),
     "crop": crop,
     "square_crop": square_crop,
     "double_jpeg": double_jpeg,

@@ -9,33 +9,43 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCard
 from jinja2 import ChainableUndefined, Environment, TemplateError
 from markupsafe import Markup
 
 from hf_ela._files import whole_file
-from hf_ela._text import in_words, more_right, no_width, over_seeds, perturbation_label, printable
+from hf_ela._text import (
+    LABEL_WORDS,
+    SYNTHETIC_NOTICE,
+    in_words,
+    more_right,
+    no_width,
+    over_seeds,
+    perturbation_label,
+    printable,
+)
 from hf_ela._version import __version__
-from hf_ela.errors import CardError
+from hf_ela.errors import CardError, install_command
 from hf_ela.hub.card_metadata import (
     METRIC_NAMES,
-    check_card,
-    merge_metadata,
-    read_metadata,
-    run_metadata,
-    split_card,
+    body_of,
+    metadata_of,
+    parse_card,
+    sample_answers,
+    with_metadata,
 )
+from hf_ela.hub.datasets import DEFAULT_DATASET
 from hf_ela.hub.samples import MODEL_CARD
 from hf_ela.run_record import read_run
 
 __all__ = ["CAPTIONS", "decode_card", "has_text", "make_card", "write_card", "written_text"]
 
-BEGIN = "<!-- hf-ela: begin. Made from run.json by hf-ela card; your text outside of it stays. -->"
+BEGIN = "<!-- hf-ela: begin. Made from run.json by `hf-ela card`; text outside it stays. -->"
 END = "<!-- hf-ela: end -->"
-ORIGINAL = "DataScienceProject/Art_Images_Ai_And_Real_"
-"""The dataset of the published model, of which more is known than ``run.json`` tells."""
 CAPTIONS = {
     "roc.png": "ROC curves",
     "confusion.png": "Confusion matrices",
@@ -69,8 +79,8 @@ def make_card(
         run: What ``run.json`` holds; what is missing has no section.
         repo_id: ``user/name`` of the release; None for the card of a run folder.
         revision: Tag of the release, as in ``v1.0.0``.
-        previous: The card before. Its text outside of the markers stays, and so do the metadata
-            that a person wrote. None writes the card anew.
+        previous: The earlier card. Its text outside the markers stays, and so do metadata that a
+            person wrote. None writes the card anew.
 
     Raises:
         CardError: The previous card cannot be merged, or `run` is damaged.
@@ -81,26 +91,23 @@ def make_card(
     ):
         if value is not None and not re.fullmatch(rule, value, re.ASCII):
             raise CardError(f"`{name}` must match {rule}. Received: {value!r}. Check the name.")
-    before = previous or ""
-    eol = "\r\n" if "\r\n" in before else "\n"
-    written, body = split_card(before)
-    default, prose = split_card((MODEL_CARD / "prose.md").read_text("utf-8"))
+    default = parse_card((MODEL_CARD / "prose.md").read_text("utf-8"), ModelCard)
+    before = (previous or "").strip("\ufeff\r\n ")
+    card = parse_card(previous or "", ModelCard) if before else default
     try:
-        block = _block(run, repo_id, revision).replace("\n", eol)
-        generated = run_metadata(run, repo_id)
+        block = _block(run, repo_id, revision)
+        if card is not default and has_text(card.text):
+            eol = "\r\n" if "\r\n" in card.text else "\n"
+            gap = "" if card.text.startswith(("\n", "\r")) else eol
+            card.text = gap + _with_block(card.text, block.replace("\n", eol), eol)
+        else:  # a repository made on the Hub's page has metadata, and no text
+            card.text = default.text.replace("{{ generated }}", block)
+        return with_metadata(card, run, repo_id, metadata_of(default))
     except (AttributeError, KeyError, TypeError, ValueError, TemplateError) as error:
         raise CardError(
-            "A card is made of what a training wrote. Received: a run.json without it: "
-            f"{type(error).__name__}: {error}. Copy the run again."
+            "A card needs a run.json that a training wrote. Received: one that is incomplete or "
+            f"damaged: {type(error).__name__}: {error}. Copy the run again."
         ) from error
-    if body.strip():
-        body = _with_block(body, block, eol)
-    else:
-        first, last = prose.replace("\n", eol).split("{{ generated }}")
-        body = first + block + last
-    metadata = merge_metadata(written, generated, read_metadata(default), eol)
-    gap = "" if body.startswith(("\n", "\r")) else eol
-    return f"---{eol}{metadata}---{eol}{gap}{body}"
 
 
 def write_card(
@@ -108,28 +115,27 @@ def write_card(
     *,
     repo_id: str | None = None,
     revision: str | None = None,
-    replace: bool = False,
+    replace_card: bool = False,
 ) -> Path:
-    """Write ``README.md`` of a run folder, checked; hand-written text in the one before stays.
+    """Write ``README.md`` of a run folder; hand-written text in an earlier one stays.
 
     Args:
         folder: A run folder with its ``run.json``.
         repo_id: As for `make_card`.
         revision: As for `make_card`.
-        replace: Write the card anew, whatever a person wrote.
+        replace_card: Write the card anew, whatever a person wrote.
 
     Returns:
         The path of the card.
 
     Raises:
         RunError: There is no ``run.json``, or it is damaged.
-        CardError: The card cannot be made; the one before is as it was.
+        CardError: The card cannot be made; an earlier one stays as it was.
     """
     path = folder / "README.md"
     run = read_run(folder)
-    before = decode_card(path.read_bytes()) if path.exists() and not replace else None
+    before = decode_card(path.read_bytes()) if path.exists() and not replace_card else None
     card = make_card(run, repo_id=repo_id, revision=revision, previous=before)
-    check_card(card)
     with whole_file(path) as temporary:
         temporary.write_bytes(card.encode())
     return path
@@ -137,12 +143,12 @@ def write_card(
 
 def has_text(card: str | None) -> bool:
     """Return whether a card has more than metadata."""
-    return card is not None and bool(split_card(card)[1].strip())
+    return card is not None and bool(body_of(card).strip())
 
 
 def written_text(card: str) -> str:
     """Return what a person may have written in a card: all below the metadata but the block."""
-    body = split_card(card)[1]
+    body = body_of(card)
     marks = list(_MARKER_LINE.finditer(body))
     return body[: marks[0].start()] + body[marks[-1].end() :] if marks else body
 
@@ -151,14 +157,14 @@ def decode_card(content: bytes) -> str:
     """Return the text of a card; its line ends stay.
 
     Raises:
-        CardError: It is no UTF-8.
+        CardError: It is not UTF-8.
     """
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         raise CardError(
-            f"A card must be UTF-8 text. Received: a README.md of which Python says: {error}. "
-            "Save it so, or have it written anew (--replace, or --replace-card when pushing)."
+            f"The card, README.md, is not UTF-8 text ({error}). Save it as UTF-8, or write it anew "
+            "with `replace_card`."
         ) from error
 
 
@@ -172,10 +178,9 @@ def _with_block(body: str, block: str, eol: str) -> str:
     if kinds != ["begin", "end"] or len(_ANY_MARKER.findall(body)) != 2:
         received = ", ".join(kinds) or "none"
         raise CardError(
-            "A card has two marker lines, <!-- hf-ela: begin --> and below it <!-- hf-ela: end -->,"
-            f" with nothing else on them. Received: {received}. Put them around the generated "
-            "part, or remove all of them and that part, or have the card written anew (--replace, "
-            "or --replace-card when pushing)."
+            "A card must have two marker lines, <!-- hf-ela: begin --> and below it "
+            f"<!-- hf-ela: end -->, with nothing else on them. Received: {received}. Put them "
+            "around the generated part, or write the card anew with `replace_card`."
         )
     return body[: found[0].start()] + block + body[found[1].end() :]
 
@@ -201,6 +206,7 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         "metric": lambda name: METRIC_NAMES.get(name, name),
         "protocol": lambda name: name.replace("_", "-"),
         "change": perturbation_label,
+        "words": LABEL_WORDS.__getitem__,
         "number": lambda value: f"{value:,}",
         "seeds": lambda values: over_seeds(values, "–"),
         "mcnemar": lambda tests: more_right(tests) if tests else "–",
@@ -213,12 +219,13 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         data=data,
         test=run["evaluation"]["test"],
         repo_id=repo_id,
-        revision=revision or "main",
         pinned=f"{repo_id}@{revision}" if revision else repo_id,
         tag=revision,
         linked=_is_pinned(data),
-        wheel=f"hf_ela-{__version__}-py3-none-any.whl",
-        original=data["id"] == ORIGINAL,
+        install=partial(_install, repo_id, revision or "main"),
+        synthetic_notice=SYNTHETIC_NOTICE,
+        default_dataset=DEFAULT_DATASET,
+        original=data["id"] == DEFAULT_DATASET,
         rejected=rejected[:REJECTS_SHOWN],
         unlisted=len(rejected) - REJECTS_SHOWN,
         reasons=Counter(bad["reason"] for bad in rejected).most_common(REASONS_SHOWN),
@@ -226,11 +233,22 @@ def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) ->
         sources=_by_source(run, "sources"),
         generators=_by_source(run, "generators"),
         plots=_plots(run),
+        samples=sample_answers(run),
         no_width=no_width(run["evaluation"]["test"].values()),
     )
     text = re.sub(r" +\n", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     return f"{BEGIN}\n\n{text}\n\n{END}"
+
+
+def _install(repo_id: str | None, revision: str, extras: str) -> Markup:
+    """Return the command that installs this package: from the release, or for a run folder."""
+    if repo_id is None:
+        return Markup(install_command(extras))  # noqa: S704  (names of our own extras)
+    wheel = f"hf_ela-{__version__}-py3-none-any.whl"
+    address = f"https://huggingface.co/{repo_id}/resolve/{revision}/{wheel}"
+    name = f"hf-ela[{extras}]" if extras else "hf-ela"
+    return Markup(f'pip install "{name} @ {address}"')  # noqa: S704  (checked by `make_card`)
 
 
 def _by_source(run: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_DATASET = "DataScienceProject/Art_Images_Ai_And_Real_"
+"""The dataset of the published model that the `reference` recipe follows."""
+
 # The Hub's bot commits its Parquet copy of a dataset's main branch to this ref, as
 # <config>/<split>/0000.parquet; <split>-part0, -part1, ... above 10,000 files, and partial-<split>
 # where it stopped at its size limit (huggingface/dataset-viewer, libcommon/parquet_utils.py).

@@ -22,9 +22,14 @@ from huggingface_hub.errors import (
 from hf_ela._files import JSON_LIMIT
 from hf_ela.errors import HubUnreachableError, ModelError, ModelNotFoundError
 from hf_ela.hub.client import Repository, client, hub_errors, revisions
-from hf_ela.models.folder import ONNX_FILE, WEIGHTS_FILE
 from hf_ela.models.guards import largest_weights
-from hf_ela.models.settings import SETTINGS_FILE, Runtime, read_settings
+from hf_ela.models.settings import (
+    NETWORK_FILE,
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
+    Runtime,
+    read_settings,
+)
 
 __all__ = ["fetch_model", "fetch_run"]
 
@@ -64,7 +69,7 @@ def fetch_model(
     download = _Download(Repository(repo_id, "model"), client(token), cache_dir, local_files_only)
     path, commit = download.file(SETTINGS_FILE, revision, JSON_LIMIT)
     settings = read_settings(path)
-    name = ONNX_FILE if settings.runtime(runtime) == "onnx" else WEIGHTS_FILE
+    name = NETWORK_FILE if settings.runtime(runtime) == "onnx" else WEIGHTS_FILE
     model, _ = download.file(name, commit, largest_weights(settings.recipe))
     return model.parent, commit
 

@@ -12,7 +12,7 @@ from hf_ela.hub.plan import MARKS, Head, MakeFiles, Plan, PushOptions, are_held_
 from hf_ela.hub.publish import publish
 from hf_ela.hub.release_files import CARD, RECORD, Files, contents, model_files, release_files
 from hf_ela.hub.spaces import space_files, widget_files
-from hf_ela.models.folder import ONNX_FILE, WEIGHTS_FILE
+from hf_ela.models.settings import ONNX_FILE, WEIGHTS_FILE
 from hf_ela.run_record import read_run
 
 __all__ = ["push_model", "release"]

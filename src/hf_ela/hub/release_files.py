@@ -13,10 +13,10 @@ from typing import Any
 
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.card import CAPTIONS, decode_card, has_text, make_card
-from hf_ela.hub.card_metadata import check_card
 from hf_ela.hub.samples import sample_pictures
 from hf_ela.hub.wheel import requirements, wheel
-from hf_ela.models.folder import ONNX_FILE, saved_files
+from hf_ela.models.folder import saved_files
+from hf_ela.models.settings import ONNX_FILE
 from hf_ela.run_record import read_run
 
 __all__ = ["CARD", "RECORD", "Files", "contents", "model_files", "release_files"]
@@ -63,7 +63,6 @@ def release_files(
     if local.is_file() and not has_text(previous):
         previous = decode_card(local.read_bytes())
     card = make_card(run, repo_id=repo_id, revision=revision, previous=previous)
-    check_card(card)
     result = {key: run[key] for key in ("calibration", "evaluation")}
     files = {
         CARD: card.encode(),

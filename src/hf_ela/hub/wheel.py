@@ -14,11 +14,11 @@ from packaging.requirements import Requirement
 from hf_ela._version import __version__
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.locate import PACKAGED
-from hf_ela.hub.samples import MODEL_CARD
+from hf_ela.hub.samples import MODEL_CARD, sample_pictures
 
 __all__ = ["requirements", "wheel"]
 
-PARTS = (".py", ".typed", ".toml", ".md", ".jpg", ".png", ".html", ".js", ".css", ".svg")
+PARTS = (".py", ".typed", ".toml", ".md", ".jpg", ".png", ".webp", ".html", ".js", ".css", ".svg")
 """Endings of what belongs to the package: an editor's backup or an .env beside it does not."""
 
 _WHEEL = """\
@@ -49,8 +49,10 @@ def wheel() -> tuple[str, bytes]:
     package = dict(_contents(files("hf_ela"), "hf_ela"))
     # A release has a model of its own.
     package = {name: data for name, data in package.items() if f"/{PACKAGED}/" not in name}
-    # A checkout has it beside the package, an installation inside: the same order for both.
+    # A checkout has these outside of the package, an installation inside: the same order for both.
     package |= _contents(MODEL_CARD, "hf_ela/model_card")
+    for sample, path in sample_pictures().items():
+        package[f"hf_ela/model_card/samples/{sample}"] = path.read_bytes()
     contents = dict(sorted(package.items()))
     for name in ("METADATA", "entry_points.txt", "licenses/LICENSE"):
         contents[f"{stem}.dist-info/{name}"] = (installed.read_text(name) or "").encode()

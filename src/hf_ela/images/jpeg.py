@@ -1,4 +1,4 @@
-"""What the header of a JPEG tells about its encoder: quality and chroma subsampling."""
+"""JPEG: the quality and chroma subsampling of a file, and Pillow's round trip."""
 
 import os
 from io import BytesIO
@@ -41,26 +41,26 @@ _TABLES = np.clip((ANNEX_K * _SCALE + 50) // 100, 1, 255)  # (luma/chroma, quali
 
 
 def quantisation_tables() -> np.ndarray:
-    """Return libjpeg's tables of all qualities: int32, quality - 1 x luma and chroma x 64."""
+    """Return libjpeg's tables by quality - 1, luma or chroma: int32, shape (100, 2, 64)."""
     return np.ascontiguousarray(_TABLES.transpose(1, 0, 2), np.int32)
 
 
 def estimate_quality(image: Image.Image) -> tuple[int, bool] | tuple[None, None]:
-    """Find the libjpeg quality whose quantisation tables are nearest to those of a JPEG.
+    """Estimate the quality of a JPEG: libjpeg's quality with the nearest quantisation tables.
 
     Args:
         image: An image as Pillow opened it.
 
     Returns:
-        The quality from 1 to 100 with the smallest sum of absolute differences over the luma
-        table, and the chroma table where there is one, and whether that sum is zero; the lower of
-        two equally near. None twice if the image is no JPEG.
+        The quality from 1 to 100 with the smallest sum of absolute differences of the luma table,
+        and of the chroma table where the file has one (the lower of two equally near), and whether
+        that sum is zero. None and None if the image is not a JPEG.
     """
     if not isinstance(image, JpegImageFile):
         return None, None
-    # The first component is luma; where the second has a table of its own, that is for chroma.
+    # The first component is luma; where the second has its own table, it is for chroma.
     used = dict.fromkeys(component[3] for component in image.layer[:2])
-    if not image.quantization.keys() >= used.keys():  # set between two scans, past the header
+    if not image.quantization.keys() >= used.keys():  # defined between two scans, after the header
         return None, None
     tables = np.array([image.quantization[table] for table in used])
     distances = np.abs(_TABLES[: len(tables)] - tables[:, None]).sum(axis=(0, 2))
@@ -69,7 +69,7 @@ def estimate_quality(image: Image.Image) -> tuple[int, bool] | tuple[None, None]
 
 
 def chroma_subsampling(image: Image.Image) -> str | None:
-    """Return ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None if no JPEG of three components."""
+    """Return ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None unless a JPEG of 3 components."""
     if not isinstance(image, JpegImageFile) or image.layers != 3:
         return None
     return {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}.get(get_sampling(image), "other")
@@ -86,8 +86,8 @@ def reencode(image: Image.Image, quality: int) -> Image.Image:
 
 
 def _memory_file() -> IO[bytes]:
-    # Pillow's encoder releases the GIL when it writes to a file descriptor, and holds it when it
-    # writes to a BytesIO; Linux has descriptors without a disk.
+    # Pillow's encoder releases the GIL when it writes to a file descriptor, but not for a BytesIO;
+    # Linux has descriptors in memory.
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("hf_ela"), "w+b")
     return BytesIO()

@@ -1,8 +1,8 @@
-"""Any source of an image -> upright 8-bit RGB pixels and what its file tells, or a typed refusal.
+"""Any source of an image to upright 8-bit RGB pixels and the facts of its file, or a typed refusal.
 
-How each pixel layout becomes RGB is in ``hf_ela.images.rgb``. Of an animation, or a file of several
-pages, the first one is taken. The EXIF (or XMP) orientation is applied; a damaged EXIF block counts
-as none, since it says nothing about the pixels (only libavif insists that it begins rightly).
+``hf_ela.images.rgb`` defines how each pixel layout becomes RGB. The first frame or page of a file
+is read. The EXIF (or XMP) orientation is applied. A damaged EXIF block is ignored, since it does
+not concern the pixels (except for AVIF, whose decoder checks how the block begins).
 """
 
 import os
@@ -54,8 +54,8 @@ ImageSource: TypeAlias = (
 MAX_PIXELS = 2**30 // 4 // 3
 """Default limit of width × height, 89,478,485: a quarter of a GiB of RGB, where Pillow warns."""
 
-# Opened by class and not by `Image.open`, which measures by a process-wide limit (and this module
-# has its own), tries decoders that start other programs, and refuses a JPEG for a broken MPO index.
+# Opened by class instead of `Image.open`, which applies a process-wide limit (this module has its
+# own), tries decoders that start other programs, and refuses a JPEG for a broken MPO index.
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
     str(reader.format): reader
     for reader in (
@@ -73,14 +73,14 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 IMAGE_SUFFIXES = frozenset(
     suffix for suffix, reader in Image.EXTENSION.items() if reader in _READERS
 )
-"""File name endings, in lower case with the dot, that a folder is searched for."""
+"""Suffixes of image files, in lower case with the dot."""
 
 _quiet = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the source told about itself before it became RGB.
+    """Facts of the source, before its conversion to RGB.
 
     Attributes:
         name: The path as given, or a stand-in such as ``<bytes>``.
@@ -89,16 +89,16 @@ class ImageInfo:
         width: Pixels per row, as stored before orientation (TIFF: after).
         height: Rows, as stored before orientation (TIFF: after).
         size_bytes: Length of the encoded file; None for an array or a PIL image.
-        frames: Frames or pages; 1 for an array or a PIL image, or if they cannot be counted.
+        frames: Number of frames or pages; 1 for an array or a PIL image, or if unknown.
         exif: Whether the file carries an EXIF block, readable or not.
         icc: Whether the file carries a colour profile.
         alpha: Whether transparency was composited on mid-grey.
-        jpeg_quality: The libjpeg quality, 1 to 100, whose quantisation tables (luma, and chroma
-            where it has its own) are nearest by the sum of absolute differences; None if no JPEG.
-        jpeg_quality_exact: Whether the tables are those of that quality; False for encoders with
-            tables of their own, such as Photoshop's; None if no JPEG.
-        subsampling: Chroma subsampling ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None if no
-            JPEG of three components.
+        jpeg_quality: The quality of `hf_ela.images.jpeg.estimate_quality`, from 1 to 100; None
+            unless the source is a JPEG.
+        jpeg_quality_exact: Whether the quantisation tables are exactly those of that quality; False
+            for encoders with their own tables, such as Photoshop; None unless a JPEG.
+        subsampling: Chroma subsampling ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None unless
+            the source is a JPEG of three components.
     """
 
     name: str
@@ -118,7 +118,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
-    """An upright RGB image in memory, without metadata, and what its file told."""
+    """An upright RGB image in memory, without metadata, and the facts of its source."""
 
     pixels: Image.Image
     info: ImageInfo
@@ -127,30 +127,31 @@ class LoadedImage:
 def load_image(
     source: ImageSource, *, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> LoadedImage:
-    """Read an image from wherever it is and bring it to RGB, by the rules of ``hf_ela.images.rgb``.
+    """Read an image from any source and convert it to RGB by the rules of ``hf_ela.images.rgb``.
 
-    Nothing of Pillow's process-wide settings is changed, and several threads may call this at once.
+    Pillow's process-wide settings do not change, and several threads may call this at once.
 
     Args:
-        source: A path; the bytes of a file; a binary file object, read from where it stands to its
+        source: A path; the bytes of a file; a binary file object, read from its position to its
             end and left open; a PIL image (its current frame); or a uint8 array of shape
             (H, W, 3), (H, W) or (H, W, 4).
-        name: What to call the image in errors and in its info, instead of its path.
-        max_pixels: Largest width × height, checked before any pixel is decoded. TIFF, GIF and, from
-            Pillow 13 on, WebP cannot pass Pillow's own error limit (twice
-            ``PIL.Image.MAX_IMAGE_PIXELS``) either.
+        name: Name of the image in errors and in its info; its path by default.
+        max_pixels: Largest width × height, checked before pixels are decoded. For TIFF, GIF and,
+            from Pillow 13 on, WebP, Pillow's own limit (twice ``PIL.Image.MAX_IMAGE_PIXELS``)
+            applies too.
 
     Returns:
         The RGB pixels, upright and without metadata, and an ``ImageInfo``.
 
     Raises:
-        ImageNotReadableError: No such file, a folder, a pipe, no permission, or a read failed.
-        EmptyImageError: Zero bytes, or a side of zero pixels.
-        NotAnImageError: The first bytes are of no known format.
+        ImageNotReadableError: The file is missing, a folder or a pipe, or reading it failed.
+        EmptyImageError: The source has zero bytes, or a side of zero pixels.
+        NotAnImageError: The first bytes do not belong to a known format.
         TruncatedImageError: The bytes begin as an image but cannot be decoded to the end.
-        ImageTooLargeError: More than ``max_pixels``, or more than fits in memory.
-        UnsupportedModeError: Floating point or another mode, dtype or shape without a way to RGB.
-        TypeError: ``source`` is of none of the types above.
+        ImageTooLargeError: The image has more than ``max_pixels``, or does not fit in memory.
+        UnsupportedModeError: The mode, dtype or shape has no defined conversion to RGB, such as
+            floating point.
+        TypeError: ``source`` has another type.
     """
     name = name if name is not None else _name(source)
     if isinstance(source, np.ndarray):
@@ -161,8 +162,8 @@ def load_image(
     try:
         return job()
     except Warning:
-        # The caller turns warnings into errors, and Pillow warned of an oddity. Only then are the
-        # filters touched, for they belong to the whole process.
+        # The caller turns warnings into errors, and Pillow warned of an oddity. The filters belong
+        # to the whole process, and so are changed only in this case.
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return job()
@@ -198,7 +199,7 @@ def _read(source: Any, name: str) -> bytes:
         raise ImageNotReadableError(name, f"cannot be read: {reason}") from error
     if not isinstance(data, bytes):
         raise TypeError(
-            "A file object must give bytes: open it in binary mode. "
+            "A file object must return bytes: open it in binary mode. "
             f"Received: {type(data).__name__} from {name}."
         )
     return data
@@ -207,30 +208,30 @@ def _read(source: Any, name: str) -> bytes:
 def _read_file(path: str | os.PathLike[str], name: str) -> bytes:
     kind = os.stat(path).st_mode  # noqa: PTH116  (Path() would refuse what os.fspath allows)
     if stat.S_ISDIR(kind):
-        raise ImageNotReadableError(name, "is a folder; give the path of an image file")
-    if not stat.S_ISREG(kind):  # opening a pipe would wait for a writer, maybe for ever
+        raise ImageNotReadableError(name, "is a folder; name an image file")
+    if not stat.S_ISREG(kind):  # opening a pipe could wait for a writer without end
         raise ImageNotReadableError(name, "is a pipe, socket or device; pass a file object instead")
     with open(path, "rb") as stream:  # noqa: PTH123  (as above)
-        _reader(stream.read(16), name)  # a film is refused before it fills the memory
+        _reader(stream.read(16), name)  # a video is refused before it fills the memory
         stream.seek(0)
         return stream.read()
 
 
 def _reader(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
-    """Return the decoder that knows the first 16 bytes of a file."""
+    """Return the decoder for the first 16 bytes of a file."""
     if not prefix:
         raise EmptyImageError(name, "has zero bytes")
     for reader_format, reader in _READERS.items():
         accept = Image.OPEN[reader_format][1]
         answer = accept(prefix) if accept else False
-        if isinstance(answer, str):  # known, but left out of this build of Pillow
+        if isinstance(answer, str):  # a known format that this build of Pillow lacks
             raise NotAnImageError(name, answer)
         if answer:
             return reader
     raise NotAnImageError(
         name,
         f"must be an image: one of {', '.join(_READERS)}. "
-        f"Received a file that begins with {prefix!r}",
+        f"Received: a file that begins with hex {prefix[:8].hex(' ')}",
     )
 
 
@@ -247,13 +248,13 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
 
 
 def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedImage:
-    """Decode a file's bytes, or take an image as it is, and convert it."""
+    """Decode a file's bytes, or use an image unchanged, and convert it."""
     opened: Image.Image
     try:
         if isinstance(source, bytes):
             reader = _reader(source[:16], name)
             if reader is WebPImageFile and (size := _webp_size(source)):
-                # Its decoder takes memory for the canvas as soon as it is made.
+                # The decoder allocates the canvas when it is created.
                 _check_size(*size, name, max_pixels)
             opened = reader(BytesIO(source), "")
             size_bytes = len(source)
@@ -294,7 +295,7 @@ def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedIm
         raise ImageTooLargeError(name, f"Pillow refuses it: {error}") from error
     except MemoryError as error:
         raise ImageTooLargeError(name, "does not fit in memory") from error
-    except Exception as error:  # damaged bytes make decoders raise nearly every kind there is
+    except Exception as error:  # decoders raise nearly any kind for damaged bytes
         cause = str(error) or repr(error)
         raise TruncatedImageError(name, f"is truncated or damaged; decoding: {cause}") from error
     return LoadedImage(pixels, info)
@@ -312,7 +313,7 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """Return the canvas size in a WebP header (RFC 9649), or None where it has none."""
+    """Return the canvas size in a WebP header (RFC 9649), or None if it is not there."""
     if data[12:16] == b"VP8X" and len(data) >= 30:
         side = [int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27)]
     elif data[12:16] == b"VP8L" and len(data) >= 25:
@@ -330,7 +331,7 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Warning:
         raise
-    except Exception:  # damaged EXIF raises nearly everything, and says nothing about the pixels
+    except Exception:  # damaged EXIF raises nearly any kind, and does not concern the pixels
         return 1
     return int(value) if value in range(2, 9) else 1
 
@@ -340,5 +341,5 @@ def _frames(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
     except Warning:
         raise
-    except Exception:  # damaged later frames raise nearly everything, and are not used
+    except Exception:  # damaged later frames raise nearly any kind, and are not used
         return 1

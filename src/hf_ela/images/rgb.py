@@ -1,13 +1,12 @@
-"""Every pixel layout that has a defined range -> RGB of 8 bits.
+"""Every pixel layout with a defined range, converted to 8-bit RGB.
 
 - Alpha, premultiplied alpha and transparent colours are composited on mid-grey (``MID_GREY``):
-  black or white would draw an edge around every cut-out and thereby a bright rim in its ELA.
-- 16-bit grey is divided by 257 and rounded, since 65,535 / 257 = 255. 32-bit integers are taken
-  for 16-bit ones if all are from 0 to 65,535. Colour of 16 bits reaches us from Pillow, which has
-  kept the upper byte.
-- CMYK is converted without a colour profile; Pillow reads it from a JPEG as stored inverted, the
-  way Adobe writes it. Profiles of RGB images are not applied either: ELA looks at stored values.
-- Floating point, and every other mode that is not in ``RGB_MODES``, has no defined way.
+  black or white would draw an edge around every cut-out, and thereby a bright rim in its ELA.
+- 16-bit grey is divided by 257 and rounded, since 65,535 / 257 = 255. 32-bit integers from 0 to
+  65,535 are treated as 16-bit values. Pillow reduces 16-bit colour to the upper byte.
+- CMYK is converted without a colour profile; Pillow reads the inverted values that Adobe stores in
+  a JPEG. Profiles of RGB images are not applied either: ELA works on stored values.
+- Floating point, and every other mode outside of ``RGB_MODES``, has no defined conversion.
 """
 
 import numpy as np
@@ -24,15 +23,15 @@ RGB_MODES = _DEEP_GREY | {
     *("RGB", "RGBX", "RGBA", "RGBa"),
     *("CMYK", "YCbCr", "LAB", "HSV"),
 }
-"""The modes of Pillow that ``to_rgb`` takes."""
+"""Pillow's modes that ``to_rgb`` converts."""
 
 
 def to_rgb(image: Image.Image, name: str) -> tuple[Image.Image, bool]:
     """Convert a loaded image of a mode in ``RGB_MODES``.
 
     Args:
-        image: The image; left as it is.
-        name: What to call it in an error.
+        image: The image; it does not change.
+        name: Name of the image in an error.
 
     Returns:
         RGB pixels without metadata, and whether transparency was composited.
@@ -48,7 +47,7 @@ def to_rgb(image: Image.Image, name: str) -> tuple[Image.Image, bool]:
         rgb.paste(layer, mask=layer)
     else:
         rgb = image.convert("RGB")
-        rgb.info.clear()  # an orientation left behind would be applied again by the next reader
+        rgb.info.clear()  # the next reader would apply a remaining orientation again
     return rgb, alpha
 
 

@@ -1,10 +1,11 @@
-"""The detector: a network, its recipe and its calibration; views in, probabilities of fake out."""
+"""The detector: a network with its recipe and calibration, from views to probabilities of fake."""
 
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from hf_ela._threads import batched, in_threads
@@ -18,15 +19,22 @@ from hf_ela.recipes.schema import LABELS, Recipe
 if TYPE_CHECKING:
     from hf_ela.backend import keras
 
-__all__ = ["Detector", "Probabilities", "image_logits", "keras_probabilities", "view_logits"]
+__all__ = [
+    "Detector",
+    "Probabilities",
+    "image_logits",
+    "keras_probabilities",
+    "sigmoid",
+    "view_logits",
+]
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
-"""From N views, uint8, to N x 2 probabilities in the order of `LABELS`: a network of Keras, or
+"""From N views, uint8, to N x 2 probabilities in the order of `LABELS`: a Keras network, or
 `OnnxModel.probabilities`."""
 
 
 class Detector:
-    """Scores images by a network, at its own temperature, threshold and uncertain band.
+    """Scores images by a network, with its own temperature, threshold and uncertain band.
 
     Attributes:
         labels: ``("fake", "real")``.
@@ -35,8 +43,7 @@ class Detector:
         temperature: The logit of an image is divided by it.
         threshold: Probability of fake from which on an image is called fake.
         uncertain: Lowest and highest probability of fake, around the threshold, for which the model
-            abstains; None where it always answers. `hf_ela.evaluation.calibration` says how it is
-            found.
+            abstains; None for a model that always answers. `hf_ela.evaluation.calibration` fits it.
     """
 
     labels = LABELS
@@ -49,7 +56,7 @@ class Detector:
         threshold: float = 0.5,
         uncertain: tuple[float, float] | None = None,
     ) -> None:
-        """Wrap a trained network, of Keras or as ONNX; see the class for the other arguments."""
+        """Wrap a trained network, Keras or ONNX; see the class for the other arguments."""
         self.runtime: Runtime
         self._probabilities: Probabilities
         self._network: keras.Model | None
@@ -65,7 +72,7 @@ class Detector:
 
     @classmethod
     def from_settings(cls, model: "keras.Model | OnnxModel", settings: Settings) -> Self:
-        """Wrap a network with what `hf_ela.json` says of it."""
+        """Wrap a network with the settings of its `hf_ela.json`."""
         return cls(
             model, settings.recipe, settings.temperature, settings.threshold, settings.uncertain
         )
@@ -75,8 +82,9 @@ class Detector:
         """The Keras network of `recipe`: uint8 views in, softmax in the order of `labels` out.
 
         Raises:
-            ModelError: The detector has an ONNX model alone, or there are no usable weights.
-            BackendError: Keras or a backend of it is not installed.
+            ModelError: The detector was made from an ONNX model alone, or its weights are not
+                usable.
+            BackendError: Keras or its backend is not installed.
         """
         if self._network is None:
             self._network = self._read_network()
@@ -84,7 +92,7 @@ class Detector:
 
     def _read_network(self) -> "keras.Model":
         raise ModelError(
-            "This detector has no Keras network: it was made from an ONNX model alone. "
+            "This detector was made from an ONNX model alone and has no Keras network. "
             "Load it with `ElaClassifier.from_pretrained`."
         )
 
@@ -94,8 +102,8 @@ class Detector:
         """Yield the probability of fake of each image, or why it is refused, in order.
 
         Draws `batch_size` images at a time; from a sequence, the next batch too. Threads decode
-        some while others are scored. Closing the iterator, or dropping it, ends its threads.
-        `label` names the class of a probability.
+        some while others are scored. Closing or dropping the iterator ends its threads. `label`
+        names the class of a probability.
         """
         if self.runtime == "onnx":  # one image after another in each thread, from file to score
             with in_threads(self._score_or_error, images, batch_size) as calls:
@@ -111,7 +119,7 @@ class Detector:
                     yield array if isinstance(array, ImageError) else next(probabilities)
 
     def views(self, image: Image.Image) -> np.ndarray:
-        """Return what the network sees of an RGB image: ELA, pixels or both, by its recipe.
+        """Return what the network sees of an RGB image: ELA, pixels or both, as its recipe says.
 
         Returns:
             uint8 array, views x height x width x channels.
@@ -119,20 +127,19 @@ class Detector:
         return evaluation_views(image, self.recipe, "as_is", key="")
 
     def view_logits(self, views: np.ndarray) -> np.ndarray:
-        """Return the logit of each of the `views` of an image: float64, shape (views,)."""
+        """Return the logit of each of the `views` of one image: float64, shape (views,)."""
         return np.asarray(view_logits(self._probabilities, [views])[0])
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """Return the probabilities of fake that uncalibrated logits of images stand for."""
-        # The logistic function, written so that no logit overflows.
-        return np.asarray(np.exp(-np.logaddexp(0, -logits / self.temperature)))
+        """Return the probabilities of fake of uncalibrated logits: float64, the same shape."""
+        return sigmoid(logits, self.temperature)
 
     def label(self, score: float) -> str:
         """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
         return "fake" if score >= self.threshold else "real"
 
     def is_uncertain(self, score: float) -> bool:
-        """Return whether a probability of fake lies in the band `uncertain`, its ends included."""
+        """Return whether a probability of fake lies in the band `uncertain`, ends included."""
         return self.uncertain is not None and self.uncertain[0] <= score <= self.uncertain[1]
 
     def _views_or_error(self, image: ImageSource) -> np.ndarray | ImageError:
@@ -151,12 +158,18 @@ class Detector:
         return scores
 
 
+def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return the probability of fake of logits (log odds of fake), divided by the temperature."""
+    # The logistic function, written so that no logit overflows.
+    return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64) / temperature)))
+
+
 def keras_probabilities(model: "keras.Model") -> Probabilities:
     """Return the `Probabilities` of a network of `build_model`."""
 
     def probabilities(views: np.ndarray) -> np.ndarray:
-        # Filled up to a power of two: few shapes to compile for, and one image does not pay for a
-        # full batch.
+        # Padded to a power of two: few shapes are compiled, and one image does not pay for a full
+        # batch.
         filling = 2 ** (len(views) - 1).bit_length() - len(views)
         rows = np.concatenate([views, np.zeros((filling, *views.shape[1:]), views.dtype)])
         return np.asarray(model.predict_on_batch(rows))[: len(views)]
@@ -169,7 +182,7 @@ def image_logits(
 ) -> np.ndarray:
     """Return the logit of each image: the one definition of the score, before the temperature.
 
-    It is the mean of the image's `view_logits`; the arguments and errors are the same.
+    The logit of an image is the mean of its `view_logits`; arguments and errors are the same.
 
     Returns:
         float64 array, one value for each image.
@@ -182,16 +195,16 @@ def view_logits(
 ) -> np.ndarray:
     """Return the logit of each view of each image.
 
-    It is log p(fake) - log p(real) of the softmax, each limited to the smallest normal float32
-    (so that logits end at ±87.3).
+    It is log p(fake) - log p(real) of the softmax, with both probabilities at least the smallest
+    normal float32, which limits logits to ±87.3.
 
     Args:
-        probabilities: What judges the views.
-        views: For each image a uint8 array, views x height x width x channels; all alike.
+        probabilities: Scores the views.
+        views: For each image a uint8 array, views x height x width x channels, of one shape.
         batch_size: Images per step.
 
     Returns:
-        float64 array, images x views; 0 x 1 without images.
+        float64 array, images x views; 0 x 1 if there are no images.
 
     Raises:
         ModelError: The network's output is not finite.
@@ -205,7 +218,7 @@ def _batch_logits(probabilities: Probabilities, views: list[np.ndarray]) -> np.n
     if not np.isfinite(outputs).all():
         raise ModelError(
             "The network's output must be finite. Received: NaN or infinity. "
-            "Its training has diverged: train again, with a lower learning rate."
+            "Its training diverged: train again with a lower learning rate."
         )
     logs = np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
     return np.asarray((logs[:, 0] - logs[:, 1]).reshape(len(views), -1))

@@ -1,4 +1,4 @@
-"""Why an image got its score: what each view of it says, and where the view lies."""
+"""Why an image got its score: the score of each view, and where in the image the view lies."""
 
 from dataclasses import dataclass
 
@@ -6,44 +6,46 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hf_ela.ela.error_level import error_level
+from hf_ela.ela.picture import brightened
 from hf_ela.ela.views import Box, view_boxes
 from hf_ela.images.loading import ImageSource, load_image
 from hf_ela.models.detector import Detector
 
 __all__ = ["Evidence", "evidence", "overlay"]
 
-Color = tuple[int, int, int]
+Rgb = tuple[int, int, int]
 
-SIDE = 768
+OVERLAY_SIDE = 768
 """Longest side of the picture in an overlay, in pixels."""
 RED, BLUE = (214, 40, 40), (29, 78, 216)
-"""For fake and for real: told apart with every common kind of colour blindness."""
+"""Colours of fake and real, distinct with every common kind of colour blindness."""
 STRONGEST = 0.6
-"""Opacity of a colour at a probability of 1 or 0."""
+"""Opacity of the colour at a probability of 1 or 0."""
 UNSEEN = 0.45
-"""Brightness of what no view looked at."""
+"""Factor of the brightness where no view lies."""
 LEGEND = 40
+"""Height of the legend in pixels."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the views of one image say.
+    """The score of an image and of each of its views.
 
     Attributes:
         image: The upright RGB pixels of the image.
         label: ``fake`` or ``real``.
         score: Calibrated probability of fake of the image. Its logit is the mean of the views'.
         threshold: Probability from which on an image is called fake.
-        uncertain: Whether the model had better not decide; `Detector.uncertain` says from
-            where to where. It is said of the image alone: no band was found for single views.
-        boxes: The part of the image that each view shows. A recipe that squashes the whole image
-            has one view, of all of it, and so says nothing about places.
+        uncertain: Whether the model abstains, by the band `Detector.uncertain`. It is a property
+            of the image: single views have no band.
+        boxes: The part of the image that each view shows. A recipe that resizes the whole image
+            has one view of all of it, and so does not locate anything.
         scores: Calibrated probability of fake of each view, in the order of `boxes`.
-        map: float32, height x width of the image: the mean of the scores of the views that show
-            the pixel, NaN where none does.
+        map: float32, height x width of the image: the mean score of the views that show the
+            pixel, NaN where no view does.
         ela: uint8, height x width x 3: the absolute error levels of the image at the lowest quality
-            of the recipe (at 90, of one without ELA), brightened until one in 200 is 255: the
-            picture people know, and not quite what the network sees.
+            of the recipe (90 for a recipe without ELA), `brightened` for the eye. The network sees
+            them otherwise.
     """
 
     image: Image.Image
@@ -58,7 +60,7 @@ class Evidence:
 
 
 def evidence(detector: Detector, image: ImageSource) -> Evidence:
-    """Return what each view of an image says; see `ElaClassifier.explain`."""
+    """Return the score of each view of an image; see `ElaClassifier.explain`."""
     pixels = load_image(image).pixels
     recipe = detector.recipe
     logits = detector.view_logits(detector.views(pixels))
@@ -75,23 +77,23 @@ def evidence(detector: Detector, image: ImageSource) -> Evidence:
         boxes=boxes,
         scores=scores,
         map=_mean_map(pixels.size, boxes, scores),
-        ela=_brightened(error_level(pixels, quality)),
+        ela=brightened(error_level(pixels, quality)),
     )
 
 
 def overlay(found: Evidence) -> Image.Image:
-    """Return the image in grey, `SIDE` wide or high, its evidence in colour, and a legend below.
+    """Return the image in grey with its evidence in colour, and a legend below.
 
-    Red where the views call it fake, blue where they call it real, the stronger the further from
-    the threshold; darkened where no view looked.
+    Red where the views score it as fake, blue where they score it as real, stronger further from
+    the threshold; darker where no view lies. The longest side has `OVERLAY_SIDE` pixels.
     """
-    scale = SIDE / max(found.image.size)
+    scale = OVERLAY_SIDE / max(found.image.size)
     width, height = (max(1, round(side * scale)) for side in found.image.size)
     picture = found.image.resize((width, height), Image.Resampling.LANCZOS)
     scores = np.asarray(
         Image.fromarray(found.map).resize(picture.size, Image.Resampling.NEAREST), np.float64
     )
-    # In grey: colours of the picture would pass for evidence.
+    # In grey: colours of the picture would be taken for evidence.
     pixels = np.asarray(picture.convert("L").convert("RGB"), np.float64)
     for_fake = np.nan_to_num((scores - found.threshold) / max(1 - found.threshold, 1e-9))
     for_real = np.nan_to_num((found.threshold - scores) / max(found.threshold, 1e-9))
@@ -101,16 +103,8 @@ def overlay(found: Evidence) -> Image.Image:
     pixels[np.isnan(scores)] *= UNSEEN
     entries = [(RED, "like AI-generated"), (BLUE, "like human-made")]
     if np.isnan(scores).any():
-        entries.append(((60, 60, 60), "not looked at"))
+        entries.append(((60, 60, 60), "not examined"))
     return _with_legend(Image.fromarray(np.rint(pixels).astype(np.uint8)), entries)
-
-
-def _brightened(levels: np.ndarray) -> np.ndarray:
-    # Not by the largest level: a single pixel could keep all others in the dark.
-    up_to = np.cumsum(np.bincount(levels.ravel(), minlength=256))
-    bright = max(int(np.searchsorted(up_to, 0.995 * levels.size)), 1)
-    table = np.minimum(np.rint(np.arange(256) * (255 / bright)), 255).astype(np.uint8)
-    return np.asarray(table[levels])
 
 
 def _mean_map(size: tuple[int, int], boxes: list[Box], scores: list[float]) -> np.ndarray:
@@ -124,7 +118,7 @@ def _mean_map(size: tuple[int, int], boxes: list[Box], scores: list[float]) -> n
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
-def _with_legend(picture: Image.Image, entries: list[tuple[Color, str]]) -> Image.Image:
+def _with_legend(picture: Image.Image, entries: list[tuple[Rgb, str]]) -> Image.Image:
     font = ImageFont.load_default(22)
     widths = [56 + round(font.getlength(text)) for _, text in entries]
     size = (max(picture.width, sum(widths)), picture.height + LEGEND)

@@ -1,10 +1,11 @@
-"""A model as one file: RGB pixels in, probabilities out, ELA inside.
+"""A trained network as ONNX and LiteRT files, compared with Keras before they are kept.
 
-`export_onnx` writes a file for ONNX Runtime, in Python and in browsers, `export_litert` one for
-LiteRT. Both must give Keras's probabilities before they are kept.
+`onnx_files` gives two ONNX files with the same network: one from pixels, with ELA inside, for
+browsers and other programs, and one from views, which `hf_ela.models.onnx_runtime` runs.
 
-    input   pixels          uint8    N x side x side x 3, side = `recipe.pixel_side`
-    output  probabilities   float32  N x 2, in the order of `hf_ela.recipes.schema.LABELS`
+    from pixels     pixels          uint8    N x side x side x 3, side = `recipe.pixel_side`
+    from views      views           uint8    N x `recipe.input_shape`
+    output of both  probabilities   float32  N x 2, in the order of `hf_ela.recipes.schema.LABELS`
 """
 
 import json
@@ -15,9 +16,10 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,51 +28,73 @@ from hf_ela._text import native_messages_held_back
 from hf_ela._version import __version__
 from hf_ela.backend import exporting_backends, keras, litert_interpreter
 from hf_ela.ela.views import network_inputs
-from hf_ela.errors import ExportError
-from hf_ela.models.networks import build_model, with_error_level, with_views
+from hf_ela.errors import ExportError, install_command
+from hf_ela.models.networks import build_model, preprocessing_model, with_error_level
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.models.settings import INPUT, OUTPUT, VIEWS
 from hf_ela.recipes.loading import parse_recipe
-from hf_ela.recipes.schema import LABELS, Recipe
+from hf_ela.recipes.schema import LABELS, Preprocessing, Recipe
 
-__all__ = ["TOLERANCE", "export_litert", "export_onnx", "write_onnx"]
+__all__ = ["OPSET", "TOLERANCE", "OnnxFiles", "export_litert", "export_onnx", "onnx_files"]
 
 OPSET = 18
-"""Of ONNX (December 2022): the newest that tf2onnx writes."""
+"""Version of ONNX's operators (December 2022): the newest that tf2onnx writes."""
 TOLERANCE = 1e-4
-"""By how much a probability may differ from Keras's: floats are summed in another order."""
+"""Largest difference from Keras's probabilities: floats are summed in another order."""
+
+Result = TypeVar("Result")
+
+
+class OnnxFiles(NamedTuple):
+    """The contents of two ONNX files of one network: from pixels, and from views."""
+
+    from_pixels: bytes
+    from_views: bytes
 
 
 def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
     """Write a network, with ELA before it, as an ONNX file of any batch size.
 
-    With a backend that has no way to ONNX (JAX), another one that is installed does it, in a
-    process of its own.
+    Args:
+        network: Network of `build_model`, in float32.
+        recipe: Its recipe.
+        path: Where to write the file; an earlier file is replaced.
+
+    Raises:
+        ExportError: `path` cannot be a file; or as for `onnx_files`, and nothing is written.
+    """
+    _check_place(path)
+    data = onnx_files(network, recipe).from_pixels
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def onnx_files(network: keras.Model, recipe: Recipe) -> OnnxFiles:
+    """Return a network as ONNX, from pixels and from views, for any batch size.
+
+    JAX cannot export to ONNX: another installed backend does it, in a process of its own.
 
     Args:
         network: Network of `build_model`, in float32.
         recipe: Its recipe.
-        path: Where to.
 
     Raises:
-        ExportError: What is needed is not installed, no file can be at `path`, or the file does
-            not give the probabilities of `network` within `TOLERANCE`; nothing is written then.
+        ExportError: The exporter is not installed or fails; the probabilities differ from those of
+            `network` by more than `TOLERANCE`; or the ELA differs from Pillow's by a single bit.
     """
-    _check_place(path)
     backend, usable = keras.backend.backend(), exporting_backends()
     if not usable:
         raise ExportError(
-            "An export to ONNX needs `onnx`, and tensorflow with tf2onnx or torch with onnxscript. "
-            'Received: an installation without them. Install them: pip install "hf-ela[train]"'
+            "ONNX export requires `onnx`, and tensorflow with tf2onnx or torch with onnxscript. "
+            f"They are not installed. Install them: {install_command('train')}"
         )
-    with whole_file(path) as temporary:
-        if backend in usable:
-            write_onnx(with_views(network, recipe), temporary)
-        else:
-            _write_elsewhere(network, recipe, temporary, usable[0])
-        _quietly(lambda: _name(temporary, recipe))
-        _check_parity(network, recipe, lambda: _onnx_function(temporary), path)
-        _check_views(recipe, temporary)
+    if backend in usable:
+        alone, before = _converted(network), _preprocessing(recipe)
+    else:
+        alone, before = _converted_elsewhere(network, recipe, usable[0])
+    files = _quietly(lambda: _joined(alone, before, recipe))
+    _check_onnx(files, network, recipe)
+    return files
 
 
 def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
@@ -79,36 +103,40 @@ def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
     Args:
         network: Network of `build_model`, in float32.
         recipe: Its recipe.
-        path: Where to; must end with ``.tflite``.
+        path: Where to write the file; must end with ``.tflite``. An earlier file is replaced.
 
     Raises:
-        ExportError: The backend is not TensorFlow, no file can be at `path`, or the file does not
+        ExportError: The backend is not TensorFlow, `path` cannot be a file, or the file does not
             give the probabilities of `network` within `TOLERANCE`; nothing is written then.
     """
     _check_place(path)
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ExportError(
-            f"An export to LiteRT needs the TensorFlow backend. Received: {backend}. Set "
-            "KERAS_BACKEND=tensorflow: weights load on every backend."
+            f"LiteRT export requires the TensorFlow backend. Received: {backend}. Set "
+            "KERAS_BACKEND=tensorflow, since weights load on every backend; if TensorFlow is "
+            f"missing, install it: {install_command('train')}"
         )
     model = with_error_level(network, recipe)
     with whole_file(path) as temporary:
         _quietly(lambda: model.export(temporary, format="litert", verbose=False))
-        _check_parity(network, recipe, lambda: _litert_function(temporary), path)
+        _check_parity(network, recipe, "The LiteRT file", lambda: _litert_function(temporary))
 
 
 def _check_place(path: Path) -> None:
     """Refuse a place where no file can be, before the work."""
     if path.is_dir() or not path.parent.is_dir():
-        what = "a folder" if path.is_dir() else "a name in a folder that is not there"
+        what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
         raise ExportError(
-            f"A model is exported to a file in a folder that exists. Received: {path}, {what}. "
-            "Name a file."
+            f"A model is exported to a file in an existing folder. Received: {path}, which {what}. "
+            "Choose another path."
         )
 
 
+# --------------------------------------------------------------------------------------- conversion
+
+
 def write_onnx(model: keras.Model, path: Path) -> None:
-    """Write any model of Keras as ONNX, its inputs under their names, without a comparison.
+    """Write any Keras model as ONNX, its inputs under their names, without a comparison.
 
     Raises:
         ExportError: The converter of this backend cannot do it.
@@ -122,46 +150,76 @@ def write_onnx(model: keras.Model, path: Path) -> None:
     )
 
 
-def _write_elsewhere(network: keras.Model, recipe: Recipe, path: Path, backend: str) -> None:
+def _converted(model: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "recipe.json").write_text(json.dumps(recipe.model_dump()), "utf-8")
-        network.save_weights(Path(folder) / "network.weights.h5")
+        write_onnx(model, path := Path(folder) / "model.onnx")
+        return path.read_bytes()
+
+
+def _preprocessing(recipe: Recipe) -> bytes:
+    """Return the graph from pixels to views."""
+    relevant = recipe.preprocessing.model_copy(update={"augmentation": None})
+    return _converted_preprocessing(relevant.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _converted_preprocessing(preprocessing: str) -> bytes:
+    # Remembered: it holds no weights, and takes ten times as long as the network.
+    from onnx import TensorProto, helper
+
+    recipe = Preprocessing.model_validate_json(preprocessing)
+    if recipe.ela or recipe.input.kind == "resize":
+        return _converted(preprocessing_model(recipe))
+    shape = ["N", *recipe.input_shape]
+    ends = [helper.make_tensor_value_info(x, TensorProto.UINT8, shape) for x in (INPUT, VIEWS)]
+    node = helper.make_node("Identity", [INPUT], [VIEWS])
+    graph = helper.make_graph([node], "pixels", ends[:1], ends[1:])
+    return bytes(helper.make_model(graph).SerializeToString())
+
+
+def _converted_elsewhere(network: keras.Model, recipe: Recipe, backend: str) -> tuple[bytes, bytes]:
+    """Return what `_converted` and `_preprocessing` do, computed by another backend."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "recipe.json").write_text(recipe.model_dump_json(), "utf-8")
+        network.save_weights(folder / "network.weights.h5")
         done = subprocess.run(  # noqa: S603  (this very module)
-            [sys.executable, "-m", "hf_ela.models.export", folder, path],
+            [sys.executable, "-m", "hf_ela.models.export", folder],
             env=os.environ | {"KERAS_BACKEND": backend},
             capture_output=True,
             text=True,
             check=False,
         )
-    if done.returncode:
-        raise ExportError(
-            f"The export to ONNX, by Keras on {backend}, must succeed. Received: "
-            f"{done.stderr.strip()[-2000:]}"
-        )
+        if done.returncode:
+            raise ExportError(
+                f"The export to ONNX by Keras on {backend} failed: {done.stderr.strip()[-2000:]}"
+            )
+        return (folder / "network.onnx").read_bytes(), (folder / "ela.onnx").read_bytes()
 
 
-def _here(folder: Path, path: Path) -> None:
-    """Do the part of `_write_elsewhere` in the other process."""
+def _here(folder: Path) -> None:
+    """Do the part of `_converted_elsewhere` in the other process."""
     values = json.loads((folder / "recipe.json").read_text("utf-8"))
     recipe = parse_recipe(values, source="recipe.json")
     network = build_model(recipe)
     network.load_weights(folder / "network.weights.h5")
-    write_onnx(with_views(network, recipe), path)
+    (folder / "network.onnx").write_bytes(_converted(network))
+    (folder / "ela.onnx").write_bytes(_preprocessing(recipe))
 
 
-def _quietly(export: Callable[[], None]) -> None:
-    # Else tf2onnx copies the whole graph before each of its steps, to undo one that fails: most of
-    # the time. A step that fails ends the export.
+def _quietly(work: Callable[[], Result]) -> Result:
+    # Otherwise tf2onnx copies the whole graph before each of its steps, to undo a step that fails,
+    # which takes most of the time. Here a step that fails ends the export.
     before = os.environ.get("TF2ONNX_CATCH_ERRORS")
     os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     try:
         with native_messages_held_back(), redirect_stdout(StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the converters' own, about their own code
-            export()
-    except Exception as error:  # of whatever kind a converter raises
+            return work()
+    except Exception as error:  # a converter raises any kind
         raise ExportError(
-            f"A model must be one that Keras can export. Received: {error!r:.1000}. Take another "
-            "backend (KERAS_BACKEND) or version of the exporter."
+            f"Keras cannot export this model: {error!r:.1000}. Try another backend "
+            "(KERAS_BACKEND), or another version of the exporter."
         ) from error
     finally:
         if before is None:
@@ -170,60 +228,105 @@ def _quietly(export: Callable[[], None]) -> None:
             os.environ["TF2ONNX_CATCH_ERRORS"] = before
 
 
-def _name(path: Path, recipe: Recipe) -> None:
-    """Name the input, the views, the output and the batch dimension, and say what it is."""
+def _joined(network: bytes, preprocessing: bytes, recipe: Recipe) -> OnnxFiles:
+    """Name the ends of both graphs, put one before the other, and say what they are."""
     import onnx
 
-    model = onnx.load(path)
-    graph = model.graph
-    (given,) = graph.input
-    (answer,) = (end for end in graph.output if _type(end) == onnx.TensorProto.FLOAT)
-    (views,) = (end for end in graph.output if _type(end) == onnx.TensorProto.UINT8)
-    graph.output.remove(views)
-    _mark(graph, views.name)
-    names = {given.name: INPUT, answer.name: OUTPUT}
-    for value in (given, answer):
-        value.name = names[value.name]
-        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    # The names of both come from one converter, and clash.
+    before = onnx.compose.add_prefix(onnx.load_from_string(preprocessing), "ela/")
+    after = onnx.load_from_string(network)
+    _name_ends(before.graph, INPUT, VIEWS)
+    _name_ends(after.graph, VIEWS, OUTPUT)
+    # The exporters write one version; the identity above has that of the installed `onnx`.
+    before.ir_version = after.ir_version
+    del before.opset_import[:]
+    before.opset_import.extend(after.opset_import)
+    whole = onnx.compose.merge_models(before, after, io_map=[(VIEWS, VIEWS)])
+    answer = f"the probabilities of {' and '.join(LABELS)}"
+    start = {VIEWS: after, "RGB pixels, Error Level Analysis included,": whole}
+    for what, model in start.items():
+        model.producer_name, model.producer_version = "hf_ela", __version__
+        model.doc_string = f"{what} to {answer}; recipe {recipe.name}."
+        onnx.checker.check_model(model)
+    return OnnxFiles(whole.SerializeToString(), after.SerializeToString())
+
+
+def _name_ends(graph: Any, given: str, answer: str) -> None:
+    """Name input, output and batch dimension of a graph with one of each."""
+    (first,), (last,) = graph.input, graph.output
+    names = {first.name: given, last.name: answer}
+    for end in (first, last):
+        end.name = names[end.name]
+        end.type.tensor_type.shape.dim[0].dim_param = "N"
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-    model.producer_name, model.producer_version = "hf_ela", __version__
-    model.doc_string = (
-        f"RGB pixels to the probabilities of {' and '.join(LABELS)}, Error Level Analysis "
-        f"included; recipe {recipe.name}."
-    )
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
 
 
-def _type(end: Any) -> int:
-    return int(end.type.tensor_type.elem_type)
+# --------------------------------------------------------------------------------------- comparison
 
 
-def _mark(graph: Any, views: str) -> None:
-    """Make what an output gave the one tensor by which the network is entered: `VIEWS`."""
-    from onnx import helper
+def _check_onnx(files: OnnxFiles, network: keras.Model, recipe: Recipe) -> None:
+    import onnx
 
-    nodes = list(graph.node)
-    copies = {node.output[0]: node for node in nodes if node.op_type == "Identity"}
-    while views in copies:  # an output is a copy of what the network takes
-        copy = copies.pop(views)
-        views = copy.input[0]
-        nodes.remove(copy)
-    for node in nodes:
-        node.input[:] = [VIEWS if name == views else name for name in node.input]
-    after = next((i + 1 for i, node in enumerate(nodes) if views in node.output), 0)
-    nodes.insert(after, helper.make_node("Identity", [views], [VIEWS]))
-    del graph.node[:]
-    graph.node.extend(nodes)
+    # The views come out too, to be compared.
+    model = onnx.load_from_string(files.from_pixels)
+    views = onnx.helper.make_tensor_value_info(VIEWS, onnx.TensorProto.UINT8, None)
+    model.graph.output.append(views)
+    inside: list[np.ndarray] = []
+
+    def opened() -> Callable[[np.ndarray], np.ndarray]:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+
+        def run(pixels: np.ndarray) -> np.ndarray:
+            views, answer = session.run([VIEWS, OUTPUT], {INPUT: pixels})
+            inside.append(views)
+            return np.asarray(answer)
+
+        return run
+
+    def from_views() -> Callable[[np.ndarray], np.ndarray]:
+        model = OnnxModel(files.from_views, recipe)
+        return lambda pixels: model.probabilities(network_inputs(pixels, recipe))
+
+    _check_parity(network, recipe, "The ONNX file from pixels", opened)
+    expected = network_inputs(_probes(recipe.pixel_side), recipe)
+    if different := np.count_nonzero(np.concatenate(inside) != expected):
+        raise ExportError(
+            f"The ELA in the ONNX file differs from Pillow's in {different:,} values, and must "
+            "have the same bits. No file is kept. Try another version of the exporter."
+        )
+    _check_parity(network, recipe, "The ONNX file from views", from_views)
 
 
-def _onnx_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda pixels: np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
+@native_messages_held_back()  # of Keras's first prediction, and of the runtime
+def _check_parity(
+    network: keras.Model,
+    recipe: Recipe,
+    what: str,
+    opened: Callable[[], Callable[[np.ndarray], np.ndarray]],
+) -> None:
+    """Compare with Keras on noise, gradients and flat colour, in batches of one and of several."""
+    pixels = _probes(recipe.pixel_side)
+    expected = np.asarray(network.predict_on_batch(network_inputs(pixels, recipe)))
+    try:
+        exported = opened()
+        received = np.concatenate([exported(pixels[:1]), exported(pixels[1:])])
+    except Exception as error:  # a runtime raises any kind
+        raise ExportError(
+            f"{what} does not run: {error!r:.1000}. No file is kept. Try another version of the "
+            "exporter."
+        ) from error
+    difference = float(np.abs(expected - received).max())
+    if not difference <= TOLERANCE:  # NaN too
+        raise ExportError(
+            f"{what} must give Keras's probabilities within {TOLERANCE:g}. Received: a difference "
+            f"of {difference:.3g}. No file is kept. Try another version of the exporter."
+        )
 
 
 def _litert_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -240,63 +343,6 @@ def _litert_function(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-@native_messages_held_back()  # of Keras's first prediction, and of the runtime
-def _check_parity(
-    network: keras.Model,
-    recipe: Recipe,
-    opened: Callable[[], Callable[[np.ndarray], np.ndarray]],
-    path: Path,
-) -> None:
-    """Compare with Keras on noise, gradients and flat colour, in batches of one and of several."""
-    model, pixels = with_error_level(network, recipe), _probes(recipe.pixel_side)
-    expected = np.asarray(model.predict_on_batch(pixels))
-    try:
-        exported = opened()
-        received = np.concatenate([exported(pixels[:1]), exported(pixels[1:])])
-    except Exception as error:  # of whatever kind the runtime raises
-        raise ExportError(
-            f"An exported model must run, on one image and on several. Received: {path.name}, with "
-            f"{error!r:.1000}. It is not kept; take another version of the exporter."
-        ) from error
-    difference = float(np.abs(expected - received).max())
-    if not difference <= TOLERANCE:  # NaN too
-        raise ExportError(
-            f"An exported model must give Keras's probabilities within {TOLERANCE:g}. Received: "
-            f"{path.name}, up to {difference:.3g} away. It is not kept; take another version of "
-            "the exporter."
-        )
-
-
-def _check_views(recipe: Recipe, path: Path) -> None:
-    """Compare the ELA in a file with Pillow's, and the file entered at pixels and behind ELA."""
-    import onnx
-    import onnxruntime
-
-    model, pixels = onnx.load(path), _probes(recipe.pixel_side)
-    model.graph.output.append(
-        onnx.helper.make_tensor_value_info(VIEWS, onnx.TensorProto.UINT8, None)
-    )
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    inside, expected = session.run([VIEWS, OUTPUT], {INPUT: pixels})
-    views = network_inputs(pixels, recipe)
-    if not np.array_equal(inside, views):
-        raise ExportError(
-            "The ELA in an exported model must be Pillow's to the last bit. Received: "
-            f"{np.count_nonzero(inside != views):,} other values. It is not kept; take another "
-            "version of the exporter."
-        )
-    received = OnnxModel(path.read_bytes(), recipe).probabilities(views)
-    difference = float(np.abs(received - expected).max())
-    if not difference <= TOLERANCE:  # NaN too
-        raise ExportError(
-            "An exported model must give the same, entered at pixels and behind its ELA, within "
-            f"{TOLERANCE:g}. Received: up to {difference:.3g} away. It is not kept; take another "
-            "version of the exporter."
-        )
-
-
 def _probes(side: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     ramp = np.add.outer(np.arange(side), 2 * np.arange(side))[..., None] // np.array([1, 2, 3])
@@ -308,4 +354,4 @@ def _probes(side: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    _here(Path(sys.argv[1]), Path(sys.argv[2]))
+    _here(Path(sys.argv[1]))

@@ -1,13 +1,13 @@
 """The folder of a saved model: written, and read back, without trusting it.
 
-Keras's own `config.json`, `metadata.json` and `model.weights.h5`, so that Keras alone can load it
-too, `model.onnx`, which needs no Keras, and `hf_ela.json` (`Settings`), the only description that
-we read: the network is rebuilt from the validated recipe in it, so that nothing from the folder is
-unpickled or run. Weights that any backend wrote load in any other.
+Keras's own `config.json`, `metadata.json` and `model.weights.h5`, so that Keras alone can load the
+model too; `model.onnx` and `network.onnx`, which do not need Keras; and `hf_ela.json` (`Settings`),
+the only description that is read: the network is rebuilt from the validated recipe in it, so that
+nothing from the folder is unpickled or run. Weights that any backend wrote load in any other.
 
-File names are constants, and weights and ONNX are checked to lie in one file each: nothing that a
-folder says leads out of it. Symbolic links are followed: only who owns the folder makes them, as
-the cache of the Hub's client does.
+File names are constants, and `hf_ela.models.guards` checks that each file holds all of its numbers:
+nothing in a folder leads out of it. Symbolic links are followed: only the owner of the folder can
+make them, as the cache of the Hub's client does.
 """
 
 import platform
@@ -21,11 +21,22 @@ from uuid import uuid4
 import numpy as np
 
 from hf_ela._version import __version__
+from hf_ela.backend import choose_backend
 from hf_ela.ela.views import pixel_versions
 from hf_ela.errors import ModelError
 from hf_ela.models.guards import check_weights, largest_weights
 from hf_ela.models.onnx_runtime import OnnxModel
-from hf_ela.models.settings import SCHEMA, SETTINGS_FILE, Runtime, Settings, read_settings
+from hf_ela.models.settings import (
+    NETWORK_FILE,
+    ONNX_FILE,
+    SCHEMA,
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
+    ModelFile,
+    Runtime,
+    Settings,
+    read_settings,
+)
 from hf_ela.recipes.schema import Recipe
 
 if TYPE_CHECKING:
@@ -33,20 +44,19 @@ if TYPE_CHECKING:
 
 __all__ = ["read_model", "read_network", "saved_files", "write_model"]
 
-WEIGHTS_FILE = "model.weights.h5"
-ONNX_FILE = "model.onnx"
 _ALWAYS = frozenset({"config.json", "metadata.json", WEIGHTS_FILE, SETTINGS_FILE})
+_ONNX_FILES = frozenset({ONNX_FILE, NETWORK_FILE})
 
 
 def saved_files(folder: Path) -> list[str]:
-    """Return the names of the files of a saved model: `model.onnx` where it was saved with it.
+    """Return the names of the files of a saved model, its ONNX files where it was saved with them.
 
     Raises:
         ModelError: Its settings are not valid.
     """
     path = folder / SETTINGS_FILE
-    with_onnx = path.is_file() and read_settings(path).onnx_sha256 is not None
-    return sorted({*_ALWAYS, ONNX_FILE} if with_onnx else _ALWAYS)
+    with_onnx = path.is_file() and read_settings(path).with_onnx
+    return sorted(_ALWAYS | _ONNX_FILES if with_onnx else _ALWAYS)
 
 
 def read_model(
@@ -55,14 +65,15 @@ def read_model(
     """Return a saved model, or that of a run folder's `weights/`, and its settings.
 
     Args:
-        folder: Its folder.
-        runtime: Whether it comes as ONNX, or as a network of Keras; None is for ONNX where it was
-            saved with it.
+        folder: The folder of the model, or of the run.
+        runtime: ``onnx`` for the network as ONNX, ``keras`` for a Keras network; None for ONNX
+            where the model was saved with it.
 
     Raises:
-        ModelError: There is no usable model: no folder, no or damaged settings, settings of a
-            newer hf-ela, or weights or ONNX that are missing, damaged or of another network.
-        BackendError: It is to come from Keras, and it or a backend of it is not installed.
+        ModelError: The folder does not exist or does not hold a usable model: settings are missing,
+            damaged or of a newer hf-ela, or the weights or the ONNX file are missing, damaged or of
+            another network.
+        BackendError: The Keras network is needed, and Keras or its backend is not installed.
     """
     folder = _saved_folder(folder)
     settings = read_settings(folder / SETTINGS_FILE)
@@ -76,30 +87,17 @@ def read_network(folder: Path) -> "keras.Model":
 
 
 def _read_onnx(folder: Path, settings: Settings) -> OnnxModel:
-    path = folder / ONNX_FILE
-    if not path.is_file():
-        raise ModelError(
-            f"{SETTINGS_FILE} names {ONNX_FILE}, which lies beside it. Received: {folder}, without "
-            "it. Copy or download the whole folder again, or take runtime='keras'."
-        )
+    path = _file_of(folder, NETWORK_FILE)
     with path.open("rb") as file:  # once, so that what is checked is what is run
         data = file.read(largest_weights(settings.recipe) + 1)
-    digest = sha256(data).hexdigest()
-    if digest != settings.onnx_sha256:
-        raise _other_contents(path, digest, str(settings.onnx_sha256))
+    _check_sha256(path, sha256(data).hexdigest(), settings.sha256[NETWORK_FILE])
     return OnnxModel(data, settings.recipe)
 
 
 def _read_network(folder: Path, settings: Settings) -> "keras.Model":
-    weights = folder / WEIGHTS_FILE
-    if not weights.is_file():
-        raise ModelError(
-            f"A saved model has its weights in {WEIGHTS_FILE}. Received: {folder}, without it. "
-            "Copy or download the whole folder again."
-        )
-    digest = _sha256(weights)
-    if digest != settings.weights_sha256:
-        raise _other_contents(weights, digest, settings.weights_sha256)
+    weights = _file_of(folder, WEIGHTS_FILE)
+    _check_sha256(weights, _sha256(weights), settings.sha256[WEIGHTS_FILE])
+    choose_backend()  # h5py, which reads them, comes with Keras
     check_weights(weights, settings.recipe)
     network = _full_precision_network(settings.recipe)
     try:
@@ -109,8 +107,8 @@ def _read_network(folder: Path, settings: Settings) -> "keras.Model":
             network.load_weights(weights)
     except (ValueError, KeyError, OSError, UserWarning) as error:
         raise ModelError(
-            f"The weights must fit the network of the recipe in {SETTINGS_FILE}. "
-            f"Received: {weights}, of which Keras says: {error}"
+            f"The weights must fit the network of the recipe in {SETTINGS_FILE}. Received: "
+            f"{weights}, which Keras cannot load: {error}. Copy or download the folder again."
         ) from error
     return network
 
@@ -126,11 +124,11 @@ def write_model(
     data: dict[str, Any] | None,
     onnx: bool,
 ) -> None:
-    """Write a saved model, with its ONNX file or without; `ElaClassifier.save_pretrained` says how.
+    """Write a saved model, with or without its ONNX files; see `ElaClassifier.save_pretrained`.
 
     Raises:
-        ModelError: At `folder` is something that is not a saved model.
-        ExportError: The ONNX file cannot be made.
+        ModelError: `folder` exists and is not a saved model.
+        ExportError: The ONNX files cannot be made.
     """
     from hf_ela.backend import keras
 
@@ -139,15 +137,19 @@ def write_model(
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     try:
-        # A fresh network is neither compiled nor of mixed precision, whatever training was.
+        # A new network is not compiled and in full precision, whatever training used.
         network = _full_precision_network(recipe)
         network.set_weights(model.get_weights())
         network.save(temporary, zipped=False)
         (temporary / "assets").rmdir()  # Keras makes it for every model; built-in layers have none
+        files: list[ModelFile] = [WEIGHTS_FILE]
         if onnx:
-            from hf_ela.models.export import export_onnx
+            from hf_ela.models.export import onnx_files
 
-            export_onnx(network, recipe, temporary / ONNX_FILE)
+            exported = onnx_files(network, recipe)
+            (temporary / ONNX_FILE).write_bytes(exported.from_pixels)
+            (temporary / NETWORK_FILE).write_bytes(exported.from_views)
+            files += [ONNX_FILE, NETWORK_FILE]
         settings = Settings(
             schema=SCHEMA,
             labels=("fake", "real"),
@@ -155,8 +157,7 @@ def write_model(
             temperature=temperature,
             threshold=threshold,
             uncertain=uncertain,
-            weights_sha256=_sha256(temporary / WEIGHTS_FILE),
-            onnx_sha256=_sha256(temporary / ONNX_FILE) if onnx else None,
+            sha256={name: _sha256(temporary / name) for name in files},
             data=data,
             versions={
                 "hf_ela": __version__,
@@ -179,7 +180,7 @@ def write_model(
 
 
 def _full_precision_network(recipe: Recipe) -> "keras.Model":
-    # Imported here: what is wrong with a folder is said before a backend takes seconds to start.
+    # Imported here: a problem with a folder is reported before a backend takes seconds to start.
     from hf_ela.backend import keras
     from hf_ela.models.networks import build_model
 
@@ -196,40 +197,49 @@ def _sha256(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def _other_contents(path: Path, digest: str, stated: str) -> ModelError:
-    return ModelError(
-        f"{path.name} must have the checksum that {SETTINGS_FILE} states, {stated}. Received: "
-        f"{path} with {digest}. It is damaged or of another model: copy or download the folder "
-        "again."
-    )
+def _file_of(folder: Path, name: str) -> Path:
+    if not (path := folder / name).is_file():
+        raise ModelError(
+            f"{folder} does not hold {name}, which {SETTINGS_FILE} names. Copy or download the "
+            "whole folder again."
+        )
+    return path
+
+
+def _check_sha256(path: Path, digest: str, stated: str) -> None:
+    if digest != stated:
+        raise ModelError(
+            f"{path.name} must have the checksum {stated}, as {SETTINGS_FILE} states. Received: "
+            f"{path} with {digest}. It is damaged or belongs to another model: copy or download "
+            "the folder again."
+        )
 
 
 def _saved_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise ModelError(
             "A model must be a folder that `save_pretrained` wrote, or a run folder. "
-            f"Received: {folder}, which is no folder. Train a model with train.py, or check the "
-            "path."
+            f"Received: {folder}, which is not a folder. Check the path."
         )
     for place in (folder, folder / "weights"):
         if (place / SETTINGS_FILE).is_file():
             return place
     raise ModelError(
         f"The folder of a saved model must hold {SETTINGS_FILE}. Received: {folder}, without it. "
-        "Give the folder that `save_pretrained` wrote, or that of a run that has ended."
+        "Name the folder that `save_pretrained` wrote, or that of a finished run."
     )
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace what is not a saved model."""
+    """Refuse to replace anything but a saved model."""
     if not folder.exists():
         return
-    own = {*_ALWAYS, ONNX_FILE}
+    own = _ALWAYS | _ONNX_FILES
     foreign = sorted({path.name for path in folder.iterdir()} - own) if folder.is_dir() else None
     if foreign == []:
         return
     found = f"a folder with {foreign[0]}" if foreign else "a file"
     raise ModelError(
         "A model is saved to a new or empty folder, or replaces a saved model. "
-        f"Received: {folder}, {found}. Choose another folder."
+        f"Received: {folder}, which is {found}. Choose another folder."
     )

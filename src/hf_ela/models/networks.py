@@ -5,7 +5,7 @@ from typing import Any
 from hf_ela.backend import keras
 from hf_ela.ela.layers import ErrorLevel, PillowResize
 from hf_ela.models.settings import INPUT, OUTPUT
-from hf_ela.recipes.schema import LABELS, FullyConvolutional, Recipe
+from hf_ela.recipes.schema import LABELS, FullyConvolutional, Preprocessing, Recipe
 
 layers = keras.layers
 
@@ -19,30 +19,18 @@ def build_model(recipe: Recipe) -> keras.Model:
     inputs = keras.Input(recipe.input_shape, dtype="uint8", name="ela")
     network = recipe.network
     x = _reference(inputs) if network.kind == "reference" else _patches(inputs, network)
-    # Mixed precision ends before the softmax: probabilities are float32 everywhere.
+    # Mixed precision ends before the softmax, so that probabilities are always float32.
     logits = layers.Dense(len(LABELS), dtype="float32", name="logits")(x)
     outputs = layers.Softmax(dtype="float32", name=OUTPUT)(logits)
     return keras.Model(inputs, outputs, name=f"hf_ela_{network.kind}")
 
 
-def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
-    """Return a model from pixels to probabilities: ELA, pixels beside it, resize, the network.
+def preprocessing_model(recipe: Preprocessing) -> keras.Model:
+    """Return a model without weights, from pixels to views: ELA, pixels beside it, resize.
 
-    Args:
-        network: Network of `build_model`; its weights are shared.
-        recipe: Its recipe.
+    Input: uint8, N x side x side x 3, side = `recipe.pixel_side`. Output: uint8, N x
+    `recipe.input_shape`, the bits of `hf_ela.ela.views.network_inputs`.
     """
-    pixels, views = _pixels_and_views(recipe)
-    return keras.Model(pixels, network(views), name="hf_ela")
-
-
-def with_views(network: keras.Model, recipe: Recipe) -> keras.Model:
-    """Return `with_error_level` with a second output: what the network is given."""
-    pixels, views = _pixels_and_views(recipe)
-    return keras.Model(pixels, [network(views), views], name="hf_ela")
-
-
-def _pixels_and_views(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     side, ela = recipe.pixel_side, recipe.ela
     x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     if ela:
@@ -51,11 +39,22 @@ def _pixels_and_views(recipe: Recipe) -> tuple[keras.KerasTensor, keras.KerasTen
             x = layers.Concatenate(dtype="uint8")([x, pixels])
     if recipe.input.kind == "resize":
         x = PillowResize(recipe.input.size)(x)
-    return pixels, x
+    return keras.Model(pixels, x, name="preprocessing")
+
+
+def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a model from pixels to probabilities: `preprocessing_model`, then the network.
+
+    Args:
+        network: Network of `build_model`; its weights are shared.
+        recipe: Its recipe.
+    """
+    before = preprocessing_model(recipe)
+    return keras.Model(before.input, network(before.output), name="hf_ela")
 
 
 def add_bias(network: keras.Model, bias: float) -> None:
-    """Add to the log odds of fake that a network of `build_model` gives."""
+    """Add a bias to the log odds of fake that a network of `build_model` gives."""
     last = network.get_layer("logits")
     kernel, before = last.get_weights()
     last.set_weights([kernel, before + [bias if label == "fake" else 0.0 for label in LABELS]])
@@ -91,8 +90,8 @@ def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTensor:
-    # 128 stands for a residual of zero. Luma and chroma, low and high quality, and pixels differ
-    # tenfold in size: each channel is brought to order one by its own statistics.
+    # 128 is a residual of zero. Luma and chroma, low and high quality, and pixels differ tenfold in
+    # size: each channel is normalised by its own statistics.
     x = layers.Rescaling(1 / 8, offset=-128 / 8)(x)
     if network.block_means == "removed":
         means = layers.AveragePooling2D(8)(x)

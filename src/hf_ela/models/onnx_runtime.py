@@ -1,8 +1,4 @@
-"""A model as an ONNX file, run by ONNX Runtime: views in, probabilities out; no Keras.
-
-The file goes from RGB pixels to probabilities. Here it is entered behind its ELA, which Pillow
-computes: the same bits in a fifth of the time.
-"""
+"""A network as an ONNX file, run by ONNX Runtime: views in, probabilities out, without Keras."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -12,50 +8,53 @@ import numpy as np
 
 from hf_ela._threads import cores
 from hf_ela.errors import ModelError
-from hf_ela.models.guards import check_onnx, from_views
+from hf_ela.models.guards import check_onnx
 from hf_ela.models.settings import OUTPUT, VIEWS
 from hf_ela.recipes.schema import LABELS, Recipe
 
 __all__ = ["OnnxModel"]
 
 MEMORY = 2**32
-"""Bytes that all models of this process may work in: a file can ask for more than there is."""
+"""Most bytes that all models of this process may work in: a file can ask for any amount."""
 PIXELS = 2**18
-"""Of one step. Measured: a larger one is no faster, and takes more memory."""
+"""Most pixels of one step. As measured, more of them are not faster, and take more memory."""
 
 
 class OnnxModel:
-    """Gives the probabilities of views."""
+    """A network that gives the probabilities of views."""
 
     def __init__(self, data: bytes, recipe: Recipe) -> None:
-        """Make a session of the contents of a file.
+        """Start a session with the contents of a file.
 
         Args:
-            data: The file, as `hf_ela.models.export.export_onnx` wrote it.
-            recipe: What it must have been made of.
+            data: `OnnxFiles.from_views` of `hf_ela.models.export.onnx_files`.
+            recipe: The recipe that the network must have.
 
         Raises:
-            ModelError: ONNX Runtime cannot read it, or it is of another recipe, or reaches out of
-                itself.
+            ModelError: ONNX Runtime cannot read the file, it is of another recipe, or it reaches
+                out of itself.
         """
         check_onnx(data, recipe)
         self._shape = recipe.input_shape
         self._step = max(1, PIXELS // recipe.input.size**2)
-        network = from_views(data, recipe)
-        expected = f"{OUTPUT}: tensor(float) {_product([len(LABELS)])}"
+        expected = (
+            f"{VIEWS}: tensor(uint8) {_product(self._shape)} to "
+            f"{OUTPUT}: tensor(float) {_product([len(LABELS)])}"
+        )
         try:
-            self._session = _session(network)
-            received = _described(self._session.get_outputs())
+            self._session = _session(data)
+            ends = self._session.get_inputs(), self._session.get_outputs()
+            received = " to ".join(map(_described, ends))
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise ModelError(
-                f"An ONNX file must be one that ONNX Runtime can load. It says: {_short(error)}. "
-                "It is damaged, or newer than this onnxruntime: copy or download the folder again, "
-                "or pip install -U onnxruntime"
+                f"ONNX Runtime cannot load the ONNX file: {_short(error)}. The file is damaged, or "
+                "newer than this onnxruntime: copy or download the folder again, or run "
+                "pip install -U onnxruntime"
             ) from error
         if received != expected:
             raise ModelError(
-                f"The ONNX file of this recipe gives {expected}. Received: {received:.300}. "
-                "It is of another model: copy or download the folder again."
+                f"The ONNX file of this recipe must go from {expected}. Received: {received:.300}. "
+                "It belongs to another model: copy or download the folder again."
             )
 
     def probabilities(self, views: np.ndarray) -> np.ndarray:
@@ -68,7 +67,7 @@ class OnnxModel:
             float32 array, N x 2, in the order of `LABELS`.
 
         Raises:
-            ValueError: The views are of another type or shape, or there are none.
+            ValueError: The views have another type or shape, or there are none.
             ModelError: The graph cannot be computed.
         """
         if views.dtype != np.uint8 or views.shape[1:] != self._shape or not len(views):
@@ -84,14 +83,13 @@ class OnnxModel:
             (probabilities,) = self._session.run([OUTPUT], {VIEWS: views})
         except Exception as error:  # as above
             raise ModelError(
-                "The graph of an ONNX file must run, in at most "
-                f"{MEMORY:,} bytes of memory. ONNX Runtime says: {_short(error)}. It is damaged or "
-                "made to do harm: do not use it."
+                f"ONNX Runtime cannot run the ONNX file in {MEMORY:,} bytes of memory: "
+                f"{_short(error)}. The file is corrupt or malicious: do not use it."
             ) from error
         if probabilities.shape != (len(views), len(LABELS)):
             raise ModelError(
-                f"{OUTPUT} of an ONNX file must have the shape {(len(views), len(LABELS))}. "
-                f"Received: {probabilities.shape}. It is damaged or made to do harm: do not use it."
+                f"The ONNX file must give {OUTPUT} of shape {(len(views), len(LABELS))}. Received: "
+                f"{probabilities.shape}. The file is corrupt or malicious: do not use it."
             )
         return np.asarray(probabilities)
 
@@ -105,7 +103,7 @@ def _session(data: bytes) -> Any:
     options.log_severity_level = 4  # only what is fatal: errors come as exceptions
     for key, value in {
         "session.intra_op.allow_spinning": "0",  # threads that wait take no processor time
-        "session.load_model_format": "ONNX",  # and not a layout of its own that we do not check
+        "session.load_model_format": "ONNX",  # not ORT's own layout, which is not checked
         "session.use_env_allocators": "1",
     }.items():
         options.add_session_config_entry(key, value)
@@ -116,12 +114,12 @@ def _session(data: bytes) -> Any:
 
 @cache
 def _share_memory() -> None:
-    """Make the memory that sessions of this process share, and that ends at `MEMORY`."""
+    """Register the memory that the sessions of this process share, limited to `MEMORY`."""
     import onnxruntime
 
     kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
     memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place)
-    exact = {"max_mem": MEMORY, "arena_extend_strategy": 1}  # by as much as is asked for
+    exact = {"max_mem": MEMORY, "arena_extend_strategy": 1}  # grow by as much as is requested
     onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(exact))
 
 

@@ -1,4 +1,4 @@
-"""Recipes from TOML, with overrides; refusals name the key and the nearest valid one."""
+"""Recipes from TOML, with overrides; errors name the key and the nearest valid one."""
 
 import re
 import tomllib
@@ -27,11 +27,11 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         recipe: A built-in name (``reference``, ``default``) or the path of a TOML file.
-        overrides: Texts such as ``"training.epochs=3"``, values in TOML notation; ``none`` leaves
-            a section out, as in ``"augmentation=none"``; another ``kind`` empties its section.
+        overrides: Texts such as ``"training.epochs=3"``, with values in TOML notation; ``none``
+            omits a section, as in ``"augmentation=none"``; another ``kind`` empties its section.
 
     Raises:
-        RecipeError: There is no such recipe, it is no TOML, or a key or value is not valid.
+        RecipeError: The recipe does not exist, is not TOML, or a key or value is not valid.
     """
     values = _read(recipe)
     for override in overrides:
@@ -60,14 +60,15 @@ def _read(recipe: str | Path) -> dict[str, Any]:
         return tomllib.loads(files("hf_ela.recipes").joinpath(f"{recipe}.toml").read_text("utf-8"))
     path = Path(recipe)
     if not path.is_file():
+        (near,) = get_close_matches(path.stem, built_in_recipes(), n=1, cutoff=0.0)
         raise RecipeError(
-            f"`recipe` must be one of {', '.join(built_in_recipes())}, or a TOML file. "
-            f"Received: {recipe}, which is neither."
+            f"`recipe` must be {' or '.join(built_in_recipes())}, or the path of a TOML file. "
+            f"Received: {recipe}, which is neither. The nearest valid name is `{near}`."
         )
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {path} is no TOML: {error}") from None
+        raise RecipeError(f"recipe {path} is not valid TOML: {error}") from None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -82,7 +83,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        # As people type: a bare word is a string, network.kind=reference; and .5 is a number.
+        # As people type it: a bare word is a string (network.kind=reference), and .5 a number.
         text = text.strip()
         value = float(text) if re.fullmatch(r"-?\.\d+", text) else text
     *sections, last = key.split(".")
@@ -126,7 +127,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"] if part not in kinds)
     if problem["type"] == "extra_forbidden":
         if key in known_keys():
-            return f"`{key}` does not go with the kind of its section. Leave it out."
+            return f"`{key}` does not belong to the kind of its section. Leave it out."
         return f"unknown key {_unknown(key)}"
     if problem["type"] == "missing":
         return f"`{key}` is missing."

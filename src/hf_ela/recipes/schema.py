@@ -16,11 +16,11 @@ LABELS = ("fake", "real")
 """Class names in the order of the network's outputs; `fake` is the positive class."""
 
 LARGEST = 2**28
-"""Numbers in the weights of a network, and in one of its layers for one image: 1 GiB each. A
-recipe may come from anywhere; the reference network stays below with inputs up to 368 pixels."""
+"""Most numbers in the weights of a network, and in one of its layers for one image: 1 GiB each. A
+recipe can come from anywhere; the reference network stays below it with inputs up to 368 pixels."""
 
 BORDER = 16
-"""Pixels around a training crop that take part in its history: one chroma block."""
+"""Pixels around a training crop that share its file history: one chroma block."""
 
 Protocol = Literal["as_is", "aligned"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -47,7 +47,7 @@ class Ela(_Section):
 
 
 class Resize(_Section):
-    """The whole image, squashed: resize to `before`, ELA, resize to `size`."""
+    """The whole image, without its aspect ratio: resize to `before`, ELA, resize to `size`."""
 
     kind: Literal["resize"]
     before: Annotated[int, Field(ge=8, le=4096)]
@@ -58,9 +58,8 @@ class Resize(_Section):
 class Crops(_Section):
     """Crops of `size` pixels, on a `grid` x `grid` over the image.
 
-    An image with a longer side than `longest_side` is made smaller first (aligned ones are not so
-    large); without it, crops are of native resolution. `training` is the protocol that training and
-    validation images go through.
+    An image is shrunk to `longest_side` first (aligned images are never larger); without that key,
+    crops have the native resolution. `training` is the protocol of training and validation images.
     """
 
     kind: Literal["crops"]
@@ -71,10 +70,10 @@ class Crops(_Section):
 
 
 class Augmentation(_Section):
-    """What happens to a training image before ELA, drawn anew for each of its `views`.
+    """Changes of a training image before ELA, drawn anew for each of its `views`.
 
-    Both classes go through the same distribution. Without this section, training sees the crops
-    that evaluation sees.
+    Both classes are drawn from the same distribution. Without this section, training sees the same
+    crops as evaluation.
     """
 
     views: Annotated[int, Field(ge=1, le=64)]
@@ -111,9 +110,9 @@ class FullyConvolutional(_Section):
     """Strided patch convolution, residual blocks, global average pooling.
 
     `patch` is the stride of the stem (8 = the JPEG block), `widths` the channels of each stage,
-    `blocks` the residual blocks of a stage. `block_means` says what becomes of the mean of every
-    8 x 8 pixels, channel by channel. In pixels it is brightness and colour; in the residual of a
-    low quality, which keeps few levels of it, a sawtooth of the brightness.
+    `blocks` the residual blocks of a stage. `block_means` says whether the mean of every 8 x 8
+    pixels of a channel is kept. In pixels, it is brightness and colour; in the residual of a low
+    quality, which keeps few levels of it, a sawtooth of the brightness.
     """
 
     kind: Literal["fully_convolutional"]
@@ -135,8 +134,8 @@ class EarlyStopping(_Section):
 class Training(_Section):
     """Optimisation.
 
-    `ela` says where training takes ELA: ``cached``, once for every view, on the CPU, or
-    ``on_device``, anew in every step and with a JPEG history drawn anew, where the network is.
+    `ela` says where training computes ELA: ``cached``, once for every view on the CPU, or
+    ``on_device``, in every step where the network is, with a newly drawn JPEG history.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
@@ -154,10 +153,10 @@ class Training(_Section):
 
 
 class Validation(_Section):
-    """The part of the train split that training does not see.
+    """The part of the train split that is held out.
 
-    `grouped` keeps a group, or near-duplicates, on one side; without it rows are drawn one by
-    one with scikit-learn's ``train_test_split``.
+    `grouped` keeps a group, or near-duplicates, on one side; without it, rows are drawn one by one
+    with scikit-learn's ``train_test_split``.
     """
 
     fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -166,11 +165,12 @@ class Validation(_Section):
 
 
 class Calibration(_Section):
-    """What is fitted on validation: a temperature, a threshold or a fixed one, an uncertain band.
+    """What is fitted on validation data: temperature and bias, threshold, uncertain band.
 
-    With `temperature` a bias is fitted too, see `hf_ela.evaluation.calibration.fit_calibration`.
-    `certain` is the accuracy that the images outside of the band shall have, see
-    `hf_ela.evaluation.calibration.fit_uncertain`; without it no image is uncertain.
+    `temperature` says whether to fit a temperature and a bias, see
+    `hf_ela.evaluation.calibration.fit_calibration`; `threshold` is ``fit`` or a fixed value.
+    `certain` is the target accuracy of the images outside of the band, see
+    `hf_ela.evaluation.calibration.fit_uncertain`; without it, no image is uncertain.
     """
 
     temperature: bool
@@ -179,9 +179,9 @@ class Calibration(_Section):
 
 
 class Preprocessing(_Section):
-    """From an image to the network's inputs: the part of a recipe that the ELA cache hangs on.
+    """From an image to the network's inputs: the part of a recipe that the ELA cache depends on.
 
-    Without `ela` the network sees RGB pixels, to compare with; a recipe says so itself.
+    Without `ela` the network sees RGB pixels, as a baseline.
     """
 
     ela: Ela | None
@@ -192,8 +192,8 @@ class Preprocessing(_Section):
     def _check_augmentation(self) -> Self:
         if self.augmentation and self.input.kind == "resize":
             raise ValueError(
-                "`augmentation` works on native-resolution crops. Received: input.kind='resize'. "
-                "Take input.kind='crops', or leave the section out."
+                "`augmentation` requires native-resolution crops. Received: input.kind='resize'. "
+                "Set input.kind='crops', or leave `augmentation` out."
             )
         return self
 
@@ -209,7 +209,7 @@ class Preprocessing(_Section):
 
     @property
     def pixel_side(self) -> int:
-        """Height and width of the RGB pixels that ELA is taken of, for one network input."""
+        """Height and width of the RGB pixels that ELA starts from, for one network input."""
         return self.input.before if self.input.kind == "resize" else self.input.size
 
     @property
@@ -220,7 +220,7 @@ class Preprocessing(_Section):
 
     @property
     def evaluation_views(self) -> int:
-        """Number of views whose scores are averaged for one image."""
+        """Number of views whose logits are averaged for one image."""
         return 1 if self.input.kind == "resize" else self.input.grid**2
 
 
@@ -254,7 +254,7 @@ class Recipe(Preprocessing):
         for what, numbers in (("weights", self.weights), ("layers", self.largest_layer)):
             if numbers > LARGEST:
                 raise ValueError(
-                    f"The {what} of a network hold at most {LARGEST:,} numbers for an image. "
+                    f"The {what} of a network may hold at most {LARGEST:,} numbers for an image. "
                     f"Received: a recipe with about {numbers:,}. Lower input.size, input.grid or "
                     "network.widths, or raise network.patch."
                 )
@@ -262,7 +262,7 @@ class Recipe(Preprocessing):
 
     @property
     def weights(self) -> int:
-        """Number of the network's weights, without the few of normalisation and biases."""
+        """Approximate number of weights, without those of normalisation and biases."""
         channels, network = self.channels, self.network
         if network.kind == "reference":
             return 25 * 32 * (channels + 32) + ((self.input.size - 8) // 2) ** 2 * 32 * 256
@@ -273,7 +273,7 @@ class Recipe(Preprocessing):
 
     @property
     def largest_layer(self) -> int:
-        """Numbers in the largest layer for one image, with all its views."""
+        """Number of values in the largest layer for one image, with all its views."""
         size, network = self.input.size, self.network
         layers = [size**2 * self.channels]
         if network.kind == "reference":

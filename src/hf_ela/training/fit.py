@@ -18,7 +18,7 @@ from hf_ela._files import whole_file, write_json
 from hf_ela.backend import has_gpu, keras
 from hf_ela.data.preparation import Split, held_view_set, training_view_set
 from hf_ela.data.rows import ViewSet
-from hf_ela.ela.device_augmentation import DRAWS, History, draw, no_draws
+from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation, draw, no_draws
 from hf_ela.errors import RunError
 from hf_ela.models.networks import build_model, with_error_level
 from hf_ela.models.settings import INPUT
@@ -34,7 +34,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     With `seed`: one view of every image an epoch, drawn anew each time, images shuffled as a
     whole (rows sorted by class give no one-class batches), flipped at random where the recipe
     says so. Without: every view of every image, in order. Where the device augments, pixels come
-    with the draws for `hf_ela.ela.device_augmentation.History`.
+    with the draws for `hf_ela.ela.device_augmentation.DeviceAugmentation`.
     """
 
     def __init__(self, split: Split, view_set: ViewSet, recipe: Recipe, seed: int | None) -> None:
@@ -245,7 +245,7 @@ def on_device(network: keras.Model, recipe: Recipe) -> keras.Model:
     side = recipe.source_side
     pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     draws = keras.Input((len(DRAWS),), dtype="int32", name=DRAWN)
-    history = History(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
+    history = DeviceAugmentation(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
     outputs = model(history(pixels, draws))
     return keras.Model({INPUT: pixels, DRAWN: draws}, outputs, name="hf_ela_on_device")
 

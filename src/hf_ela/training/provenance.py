@@ -1,7 +1,6 @@
 """Where and with what a run was made: versions, codec, hardware, git commit."""
 
 import logging
-import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from hf_ela._threads import cores
 from hf_ela.backend import has_gpu
 from hf_ela.ela.views import pixel_versions
 from hf_ela.errors import RunError
@@ -20,6 +20,7 @@ _PACKAGES = (
     "hf-ela",
     "keras",
     "tensorflow",
+    "tensorflow-cpu",
     "jax",
     "torch",
     "datasets",
@@ -39,9 +40,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "backend": keras.backend.backend(),
         "gpu": has_gpu(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},

@@ -15,14 +15,14 @@ from hf_ela.classifier import ElaClassifier
 from hf_ela.data.preparation import Prepared, Split
 from hf_ela.errors import ExportError
 from hf_ela.evaluation import plots, sheets
-from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain, sigmoid
+from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain
 from hf_ela.evaluation.robustness import Sample, robustness
 from hf_ela.evaluation.summary import COLUMNS, PROTOCOLS, chance_ece, covered, measured, tables
-from hf_ela.hub.samples import MODEL_CARD, label_of, sample_pictures
-from hf_ela.models.detector import image_logits, keras_probabilities
+from hf_ela.hub.samples import SAMPLES, sample_files, sample_label, sample_pictures
+from hf_ela.models.detector import image_logits, keras_probabilities, sigmoid
 from hf_ela.models.export import OPSET
-from hf_ela.models.folder import ONNX_FILE
 from hf_ela.models.networks import add_bias
+from hf_ela.models.settings import ONNX_FILE
 from hf_ela.recipes.schema import Recipe
 from hf_ela.training.fit import Checkpoint
 from hf_ela.training.provenance import environment
@@ -99,7 +99,9 @@ def evaluate_run(
         "environment": environment(),
     }
     _draw(run, checkpoint, data.test, scores, out / "plots")
-    shutil.copytree(MODEL_CARD / "samples", out / "samples", dirs_exist_ok=True)
+    (out / "samples").mkdir(exist_ok=True)
+    for name, path in sample_files().items():
+        shutil.copyfile(path, out / "samples" / name)
     drawn = {path.name for path in (out / "plots").iterdir()}
     return {**run, "plots": sorted(drawn - WITH_IMAGES)}
 
@@ -123,7 +125,8 @@ def _samples(classifier: ElaClassifier) -> list[dict[str, Any]]:
     return [
         {
             "file": name,
-            "label": label_of(name),
+            "title": SAMPLES[name],
+            "label": sample_label(name),
             "sha256": sha256(path.read_bytes()).hexdigest(),
             "score": score,
         }

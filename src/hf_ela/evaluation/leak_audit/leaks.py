@@ -104,7 +104,7 @@ def matrix(
     """Yield, for each condition to train in, what the classifier is worth in every condition.
 
     Args:
-        features: float32, images x conditions x features: `conditions.features_by_condition`.
+        features: float32, images x conditions x features: `statistics_by_condition`.
         labels: int64, shape (images,).
         folds: Of the images, the same for all cells.
         members: Cluster of each image, for the intervals.

@@ -19,7 +19,7 @@ from PIL import Image
 
 from hf_ela import ElaClassifier, load_image
 from hf_ela.errors import ImageError
-from hf_ela.models.explain import SIDE, overlay
+from hf_ela.models.explain import OVERLAY_SIDE, overlay
 
 MAX_PIXELS = 40_000_000
 MODEL = json.loads((HERE / "model.json").read_text("utf-8"))
@@ -116,7 +116,7 @@ with its training.{BAND_MEANING}</p>
 def figure(caption: str, picture: Image.Image) -> str:
     """Return a picture for the page, inside the text, so that no file of it lies anywhere."""
     picture = picture.copy()
-    picture.thumbnail((SIDE, SIDE * 2))
+    picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE * 2))
     file = BytesIO()
     picture.save(file, "JPEG", quality=90)
     source = f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"

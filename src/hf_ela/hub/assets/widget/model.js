@@ -17,8 +17,8 @@ const RUNTIME = [
     integrity: "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
   },
 ];
-/** Versions of `hf_ela.json` with `model.onnx`: 2 is without `uncertain`, 3 without pixels. */
-const SCHEMAS = [2, 3, 4];
+/** The version of `hf_ela.json` that this page reads. */
+const SCHEMA = 1;
 /** Views that the network is given at a time: memory does not grow with their number. */
 const BATCH = 8;
 /** The smallest normal float32, to which probabilities are limited. */
@@ -164,11 +164,12 @@ async function fetched(url) {
 
 async function readSettings(url) {
   const settings = await (await fetched(url)).json().catch(() => ({}));
-  const known = SCHEMAS.includes(settings.schema) && String(settings.labels) === "fake,real";
-  if (!known || !/^[0-9a-f]{64}$/.test(settings.onnx_sha256)) {
+  const known = settings.schema === SCHEMA && String(settings.labels) === "fake,real";
+  const sha256 = settings.sha256?.["model.onnx"];
+  if (!known || !/^[0-9a-f]{64}$/.test(sha256)) {
     throw new ModelError("This page cannot read this model: another version of hf-ela made it.");
   }
-  const digest = settings.onnx_sha256.match(/../g).map((pair) => parseInt(pair, 16));
+  const digest = sha256.match(/../g).map((pair) => parseInt(pair, 16));
   return { ...settings, onnx: `sha256-${btoa(String.fromCharCode(...digest))}` };
 }
 

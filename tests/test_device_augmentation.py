@@ -12,7 +12,7 @@ from conftest import TINY
 from hf_ela.backend import keras
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import held_view_set, prepare, training_view_set
-from hf_ela.ela.device_augmentation import DRAWS, History, draw, no_draws
+from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation, draw, no_draws
 from hf_ela.ela.error_level import error_level
 from hf_ela.images.jpeg import reencode
 from hf_ela.models.networks import build_model, with_error_level
@@ -45,7 +45,7 @@ def test_history_and_ela_equal_the_cpu_to_the_bit() -> None:
     recipe = load_recipe("default", [*ON_DEVICE, "ela.qualities=[75, 95]"])
     sources = pixels(12, recipe.source_side)
     draws = draw(np.random.default_rng(0), 12, recipe)
-    crops = keras.ops.convert_to_numpy(History(32, rescales=False)(sources, draws))
+    crops = keras.ops.convert_to_numpy(DeviceAugmentation(32, rescales=False)(sources, draws))
     ela = with_error_level(build_model(recipe), recipe).layers[1]
     levels = keras.ops.convert_to_numpy(ela(crops))
     for source, drawn, crop, level in zip(sources, draws, crops, levels, strict=True):
@@ -80,7 +80,7 @@ def test_rescaling_is_about_the_centre() -> None:
     image = np.repeat(ramp[None, ..., None], 3, axis=-1)
     draws = no_draws(1)
     draws[0, DRAWS.index("scale")] = 2 << 16
-    layer = History(side, rescales=True)
+    layer = DeviceAugmentation(side, rescales=True)
     assert np.array_equal(keras.ops.convert_to_numpy(layer(image, no_draws(1))), image)
     twice = keras.ops.convert_to_numpy(layer(image, draws))[0, ..., 0].astype(int)
     center = side // 2
@@ -144,7 +144,7 @@ def test_other_backends_equal_the_cpu_too(
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     tests = [test_history_and_ela_equal_the_cpu_to_the_bit, test_rescaling_is_about_the_centre]
-    names = [f"tests/test_history.py::{test.__name__}" for test in tests]
+    names = [f"tests/test_device_augmentation.py::{test.__name__}" for test in tests]
     done = python(["-m", "pytest", "-q", "-p", "no:cacheprovider", *names], KERAS_BACKEND=backend)
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout

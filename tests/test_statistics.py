@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_ela.ela.error_level import error_level
-from hf_ela.ela.statistics import FEATURES, QUALITIES, SIDE, features
+from hf_ela.ela.statistics import QUALITIES, SQUARE, STATISTICS, error_level_statistics
 from hf_ela.errors import NotAnImageError
 
 
@@ -20,20 +20,20 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def named(image: Image.Image) -> dict[str, float]:
-    return dict(zip(FEATURES, features(image).tolist(), strict=True))
+    return dict(zip(STATISTICS, error_level_statistics(image).tolist(), strict=True))
 
 
 @settings(max_examples=15)
 @given(width=st.integers(1, 300), height=st.integers(1, 300))
 def test_any_size_gives_finite_numbers(width: int, height: int) -> None:
-    found = features(noise(width, height))
+    found = error_level_statistics(noise(width, height))
     assert found.dtype == np.float32
-    assert found.shape == (len(FEATURES),)
+    assert found.shape == (len(STATISTICS),)
     assert np.isfinite(found).all()
 
 
 def test_names_are_unique() -> None:
-    assert len(set(FEATURES)) == len(FEATURES)
+    assert len(set(STATISTICS)) == len(STATISTICS)
 
 
 def test_a_flat_image_is_finite_and_silent() -> None:
@@ -45,9 +45,9 @@ def test_a_flat_image_is_finite_and_silent() -> None:
 
 def test_moments_are_those_of_the_residual() -> None:
     """The whole square of an image that is just large enough: no choice of a middle is left."""
-    image = noise(SIDE + 4, SIDE + 4, seed=3)
+    image = noise(SQUARE + 4, SQUARE + 4, seed=3)
     found = named(image)
-    square = image.crop((4, 4, SIDE + 4, SIDE + 4))
+    square = image.crop((4, 4, SQUARE + 4, SQUARE + 4))
     levels = error_level(square, QUALITIES, signed=True, color="YCbCr").astype(np.float64)
     cb = levels[..., 4]  # quality 85
     assert found["85_Cb_mean"] == pytest.approx(cb.mean(), abs=1e-4)
@@ -88,13 +88,13 @@ def test_the_grid_tells_nothing_of_the_size() -> None:
 
 def test_only_the_middle_of_a_large_image_counts() -> None:
     pixels = np.asarray(noise(600, 500)).copy()
-    before = features(pixels)
+    before = error_level_statistics(pixels)
     pixels[:100] = pixels[-100:] = 0
-    assert np.array_equal(features(pixels), before)
+    assert np.array_equal(error_level_statistics(pixels), before)
     pixels[240:260] = 0
-    assert not np.array_equal(features(pixels), before)
+    assert not np.array_equal(error_level_statistics(pixels), before)
 
 
 def test_what_is_no_image_is_refused() -> None:
     with pytest.raises(NotAnImageError):
-        features(b"no image")
+        error_level_statistics(b"no image")
