@@ -158,6 +158,30 @@ def tiny_run(tiny: Path, tiny_groups: Path, tmp_path_factory: pytest.TempPathFac
     return made_once(tmp_path_factory, "tiny-run", make)
 
 
+@pytest.fixture(scope="session")
+def saved_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of `networks.CROPS`, with ONNX. Not to be changed."""
+
+    def save(folder: Path) -> None:
+        from networks import crops_classifier
+
+        crops_classifier().save_pretrained(folder)
+
+    return made_once(tmp_path_factory, "saved-crops", save)
+
+
+@pytest.fixture(scope="session")
+def saved_resized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of `networks.RESIZED`, with ONNX. Not to be changed."""
+
+    def save(folder: Path) -> None:
+        from networks import resized_classifier
+
+        resized_classifier().save_pretrained(folder)
+
+    return made_once(tmp_path_factory, "saved-resized", save)
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache for `datasets` in this process and its children."""

@@ -16,7 +16,7 @@ import pytest
 from bad_files import encode, picture
 from hf_ela import ElaClassifier
 from hub_server import LocalHub, Repository
-from test_classifier import tiny_classifier
+from networks import crops_classifier
 
 ID = "somebody/ela"
 COMMAND = "import sys; from hf_ela.cli import main; sys.exit(main())"
@@ -62,7 +62,7 @@ def quiet(hub: LocalHub) -> None:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "model"
-    tiny_classifier(temperature=1.7, threshold=0.4).save_pretrained(folder, onnx=False)
+    crops_classifier().save_pretrained(folder, onnx=False)
     return folder
 
 
@@ -73,11 +73,9 @@ def files(saved: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(saved_crops: Path) -> Path:
     """A model that was saved with ONNX."""
-    folder = tmp_path_factory.mktemp("onnx") / "model"
-    tiny_classifier(temperature=1.7, threshold=0.4).save_pretrained(folder)
-    return folder
+    return saved_crops
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +225,7 @@ class TestWithOnnx:
             assert ask(process, arguments)["revision"] == first
             repository.commit({"model.weights.h5": b"of another model"})
             hub.requests.clear()
-            assert ask(process, {}) == {"parameters": tiny_classifier().model.count_params()}
+            assert ask(process, {}) == {"parameters": crops_classifier().model.count_params()}
         assert {request.partition("/resolve/")[2] for request in hub.requests} == {
             f"{first}/model.weights.h5 200"
         }
