@@ -24,6 +24,7 @@ __all__ = [
     "printable",
     "printable_error",
     "progress_bar",
+    "synthetic_notice",
 ]
 
 SYNTHETIC_NOTICE = (
@@ -33,6 +34,11 @@ SYNTHETIC_NOTICE = (
 
 LABEL_WORDS = {"fake": "AI-generated", "real": "human-made"}
 """The labels as pages and cards write them."""
+
+
+def synthetic_notice(data: Mapping[str, Any] | None) -> str | None:
+    """Return `SYNTHETIC_NOTICE` for a model whose record of its training `data` says so."""
+    return SYNTHETIC_NOTICE if (data or {}).get("synthetic") else None
 
 
 def few_bars_in_logs() -> None:
@@ -51,7 +57,10 @@ Item = TypeVar("Item")
 def progress_bar(
     items: Iterable[Item], description: str, total: int | None = None, *, shown: bool = True
 ) -> Iterable[Item]:
-    """Show a bar on standard error while images are drawn; in a log, a line every ten seconds."""
+    """Show a bar on standard error while images are drawn; in a log, a line every ten seconds.
+
+    Work of less than ten seconds leaves nothing in a log.
+    """
     if not shown:
         return items
     from tqdm.auto import tqdm  # what `datasets` and the client of the Hub show
@@ -63,6 +72,7 @@ def progress_bar(
         total,
         leave=not terminal,
         mininterval=0.1 if terminal else 10,
+        delay=0 if terminal else 10,
         unit=" images",
     )
 

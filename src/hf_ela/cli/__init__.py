@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no command {words[0]!r}. The nearest is {near!r}.")
     options = parser.parse_args(words)
     few_bars_in_logs()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's news about itself
     try:
         with warnings.catch_warnings():
             # Pillow warns of oddities in files; what matters to the answer comes as a refusal.
