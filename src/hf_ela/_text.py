@@ -57,7 +57,10 @@ Item = TypeVar("Item")
 def progress_bar(
     items: Iterable[Item], description: str, total: int | None = None, *, shown: bool = True
 ) -> Iterable[Item]:
-    """Show a bar on standard error while images are drawn; in a log, a line every ten seconds."""
+    """Show a bar on standard error while images are drawn; in a log, a line every ten seconds.
+
+    Work of less than ten seconds leaves nothing in a log.
+    """
     if not shown:
         return items
     from tqdm.auto import tqdm  # what `datasets` and the client of the Hub show
@@ -69,6 +72,7 @@ def progress_bar(
         total,
         leave=not terminal,
         mininterval=0.1 if terminal else 10,
+        delay=0 if terminal else 10,
         unit=" images",
     )
 

@@ -1,6 +1,7 @@
 """What a push would do: compares the head of a repository with the files of a release."""
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -217,11 +218,19 @@ def check_metadata(plan: Plan) -> str:
     except ValueError as error:
         raise CardError(
             f"The Hub would refuse the card of {plan.repository.url}. Received: "
-            f"{printable(str(error))[:2000]}. Fix the metadata of the card."
+            f"{printable(_refusal(str(error)))[:2000]}. Fix the metadata of the card."
         ) from error
     except CLIENT_ERRORS as error:
         return f"The check of the card's metadata did not answer ({type(error).__name__})."
     return "The Hub accepts the card's metadata."
+
+
+def _refusal(answer: str) -> str:
+    """Return the errors in the answer of the check, which comes as JSON or as text."""
+    try:
+        return "; ".join(error["message"] for error in json.loads(answer)["errors"])
+    except (ValueError, KeyError, TypeError):
+        return answer
 
 
 def read_tree(api: HfApi, repository: Repository, revision: str) -> dict[str, str]:
