@@ -55,7 +55,7 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["default", "reference"])
-def test_the_network_sees_pixels_behind_the_error_levels(recipe: str) -> None:
+def test_the_network_sees_pixels_behind_the_error_levels(recipe) -> None:
     image = noise(300, 200)
     recipes = [
         load_recipe(recipe, [override])
@@ -107,7 +107,7 @@ def test_an_image_up_to_the_longest_side_is_left_as_it_is(protocol) -> None:
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000))
-def test_parts_lie_within_the_image(width: int, height: int) -> None:
+def test_parts_lie_within_the_image(width, height) -> None:
     for box in view_boxes((width, height), FITTED):
         assert box.x >= 0 <= box.y
         assert box.width > 0 < box.height
@@ -149,7 +149,7 @@ def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
     height=st.integers(1, 200),
     protocol=st.sampled_from(["as_is", "aligned"]),
 )
-def test_any_size_gives_views_of_the_fixed_shape(width: int, height: int, protocol) -> None:
+def test_any_size_gives_views_of_the_fixed_shape(width, height, protocol) -> None:
     image = noise(width, height)
     for recipe in (REFERENCE, DEFAULT):
         views = evaluation_views(image, recipe, protocol, key="k")
