@@ -202,7 +202,7 @@ class TestRecord:
         with pytest.raises(RunError, match=r"with run\.json.* without it"):
             reproduce(str(tmp_path), tmp_path / "out")
         (tmp_path / "checkpoint").mkdir()
-        with pytest.raises(RunError, match="hf-ela train --out .* --resume"):
+        with pytest.raises(RunError, match=r"hf-ela train --out .* --resume"):
             read_run(tmp_path)
 
 
