@@ -23,7 +23,7 @@ from hf_ela.backend import BACKENDS
 from hf_ela.cli.options import add_data_options
 from hf_ela.data.synthetic.painting import STYLES, paint
 from hf_ela.images.loading import IMAGE_SUFFIXES, load_image
-from hf_ela.recipes.loading import load_recipe, parse_recipe
+from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
     """Return a Keras model as a function of arrays that ONNX Runtime computes."""
     import onnxruntime
 
-    from hf_ela.models.export import write_onnx
+    from hf_ela.models.conversion import write_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(model, Path(folder) / "model.onnx")
@@ -166,24 +166,13 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
         resume = (folder / "checkpoint" / "settings.json").exists()
         train(recipe, options, folder, resume=resume)
     run = read_run(folder)
-    data = run["data"]
-    then = (
-        parse_recipe(run["recipe"], source=str(folder / "run.json")),
-        data["id"],
-        (data["groups"] or {}).get("sha256"),
-        data["limit"],
-        (data["left_out"] or {}).get("rule"),
-    )
-    now = (
-        recipe,
-        Path(options.source).name,
-        GroupTable.read(options.groups).sha256,
-        options.limit,
-        options.leave_out,
-    )
-    if then != now:
+    data, groups = run.data, run.data.groups
+    then = run.recipe, data.id, groups and groups.sha256, data.limit
+    now = recipe, Path(options.source).resolve().name, GroupTable.read(options.groups).sha256
+    left_out = data.left_out and data.left_out.rule
+    if (*then, left_out) != (*now, options.limit, options.leave_out):
         sys.exit(f"{folder} holds a run with other settings. Choose another folder with --runs.")
-    return run
+    return run.content()
 
 
 # --------------------------------------------------------------------------------------- pictures

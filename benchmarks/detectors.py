@@ -25,7 +25,6 @@ import numpy as np
 import pandas as pd
 from common import apart, save, seeded, trained, training_parser
 
-from hf_ela._files import write_json
 from hf_ela._text import more_right, over_seeds
 from hf_ela.cli.options import data_options
 from hf_ela.data.loading import DataOptions
@@ -34,7 +33,7 @@ from hf_ela.evaluation.intervals import mcnemar
 from hf_ela.evaluation.metrics import ArtMetrics
 from hf_ela.hub.card import write_card
 from hf_ela.recipes.schema import Protocol, Recipe
-from hf_ela.run_record import read_run
+from hf_ela.run_record import read_run, write_run
 
 REFERENCE, DEFAULT = "reference", "default"
 NETWORKS: dict[str, tuple[str, list[str]]] = {
@@ -100,7 +99,7 @@ def of_network(recipe: Recipe, options: DataOptions, folder: Path) -> Answers:
 def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Answers:
     """Fit gradient boosting on the splits of a recipe; call it `apart`."""
     from hf_ela.data.groups import GroupTable
-    from hf_ela.data.loading import open_to_train
+    from hf_ela.data.loading import open_for_training
     from hf_ela.data.preparation import Split, prepare, row_store
     from hf_ela.ela.statistics import CONDITIONS
     from hf_ela.evaluation.calibration import fit_calibration, fit_threshold
@@ -109,15 +108,15 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
     from hf_ela.models.detector import sigmoid
 
     data = prepare(options, recipe)
-    source = open_to_train(options, GroupTable.read(options.groups))
+    source = open_for_training(options, GroupTable.read(options.groups))
     stores = {
-        name: row_store(options, source, fact_settings(name, source, features=True))
+        name: row_store(options, source, fact_settings(name, source, statistics=True))
         for name in source.splits
     }
 
     def statistics(split: Split, name: str, condition: str) -> np.ndarray:
         store, number = stores[name], CONDITIONS.index(condition)
-        return np.stack([store.features(int(row))[number] for row in split.rows])
+        return np.stack([store.statistics(int(row))[number] for row in split.rows])
 
     held = "validation" if "validation" in stores else "train"
     with one_thread():
@@ -202,9 +201,9 @@ def line(row: dict[str, Any]) -> str:
 def record(folder: Path, report: dict[str, Any]) -> None:
     """Put the report into the record of a run on the same images, and so into its card."""
     run = read_run(folder)
-    if run["data"]["fingerprint"] != report["test"]["data"]:
+    if run.data.fingerprint != report["test"]["data"]:
         sys.exit(f"--record must be a run on the same images. Received: {folder}.")
-    write_json(folder / "run.json", run | {"detectors": report})
+    write_run(folder, run.content() | {"detectors": report})
     print(f"written: {write_card(folder)}")
 
 

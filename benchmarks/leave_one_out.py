@@ -48,15 +48,15 @@ def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     Where that has one class, the test images of the other class are added.
     """
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.data.loading import open_to_train
+    from hf_ela.data.loading import open_for_training
     from hf_ela.errors import ImageError
-    from hf_ela.evaluation.evaluator import labelled_images, scored
+    from hf_ela.evaluation.evaluator import labelled_images, score_images
     from hf_ela.evaluation.intervals import measure
     from hf_ela.evaluation.robustness import load_aligned
 
     column, _, value = str(options.leave_out).partition("=")
     groups = GroupTable.read(options.groups)
-    source = open_to_train(options, groups)
+    source = open_for_training(options, groups)
     classifier = ElaClassifier.from_pretrained(run, runtime="keras")
 
     def unseen(name: str) -> bool:
@@ -70,7 +70,9 @@ def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     )
     found = [
         (unseen(image.name), image.label, float(scores[0]), groups.get(image.name, "group"))
-        for image, scores in scored(classifier, images, lambda content: [load_aligned(content)])
+        for image, scores in score_images(
+            classifier, images, lambda content: [load_aligned(content)]
+        )
         if not isinstance(scores, ImageError)
     ]
     held, labels, scores, members = map(np.array, zip(*found, strict=True))

@@ -1,65 +1,30 @@
-"""From ``run.json`` to the model card of its release.
+"""Make the model card of a run from its ``run.json``.
 
-`make_card` is pure: the record of a run in, Markdown out, with no network and no clock, so that a
-card can be made again at any time. The text a person may edit is ``model_card/prose.md``; the part
-that every card gets anew is ``model_card/template.md``, between two marker lines.
+`make_card` is pure: the record of a run in, Markdown out, without a network or a clock, so a card
+can be made again at any time. A new card starts from the text in ``model_card/prose.md``, which a
+person may edit; the part between its two marker lines is made anew each time.
 """
 
-import json
 import re
-from collections import Counter
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
-from jinja2 import ChainableUndefined, Environment, TemplateError
-from markupsafe import Markup
+from jinja2 import TemplateError
 
 from hf_ela._files import whole_file
-from hf_ela._text import (
-    LABEL_WORDS,
-    SYNTHETIC_NOTICE,
-    in_words,
-    more_right,
-    no_width,
-    over_seeds,
-    perturbation_label,
-    printable,
-)
-from hf_ela._version import __version__
-from hf_ela.errors import CardError, install_command
-from hf_ela.hub.card_metadata import (
-    METRIC_NAMES,
-    body_of,
-    metadata_of,
-    parse_card,
-    sample_answers,
-    with_metadata,
-)
-from hf_ela.hub.datasets import DEFAULT_DATASET
+from hf_ela.errors import CardError
+from hf_ela.hub.card_metadata import body_of, metadata_of, parse_card, with_metadata
+from hf_ela.hub.card_text import REPOSITORY, generated_text
 from hf_ela.hub.samples import MODEL_CARD
 from hf_ela.run_record import read_run
 
-__all__ = ["CAPTIONS", "decode_card", "has_text", "make_card", "write_card", "written_text"]
+__all__ = ["decode_card", "has_text", "make_card", "write_card", "written_text"]
 
 BEGIN = "<!-- hf-ela: begin. Made from run.json by `hf-ela card`; text outside it stays. -->"
 END = "<!-- hf-ela: end -->"
-CAPTIONS = {
-    "roc.png": "ROC curves",
-    "confusion.png": "Confusion matrices",
-    "reliability.png": "Reliability of the scores",
-    "coverage.png": "Accuracy of the images that are decided",
-    "sources_as_is.png": "Right answers by source, as-is",
-    "sources_aligned.png": "Right answers by source, aligned",
-    "robustness.png": "Balanced accuracy after changes to the image",
-    "training.png": "Loss and accuracy over the epochs",
-}
-REJECTS_SHOWN = 20
-REASONS_SHOWN = 10
 
-_REPOSITORY = r"[\w.-]+/[\w.-]+"
 _ANY_MARKER = re.compile(r"<!--\s*hf-ela:")
 _MARKER_LINE = re.compile(
     r"(?:\A|(?<=[\r\n]))[ \t]*<!--\s*hf-ela:\s*(begin|end)\b[^\r\n]*?-->[ \t]*(?=[\r\n]|\Z)"
@@ -86,7 +51,7 @@ def make_card(
         CardError: The previous card cannot be merged, or `run` is damaged.
     """
     for name, value, rule in (
-        ("repo_id", repo_id, _REPOSITORY),
+        ("repo_id", repo_id, REPOSITORY),
         ("revision", revision, r"[\w./-]+"),
     ):
         if value is not None and not re.fullmatch(rule, value, re.ASCII):
@@ -95,8 +60,8 @@ def make_card(
     before = (previous or "").strip("\ufeff\r\n ")
     card = parse_card(previous or "", ModelCard) if before else default
     try:
-        block = _block(run, repo_id, revision)
-        if card is not default and has_text(card.text):
+        block = f"{BEGIN}\n\n{generated_text(run, repo_id, revision)}\n\n{END}"
+        if card is not default and card.text.strip():
             eol = "\r\n" if "\r\n" in card.text else "\n"
             gap = "" if card.text.startswith(("\n", "\r")) else eol
             card.text = gap + _with_block(card.text, block.replace("\n", eol), eol)
@@ -129,11 +94,12 @@ def write_card(
         The path of the card.
 
     Raises:
-        RunError: There is no ``run.json``, or it is damaged.
+        RunError: There is no ``run.json``.
+        ModelError: It is not valid.
         CardError: The card cannot be made; an earlier one stays as it was.
     """
     path = folder / "README.md"
-    run = read_run(folder)
+    run = read_run(folder).content()
     before = decode_card(path.read_bytes()) if path.exists() and not replace_card else None
     card = make_card(run, repo_id=repo_id, revision=revision, previous=before)
     with whole_file(path) as temporary:
@@ -183,145 +149,3 @@ def _with_block(body: str, block: str, eol: str) -> str:
             "around the generated part, or write the card anew with `replace_card`."
         )
     return body[: found[0].start()] + block + body[found[1].end() :]
-
-
-# ------------------------------------------------------------------------------ the generated part
-
-
-def _block(run: Mapping[str, Any], repo_id: str | None, revision: str | None) -> str:
-    environment = Environment(  # noqa: S701  (Markdown is escaped by `finalize`)
-        undefined=ChainableUndefined,
-        finalize=lambda value: escape(value) if isinstance(value, str) else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "code": code,
-        "interval": _interval,
-        "setting": _setting,
-        "shape": lambda sizes: " × ".join(map(str, sizes)),
-        "figure": lambda value: f"{value:.3f}" if isinstance(value, float | int) else "–",
-        "caption": CAPTIONS.__getitem__,
-        "duration": _duration,
-        "metric": lambda name: METRIC_NAMES.get(name, name),
-        "protocol": lambda name: name.replace("_", "-"),
-        "change": perturbation_label,
-        "words": LABEL_WORDS.__getitem__,
-        "number": lambda value: f"{value:,}",
-        "seeds": lambda values: over_seeds(values, "–"),
-        "mcnemar": lambda tests: more_right(tests) if tests else "–",
-    }
-    data = run["data"]
-    rejected = data.get("rejected") or []
-    template = environment.from_string((MODEL_CARD / "template.md").read_text("utf-8"))
-    text = template.render(
-        run=run,
-        data=data,
-        test=run["evaluation"]["test"],
-        repo_id=repo_id,
-        pinned=f"{repo_id}@{revision}" if revision else repo_id,
-        tag=revision,
-        linked=_is_pinned(data),
-        install=partial(_install, repo_id, revision or "main"),
-        synthetic_notice=SYNTHETIC_NOTICE,
-        default_dataset=DEFAULT_DATASET,
-        original=data["id"] == DEFAULT_DATASET,
-        rejected=rejected[:REJECTS_SHOWN],
-        unlisted=len(rejected) - REJECTS_SHOWN,
-        reasons=Counter(bad["reason"] for bad in rejected).most_common(REASONS_SHOWN),
-        grouped=_grouped(run),
-        sources=_by_source(run, "sources"),
-        generators=_by_source(run, "generators"),
-        plots=_plots(run),
-        samples=sample_answers(run),
-        no_width=no_width(run["evaluation"]["test"].values()),
-    )
-    text = re.sub(r" +\n", "\n", text)
-    text = re.sub(r"\n{3,}", "\n\n", text).strip()
-    return f"{BEGIN}\n\n{text}\n\n{END}"
-
-
-def _install(repo_id: str | None, revision: str, extras: str) -> Markup:
-    """Return the command that installs this package: from the release, or for a run folder."""
-    if repo_id is None:
-        return Markup(install_command(extras))  # noqa: S704  (names of our own extras)
-    wheel = f"hf_ela-{__version__}-py3-none-any.whl"
-    address = f"https://huggingface.co/{repo_id}/resolve/{revision}/{wheel}"
-    name = f"hf-ela[{extras}]" if extras else "hf-ela"
-    return Markup(f'pip install "{name} @ {address}"')  # noqa: S704  (checked by `make_card`)
-
-
-def _by_source(run: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
-    """Source, or generator, -> protocol -> its row."""
-    found: dict[str, dict[str, Any]] = {}
-    for protocol, rows in (run.get(section) or {}).items():
-        for row in rows:
-            found.setdefault(row["source"], {})[protocol] = row
-    return found
-
-
-def _grouped(run: Mapping[str, Any]) -> int | None:
-    """Number of the groups that the intervals of the test metrics are of; None of images alone."""
-    cells: Mapping[str, Any] = next(iter(run["evaluation"]["test"].values()))
-    groups: int | None = cells.get("accuracy", {}).get("groups")
-    return groups
-
-
-def _plots(run: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Section -> the plots that it shows."""
-    there = run.get("plots") or ()
-    sections: dict[str, list[str]] = {}
-    for name in CAPTIONS:
-        if name in there:
-            word = name.partition("_")[0].partition(".")[0]
-            section = word if word in ("sources", "robustness", "training") else "results"
-            sections.setdefault(section, []).append(name)
-    return sections
-
-
-def _is_pinned(data: Mapping[str, Any]) -> bool:
-    """Whether the data can be linked: a repository of the Hub at a commit."""
-    names = (_REPOSITORY, data["id"]), (r"[0-9a-f]{40}", data.get("revision") or "")
-    return all(re.fullmatch(rule, name, re.ASCII) for rule, name in names)
-
-
-_ENTITIES = {character: f"&#{ord(character)};" for character in "&<>|\\`"}
-_ESCAPES = str.maketrans(_ENTITIES | {character: f"\\{character}" for character in "*_[]~$"})
-_CODE_ESCAPES = str.maketrans(_ENTITIES | {c: f"&#{ord(c)};" for c in "*_[]~$:@"})
-
-
-def escape(text: str) -> Markup:
-    """Return text as Markdown that shows it, on one line, in a table too."""
-    if isinstance(text, Markup):
-        return text
-    return Markup(printable(text).translate(_ESCAPES))  # noqa: S704  (escaped here)
-
-
-def code(value: object) -> Markup:
-    """Return a value in the face of code. No name becomes a link there."""
-    text = printable(str(value))
-    if text.strip() == text != "" and not set(text) & set(_ENTITIES):
-        return Markup(f"`{text}`")  # noqa: S704  (nothing in it ends the code)
-    return Markup(f"<code>{text.translate(_CODE_ESCAPES)}</code>")  # noqa: S704  (escaped here)
-
-
-def _interval(cell: Mapping[str, Any] | None) -> str:
-    return in_words(cell, "–") if cell else "undefined"
-
-
-def _setting(values: Mapping[str, Any]) -> Markup:
-    """Return the settings of a section of a recipe, those that are set."""
-    listed = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            listed += [f"{key}.{name}: {json.dumps(item)}" for name, item in value.items()]
-        elif value is not None:
-            listed.append(f"{key}: {json.dumps(value)}")
-    return Markup(" · ").join(code(text) for text in listed)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

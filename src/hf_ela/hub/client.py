@@ -1,4 +1,4 @@
-"""The client of the Hub: tokens, and typed errors with a way out for what the clients raise."""
+"""The client of the Hub: tokens, and errors of this package for those that the clients raise."""
 
 import re
 from collections.abc import Iterator
@@ -26,18 +26,18 @@ from hf_ela.errors import (
 )
 
 LOGIN = "`hf auth login`, or the variable HF_TOKEN"
-# The client's HTTPError, of httpx or httpx2 by the version of huggingface_hub, and OSError.
+# The HTTPError of the client (httpx or httpx2, by the version of huggingface_hub), and OSError.
 CLIENT_ERRORS: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository, and what its errors are called.
+    """A repository, for messages.
 
     Attributes:
         id: ``user/name``.
-        kind: As the clients' `repo_type`.
-        writing: Whether it is written to.
+        kind: The `repo_type` of the clients.
+        writing: Whether this package writes to it.
     """
 
     id: str
@@ -46,25 +46,25 @@ class Repository:
 
     @property
     def url(self) -> str:
-        """Its page."""
+        """The address of its page."""
         prefix = "" if self.kind == "model" else f"{self.kind}s/"
         return f"{constants.ENDPOINT}/{prefix}{self.id}"
 
     @property
-    def way_out(self) -> str:
-        """What one can do instead, after a comma."""
+    def remedy(self) -> str:
+        """What to do if the Hub does not answer, as the end of a sentence."""
         if self.writing:
-            return "and repeat the command: what arrived is not sent again"
-        return "or pass a local folder" + (" with --data" if self.kind == "dataset" else "")
+            return "and repeat the command: files that arrived are not sent again"
+        return "or pass a local folder"
 
     def unusable(self, message: str) -> HfElaError:
-        """The Hub refused, or holds something else."""
+        """Return the error for a refusal, or for something else in its place."""
         if self.writing:
             return ReleaseError(message)
         return DataError(message) if self.kind == "dataset" else ModelError(message)
 
     def not_found(self, message: str) -> HfElaError:
-        """It does not exist, or not for this token."""
+        """Return the error for a repository that does not exist, or not for this token."""
         if self.writing:
             return ReleaseError(message)
         kind = DatasetNotFoundError if self.kind == "dataset" else ModelNotFoundError
@@ -72,10 +72,10 @@ class Repository:
 
 
 def client(token: str | None = None) -> HfApi:
-    """Return the Hub's client; without `token` it takes that of ``hf auth login`` or HF_TOKEN.
+    """Return the client of the Hub; by default with the token of ``hf auth login`` or HF_TOKEN.
 
     Raises:
-        HfElaError: The token cannot be one.
+        HfElaError: The token is not valid.
     """
     return HfApi(token=checked(token), library_name="hf-ela")
 
@@ -84,22 +84,22 @@ def checked(token: str | None) -> str | None:
     """Return the token, or None for an empty one.
 
     Raises:
-        HfElaError: It has characters that the HTTP client would quote in its error.
+        HfElaError: It has characters that the HTTP client would quote in an error.
     """
     if token and not re.fullmatch("[!-~]+", token):
         raise HfElaError(
-            "A token of the Hub is printable ASCII without spaces. Received: one that is not. "
-            "Copy it again from the settings of your account."
+            "A token of the Hub must be printable ASCII without spaces; this one is not. Copy it "
+            "again from the settings of your account."
         )
     return token or None
 
 
 @contextmanager
 def hub_errors(repository: Repository, *more: type[Exception]) -> Iterator[None]:
-    """Turn what the clients raise into an error of this package.
+    """Turn exceptions of the clients into errors of this package.
 
     Args:
-        repository: What is read or written, for the message.
+        repository: The repository that is read or written, for the message.
         *more: Further exceptions to turn.
     """
     turned: tuple[type[Exception], ...] = (*CLIENT_ERRORS, ValueError, *more)
@@ -116,20 +116,19 @@ def hub_errors(repository: Repository, *more: type[Exception]) -> Iterator[None]
 
 
 def malformed(repository: Repository) -> HfElaError:
-    """The id is no id of the Hub."""
+    """Return the error for an id that the Hub does not allow."""
     return repository.not_found(
-        f"A {repository.kind} of the Hub is named `user/name`, of letters, digits, `-`, `_` and "
-        f"`.`, at most 96 characters. Received: {repository.id!r}. "
+        f"A {repository.kind} on the Hub is named user/name, with letters, digits, '-', '_' and "
+        f"'.', at most 96 characters. Received: {repository.id!r}. "
         + ("Check the name." if repository.writing else "For a local folder, check that it exists.")
     )
 
 
 def not_visible(repository: Repository) -> HfElaError:
-    """The Hub knows no such repository, or does not say so to this token."""
+    """Return the error for a repository that does not exist, or that this token cannot see."""
     return repository.not_found(
-        f"A {repository.kind} must exist on {constants.ENDPOINT} and be visible to you. "
-        f"Received: {repository.id!r}, which does not exist, or is private or gated. Check the "
-        f"name, and log in with a token that may read it: {LOGIN}."
+        f"The {repository.kind} {repository.id!r} does not exist on {constants.ENDPOINT}, or is "
+        f"private or gated. Check the name, or log in with a token that can read it: {LOGIN}."
     )
 
 
@@ -139,31 +138,31 @@ def revisions(api: HfApi, repository: Repository) -> str:
         refs = api.list_repo_refs(repository.id, repo_type=repository.kind)
         branches = ", ".join(ref.name for ref in refs.branches) or "none"
         return f"Branches: {branches}; tags: {', '.join(t.name for t in refs.tags) or 'none'}."
-    return "Look its revisions up on its page."
+    return "Its page lists its revisions."
 
 
 def _known_error(error: BaseException, repository: Repository) -> HfElaError | None:
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if isinstance(error, OfflineModeIsEnabled):
         return HubUnreachableError(
-            f"A {repository.kind} of the Hub needs the network. Received: {repository.id!r} with "
-            f"HF_HUB_OFFLINE set. Unset it, {repository.way_out}."
+            f"HF_HUB_OFFLINE is set, but {repository.id!r} must be read from the Hub. Unset it, "
+            f"{repository.remedy}."
         )
     if isinstance(error, HFValidationError):
         return malformed(repository)
     if isinstance(error, GatedRepoError):
         return repository.not_found(
-            f"The {repository.kind} {repository.id} is gated: its owner grants access. Ask for it "
-            f"at {repository.url}, then log in: {LOGIN}."
+            f"The {repository.kind} {repository.id} is gated. Request access at {repository.url}, "
+            f"then log in: {LOGIN}."
         )
     if repository.writing and status in (401, 403):
         return ReleaseError(
-            f"Writing to {repository.url} needs a token with write access to it. Received: status "
-            f"{status}. Make one in the settings of your account, then: {LOGIN}."
+            f"The token has no write access to {repository.url} (status {status}). Create one in "
+            f"the settings of your account, then log in: {LOGIN}."
         )
     if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
         return not_visible(repository)
-    # Every other error of the client itself is one of transport.
+    # Any other error of the client itself is an error of transport.
     transport = isinstance(error, CLIENT_ERRORS[0]) and status is None
     if transport or isinstance(error, ConnectionError | TimeoutError):
         received = f"no answer ({type(error).__name__})"
@@ -173,8 +172,8 @@ def _known_error(error: BaseException, repository: Repository) -> HfElaError | N
         return None
     verb = "write" if repository.writing else "read"
     return HubUnreachableError(
-        f"The Hub at {constants.ENDPOINT} must answer to {verb} {repository.id!r}. Received: "
-        f"{received}. Check the network and HF_ENDPOINT, {repository.way_out}."
+        f"The Hub at {constants.ENDPOINT} did not {verb} {repository.id!r}. Received: {received}. "
+        f"Check the network and HF_ENDPOINT, {repository.remedy}."
     )
 
 
@@ -182,8 +181,8 @@ def _unexpected(error: BaseException, repository: Repository) -> HfElaError:
     received = f"Received: {type(error).__name__}: {error}."
     if repository.kind == "dataset":
         return DataError(
-            f"The dataset {repository.id} must hold image files or Parquet that `datasets` can "
-            f"load. {received} Fix the dataset, or download it and pass a local folder with --data."
+            f"`datasets` cannot load the dataset {repository.id}: it must hold image files or "
+            f"Parquet. {received} Fix the dataset, or download it and pass a local folder."
         )
     verb = "write" if repository.writing else "read"
     return repository.unusable(

@@ -1,8 +1,8 @@
-"""Datasets of the Hub: pinned, then read.
+"""Read datasets of the Hub at a pinned commit.
 
 `resolve_dataset` pins a repository to 40-character commits before anything is loaded,
-`load_hub_rows` reads exactly those, and `read_image` gets the bytes behind a row. Put
-`dataset_errors` around the iteration of a stream.
+`load_hub_rows` reads exactly those, and `read_image` gets the bytes of a row. Wrap the iteration of
+a stream in `dataset_errors`.
 """
 
 import logging
@@ -48,12 +48,12 @@ CONVERSION_REF = "refs/convert/parquet"
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A dataset of the Hub, pinned.
+    """A pinned dataset of the Hub.
 
     Attributes:
         id: ``user/name``, as the Hub spells it.
         revision: 40-character commit of the repository.
-        conversion: 40-character commit of ``refs/convert/parquet`` when rows are read from there.
+        conversion: 40-character commit of ``refs/convert/parquet`` if rows are read from there.
     """
 
     id: str
@@ -66,8 +66,8 @@ def resolve_dataset(
 ) -> HubDataset:
     """Pin a dataset of the Hub to its commits.
 
-    A repository without Parquet costs a request per image, so the Hub's own Parquet conversion is
-    used where it says the same: for the head of main, whole, one configuration, and not older
+    A repository without Parquet costs a request per image, so the Parquet conversion of the Hub is
+    used if it is equivalent: of the head of main, complete, with one configuration, and not older
     than the data.
 
     Args:
@@ -92,8 +92,8 @@ def resolve_dataset(
             )
         except RevisionNotFoundError as error:
             raise DatasetNotFoundError(
-                f"A revision is a branch, a tag or a commit of the dataset {repo_id}. "
-                f"Received: {revision!r}, which it does not have. {revisions(api, repository)}"
+                f"The dataset {repo_id} has no branch, tag or commit {revision!r}. "
+                f"{revisions(api, repository)}"
             ) from error
         if info.gated:
             api.auth_check(info.id, repo_type="dataset")
@@ -109,15 +109,15 @@ def load_hub_rows(
     token: str | None = None,
     cache_dir: str | None = None,
 ) -> "dict[str, datasets.Dataset | datasets.IterableDataset]":
-    """Load the rows of every split, in the repository's order, images not decoded.
+    """Load the rows of every split in the order of the repository, without decoding images.
 
-    Columns of images hold ``{"bytes": ..., "path": ...}`` for `read_image`: Parquet gives bytes,
-    folders a path (of the Hub when streaming, else of the downloaded file). Class names are in
+    Columns of images hold ``{"bytes": ..., "path": ...}`` for `read_image`: Parquet has bytes,
+    folders a path (on the Hub when streaming, otherwise of the downloaded file). Class names are in
     the features.
 
     Args:
-        dataset: What `resolve_dataset` gave.
-        streaming: Read rows as they are asked for; else download everything first.
+        dataset: The result of `resolve_dataset`.
+        streaming: Read rows on demand; otherwise download everything first.
         token: As for `resolve_dataset`.
         cache_dir: Instead of the cache of `datasets`.
 
@@ -143,12 +143,12 @@ def load_hub_rows(
         except datasets.exceptions.DatasetNotFoundError as error:
             raise not_visible(Repository(dataset.id, "dataset")) from error
         if builder.hash != commit:
-            # `datasets` prefers a local folder of the same name, and on any trouble with the Hub
-            # falls back to the newest copy in its cache.
+            # `datasets` prefers a local folder of the same name, and falls back to the newest copy
+            # in its cache if the Hub does not answer.
             raise HubUnreachableError(
-                f"The dataset {dataset.id} must be read from the Hub at commit {commit}. "
-                "Received: the local folder of that name, or, since the Hub did not answer, the "
-                "local cache. Work in another folder, or try again."
+                f"`datasets` did not read {dataset.id} from the Hub at commit {commit}, but from a "
+                "local folder of that name or, because the Hub did not answer, from its cache. "
+                "Change to another folder, or try again."
             )
         if streaming:
             # cast_column is ignored for a streamed folder.
@@ -159,14 +159,14 @@ def load_hub_rows(
 
 
 def dataset_errors(repo_id: str, *more: type[Exception]) -> AbstractContextManager[None]:
-    """Turn what the clients raise while reading a dataset into a `DataError`; see `hub_errors`."""
+    """Turn errors of the clients while reading a dataset into `DataError`, as `hub_errors` does."""
     return hub_errors(Repository(repo_id, "dataset"), *more)
 
 
 def read_image(image: Mapping[str, Any], token: str | None = None) -> bytes:
-    """Get the encoded bytes of an undecoded image, in any process.
+    """Return the encoded bytes of an image, in any process.
 
-    An ``hf://`` path costs a request, and one more per folder and process.
+    An ``hf://`` path costs a request, and another one per folder and process.
 
     Args:
         image: ``{"bytes": ..., "path": ...}``, as in the rows of `load_hub_rows`.
@@ -191,7 +191,7 @@ def read_image(image: Mapping[str, Any], token: str | None = None) -> bytes:
 
 
 def _conversion(api: HfApi, info: DatasetInfo) -> str | None:
-    """The commit of a conversion that holds the same rows as the repository."""
+    """Return the commit of a conversion with the same rows as the repository, or None."""
     if any(file.rfilename.endswith(".parquet") for file in info.siblings or ()):
         return None
     refs = api.list_repo_refs(info.id, repo_type="dataset")
@@ -207,9 +207,9 @@ def _conversion(api: HfApi, info: DatasetInfo) -> str | None:
     source = api.list_repo_tree(info.id, expand=True, revision=info.sha, repo_type="dataset")
     data = [entry for entry in source if entry.path not in ("README.md", ".gitattributes")]
     if not _converted_splits(entry.path for entry in converted):
-        reason = "holds only a part of it, or several configurations"
+        reason = "is incomplete, or has several configurations"
     elif _changed(converted) < _changed(data):
-        # The bot takes minutes, and leaves the old conversion where it fails.
+        # The bot takes minutes, and keeps the old conversion if it fails.
         reason = "is older than its data"
     else:
         return commit
@@ -218,7 +218,7 @@ def _conversion(api: HfApi, info: DatasetInfo) -> str | None:
 
 
 def _converted_splits(paths: Iterable[str]) -> dict[str, list[str]] | None:
-    """Split -> Parquet files; None unless it is one configuration, and whole."""
+    """Return split -> Parquet files; None unless it is one complete configuration."""
     configurations: set[str] = set()
     splits: dict[str, list[str]] = {}
     for path in sorted(paths):
@@ -235,7 +235,7 @@ def _converted_splits(paths: Iterable[str]) -> dict[str, list[str]] | None:
 
 
 def _changed(entries: Iterable[RepoFile | RepoFolder]) -> float:
-    """When the newest of them was last committed, in seconds since 1970."""
+    """Return the time of the newest last commit, in seconds since 1970."""
     return max((e.last_commit.date.timestamp() for e in entries if e.last_commit), default=0.0)
 
 

@@ -1,8 +1,8 @@
-"""Models of the Hub: the files that are needed, all from one pinned commit.
+"""Download a model of the Hub: the needed files, all from one pinned commit.
 
-The first file pins it: a branch or a tag is asked for once, everything after by commit. Names are
-constants, so that nothing in a repository says where anything is written or read; the Hub gives no
-symbolic links, and those in the client's cache are the client's own.
+The first file pins the commit: a branch or a tag is resolved once, all other files are requested by
+commit. File names are constants, so nothing in a repository decides where a file is written or
+read; the Hub serves no symbolic links, and those in the cache belong to the client.
 """
 
 from contextlib import suppress
@@ -43,20 +43,18 @@ def fetch_model(
     local_files_only: bool = False,
     runtime: Runtime | None = None,
 ) -> tuple[Path, str]:
-    """Download a model, or find it in the cache: settings, and when valid, weights or ONNX file.
+    """Download a model, or find it in the cache: the settings and, if valid, weights or ONNX file.
 
-    Where the Hub does not answer, the client takes what it has in its cache for that revision: for
-    a commit that is the same, for a branch or a tag what it was when it was last asked for. The
-    commit returned says which.
+    If the Hub does not answer, the client uses its cache: for a commit the same files, for a branch
+    or a tag those of its last request. The returned commit says which.
 
     Args:
         repo_id: ``user/repo``.
         revision: Branch, tag or commit; the head of main by default.
         token: Access token; the one of ``hf auth login`` or HF_TOKEN by default.
-        cache_dir: Instead of the client's cache.
-        local_files_only: Take what is in the cache, and ask nobody.
-        runtime: ``onnx`` downloads the ONNX file, ``keras`` the weights; None the first of the two
-            that the model was saved with.
+        cache_dir: Cache folder, instead of that of the client.
+        local_files_only: Use only the local cache.
+        runtime: ``onnx`` downloads the ONNX file, ``keras`` the weights; None prefers ONNX.
 
     Returns:
         The folder that `read_onnx` or `read_model` reads, and the 40-character commit.
@@ -64,7 +62,7 @@ def fetch_model(
     Raises:
         ModelNotFoundError: The repository or the revision does not exist, or not for this token.
         HubUnreachableError: The Hub did not answer, and the cache does not hold it.
-        ModelError: It is no model of hf-ela, of a newer one, or not valid.
+        ModelError: It is not a valid model of this hf-ela, or of a newer one.
     """
     download = _Download(Repository(repo_id, "model"), client(token), cache_dir, local_files_only)
     path, commit = download.file(SETTINGS_FILE, revision, JSON_LIMIT)
@@ -106,11 +104,11 @@ class _Download:
                 found = self.api.hf_hub_download(repo_id, name, dry_run=True, **where)
                 if (found.file_size or 0) > limit:
                     raise ModelError(
-                        f"{name} of a model of hf-ela has at most {limit:,} bytes. Received: "
-                        f"{repo_id} at {found.commit_hash}, with {found.file_size:,}. It is "
-                        "damaged, or was not made by hf-ela: do not use it."
+                        f"{name} of an hf-ela model has at most {limit:,} bytes. Received: "
+                        f"{found.file_size:,} bytes, in {repo_id} at {found.commit_hash}. The file "
+                        "is corrupt or malicious."
                     )
-                # By the name that was asked for: so the cache knows it when there is no network.
+                # By the requested name, so that the cache knows it without a network.
                 path = Path(self.api.hf_hub_download(repo_id, name, **where))
             except LocalEntryNotFoundError as error:
                 if self.local_files_only or constants.is_offline_mode():
@@ -118,8 +116,7 @@ class _Download:
                 raise
             except RevisionNotFoundError as error:
                 raise ModelNotFoundError(
-                    f"A revision is a branch, a tag or a commit of the model {repo_id}. Received: "
-                    f"{revision!r}, which it does not have. "
+                    f"The model {repo_id} has no branch, tag or commit {revision!r}. "
                     f"{revisions(self.api, self.repository)}"
                 ) from error
             except EntryNotFoundError as error:
@@ -129,10 +126,9 @@ class _Download:
     def _not_in_cache(self, name: str, revision: str | None) -> HubUnreachableError:
         setting = "local_files_only" if self.local_files_only else "HF_HUB_OFFLINE"
         return HubUnreachableError(
-            f"With {setting}, a model must be in the cache. Received: {self.repository.id} at "
-            f"{revision or 'main'}, of which {self.cache_dir or constants.HF_HUB_CACHE} does not "
-            f"hold {name}. Load it once with the network, by the same revision; or pass a local "
-            "folder."
+            f"{setting} is set, but the cache {self.cache_dir or constants.HF_HUB_CACHE} does not "
+            f"hold {name} of {self.repository.id} at {revision or 'main'}. Load it once with the "
+            "network, by the same revision, or pass a local folder."
         )
 
     def _other_kind(self, name: str, revision: str | None) -> ModelError:
@@ -143,7 +139,6 @@ class _Download:
             listed = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
             found = f"{listed or 'no files'} (library: {info.library_name or 'none named'})"
         return ModelError(
-            f"A model of hf-ela on the Hub has {name}. Received: {self.repository.id} at "
-            f"{revision or 'main'}, with {found}. hf-ela loads what its own push_to_hub.py "
-            "released: check the name and the revision, or train a model with train.py."
+            f"{self.repository.id} at {revision or 'main'} is not an hf-ela model: it has no "
+            f"{name}. Received: {found}. Check the name and the revision."
         )

@@ -1,6 +1,7 @@
-"""What a push would do: the head of a repository compared with the files that shall be there."""
+"""What a push would do: compares the head of a repository with the files of a release."""
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,43 +10,51 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, RepoCard, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
 from hf_ela._text import printable
-from hf_ela.errors import ReleaseError
-from hf_ela.hub.card import CAPTIONS
-from hf_ela.hub.client import Repository, hub_errors, malformed
-from hf_ela.hub.release_files import CARD, RECORD, Files, contents
+from hf_ela.errors import CardError, ReleaseError
+from hf_ela.hub.card_text import CAPTIONS
+from hf_ela.hub.client import CLIENT_ERRORS, Repository, hub_errors, malformed
+from hf_ela.hub.release_files import CARD, RECORD, Files, content_of
 from hf_ela.models.settings import SETTINGS_FILE
 
-__all__ = ["Head", "MakeFiles", "Plan", "PushOptions", "are_held_by", "make_plan", "read_tree"]
+__all__ = [
+    "Head",
+    "MakeFiles",
+    "Plan",
+    "PushOptions",
+    "are_held_by",
+    "check_metadata",
+    "make_plan",
+    "read_tree",
+]
 
 MARKS = (SETTINGS_FILE, "model.json", "widget.json")
-"""The files that tell repositories of this package from others, and from each other: a model, a
-Gradio Space, a widget."""
+"""The files that identify a repository of this package: a model, a Gradio Space, a widget."""
 HOUSEKEEPING = {".gitattributes", "README.md"}
-"""What the Hub puts into a new repository."""
+"""The files that the Hub puts into a new repository."""
 
 _TAG = re.compile(r"v\d+\.\d+\.\d+")
-# What an earlier release may have left behind.
+# Files that an earlier release may have left behind.
 _WHEEL = re.compile(r"hf_ela-[^/]+\.whl")
 _PLOTS = {f"plots/{name}" for name in CAPTIONS}
 
 
 @dataclass(frozen=True)
 class PushOptions:
-    """How a release is sent.
+    """How to send a release.
 
     Attributes:
-        branch: Where the commit goes; made from main if there is none.
-        tag: ``vX.Y.Z``, made when the commit is verified.
-        private: Make a new repository private; an existing public one is refused.
+        branch: Branch to commit to; created from main if new.
+        tag: ``vX.Y.Z``, made once the commit is verified.
+        private: Create a private repository; an existing public one is refused.
         create_pr: Open a pull request instead of committing to the branch.
-        message: Of the commit.
-        replace_card: Send the card of the run folder, whatever a person wrote on the Hub.
+        message: Commit message.
+        replace_card: Replace the card on the Hub, hand-written text included, by that of the run.
     """
 
     branch: str = "main"
@@ -56,13 +65,13 @@ class PushOptions:
     replace_card: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse options that contradict each other."""
         if self.tag and not _TAG.fullmatch(self.tag):
-            raise ReleaseError(f"A tag is written vX.Y.Z, as in v1.0.0. Received: {self.tag!r}.")
+            raise ReleaseError(f"`tag` must be vX.Y.Z, such as v1.0.0. Received: {self.tag!r}.")
         if self.tag and self.create_pr:
             raise ReleaseError(
-                "A tag names what is on a branch. Received: a tag for a pull request. "
-                "Merge it first, then repeat the command with the tag."
+                "`tag` and `create_pr` exclude each other: a tag names a commit on a branch. Merge "
+                "the pull request first, then tag."
             )
 
 
@@ -71,11 +80,11 @@ class Head:
     """What a branch holds before the push.
 
     Attributes:
-        commit: Its newest commit, or the one with the tag of the release where there is one; None
-            while there is no such repository.
-        private: Whether others can see the repository.
-        has_branch: Whether the branch exists; else `commit` is that of main.
-        files: Path -> git's name of the contents, or the SHA-256 of a large file.
+        commit: Its newest commit, or the commit with the tag of the release if that exists; None
+            for a new repository.
+        private: Whether the repository is private.
+        has_branch: Whether the branch exists; otherwise `commit` is that of main.
+        files: Path -> git blob id, or SHA-256 of a large file.
         card: Its README.md.
         tags: Name -> commit.
     """
@@ -89,7 +98,7 @@ class Head:
 
 
 MakeFiles = Callable[[Head], Files]
-"""Gives the files of a repository, from what it holds now."""
+"""Makes the files of a repository, from what it holds now."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +106,10 @@ class Plan:
     """What a push would do.
 
     Attributes:
-        repository: Where it goes.
+        repository: The destination.
         options: As given.
-        head: What is there now.
-        files: What shall be there.
+        head: What it holds now.
+        files: What it will hold.
         changes: Path -> what happens to it.
     """
 
@@ -116,26 +125,26 @@ class Plan:
         return set(self.changes.values()) != {"same"}
 
     def __str__(self) -> str:
-        """The plan in words: repository, every file with size and change, card's diff, tag."""
+        """Return the plan in words: repository, each file with size and change, card diff, tag."""
         head, options = self.head, self.options
         seen = "private" if (options.private if head.commit is None else head.private) else "public"
-        new = "a new repository (or one that you may not see)"
+        new = "a new repository (or one that you cannot see)"
         state = new if head.commit is None else f"at {head.commit[:7]}"
         where = "as a pull request" if options.create_pr else f"to the branch {options.branch}"
         lines = []
         if self.changes.get(CARD) in ("new", "changed"):
-            before, after = head.card or b"", contents(self.files[CARD])
+            before, after = head.card or b"", content_of(self.files[CARD])
             old_lines, new_lines = (
                 text.decode(errors="replace").splitlines() for text in (before, after)
             )
             diff = difflib.unified_diff(old_lines, new_lines, "on the Hub", "new", lineterm="")
-            lines += ["The card's changes:", *(f"  {printable(line)}" for line in diff)]
+            lines += ["Changes of the card:", *(f"  {printable(line)}" for line in diff)]
         lines.append(f"{self.repository.url}: {state}, {seen}, {where}")
         for path, change in self.changes.items():
-            size = len(contents(self.files[path])) if path in self.files else 0
+            size = len(content_of(self.files[path])) if path in self.files else 0
             lines.append(f"  {change:8}{size:>12,} bytes  {printable(path)}")
         if not self.needs_commit:
-            lines.append("Nothing to commit: the repository holds these files.")
+            lines.append("Nothing to commit: the repository already holds these files.")
         if options.tag:
             lines.append(f"Tag after verification: {options.tag}")
         return "\n".join(lines)
@@ -147,19 +156,19 @@ def make_plan(
     make_files: MakeFiles,
     options: PushOptions,
 ) -> Plan:
-    """Read the head and compare.
+    """Read the head and compare it with the files.
 
     Args:
-        api: The Hub's client.
-        repository: Where to.
-        make_files: Gives the files.
-        options: How they are to be sent.
+        api: The client of the Hub.
+        repository: The destination.
+        make_files: Makes the files.
+        options: How to send them.
 
     Raises:
-        ReleaseError: The name is none of the Hub, the tag names something else, the repository
-            is public and shall be private, or files of another model or Space are in the way.
+        ReleaseError: The name is not valid, the tag names something else, the repository is public
+            and `private` was asked for, or files of another model or Space are in the way.
     """
-    if repository.id.count("/") != 1:  # the client would leave it to the Hub
+    if repository.id.count("/") != 1:  # the client would pass it on to the Hub
         raise malformed(repository)
     with hub_errors(repository):
         head = _read_head(api, repository, options)
@@ -176,27 +185,56 @@ def make_plan(
     plan = Plan(repository, options, head, files, changes)
     if options.private and head.commit and not head.private:
         raise ReleaseError(
-            f"--private needs a new or private repository. Received: {repository.url}, which is "
-            "public. Change it in its settings first, or leave the option out."
+            f"`private` needs a new or private repository, but {repository.url} is public. Change "
+            "that in its settings first, or omit `private`."
         )
     if options.tag in head.tags and plan.needs_commit:
         raise ReleaseError(
-            f"A tag names one release for ever. Received: {options.tag}, which {repository.id} "
-            f"has at {str(head.commit)[:7]} with other files. Take the next version."
+            f"Tags are immutable: {options.tag} of {repository.id} already exists at "
+            f"{str(head.commit)[:7]}, with other files. Use the next version."
         )
     foreign = files.keys() & head.files.keys() - HOUSEKEEPING
     mark = next(mark for mark in MARKS if mark in files)
     if foreign and mark not in head.files:
         raise ReleaseError(
-            f"A push goes to a {repository.kind} of this package, known by its {mark}, or to one "
-            f"whose files it leaves alone. Received: {repository.url}, without it and with "
-            f"{', '.join(sorted(foreign))}. Take another name."
+            f"{repository.url} is not a {repository.kind} of this package: it has no {mark}, and "
+            f"the push would overwrite {', '.join(sorted(foreign))}. Choose another name."
         )
     return plan
 
 
+def check_metadata(plan: Plan) -> str:
+    """Have the Hub check the metadata of the card, as it will at the commit.
+
+    Returns:
+        A line that says what it found, or that it did not answer.
+
+    Raises:
+        CardError: The Hub would refuse the card.
+    """
+    card = RepoCard(content_of(plan.files[CARD]).decode(), ignore_metadata_errors=True)
+    try:
+        card.validate(plan.repository.kind)
+    except ValueError as error:
+        raise CardError(
+            f"The Hub would refuse the card of {plan.repository.url}. Received: "
+            f"{printable(_refusal(str(error)))[:2000]}. Fix the metadata of the card."
+        ) from error
+    except CLIENT_ERRORS as error:
+        return f"The check of the card's metadata did not answer ({type(error).__name__})."
+    return "The Hub accepts the card's metadata."
+
+
+def _refusal(answer: str) -> str:
+    """Return the errors in the answer of the check, which comes as JSON or as text."""
+    try:
+        return "; ".join(error["message"] for error in json.loads(answer)["errors"])
+    except (ValueError, KeyError, TypeError):
+        return answer
+
+
 def read_tree(api: HfApi, repository: Repository, revision: str) -> dict[str, str]:
-    """Return path -> git's name of the contents, or the SHA-256 of a large file."""
+    """Return path -> git blob id, or SHA-256 of a large file."""
     entries = api.list_repo_tree(
         repository.id, recursive=True, revision=revision, repo_type=repository.kind
     )
@@ -216,7 +254,7 @@ def _read_head(api: HfApi, repository: Repository, options: PushOptions) -> Head
         return Head(None, False, options.branch == "main", {}, None, {})
     branches = {ref.name: ref.target_commit for ref in refs.branches}
     tags = {ref.name: ref.target_commit for ref in refs.tags}
-    # What has the tag already is compared with that: the branch may have gone on.
+    # An existing tag is compared with its own commit: the branch may have moved on.
     tagged = tags.get(options.tag) if options.tag else None
     commit = tagged or branches.get(options.branch) or branches["main"]
     files = read_tree(api, repository, commit)
@@ -229,10 +267,10 @@ def _read_head(api: HfApi, repository: Repository, options: PushOptions) -> Head
 
 
 def are_held_by(tree: Mapping[str, str], files: Files) -> bool:
-    """Whether a tree, as `read_tree` gives it, has all these files as they are."""
+    """Return whether a tree, as `read_tree` returns it, has all these files unchanged."""
     return all(_is(file, tree.get(path)) for path, file in files.items())
 
 
 def _is(file: bytes | Path, checksum: str | None) -> bool:
-    data = contents(file)
+    data = content_of(file)
     return checksum in (git_hash(data), sha256(data).hexdigest())

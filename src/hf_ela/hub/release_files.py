@@ -1,7 +1,7 @@
-"""What a release is made of: a run folder in, the files of a Hub repository out. No network.
+"""Turn a run folder into the files of a release. No network.
 
 Only the files named in `release_files` and `model_files` ever leave the machine. JSON with a path
-of this machine in it stays as well, and so does any text with a token.
+of this machine, or any text with a token, stops the release.
 """
 
 import json
@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from hf_ela.errors import ReleaseError
-from hf_ela.hub.card import CAPTIONS, decode_card, has_text, make_card
+from hf_ela.hub.card import decode_card, has_text, make_card
+from hf_ela.hub.card_text import CAPTIONS
 from hf_ela.hub.samples import sample_pictures
 from hf_ela.hub.wheel import requirements, wheel
 from hf_ela.models.folder import saved_files
 from hf_ela.models.settings import ONNX_FILE
 from hf_ela.run_record import read_run
 
-__all__ = ["CARD", "RECORD", "Files", "contents", "model_files", "release_files"]
+__all__ = ["CARD", "RECORD", "Files", "content_of", "model_files", "release_files"]
 
 Files = Mapping[str, bytes | Path]
-"""Path in the repository -> contents, or the local file that holds them."""
+"""Path in the repository -> content, or the local file that holds it."""
 
 CARD = "README.md"
 RECORD = "run.json"
 BACKEND = "jax"
-"""The Keras backend that an endpoint or a Space installs for a model without ONNX: the smallest."""
+"""The smallest Keras backend, which endpoints and Spaces install for a model without ONNX."""
 
 # An absolute path of Unix (of two parts or more), of Windows, of a share, or below a home.
 _PATH = re.compile(r"(?<![\w./])(?:/[\w.-]+/|~/|\\\\[\w.-]+\\)|(?<!\w)(?:[A-Za-z]:[\\/]|file:)")
@@ -45,19 +46,20 @@ def release_files(
     """Return the files of a release.
 
     Args:
-        run_folder: A complete run folder.
-        repo_id: ``user/name``, for the card's snippets.
+        run_folder: A finished run folder.
+        repo_id: ``user/name``, for the snippets of the card.
         revision: Tag of the release, for the same.
-        card_before: The repository's card: what a person wrote in it stays. Where it has no text,
-            the card in the run folder takes its place.
-        replace_card: Take the card in the run folder all the same.
+        card_before: The card of the repository: text that a person wrote stays. If it has no text,
+            the card in the run folder is used.
+        replace_card: Use the card in the run folder in any case.
 
     Raises:
-        RunError: The run has not ended, or its record is damaged.
+        RunError: The run has not finished.
+        ModelError: Its record is not valid.
         ReleaseError: A file of the run is missing, or must not be published.
-        CardError: The card cannot be made, or the Hub would refuse it.
+        CardError: The card cannot be made.
     """
-    run = read_run(run_folder)
+    run = read_run(run_folder).content()
     local = run_folder / CARD
     previous = None if replace_card or card_before is None else decode_card(card_before)
     if local.is_file() and not has_text(previous):
@@ -77,46 +79,43 @@ def release_files(
 
 
 def _plots(run: Mapping[str, Any]) -> list[str]:
-    """Return the plots of a run that a card shows; others may show images of the dataset."""
+    """Return the plots that a card shows; others may show images of the dataset."""
     plots = run.get("plots")
     if not isinstance(plots, list) or not set(plots) <= set(CAPTIONS):
         raise ReleaseError(
-            f"`plots` of run.json must be a list of {', '.join(CAPTIONS)}. Received: {plots!r}. "
+            f"`plots` of {RECORD} must be a list of {', '.join(CAPTIONS)}. Received: {plots!r}. "
             "Train again with this version."
         )
     return plots
 
 
 def _samples(run: Mapping[str, Any], folder: Path) -> list[str]:
-    """Return the sample pictures with recorded scores, and what belongs to them.
-
-    Verification rests on them, so that there must be some, as they were scored.
-    """
+    """Return the sample pictures with recorded scores, for verification, and their description."""
     recorded = {sample["file"]: sample["sha256"] for sample in run.get("samples") or []}
     known = set(sample_pictures())
     if not recorded or not set(recorded) <= known:
         raise ReleaseError(
-            "A release is verified by the recorded scores of the sample pictures, "
-            f"{', '.join(sorted(known))}. Received: a run.json with {list(recorded) or 'none'}. "
-            "Train again with this version."
+            f"{RECORD} must record the scores of the sample pictures, which verify a release: "
+            f"{', '.join(sorted(known))}. Received: {list(recorded) or 'none'}. Train again with "
+            "this version."
         )
     for name, digest in recorded.items():
         path = folder / "samples" / name
         if path.is_file() and sha256(path.read_bytes()).hexdigest() != digest:
             raise ReleaseError(
-                f"A sample picture must be the one that was scored. Received: another {path}. "
-                "Copy it from model_card/samples, or train again."
+                f"{path} is not the sample picture that was scored. Copy it from tests/data, or "
+                "train again."
             )
     return sorted([*recorded, "README.md", "ela.png"])
 
 
-def contents(file: bytes | Path) -> bytes:
-    """Return the contents of one of `Files`."""
+def content_of(file: bytes | Path) -> bytes:
+    """Return the content of one of `Files`."""
     return file.read_bytes() if isinstance(file, Path) else file
 
 
 def model_files(folder: Path) -> Files:
-    """Return a saved model, and what deploys it as an Inference Endpoint.
+    """Return a saved model with the files that deploy it as an Inference Endpoint.
 
     Raises:
         ModelError: The settings of the model are not valid.
@@ -136,18 +135,18 @@ def _check(files: Files) -> None:
     for name, file in files.items():
         if isinstance(file, Path) and (file.is_symlink() or not file.is_file()):
             raise ReleaseError(
-                f"A release needs {name}, and as a file. Received: a run folder without "
-                f"{file.name}, or with a link. Copy the folder again, or train again."
+                f"The run folder has no file {name}, or has a link in its place. Copy the folder "
+                "again, or train again."
             )
         if name.endswith((".json", ".md")):
-            text = contents(file).decode()
+            text = content_of(file).decode()
             private = _private_place(text) if name.endswith(".json") else None
             if private is None and (_TOKEN.search(text) or _names_home(text)):
-                private = "some place"
-            if private:  # what stands there may itself be a secret
+                private = "an unknown place"
+            if private:  # the text there may itself be a secret
                 raise ReleaseError(
-                    "What is published must hold no path of this machine and no token. "
-                    f"Received: one in {name}, at {private}. Mend it there, or train again."
+                    f"{name} holds a path of this machine or a token, at {private}. Remove it, or "
+                    "train again."
                 )
 
 
@@ -157,7 +156,7 @@ def _names_home(text: str) -> bool:
 
 
 def _private_place(text: str) -> str | None:
-    """Return where in JSON a path of a machine or a token stands."""
+    """Return where JSON holds a path of a machine or a token."""
     found = (
         place
         for place, value in _strings(json.loads(text))

@@ -1,4 +1,4 @@
-"""The installed hf_ela as a wheel, so that a release runs with the code that made it."""
+"""Pack the installed hf_ela as a wheel, so that a release runs with the code that made it."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from hf_ela.hub.samples import MODEL_CARD, sample_pictures
 __all__ = ["requirements", "wheel"]
 
 PARTS = (".py", ".typed", ".toml", ".md", ".jpg", ".png", ".webp", ".html", ".js", ".css", ".svg")
-"""Endings of what belongs to the package: an editor's backup or an .env beside it does not."""
+"""Endings of files of the package; backups of an editor or an .env are not part of it."""
 
 _WHEEL = """\
 Wheel-Version: 1.0
@@ -30,26 +30,26 @@ Tag: py3-none-any
 
 
 def wheel() -> tuple[str, bytes]:
-    """Return file name and contents of a wheel of this package, as it is installed.
+    """Return file name and content of a wheel of the installed package.
 
-    Works from a checkout and from an installation. The same files give the same bytes: there is
-    no time in them, and nothing is compressed, since compressors differ. Python can import from
-    it as it is, with the file's path in `sys.path`; pip can install it.
+    Works from a checkout and from an installation. The same files give the same bytes: the wheel
+    has no times, and no compression, since compressors differ. Python can import from it with its
+    path in `sys.path`; pip can install it.
 
     Raises:
-        ReleaseError: The installation is of another version than the code.
+        ReleaseError: The installation has another version than the code.
     """
     installed = distribution("hf-ela")
     if installed.version != __version__:
         raise ReleaseError(
-            f"hf-ela must be installed as it is: the code is of version {__version__}. "
-            f"Received: an installation of {installed.version}. Install it again: pip install -e ."
+            f"The installed hf-ela has version {installed.version}, but the code has "
+            f"{__version__}. Install it again: pip install -e ."
         )
     stem = f"hf_ela-{__version__}"
     package = dict(_contents(files("hf_ela"), "hf_ela"))
-    # A release has a model of its own.
+    # A release has its own model.
     package = {name: data for name, data in package.items() if f"/{PACKAGED}/" not in name}
-    # A checkout has these outside of the package, an installation inside: the same order for both.
+    # A checkout has these outside the package, an installation inside: the same order for both.
     package |= _contents(MODEL_CARD, "hf_ela/model_card")
     for sample, path in sample_pictures().items():
         package[f"hf_ela/model_card/samples/{sample}"] = path.read_bytes()
@@ -75,10 +75,10 @@ def wheel() -> tuple[str, bytes]:
 
 
 def requirements(*extras: str) -> str:
-    """Return what this package needs from others, one requirement a line, for pip.
+    """Return the requirements of this package, one a line, for pip.
 
     Args:
-        extras: Names of extras, such as ``jax``, whose requirements belong to it.
+        extras: Names of extras, such as ``jax``, to include.
     """
     lines = []
     for line in distribution("hf-ela").requires or []:

@@ -1,12 +1,13 @@
-/** The answer as the page shows it; what it is told comes from the worker. */
+/** The answer as the page shows it, from the messages of the worker. */
 
 import { cells, color } from "./evidence.js";
 
 const element = (id) => document.getElementById(id);
+const WORDS = { fake: "AI-generated", real: "human-made" };
 
 /** Empty the answer for the next picture. */
 export function clearAnswer() {
-  for (const id of ["answer", "judgement", "controls", "legend", "ela"]) element(id).hidden = true;
+  for (const id of ["answer", "result", "truth", "controls", "legend", "ela"]) element(id).hidden = true;
   element("where").textContent = "";
   const { width, height } = element("evidence");
   element("evidence").getContext("2d").clearRect(0, 0, width, height);
@@ -29,40 +30,48 @@ export function showOpened({ name, width, height, unlike, image }) {
 }
 
 /**
- * @param {object} judged
- * @param {number} judged.score
- * @param {number} judged.threshold
- * @param {[number, number] | null} judged.uncertain scores from and to which the model does not know
- * @param {import("./views.js").Box[]} judged.boxes
- * @param {number[]} judged.scores of the boxes
- * @param {boolean} judged.whole whether the model looks at the whole picture at once
- * @param {number} judged.width @param {number} judged.height of the picture, not of its canvas
+ * @param {object} scored
+ * @param {number} scored.score
+ * @param {number} scored.threshold
+ * @param {[number, number] | null} scored.uncertain lowest and highest score that is uncertain
+ * @param {import("./views.js").Box[]} scored.boxes
+ * @param {number[]} scored.scores of the boxes
+ * @param {boolean} scored.whole whether the model sees the whole picture at once
+ * @param {number} scored.width @param {number} scored.height of the picture, not of its canvas
+ * @param {import("./app.js").Sample} [scored.sample] with the true label of the picture
  * @returns {string} the answer in a sentence
  */
-export function showJudged({ score, threshold, uncertain, boxes, scores, whole, width, height }) {
-  const says = score >= threshold ? "AI-generated" : "human-made";
-  const unknown = uncertain !== null && score >= uncertain[0] && score <= uncertain[1];
-  const verdict = unknown
-    ? `The model does not know; it leans to ${says}`
-    : `To the model this looks ${says}`;
+export function showScored(scored) {
+  const { score, threshold, uncertain, boxes, scores, whole, width, height, sample } = scored;
+  const label = score >= threshold ? "fake" : "real";
+  const abstains = uncertain !== null && score >= uncertain[0] && score <= uncertain[1];
+  const verdict = abstains
+    ? `The model is uncertain; it leans towards ${WORDS[label]}`
+    : `The model says: ${WORDS[label]}`;
   element("verdict").textContent = verdict;
+  if (sample) {
+    const right = label === sample.label ? "right" : "wrong";
+    const outcome = abstains ? `leans the ${right} way` : `is ${right}`;
+    element("truth").textContent = `Truth: ${WORDS[sample.label]}. The model ${outcome}.`;
+    element("truth").hidden = false;
+  }
   showScale(score, threshold);
   showUncertain(uncertain);
   const forFake = scores.filter((one) => one >= threshold).length;
   element("where").textContent = whole
-    ? "This model looks at the whole picture at once: the colour says nothing about places."
-    : "Where the evidence sits: of the places it looked at, " +
-      `${forFake} of ${scores.length} say AI-generated.`;
+    ? "This model sees the whole picture at once: the colour says nothing about regions."
+    : `Where the evidence is: ${forFake} of the ${scores.length} regions that the model sees look ` +
+      "AI-generated.";
   const unseen = paintEvidence(cells(width, height, boxes, scores), threshold, width, height);
   element("unseen").hidden = !unseen;
-  for (const id of ["judgement", "controls", "legend"]) element(id).hidden = false;
-  return `${verdict}, with an estimate of ${score.toFixed(3)}.`;
+  for (const id of ["result", "controls", "legend"]) element(id).hidden = false;
+  return `${verdict}, with P(fake) ${score.toFixed(3)}.`;
 }
 
 /** @param {number | null} share of the error levels that is done */
 export function showLevelling(share) {
   const done = share === null ? "" : ` ${Math.round(share * 100)} %`;
-  element("levelling").textContent = `Working out the error levels …${done}`;
+  element("levelling").textContent = `Computing the error levels …${done}`;
   element("levelling").hidden = false;
   element("ela-text").textContent = "Its error levels.";
 }
@@ -70,15 +79,15 @@ export function showLevelling(share) {
 /** @param {{quality: number, image: ImageBitmap}} levels */
 export function showLevels({ quality, image }) {
   const text =
-    `Its error levels, brightened: what JPEG compression at quality ${quality} changes in it. ` +
-    "It is the picture people know, and not quite what the network sees.";
+    `Its error levels, brightened: what JPEG compression at quality ${quality} changes. ` +
+    "This is the familiar ELA picture, not exactly what the network sees.";
   draw("ela", image, "The error levels of your picture, brightened");
   element("ela-text").textContent = text;
   element("ela").hidden = false;
   element("levelling").hidden = true;
 }
 
-/** Let the controls rule the opacity of the evidence. */
+/** Let the controls set the opacity of the evidence. */
 export function listenToControls() {
   const [show, strength] = [element("show"), element("strength")];
   const update = () => {
@@ -92,19 +101,20 @@ export function listenToControls() {
 
 function showScale(score, threshold) {
   const scale = element("scale");
-  const [mark, limit] = [scale.querySelector(".mark"), scale.querySelector(".limit")];
+  const [mark, line] = [scale.querySelector(".mark"), scale.querySelector(".threshold")];
   for (const at of [scale.querySelector(".flag"), mark]) at.style.setProperty("--at", score);
-  for (const at of [element("limit"), limit]) at.style.setProperty("--at", threshold);
+  const note = element("threshold-note");
+  for (const at of [note, line]) at.style.setProperty("--at", threshold);
   element("score").textContent = score.toFixed(3);
   element("score").dataset.value = score;
-  element("limit").textContent = `called AI-generated from ${threshold.toFixed(3)} on`;
+  note.textContent = `threshold ${threshold.toFixed(3)}`;
   element("threshold").textContent = threshold.toFixed(3);
   scale.ariaLabel =
     `P(fake) is ${score.toFixed(3)} on a scale from 0, human-made, to 1, AI-generated; ` +
     `the threshold is ${threshold.toFixed(3)}`;
 }
 
-/** Show from where to where the model does not know, if it ever does not. */
+/** Show the range of uncertain scores, if the model has one. */
 function showUncertain(uncertain) {
   for (const id of ["band", "uncertain"]) element(id).hidden = uncertain === null;
   if (uncertain === null) return;
@@ -113,10 +123,10 @@ function showUncertain(uncertain) {
   element("band").style.setProperty("--to", high);
   element("low").textContent = low.toFixed(3);
   element("high").textContent = high.toFixed(3);
-  element("scale").ariaLabel += `; from ${low.toFixed(3)} to ${high.toFixed(3)} it does not know`;
+  element("scale").ariaLabel += `; from ${low.toFixed(3)} to ${high.toFixed(3)} it is uncertain`;
 }
 
-/** Return whether something was not looked at. */
+/** Return whether the model did not see some part. */
 function paintEvidence(parts, threshold, width, height) {
   const canvas = element("evidence");
   ({ width: canvas.width, height: canvas.height } = element("picture"));

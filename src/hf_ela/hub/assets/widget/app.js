@@ -3,7 +3,7 @@
 import {
   clearAnswer,
   listenToControls,
-  showJudged,
+  showScored,
   showLevelling,
   showLevels,
   showOpened,
@@ -13,22 +13,26 @@ const element = (id) => document.getElementById(id);
 const NEEDED = ["Worker", "OffscreenCanvas", "WebAssembly", "createImageBitmap"];
 
 class Page {
-  /** @param {{endpoint: string, repo: string, revision: string, samples: string[]}} place */
+  /**
+   * @typedef {{file: string, title: string, label: string}} Sample
+   * @param {{endpoint: string, repo: string, revision: string, samples: Sample[],
+   *   synthetic_notice: string}} place
+   */
   constructor(place) {
     this.place = place;
     this.number = 0; // of the newest picture
-    this.picture = null; // its file, name and size
-    this.limits = null; // of the model: its threshold, and the scores that are uncertain
-    this.asked = false; // for the model
+    this.picture = null; // its file, name, size and, of a sample, the sample
+    this.limits = null; // the threshold of the model and the range of its uncertain scores
+    this.asked = false; // whether the model was asked for
     this.worker = startWorker();
     this.worker.onmessage = ({ data }) => this.hear(data);
     this.worker.onerror = () => {
       element("loading").hidden = true;
-      this.fail("The part of this page that does the work has stopped. Load the page again.");
+      this.fail("The worker of this page has stopped. Reload the page.");
     };
   }
 
-  /** Have the model loaded, unless it is already. */
+  /** Load the model, once. */
   load() {
     if (this.asked) return;
     this.asked = true;
@@ -36,11 +40,11 @@ class Page {
     this.worker.postMessage({ place: this.place });
   }
 
-  /** @param {Blob} file @param {string} name */
-  take(file, name) {
+  /** @param {Blob} file @param {string} name @param {Sample} [sample] */
+  take(file, name, sample) {
     this.load();
     this.number += 1;
-    this.picture = { file, name };
+    this.picture = { file, name, sample };
     element("problem").hidden = true;
     clearAnswer();
     this.say(`Looking at ${name} …`, true);
@@ -63,9 +67,9 @@ class Page {
       case "opened":
         Object.assign(this.picture, { width: message.width, height: message.height });
         return showOpened({ name: this.picture.name, ...message });
-      case "judged": {
-        const { width, height, name } = this.picture;
-        this.say(`${name}: ${showJudged({ ...message, ...this.limits, width, height })}`);
+      case "scored": {
+        const { width, height, name, sample } = this.picture;
+        this.say(`${name}: ${showScored({ ...message, ...this.limits, width, height, sample })}`);
         return reveal(element("answer"));
       }
       case "levelling":
@@ -74,22 +78,24 @@ class Page {
         return showLevels(message);
       case "refused":
         clearAnswer();
-        return this.fail(`${this.picture.name} cannot be judged: ${message.message}.`);
+        return this.fail(`${this.picture.name} cannot be read: ${message.message}.`);
     }
   }
 
-  ready({ threshold, uncertain, exact }) {
+  ready({ threshold, uncertain, synthetic, exact }) {
     this.limits = { threshold, uncertain };
+    element("synthetic").textContent = this.place.synthetic_notice;
+    element("synthetic").hidden = !synthetic;
     element("loading").hidden = true;
     if (this.picture === null) this.say("The model is ready.");
     if (exact) return;
     this.fail(
-      "This browser alters the pixels that pages read, so that nobody is known again by them. " +
-        "The answers will be wrong: allow this page to read them, or take another browser.",
+      "This browser alters the pixels that pages read, to prevent tracking. " +
+        "The answers will be wrong: allow this page to read pixels, or use another browser.",
     );
   }
 
-  /** @param {string} text @param {boolean} seen whether it stands nowhere else on the page */
+  /** @param {string} text @param {boolean} seen whether it is visible nowhere else on the page */
   say(text, seen = false) {
     element("status").textContent = text;
     element("status").classList.toggle("said", !seen);
@@ -106,14 +112,13 @@ class Page {
 
   tryAgain() {
     element("problem").hidden = true;
-    if (this.picture) this.take(this.picture.file, this.picture.name);
+    if (this.picture) this.take(this.picture.file, this.picture.name, this.picture.sample);
     else this.load();
   }
 }
 
 /**
- * Start worker.js. It comes by way of a blob, because only then the page's security policy holds
- * for it too.
+ * Start worker.js through a blob: only then does the security policy of the page apply to it too.
  */
 function startWorker() {
   const address = JSON.stringify(new URL("worker.js", import.meta.url).href);
@@ -125,7 +130,7 @@ function showLoading(loaded, total) {
   const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
   element("loading-text").textContent =
     loaded < total
-      ? `Getting the model ready: ${megabytes(loaded)} of ${megabytes(total)} MB`
+      ? `Loading the model: ${megabytes(loaded)} of ${megabytes(total)} MB`
       : "Starting the model …";
   const progress = element("progress");
   if (loaded < total) {
@@ -152,7 +157,7 @@ function listenForPictures(page) {
     takeFirst(file.files);
     file.value = ""; // or the same file could not be chosen again
   });
-  // Everywhere on the page: a browser leaves it for a file that is dropped beside the field.
+  // On the whole page: a browser would leave it for a file that is dropped beside the field.
   addEventListener("dragover", (event) => {
     event.preventDefault();
     drop.classList.add("over");
@@ -171,18 +176,19 @@ function listenForPictures(page) {
 
 /** @param {Page} page */
 function offerSamples(page) {
-  for (const name of page.place.samples) {
-    const picture = Object.assign(new Image(), { src: `samples/${name}`, alt: "" });
+  for (const sample of page.place.samples) {
+    const { file, title } = sample;
+    const picture = Object.assign(new Image(), { src: `samples/${file}`, alt: "" });
     const button = document.createElement("button");
     button.type = "button";
-    button.append(picture, name.replace(/\.\w+$/, "").replace("-", ", "));
+    button.append(picture, title);
     button.addEventListener("click", async () => {
       try {
-        const response = await fetch(`samples/${name}`);
+        const response = await fetch(`samples/${file}`);
         if (!response.ok) throw new Error(response.statusText);
-        page.take(await response.blob(), name);
+        page.take(await response.blob(), title, sample);
       } catch {
-        page.fail(`${name} could not be fetched. Check the connection and try again.`);
+        page.fail(`${file} could not be downloaded. Check the connection and try again.`);
       }
     });
     const item = document.createElement("li");
@@ -202,7 +208,7 @@ async function start() {
   listenToControls();
   offerSamples(page);
   element("unsupported").hidden = true;
-  // Whoever saves data has the model loaded with the first picture only.
+  // With data saving on, the model is loaded with the first picture only.
   if (!navigator.connection?.saveData) page.load();
 }
 

@@ -1,8 +1,8 @@
-/** The error levels of an image as the picture people know: `ela` of `hf_ela/explain.py`. */
+/** The familiar picture of the error levels of an image: `ela` of `hf_ela/models/explain.py`. */
 
 import { roundTrip } from "./jpeg.js";
 
-/** Rows that are worked on at a time: the page stays alive, and memory does not grow. */
+/** Rows per step: the page stays responsive, and memory does not grow. */
 const STRIP = 256;
 /** Rows above and below a strip that its pixels depend on: one block of chroma. */
 const MARGIN = 16;
@@ -12,8 +12,7 @@ const SHARE = 0.995;
 /**
  * Return the absolute error levels, brightened until one in 200 is 255.
  *
- * Every pixel of the image is looked at. Where it is larger than `longest`, a pixel of the result is
- * the mean of a square of them.
+ * Every pixel counts: in the result of an image larger than `longest`, each is the mean of a square.
  * @param {{width: number, height: number, rgb: import("./resample.js").ReadRgb}} picture
  * @param {number} quality from 1 to 100
  * @param {number} longest side of the result, in pixels

@@ -1,11 +1,11 @@
-/** Where in an image the evidence sits: `overlay` of `hf_ela/explain.py`, as rectangles of colour. */
+/** Where in an image the evidence is: `overlay` of `hf_ela/models/explain.py`, as coloured rectangles. */
 
-/** For fake and for real: told apart with every common kind of colour blindness. */
+/** For fake and for real: distinct with every common kind of colour blindness. */
 const RED = "214 40 40";
 const BLUE = "29 78 216";
 /** Opacity of a colour at a probability of 1 or 0. */
 const STRONGEST = 0.6;
-/** What no view looked at keeps 0.45 of its brightness. */
+/** A part that no view shows keeps 0.45 of its brightness. */
 const UNSEEN = "rgb(0 0 0 / 0.55)";
 
 /**

@@ -1,13 +1,13 @@
 /**
- * What the first bytes of an image file tell, before anything is decoded: a small file can hold a
- * picture that fills all memory.
+ * Reads the header of an image file before anything is decoded: a small file can hold a picture that
+ * fills all memory.
  */
 
 /**
  * @param {Uint8Array} bytes of a file
- * @returns {{width: number, height: number, unlike: string | undefined} | null} null for what is none
- *   of the formats that every browser of today reads: JPEG, PNG, WebP, GIF, BMP, AVIF; `unlike` is
- *   what the file is where a browser makes other 8-bit RGB of it than `load_image`
+ * @returns {{width: number, height: number, unlike: string | undefined} | null} null for formats other
+ *   than those that every current browser reads: JPEG, PNG, WebP, GIF, BMP, AVIF; `unlike` describes a
+ *   file that a browser decodes to other 8-bit RGB than `load_image`
  */
 export function readHeader(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,6 +1,6 @@
 /**
- * The JPEG round trip in whole numbers, equal to Pillow's to the last bit: `hf_ela/jpeg.py` for the
- * browser, at 4:2:0. Entropy coding loses nothing and is left out.
+ * The JPEG round trip in integers, equal to Pillow's to the last bit: `hf_ela/ela/tensor_jpeg.py` for
+ * the browser, at 4:2:0. Entropy coding is lossless and left out.
  *
  * Sources: ITU-T T.81 (JPEG) and T.871 (its colours); libjpeg-turbo 3 `jccolor.c`, `jcsample.c`,
  * `jfdctint.c`, `jcdctmgr.c`, `jidctint.c`, `jdsample.c`, `jdcolor.c`, after which things are named.

@@ -4,7 +4,7 @@ import { enlarged, fitted, pixelSide, viewBoxes, viewPixels } from "./views.js";
 
 const VERSION = "1.30.0";
 const PLACE = `https://cdn.jsdelivr.net/npm/onnxruntime-web@${VERSION}/dist/`;
-/** The smallest build: WebAssembly only. Other bytes than these are never run. */
+/** The smallest build, WebAssembly only. No other bytes are ever run. */
 const RUNTIME = [
   {
     name: "ort.wasm.bundle.min.mjs",
@@ -19,7 +19,7 @@ const RUNTIME = [
 ];
 /** The version of `hf_ela.json` that this page reads. */
 const SCHEMA = 1;
-/** Views that the network is given at a time: memory does not grow with their number. */
+/** Views per run of the network: memory does not grow with their number. */
 const BATCH = 8;
 /** The smallest normal float32, to which probabilities are limited. */
 const TINY = 2 ** -126;
@@ -34,12 +34,13 @@ export class ModelError extends Error {}
  * @property {string} revision its commit
  */
 
-/** A model that judges pictures. */
+/** A model that scores pictures. */
 export class Model {
   constructor(ort, session, settings) {
     Object.assign(this, { ort, session });
     this.threshold = settings.threshold;
     this.uncertain = settings.uncertain ?? null;
+    this.synthetic = settings.data?.synthetic === true;
     this.temperature = settings.temperature;
     this.input = settings.recipe.input;
     this.quality = Math.min(...(settings.recipe.ela?.qualities ?? [90]));
@@ -74,12 +75,12 @@ export class Model {
   }
 
   /**
-   * Judge a picture.
+   * Score a picture.
    * @param {import("./picture.js").Picture} picture
    * @returns {Promise<{score: number, boxes: import("./views.js").Box[], scores: number[]}>}
    *   calibrated probabilities of fake: of the picture, and of each view of it
    */
-  async judge(picture) {
+  async score(picture) {
     const small = await fitted(picture, this.input);
     const parts = viewBoxes(small.width, small.height, this.input);
     const logits = [];
@@ -101,7 +102,7 @@ export class Model {
     const answer = await this.session.run({ pixels: new this.ort.Tensor("uint8", pixels, shape) });
     const both = Array.from(answer.probabilities.data, (p) => Math.log(Math.max(p, TINY)));
     const logits = boxes.map((_, i) => both[2 * i] - both[2 * i + 1]);
-    if (!logits.every(Number.isFinite)) throw new ModelError("The model's answer is no number.");
+    if (!logits.every(Number.isFinite)) throw new ModelError("The output of the model is not finite.");
     return logits;
   }
 
@@ -111,10 +112,10 @@ export class Model {
 }
 
 /**
- * Fetch a file, and refuse it if it is not the one that is meant.
+ * Fetch a file, and refuse other bytes than the expected ones.
  *
- * The bytes are compared here and not by `fetch`'s own `integrity`, which would tell neither how far
- * a download is nor whether it failed by the network or by the bytes.
+ * The digest is checked here: the `integrity` of `fetch` reports no progress, and does not tell a
+ * failure of the network from wrong bytes.
  * @param {string} url
  * @param {string} integrity algorithm and digest, written as in HTML
  * @param {(loaded: number, length: number) => void} onBytes
@@ -133,15 +134,15 @@ export async function fetchChecked(url, integrity, onBytes) {
       onBytes((loaded += part.value.length), length);
     }
   } catch {
-    throw new ModelError(`The download of ${name} broke off. Check the connection and try again.`);
+    throw new ModelError(`The download of ${name} was interrupted. Check the connection and try again.`);
   }
   const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
   const [algorithm, wanted] = integrity.split(/-(.*)/);
   const digest = await crypto.subtle.digest(algorithm.replace("sha", "SHA-"), bytes);
   if (btoa(String.fromCharCode(...new Uint8Array(digest))) !== wanted) {
     throw new ModelError(
-      `${name} is not the file that this page was made for, and was not used. ` +
-        "It may have been damaged on its way: try again, and tell the page's owner if it stays so.",
+      `${name} is not the file that this page expects, so it was not used. ` +
+        "It may be damaged: try again, and tell the owner of the page if this persists.",
     );
   }
   return bytes;
@@ -153,11 +154,11 @@ async function fetched(url) {
   try {
     response = await fetch(url, { credentials: "omit", referrerPolicy: "no-referrer" });
   } catch {
-    throw new ModelError(`${name} could not be fetched. Check the connection and try again.`);
+    throw new ModelError(`${name} could not be downloaded. Check the connection and try again.`);
   }
   if (response.ok) return response;
   throw new ModelError(
-    `${name} is not to be had from ${new URL(url).host} (status ${response.status}). ` +
+    `${new URL(url).host} does not provide ${name} (status ${response.status}). ` +
       "The model may have been withdrawn.",
   );
 }
@@ -167,7 +168,7 @@ async function readSettings(url) {
   const known = settings.schema === SCHEMA && String(settings.labels) === "fake,real";
   const sha256 = settings.sha256?.["model.onnx"];
   if (!known || !/^[0-9a-f]{64}$/.test(sha256)) {
-    throw new ModelError("This page cannot read this model: another version of hf-ela made it.");
+    throw new ModelError("This page cannot read this model: it comes from another version of hf-ela.");
   }
   const digest = sha256.match(/../g).map((pair) => parseInt(pair, 16));
   return { ...settings, onnx: `sha256-${btoa(String.fromCharCode(...digest))}` };
@@ -182,14 +183,14 @@ async function imported(bytes) {
   }
 }
 
-/** Adds up what several downloads have done. */
+/** Adds up the progress of several downloads. */
 class Progress {
   constructor(report) {
     this.report = report;
     this.files = [];
   }
 
-  /** @param {number} bytes of the file, or 0 where only its download tells */
+  /** @param {number} bytes of the file, or 0 if only the download tells */
   of(bytes) {
     const file = { loaded: 0, length: bytes };
     this.files.push(file);

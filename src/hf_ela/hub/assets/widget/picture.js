@@ -4,10 +4,10 @@ import { readHeader } from "./header.js";
 
 const MAX_PIXELS = 64e6;
 const MAX_BYTES = 100e6;
-/** What transparency is laid over, as in `hf_ela/modes.py`. */
+/** The background of transparent pixels, as in `hf_ela/images/rgb.py`. */
 const MID_GREY = 128;
 
-/** The values as they are stored: ELA looks at these, and no display does. */
+/** The stored values: ELA needs these, not those of a display. */
 const AS_STORED = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
 
 /** Why a file is refused, in words for a person. */
@@ -17,7 +17,7 @@ export class PictureError extends Error {}
 export class Picture {
   /**
    * @param {ImageBitmap} bitmap
-   * @param {string} [unlike] what the file is where Python sees other pixels in it
+   * @param {string} [unlike] what the file is, if Python decodes other pixels from it
    */
   constructor(bitmap, unlike) {
     this.bitmap = bitmap;
@@ -34,20 +34,20 @@ export class Picture {
   static async open(file) {
     if (!file.size) throw new PictureError("the file is empty");
     if (file.size > MAX_BYTES) {
-      throw new PictureError(`it has ${megabytes(file.size)}; the most is ${megabytes(MAX_BYTES)}`);
+      throw new PictureError(`it has ${megabytes(file.size)}; the limit is ${megabytes(MAX_BYTES)}`);
     }
     const size = readHeader(new Uint8Array(await file.arrayBuffer()));
-    if (!size) throw new PictureError("it must be a JPEG, PNG, WebP, AVIF, GIF or BMP file");
+    if (!size) throw new PictureError("it is not a JPEG, PNG, WebP, AVIF, GIF or BMP file");
     if (size.width * size.height > MAX_PIXELS) {
       throw new PictureError(
-        `it has ${size.width} × ${size.height} pixels; the most is ${MAX_PIXELS / 1e6} million`,
+        `it has ${size.width} × ${size.height} pixels; the limit is ${MAX_PIXELS / 1e6} million`,
       );
     }
     try {
       const options = { ...AS_STORED, imageOrientation: "from-image" };
       return new Picture(await createImageBitmap(file, options), size.unlike);
     } catch {
-      throw new PictureError("it is damaged or cut off, or of a kind that this browser cannot read");
+      throw new PictureError("it is damaged or truncated, or this browser does not support it");
     }
   }
 
@@ -88,8 +88,7 @@ export class Picture {
 }
 
 /**
- * Whether this browser gives pages the pixels as they are: some alter them a little, or entirely, so
- * that nobody is known again by them.
+ * Return whether this browser gives pages the true pixels: some alter them to prevent tracking.
  * @returns {Promise<boolean>}
  */
 export async function pixelsAreTrue() {
@@ -110,7 +109,7 @@ function read2d(bitmap, x, y, width, height) {
   return context.getImageData(0, 0, width, height).data;
 }
 
-/** The same by WebGL, which keeps colour and alpha apart; null where there is none. */
+/** The same through WebGL, which keeps colour and alpha apart; null without WebGL. */
 async function readGl(bitmap, x, y, width, height) {
   const gl = new OffscreenCanvas(1, 1).getContext("webgl2");
   if (!gl) return null;

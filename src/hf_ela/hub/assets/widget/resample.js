@@ -2,7 +2,7 @@
 
 const PRECISION = 22;
 const SUPPORT = 2;
-/** Pixels that are read at a time: a large image is never whole in memory. */
+/** Pixels per read: a large image is never whole in memory. */
 const STRIP = 2 ** 21;
 
 /**

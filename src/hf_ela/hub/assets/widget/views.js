@@ -1,4 +1,4 @@
-/** Which parts of an image the network is shown, and their pixels: `hf_ela/views.py`. */
+/** The parts of an image that the network sees, and their pixels: `hf_ela/ela/views.py`. */
 
 import { resized } from "./resample.js";
 
@@ -22,8 +22,8 @@ export function viewBoxes(width, height, input) {
 }
 
 /**
- * Return the picture as views are cut of it: made smaller where its longest side is longer than the
- * recipe has it.
+ * Return the picture from which views are cut: scaled down if its longest side exceeds that of the
+ * recipe.
  * @param {import("./picture.js").Picture} picture
  * @param {{longest_side?: number}} input of the recipe
  * @returns {Promise<{width: number, height: number, rgb: import("./resample.js").ReadRgb}>}

@@ -1,4 +1,4 @@
-/** The work, beside the page, so that the page never stands still. */
+/** Does the work in a thread of its own, so that the page never freezes. */
 
 import { errorLevels } from "./ela.js";
 import { Model, ModelError } from "./model.js";
@@ -7,12 +7,12 @@ import { Picture, PictureError, pixelsAreTrue } from "./picture.js";
 /** Longest side of a picture for the page, in pixels. */
 const LONGEST = 1280;
 
-let model = null; // a promise of it, from the first order to load it on
-let newest = 0; // number of the newest picture: work on an older one ends
+let model = null; // a promise of it, once it was asked for
+let newest = 0; // number of the newest picture: work on older ones ends
 
 onmessage = ({ data }) => {
   if (data.place) model = load(data.place);
-  if (data.file) judge(data.file, (newest = data.number));
+  if (data.file) score(data.file, (newest = data.number));
 };
 
 /** @param {import("./model.js").Place} place */
@@ -26,8 +26,8 @@ async function load(place) {
   try {
     const loaded = await Model.load(place, progress);
     const exact = await pixelsAreTrue();
-    const { threshold, uncertain } = loaded;
-    postMessage({ kind: "ready", threshold, uncertain, exact });
+    const { threshold, uncertain, synthetic } = loaded;
+    postMessage({ kind: "ready", threshold, uncertain, synthetic, exact });
     return loaded;
   } catch (error) {
     postMessage({ kind: "unavailable", message: reason(error) });
@@ -36,7 +36,7 @@ async function load(place) {
 }
 
 /** Answer in three steps: what was opened, the score with its evidence, the error levels. */
-async function judge(file, number) {
+async function score(file, number) {
   const isNewest = () => number === newest;
   let picture = null;
   try {
@@ -48,7 +48,7 @@ async function judge(file, number) {
     const ready = await model;
     if (!ready || !isNewest()) return;
     const whole = ready.input.kind === "resize";
-    postMessage({ kind: "judged", number, ...(await ready.judge(picture)), whole });
+    postMessage({ kind: "scored", number, ...(await ready.score(picture)), whole });
     const { quality } = ready;
     const levels = await errorLevels(picture, quality, LONGEST, async (share) => {
       postMessage({ kind: "levelling", number, share });
@@ -68,6 +68,6 @@ async function judge(file, number) {
 function reason(error) {
   if (error instanceof PictureError || error instanceof ModelError) return error.message;
   console.error(error);
-  if (error instanceof RangeError) return "there is not enough memory for it in this browser";
+  if (error instanceof RangeError) return "this browser has not enough memory for it";
   return `something went wrong: ${error?.message ?? error}`;
 }

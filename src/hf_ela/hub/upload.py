@@ -1,8 +1,7 @@
-"""Writing to the Hub: a plan, one atomic commit on a known parent, verification, then a tag.
+"""Carry out a plan: one atomic commit on a known parent, verification, then a tag.
 
-The Hub is left with the old release or with the whole new one, and whatever was interrupted is
-finished by the same call again: files that arrived are not sent twice, a commit that was made is
-found, verified and tagged.
+The Hub holds either the old release or the whole new one. The same call finishes whatever was
+interrupted: files that arrived are not sent twice, an earlier commit is found, verified and tagged.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,19 +16,19 @@ from hf_ela._text import native_messages_held_back
 from hf_ela.errors import HeadMovedError, ModelError, ReleaseError, VerificationError
 from hf_ela.hub.client import Repository, hub_errors
 from hf_ela.hub.plan import MakeFiles, Plan, are_held_by, make_plan, read_tree
-from hf_ela.hub.release_files import CARD, contents
+from hf_ela.hub.release_files import CARD, content_of
 from hf_ela.models.detector import Detector
 from hf_ela.models.folder import read_model
 
-__all__ = ["SCORE_TOLERANCE", "publish"]
+__all__ = ["SCORE_TOLERANCE", "upload"]
 
 SCORE_TOLERANCE = 1e-4
-"""By how much a sample's score may differ from the recorded one: backends differ by less."""
+"""Largest difference from the recorded score of a sample: backends differ by less."""
 
 _MOVED = (409, 412)
 
 
-def publish(
+def upload(
     api: HfApi,
     plan: Plan,
     make_files: MakeFiles,
@@ -37,31 +36,45 @@ def publish(
     run: Mapping[str, Any] | None = None,
     say: Callable[[str], None],
 ) -> str:
-    """Commit, verify, tag; return the commit that holds the files.
+    """Commit, verify and tag.
 
-    `run` is the run whose recorded scores the downloaded model must give again.
+    Args:
+        api: The client of the Hub.
+        plan: What to do, against the head that was read.
+        make_files: Makes the files again if that head has moved.
+        run: The run whose recorded scores the downloaded model must reproduce.
+        say: Receives a line about each step.
+
+    Returns:
+        The commit that holds the files.
+
+    Raises:
+        HeadMovedError: Others committed in between, twice.
+        VerificationError: The download differs from what was sent; no tag was made.
+        ReleaseError: The Hub refused to write.
+        HubUnreachableError: The Hub did not answer.
     """
     repository, options = plan.repository, plan.options
     if options.tag in plan.head.tags:  # with other files it was refused
-        say(f"{options.tag} is this very release already: {repository.url}")
+        say(f"{options.tag} is already up to date: {repository.url}")
         return str(plan.head.commit)
     if plan.head.commit is None:
         _create(api, plan)
         plan = make_plan(api, repository, make_files, options)
     commit = _commit(api, plan, say)
     if commit is None:
-        say(f"The head moved since {str(plan.head.commit)[:7]}: planning again.")
+        say(f"Others committed after {str(plan.head.commit)[:7]}: planning again.")
         plan = make_plan(api, repository, make_files, options)
         commit = _commit(api, plan, say)
     if commit is None:
         raise HeadMovedError(
-            f"A release is one commit on a known parent. Received: {repository.url}, whose "
-            "head moved twice meanwhile. Repeat the command, or propose it with --create-pr."
+            f"Others committed to {repository.url} twice during the push. Repeat the command, or "
+            "open a pull request with `create_pr`."
         )
-    say("Downloading and checking it ...")
+    say("Downloading and verifying the commit ...")
     _verify(api, plan, commit, run)
     scores = f" and {len(run['samples'])} scores" if run else ""
-    say(f"Verified: {len(plan.files)} checksums{scores} agree with the download.")
+    say(f"Verified: {len(plan.files)} checksums{scores} match.")
     if options.tag:
         _tag(api, repository, options.tag, commit)
         say(f"Tagged {options.tag}.")
@@ -69,7 +82,7 @@ def publish(
 
 
 def _create(api: HfApi, plan: Plan) -> None:
-    # A token of another, or one that may not write, is refused here.
+    # A token without write access is refused here.
     with hub_errors(plan.repository):
         api.create_repo(
             plan.repository.id,
@@ -81,17 +94,17 @@ def _create(api: HfApi, plan: Plan) -> None:
 
 
 def _sdk(plan: Plan) -> str:
-    return str(SpaceCard(contents(plan.files[CARD]).decode()).data["sdk"])
+    return str(SpaceCard(content_of(plan.files[CARD]).decode()).data["sdk"])
 
 
 def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:
     """Return the commit with the files; None when the head has moved."""
     repository, options, head = plan.repository, plan.options, plan.head
     if not plan.needs_commit:
-        say(f"Nothing to commit: {repository.url} holds these files.")
+        say(f"Nothing to commit: {repository.url} already holds these files.")
         return head.commit
     if options.create_pr and (proposed := _proposed(api, plan)):
-        say(f"Proposed already, and still open: {repository.url}/discussions/{proposed[0]}")
+        say(f"An open pull request already holds it: {repository.url}/discussions/{proposed[0]}")
         return proposed[1]
     if not head.has_branch:
         with hub_errors(repository):
@@ -105,16 +118,16 @@ def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationDelete(path)
         if change == "removed"
-        else CommitOperationAdd(path, _source(plan.files[path]))
+        else CommitOperationAdd(path, _to_send(plan.files[path]))
         for path, change in plan.changes.items()
         if change != "same"
     ]
-    with hub_errors(repository, RuntimeError):  # what the client makes of a failed upload
+    with hub_errors(repository, RuntimeError):  # the client raises it for a failed upload
         try:
             made = api.create_commit(
                 repository.id,
                 operations,
-                commit_message=options.message or f"Release {options.tag or 'of a training'}",
+                commit_message=options.message or f"Release {options.tag or 'a training run'}",
                 repo_type=repository.kind,
                 revision=options.branch,
                 create_pr=options.create_pr,
@@ -131,7 +144,7 @@ def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:
 
 
 def _proposed(api: HfApi, plan: Plan) -> tuple[int, str] | None:
-    """Return number and commit of an open pull request that holds just the planned files."""
+    """Return number and commit of an open pull request that holds the planned files."""
     id_, kind = plan.repository.id, plan.repository.kind
     with hub_errors(plan.repository):
         proposals = api.get_repo_discussions(
@@ -154,8 +167,8 @@ def _tag(api: HfApi, repository: Repository, tag: str, commit: str) -> None:
             refs = api.list_repo_refs(repository.id, repo_type=repository.kind)
             if (tag, commit) not in [(ref.name, ref.target_commit) for ref in refs.tags]:
                 raise ReleaseError(
-                    f"A tag names one release for ever. Received: {tag}, which somebody else gave "
-                    f"to another commit meanwhile. Take the next version: this is {commit}."
+                    f"Tags are immutable: somebody else has just given {tag} to another commit. "
+                    f"Use the next version for {commit}."
                 ) from error
 
 
@@ -179,7 +192,7 @@ def _verify(api: HfApi, plan: Plan, commit: str, run: Mapping[str, Any] | None) 
         differing = [
             name
             for name, content in plan.files.items()
-            if not (folder / name).is_file() or (folder / name).read_bytes() != contents(content)
+            if not (folder / name).is_file() or (folder / name).read_bytes() != content_of(content)
         ]
         if not differing and run is not None:
             try:
@@ -191,18 +204,19 @@ def _verify(api: HfApi, plan: Plan, commit: str, run: Mapping[str, Any] | None) 
                 differing = [str(error)]
             else:
                 differing = [
-                    f"{sample['file']} scores {score}, recorded {sample['score']}"
+                    f"{sample['file']} scores {score} instead of the recorded {sample['score']}"
                     for sample, score in zip(run["samples"], scores, strict=True)
                     if not isinstance(score, float)
                     or abs(score - sample["score"]) > SCORE_TOLERANCE
                 ]
     if differing:
         raise VerificationError(
-            f"The Hub must give back what was released. Received: {repository.url} at {commit}, "
-            f"where these differ: {', '.join(differing)}. No tag was made. Repeat the command; if "
-            "it stays so, train again or look at what changed since the training."
+            f"The download of {repository.url} at {commit} differs from the release: "
+            f"{', '.join(differing)}. No tag was made. Repeat the command; if this persists, train "
+            "again."
         )
 
 
-def _source(content: bytes | Path) -> bytes | str:
-    return str(content) if isinstance(content, Path) else content
+def _to_send(file: bytes | Path) -> bytes | str:
+    """Return a file as the client takes it."""
+    return str(file) if isinstance(file, Path) else file
