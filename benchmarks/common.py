@@ -152,10 +152,13 @@ def seeded(recipe: str, overrides: Sequence[str], seed: int) -> Recipe:
     return load_recipe(recipe, [*overrides, *seeds])
 
 
-def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, Any]:
+def trained(
+    recipe: Recipe, options: "DataOptions", folder: Path, *, whole: bool = True
+) -> dict[str, Any]:
     """Return the ``run.json`` of a training in a folder; call it `apart`.
 
-    A finished run of the same settings is kept; an interrupted one is resumed.
+    A finished run of the same settings is kept; an interrupted one is resumed. Without `whole`, the
+    run has no plots and no ONNX.
     """
     from hf_ela.data.groups import GroupTable
     from hf_ela.run_record import read_run
@@ -164,7 +167,7 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
         from hf_ela.training.trainer import train
 
         resume = (folder / "checkpoint" / "settings.json").exists()
-        train(recipe, options, folder, resume=resume)
+        train(recipe, options, folder, resume=resume, plots=whole, export=whole)
     run = read_run(folder)
     data, groups = run.data, run.data.groups
     then = run.recipe, data.id, groups and groups.sha256, data.limit

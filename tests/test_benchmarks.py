@@ -151,15 +151,14 @@ def test_gpu_refuses_a_backend_that_it_cannot_measure(python):
 def trials(tiny, tmp_path):
     """The options of a benchmark that trains: little data, whose formats are its sources."""
     names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-    lines = [f"{n},{n},{n.split('/')[1]}{n[-3:]}\n" for n in names]
-    groups = tmp_path / "groups.csv"
-    groups.write_text("file_name,group,source\n" + "".join(lines))
-    options = ["--data", tiny, "--groups", groups, "--num-proc", 1]
+    lines = ["file_name,group,source", *(f"{n},{n},{n.split('/')[1]}{n[-3:]}" for n in names)]
+    (tmp_path / "groups.csv").write_text("\n".join(lines))
+    options = ["--data", tiny, "--groups", tmp_path / "groups.csv", "--num-proc", 1]
     return [*options, "--cache-dir", tmp_path / "cache", "--runs", tmp_path / "runs"]
 
 
 def settings(*overrides):
-    return [word for override in overrides for word in ("--set", override)]
+    return [f"--set={override}" for override in overrides]
 
 
 def test_a_finished_run_is_kept_and_not_taken_for_one_with_other_settings(
@@ -170,10 +169,9 @@ def test_a_finished_run_is_kept_and_not_taken_for_one_with_other_settings(
     recipe, other = (load_recipe("default", [*TINY, *more]) for more in ([], ["training.epochs=1"]))
     options = DataOptions(str(tiny), groups=str(tiny_groups))
     assert trained(recipe, options, tiny_run) == json.loads((tiny_run / "run.json").read_text())
-    with pytest.raises(SystemExit, match="with other settings"):
-        trained(other, options, tiny_run)
-    with pytest.raises(SystemExit, match="with other settings"):
-        trained(recipe, replace(options, leave_out="source=reals"), tiny_run)
+    for asked in ((other, options), (recipe, replace(options, leave_out="source=reals"))):
+        with pytest.raises(SystemExit, match="with other settings"):
+            trained(*asked, tiny_run)
 
 
 def test_leave_one_out_sums_each_seed_over_the_values(scripts):
@@ -222,8 +220,7 @@ def test_detectors_are_compared_on_the_same_images(run, trials, tiny_run, tmp_pa
             assert test["only_b"] - test["only_a"] == right - of_reference
             assert f"| {right - of_reference:+d}, p = {test['p']:.1g} |" in printed
         assert f"| `{name}` |" in printed
-    # Enlarged noise is told from noise; by chance, of 6 against 6, .9 is rare.
-    assert rows["features-aligned", "aligned"]["roc_auc"][0] > 0.9
+    assert rows["features-aligned", "aligned"]["roc_auc"][0] > 0.9  # rare by chance, 6 against 6
     # What the table says of a network is what its run says.
     trained = json.loads((tmp_path / "runs" / "reference-0" / "run.json").read_text("utf-8"))
     losses = {row["perturbation"]: [row["loss"]] for row in trained["robustness"]["rows"]}
@@ -238,7 +235,6 @@ def test_detectors_are_compared_on_the_same_images(run, trials, tiny_run, tmp_pa
 
 @pytest.mark.second_lane
 def test_the_test_split_decides_nothing_of_boosting(tmp_path, cache, scripts):
-    """Its classes exchanged: threshold and scores stay as they were."""
     from detectors import of_boosting
 
     data = write_folder(tmp_path / "data", train=20, test=8)
