@@ -175,17 +175,11 @@ def test_a_finished_run_is_kept_and_not_taken_for_one_with_other_settings(
 
 
 def test_leave_one_out_sums_each_seed_over_the_values(scripts):
-    from leave_one_out import line, summed
+    from leave_one_out import METRICS, summed
 
-    areas = {("a", 0): 0.5, ("b", 0): 0.75, ("a", 1): 0.875, ("b", 1): 0.625}
-    rows = [
-        {"value": value, "seed": seed, "unseen": 3, "fake": 2, "real": 1}
-        | {metric: {"value": area} for metric in ("roc_auc", "balanced_accuracy")}
-        for (value, seed), area in areas.items()
-    ]
+    areas = [(0, 0.5), (0, 0.75), (1, 0.875), (1, 0.625)]
+    rows = [{"seed": s} | {metric: {"value": area} for metric in METRICS} for s, area in areas]
     assert summed(rows)["roc_auc"] == {"mean": [0.625, 0.75], "minimum": [0.5, 0.625]}
-    over_seeds = "0.688 (0.500-0.875)"
-    assert line(rows[::2]) == f"| a | 3 | 2 | 1 | {over_seeds} | {over_seeds} |"
 
 
 @pytest.mark.second_lane
