@@ -1,9 +1,8 @@
-"""What several benchmarks need: processes, trainings, a clock, pictures, the report."""
+"""What several benchmarks share: processes, trainings, a clock, pictures, the report."""
 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,9 +20,10 @@ from PIL import Image
 
 from hf_ela._text import native_messages_held_back
 from hf_ela.backend import BACKENDS
+from hf_ela.cli.options import add_data_options
 from hf_ela.data.synthetic.painting import STYLES, paint
 from hf_ela.images.loading import IMAGE_SUFFIXES, load_image
-from hf_ela.recipes.loading import load_recipe, parse_recipe
+from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
 
 if TYPE_CHECKING:
@@ -32,20 +32,68 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HERE = Path(__file__).resolve().parent
-CHILD = "--child"
-"""Option by which a script starts itself to do the part of one backend."""
+
+
+# -------------------------------------------------------------------------------------- processes
 
 
 def installed_backends() -> list[str]:
-    """Return the backends of Keras that are here."""
+    """Return the installed Keras backends."""
     return [name for name in BACKENDS if find_spec(name)]
 
 
+def apart(work: Callable[..., T], *arguments: object, backend: str | None = None) -> T:
+    """Return the result of a script's function, run in a new process.
+
+    Backends share no process: memory, threads and compiled code are theirs alone.
+
+    Args:
+        work: A function of a module.
+        arguments: Its arguments.
+        backend: The Keras backend to start first, if any.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), _start, (backend,)) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def _start(backend: str | None) -> None:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if backend:
+        os.environ["KERAS_BACKEND"] = backend
+        with native_messages_held_back():
+            from hf_ela.backend import keras  # noqa: F401
+
+
+def compiled(function: Callable[..., Any], *, xla: bool = False) -> Callable[..., np.ndarray]:
+    """Return a function of NumPy arrays, compiled by TensorFlow or JAX; torch runs it eagerly."""
+    from hf_ela.backend import keras
+
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow
+
+            run = tensorflow.function(function, jit_compile=xla, autograph=False)
+        case "jax":
+            import jax
+
+            run = jax.jit(function)
+        case _:
+            import torch
+
+            run = torch.no_grad()(function)
+
+    def on_arrays(*arrays: np.ndarray) -> np.ndarray:
+        tensors = map(keras.ops.convert_to_tensor, arrays)
+        return np.asarray(keras.ops.convert_to_numpy(run(*tensors)))
+
+    return on_arrays
+
+
 def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
-    """Return a function of arrays: a model of Keras as ONNX Runtime computes it, in its order."""
+    """Return a Keras model as a function of arrays that ONNX Runtime computes."""
     import onnxruntime
 
-    from hf_ela.models.export import write_onnx
+    from hf_ela.models.conversion import write_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(model, Path(folder) / "model.onnx")
@@ -56,45 +104,39 @@ def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
     return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
 
 
-def in_child(part: str, backend: str, arguments: Sequence[object] = ()) -> dict[str, Any]:
-    """Return what this script prints last, as JSON, when it does one part in a process of its own.
-
-    Backends do not share a process: memory, threads and what was compiled are theirs alone.
-    """
-    command = [sys.executable, "-W", "ignore", sys.argv[0], CHILD, part, *map(str, arguments)]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend}
-    done = subprocess.run(
-        command, env=os.environ | quiet, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"{done.stderr}\nThe part {part} failed.")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def seconds(work: Callable[[], Any], repeat: int) -> float:
+    """Return how long `work` takes: the median of `repeat` calls after a warm-up call."""
+    work()
+    taken = []
+    for _ in range(repeat):
+        started = perf_counter()
+        work()
+        taken.append(perf_counter() - started)
+    return median(taken)
 
 
-def apart(work: Callable[..., T], *arguments: object) -> T:
-    """Return what a function of a script gives in a process of its own.
-
-    No fork after a backend has started, no memory left behind.
-    """
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
+# -------------------------------------------------------------------------------------- trainings
 
 
 def training_parser(description: str, name: str, seeds: int) -> argparse.ArgumentParser:
-    """Return a parser with the options of every benchmark that trains; `name` is its own."""
+    """Return a parser with the options of every benchmark that trains.
+
+    Args:
+        description: The script's docstring.
+        name: Its name, which names its default folder and report.
+        seeds: How many trainings of each detector are the default.
+    """
     p = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--data", required=True, metavar="FOLDER")
-    p.add_argument("--groups", required=True, metavar="CSV", help="as train.py's")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     p.add_argument(
         "--seeds", type=_positive, default=seeds, metavar="N", help=f"trainings of each ({seeds})"
     )
-    p.add_argument("--num-proc", type=int, default=2, metavar="N")
-    p.add_argument("--cache-dir", metavar="FOLDER", help="where ELA is kept")
     p.add_argument("--runs", type=Path, default=Path("runs") / name, metavar="FOLDER")
     p.add_argument("--out", type=Path, default=HERE / f"{name.replace('-', '_')}.json")
+    add_data_options(p)
     return p
 
 
@@ -104,15 +146,6 @@ def _positive(text: str) -> int:
     return value
 
 
-def data_options(args: argparse.Namespace) -> "DataOptions":
-    """Return what the options of `training_parser` say of the data."""
-    from hf_ela.data.loading import DataOptions
-
-    return DataOptions(
-        args.data, groups=args.groups, num_proc=args.num_proc, cache_dir=args.cache_dir
-    )
-
-
 def seeded(recipe: str, overrides: Sequence[str], seed: int) -> Recipe:
     """Return a recipe with one seed for its weights and for the order of its batches."""
     seeds = [f"training.seed={seed}", f"training.order_seed={seed}"]
@@ -120,10 +153,9 @@ def seeded(recipe: str, overrides: Sequence[str], seed: int) -> Recipe:
 
 
 def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, Any]:
-    """Return the ``run.json`` of a training in a folder; to be called `apart`.
+    """Return the ``run.json`` of a training in a folder; call it `apart`.
 
-    A finished run is kept, if it is of this recipe and of these images; an interrupted one is
-    resumed.
+    A finished run of the same settings is kept; an interrupted one is resumed.
     """
     from hf_ela.data.groups import GroupTable
     from hf_ela.run_record import read_run
@@ -134,88 +166,38 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
         resume = (folder / "checkpoint" / "settings.json").exists()
         train(recipe, options, folder, resume=resume)
     run = read_run(folder)
-    data, rule = run["data"], options.leave_out
-    then = parse_recipe(run["recipe"], source=str(folder / "run.json")), data["id"]
-    then += (data["groups"] or {}).get("sha256"), data["limit"]
-    now = recipe, Path(options.source).resolve().name
-    now += GroupTable.read(options.groups).sha256, options.limit
-    if (*then, (data["left_out"] or {}).get("rule")) != (*now, rule):
-        sys.exit(f"{folder} holds a run of other settings: take another --runs.")
-    return run
+    data, groups = run.data, run.data.groups
+    then = run.recipe, data.id, groups and groups.sha256, data.limit
+    now = recipe, Path(options.source).resolve().name, GroupTable.read(options.groups).sha256
+    left_out = data.left_out and data.left_out.rule
+    if (*then, left_out) != (*now, options.limit, options.leave_out):
+        sys.exit(f"{folder} holds a run with other settings. Choose another folder with --runs.")
+    return run.content()
 
 
-def compiled(function: Callable[..., Any], backend: str, *, xla: bool = False) -> Any:
-    """Return a function of arrays, compiled by the backend, that gives a NumPy array.
-
-    Torch stays eager; see `torch_compiled`.
-    """
-    if backend == "tensorflow":
-        import tensorflow
-
-        graph = tensorflow.function(function, jit_compile=xla)
-        return lambda *arrays: graph(*map(tensorflow.constant, arrays)).numpy()
-    if backend == "jax":
-        import jax
-
-        jitted = jax.jit(function)
-        return lambda *arrays: np.asarray(jitted(*arrays))
-    import torch
-
-    def eager(*arrays: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            result: np.ndarray = function(*map(torch.from_numpy, arrays)).numpy()
-            return result
-
-    return eager
-
-
-def torch_graph(function: Callable[[Any], Any], example: Any) -> Callable[[Any], Any]:
-    """Return a function of tensors like `example`, compiled by torch as one graph.
-
-    What it does is written down first: ``torch.compile`` alone stops at every array of NumPy.
-    """
-    import torch
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    with torch.no_grad():
-        return torch.compile(make_fx(lambda tensor: function(tensor))(example))
-
-
-def seconds(work: Callable[[], Any], repeat: int) -> float:
-    """Return how long `work` takes: the median of `repeat` calls, after one that does not count."""
-    work()
-    taken = []
-    for _ in range(repeat):
-        started = perf_counter()
-        work()
-        taken.append(perf_counter() - started)
-    return median(taken)
-
+# --------------------------------------------------------------------------------------- pictures
 
 PAINTINGS = 16
-"""Painted anew; painting takes longer than what is measured."""
+"""Different paintings at most: painting takes longer than what is measured."""
+
+
+def image_paths(data: str, count: int, seed: int = 0) -> list[Path]:
+    """Return `count` image files drawn from a folder, perhaps some of them twice."""
+    paths = [p for p in sorted(Path(data).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        sys.exit(f"--data must be a folder that contains images. Received: {data}.")
+    chosen = np.random.default_rng(seed).choice(len(paths), count)
+    return [paths[number].resolve() for number in chosen]
 
 
 def pictures(data: str | None, count: int, seed: int = 0) -> list[Image.Image]:
-    """Return RGB images: drawn from a folder, or painted by this package where none is named."""
-    rng = np.random.default_rng(seed)
-    if data is None:
-        styles = list(STYLES)
-        painted = (paint(rng, styles[i % len(styles)]) for i in range(min(count, PAINTINGS)))
-        own = [Image.fromarray(np.clip(np.rint(p), 0, 255).astype(np.uint8)) for p in painted]
-        return [own[i % len(own)] for i in range(count)]
-    paths = [p for p in sorted(Path(data).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-    if not paths:
-        sys.exit(f"--data must be a folder with images. Received: {data}, without any.")
-    return [load_image(paths[i]).pixels for i in rng.choice(len(paths), count)]
-
-
-def squares(images: Sequence[Image.Image], side: int, seed: int = 0) -> np.ndarray:
-    """Return the images as squares with a little grain: uint8, N x side x side x 3."""
-    rng = np.random.default_rng(seed)
-    pixels = np.stack([np.asarray(image.resize((side, side))) for image in images])
-    grain = rng.normal(0, 2, pixels.shape)
-    return np.clip(np.rint(pixels + grain), 0, 255).astype(np.uint8)
+    """Return RGB images drawn from a folder; without one, paintings by this package."""
+    if data:
+        return [load_image(path).pixels for path in image_paths(data, count, seed)]
+    rng, styles = np.random.default_rng(seed), list(STYLES)
+    painted = [paint(rng, styles[i % len(styles)]) for i in range(min(count, PAINTINGS))]
+    images = [Image.fromarray(np.clip(np.rint(p), 0, 255).astype(np.uint8)) for p in painted]
+    return [images[i % len(images)] for i in range(count)]
 
 
 def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> dict[str, Any]:
@@ -227,9 +209,8 @@ def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> di
     del found["git_commit"]
     if not one_backend:
         del found["backend"], found["gpu"]
-    for package in ("onnxruntime", "kornia"):
-        if find_spec(package):
-            found["packages"][package] = version(package)
+    if find_spec("onnxruntime"):
+        found["packages"]["onnxruntime"] = version("onnxruntime")
     report = report | {"environment": found}
     path.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     print(f"written: {path}")

@@ -1,17 +1,18 @@
-"""Detectors side by side: trained on the same images, tested on the same images.
+"""Compare detectors that were trained on the same images and tested on the same images.
 
     python benchmarks/detectors.py --data FOLDER --groups CSV
     python benchmarks/detectors.py --data FOLDER --groups CSV --recipes default pixels --seeds 5
 
-`reference` is the published recipe, trained as published and, `reference-aligned`, on aligned
-images; `features` and `features-aligned` are gradient boosting over hand-made statistics of error
-levels, as in the leak audit; `default` sees ELA and pixels, `pixels` and `ela` are the same on
-either alone. All are tested as-is and aligned, at the calibration and threshold of their own
-validation images, and compared with `reference` and with `default` of the same seed by McNemar's
-exact test: how many images more it is right about, and p, from the lowest to the highest of the
-seeds. A training that is finished, in --runs, is not done again. --set changes every recipe alike.
---record puts the table into the record and the card of a run on the same images. The JSON also has
-what each change of the robustness table costs each network, seed by seed (`losses`).
+`reference` is the published recipe, trained as published; `reference-aligned` is trained on aligned
+images. `features` and `features-aligned` are gradient boosting over hand-made statistics of error
+levels, as in the leak audit. `default` sees ELA and pixels; `ela` and `pixels` see one of them.
+
+All are tested as-is and aligned, at the calibration and threshold of their own validation images,
+and compared with `reference` and with `default` of the same seed by McNemar's exact test: how many
+more images they get right, and p, from the lowest to the highest of the seeds. --set changes every
+recipe alike. A training that is finished in --runs is kept. --record puts the table into the record
+and the card of a run on the same images. The JSON also holds the loss of each network at every
+change of the robustness table, seed by seed (`losses`).
 """
 
 import argparse
@@ -22,17 +23,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import apart, data_options, save, seeded, trained, training_parser
+from common import apart, save, seeded, trained, training_parser
 
-from hf_ela._files import write_json
 from hf_ela._text import more_right, over_seeds
+from hf_ela.cli.options import data_options
 from hf_ela.data.loading import DataOptions
 from hf_ela.errors import HfElaError
 from hf_ela.evaluation.intervals import mcnemar
 from hf_ela.evaluation.metrics import ArtMetrics
 from hf_ela.hub.card import write_card
 from hf_ela.recipes.schema import Protocol, Recipe
-from hf_ela.run_record import read_run
+from hf_ela.run_record import read_run, write_run
 
 REFERENCE, DEFAULT = "reference", "default"
 NETWORKS: dict[str, tuple[str, list[str]]] = {
@@ -55,16 +56,16 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Answers:
-    """What a trained detector says of the test images.
+    """The scores of a trained detector on the test images.
 
     Attributes:
         data: Fingerprint of the dataset.
         files: Names of the test images, sorted.
         labels: int64, 1 for fake and 0 for real, in the order of `files`.
         scores: By protocol, probabilities of fake in the order of `files`.
-        threshold: Lowest score that is called fake.
-        parameters: Of the network; None for gradient boosting.
-        losses: Of a network, by change to the aligned images: the balanced accuracy that it costs.
+        threshold: Lowest score that means fake.
+        parameters: Number of weights of a network; None for gradient boosting.
+        losses: Balanced accuracy that each change to the aligned images costs a network.
     """
 
     data: str
@@ -76,7 +77,7 @@ class Answers:
     losses: dict[str, float]
 
     def right(self, protocol: str) -> np.ndarray:
-        """Return whether each image is called what it is, bool."""
+        """Return whether the detector is right about each image: bool, shape (N,)."""
         return (self.scores[protocol] >= self.threshold) == (self.labels == 1)
 
 
@@ -96,9 +97,9 @@ def of_network(recipe: Recipe, options: DataOptions, folder: Path) -> Answers:
 
 
 def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Answers:
-    """Fit gradient boosting in the splits of a recipe; to be called `apart`."""
+    """Fit gradient boosting on the splits of a recipe; call it `apart`."""
     from hf_ela.data.groups import GroupTable
-    from hf_ela.data.loading import open_to_train
+    from hf_ela.data.loading import open_for_training
     from hf_ela.data.preparation import Split, prepare, row_store
     from hf_ela.ela.statistics import CONDITIONS
     from hf_ela.evaluation.calibration import fit_calibration, fit_threshold
@@ -107,15 +108,15 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
     from hf_ela.models.detector import sigmoid
 
     data = prepare(options, recipe)
-    source = open_to_train(options, GroupTable.read(options.groups))
+    source = open_for_training(options, GroupTable.read(options.groups))
     stores = {
-        name: row_store(options, source, fact_settings(name, source, features=True))
+        name: row_store(options, source, fact_settings(name, source, statistics=True))
         for name in source.splits
     }
 
     def statistics(split: Split, name: str, condition: str) -> np.ndarray:
         store, number = stores[name], CONDITIONS.index(condition)
-        return np.stack([store.features(int(row))[number] for row in split.rows])
+        return np.stack([store.statistics(int(row))[number] for row in split.rows])
 
     held = "validation" if "validation" in stores else "train"
     with one_thread():
@@ -140,8 +141,8 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
 
 
 def answers(name: str, args: argparse.Namespace) -> list[Answers]:
-    """Return what a detector says, for each seed; nothing is drawn in boosting: one fit for all."""
-    options = data_options(args)
+    """Return a detector's answers for each seed; boosting draws nothing: one fit for all seeds."""
+    options = data_options(args.data, args)
     if name in BOOSTED:
         recipe = seeded("default", args.overrides, 0)
         return [apart(of_boosting, recipe, options, BOOSTED[name])] * args.seeds
@@ -157,7 +158,7 @@ def answers(name: str, args: argparse.Namespace) -> list[Answers]:
 
 
 def measured(name: str, protocol: str, found: dict[str, list[Answers]]) -> dict[str, Any]:
-    """Return a row of the report: metrics over seeds, and each seed against that of others."""
+    """Return a row of the report: metrics over seeds, and each seed against the same of others."""
     own = found[name]
     values = [
         ArtMetrics().compute(
@@ -200,30 +201,25 @@ def line(row: dict[str, Any]) -> str:
 def record(folder: Path, report: dict[str, Any]) -> None:
     """Put the report into the record of a run on the same images, and so into its card."""
     run = read_run(folder)
-    if run["data"]["fingerprint"] != report["test"]["data"]:
-        sys.exit(f"--record must be a run on the same images. Received: {folder}, of others.")
-    write_json(folder / "run.json", run | {"detectors": report})
+    if run.data.fingerprint != report["test"]["data"]:
+        sys.exit(f"--record must be a run on the same images. Received: {folder}.")
+    write_run(folder, run.content() | {"detectors": report})
     print(f"written: {write_card(folder)}")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    p = training_parser(__doc__, "detectors", seeds=3)
-    p.add_argument(
+def main() -> None:
+    """Train, test, print a table, write JSON."""
+    parser = training_parser(__doc__, "detectors", seeds=3)
+    parser.add_argument(
         "--recipes",
         nargs="+",
         choices=DETECTORS,
         default=DETECTORS,
         metavar="NAME",
-        help=f"of {', '.join(DETECTORS)}; reference is always among them",
+        help=f"some of {', '.join(DETECTORS)}; reference is always added",
     )
-    p.add_argument("--record", type=Path, metavar="RUN", help="its run.json and card get the table")
-    return p
-
-
-def main() -> None:
-    """Train, test, print a table, write JSON."""
-    args = parser().parse_args()
+    parser.add_argument("--record", type=Path, metavar="RUN", help="put the table into its card")
+    args = parser.parse_args()
     names = [name for name in DETECTORS if name in {REFERENCE, *args.recipes}]
     try:
         if args.record:
@@ -233,7 +229,7 @@ def main() -> None:
         sys.exit(str(error))
     every = [one for of_name in found.values() for one in of_name]
     if any((one.data, one.files) != (every[0].data, every[0].files) for one in every):
-        sys.exit(f"{args.runs} holds runs of other images: take another --runs.")
+        sys.exit(f"{args.runs} holds runs on other images. Choose another folder with --runs.")
     rows = [measured(name, protocol, found) for protocol in COLUMNS for name in names]
     versus = " | ".join(f"more right than `{name}`" for name in (REFERENCE, DEFAULT))
     print(f"\n| detector | parameters | tested | {' | '.join(METRICS.values())} | {versus} |")

@@ -4,18 +4,16 @@
     python benchmarks/exact.py --data FOLDER       # with crops of own images among the contents
     python benchmarks/exact.py --seed 7 --cases 1000000 --backends jax onnx
 
-A case is one image of one size, saved once by Pillow at one quality and one chroma subsampling,
-and compared pixel by pixel; there is no tolerance. TensorFlow, JAX and ONNX get a graph of each
-shape, with the quality of each image as an input; torch, whose compiler takes minutes, is eager.
-The sizes, drawn by `--seed`, have every remainder by 16 in height and in width, and are 1 x 1 and 2
-to 5 wide besides; a shape gets all qualities from 1 to 100 and all contents. Qualities that are
-part of the graph, and, but for ONNX, one by one in eager mode, come on top. Prints a table, writes
-benchmarks/exact.json; exit status 1 if a pixel differs.
+A case is one image, saved once by Pillow at one quality and one chroma subsampling, and compared
+pixel by pixel without tolerance. TensorFlow, JAX and ONNX compile a graph of each shape, with the
+quality of each image as an input; torch, whose compiler takes minutes, runs eagerly. The sizes,
+drawn by `--seed`, leave every remainder modulo 16 in height and width; 1 x 1 and widths of 2 to 5
+come on top. A shape gets all qualities from 1 to 100 and all contents. Then come qualities that are
+constants of the graph and, except for ONNX, every quality in eager mode. Prints a table and writes
+benchmarks/exact.json; the exit status is 1 if a pixel differs.
 """
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -24,8 +22,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import CHILD, HERE, compiled, in_child, onnx_runtime, pictures, save
-from common import installed_backends as installed
+from common import HERE, apart, compiled, installed_backends, onnx_runtime, pictures, save
 from PIL import Image
 
 from hf_ela.backend import exporting_backends
@@ -33,16 +30,16 @@ from hf_ela.backend import exporting_backends
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 QUALITIES = np.arange(1, 101, dtype=np.int32)
 CONSTANT = (1, 50, 75, 85, 90, 95, 100)
-"""Qualities that are part of a graph, as in a model's."""
+"""Qualities that are constants of a graph, as in a model."""
 STEP = 800
-"""Images of one call: 100 qualities x 8 contents."""
+"""Images per call: 100 qualities x 8 contents."""
 
 Pixels = np.ndarray
 Function = Callable[..., Pixels]
 
 
 class Shape(NamedTuple):
-    """Of one graph."""
+    """Size and chroma subsampling of the images of one graph."""
 
     height: int
     width: int
@@ -50,7 +47,7 @@ class Shape(NamedTuple):
 
 
 def shapes(rng: np.random.Generator) -> list[Shape]:
-    """Return 21 sizes up to 79 pixels for each subsampling, by turns, the narrow ones last."""
+    """Return 21 sizes of 1 to 64 pixels for each subsampling, alternating, the narrow ones last."""
     found = []
     for subsampling in SUBSAMPLINGS:
         blocks = rng.integers(0, 4, (2, 16)) * 16
@@ -112,7 +109,7 @@ def _crops(images: list[Pixels]) -> Callable[[np.random.Generator, int, int, int
 
 
 class Cases:
-    """Images of every content, and what Pillow makes of them."""
+    """Images of every content, and their shapes."""
 
     def __init__(self, data: str | None, seed: int) -> None:
         """Take crops from the images of a folder, or from paintings."""
@@ -144,7 +141,7 @@ def pillow(images: Pixels, qualities: Pixels, subsampling: str) -> Pixels:
 
 
 def differing(ours: Pixels, theirs: Pixels) -> int:
-    """Return in how many pixels two arrays differ."""
+    """Return the number of pixels in which two uint8 arrays differ."""
     assert ours.shape == theirs.shape
     assert ours.dtype == theirs.dtype == np.uint8
     return int((ours != theirs).any(axis=-1).sum())
@@ -165,7 +162,7 @@ def graph(part: str, shape: Shape, constant: tuple[int, ...] = ()) -> Function:
         return keras.ops.concatenate(round_trips(images, constant, shape.subsampling))
 
     function = with_constant if constant else with_qualities
-    return onnx(function, shape) if part == "onnx" else compiled(function, part)
+    return onnx(function, shape) if part == "onnx" else compiled(function)
 
 
 def onnx(function: Callable[..., Any], shape: Shape) -> Function:
@@ -213,7 +210,7 @@ def comparisons(part: str, cases: Cases, limit: int, count: int) -> Iterator[tup
             yield "eager", len(ours), differing(ours, theirs)
 
 
-def child(part: str, args: argparse.Namespace) -> dict[str, Any]:
+def compared(part: str, args: argparse.Namespace) -> dict[str, Any]:
     """Return the counts of one backend, or of ONNX Runtime."""
     cases = Cases(args.data, args.seed)
     chosen = min(args.shapes, len(cases.shapes))
@@ -221,18 +218,14 @@ def child(part: str, args: argparse.Namespace) -> dict[str, Any]:
     if count > STEP:
         count = -(-count // STEP) * STEP  # calls of one size, compiled once
     started = perf_counter()
-    kinds: dict[str, list[int]] = {}
+    kinds: dict[str, dict[str, int]] = {}
     for kind, number, different in comparisons(part, cases, chosen, count):
-        counts = kinds.setdefault(kind, [0, 0])
-        counts[0] += number
-        counts[1] += different
-    return {
-        "cases": sum(number for number, _ in kinds.values()),
-        "differing_pixels": sum(different for _, different in kinds.values()),
-        "shapes": chosen,
-        "seconds": round(perf_counter() - started, 1),
-        "kinds": {k: {"cases": n, "differing_pixels": d} for k, (n, d) in kinds.items()},
-    }
+        counts = kinds.setdefault(kind, {"cases": 0, "differing_pixels": 0})
+        counts["cases"] += number
+        counts["differing_pixels"] += different
+    totals = {name: sum(counts[name] for counts in kinds.values()) for name in counts}
+    taken = round(perf_counter() - started, 1)
+    return totals | {"shapes": chosen, "seconds": taken, "kinds": kinds}
 
 
 def main() -> None:
@@ -240,28 +233,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", help="folder of images, instead of paintings by this package")
+    exporter = next(iter(exporting_backends()), None)
+    parts = [*installed_backends(), *(["onnx"] if exporter else [])]
+    parser.add_argument("--data", help="folder of images, instead of paintings")
     parser.add_argument("--cases", type=int, default=100_000, help="at least, on each backend")
     parser.add_argument("--shapes", type=int, default=42, help="at most; 2 or more")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--backends", nargs="+", default=[*installed(), "onnx"], metavar="NAME")
+    parser.add_argument("--backends", nargs="+", choices=parts, default=parts)
     parser.add_argument("--out", type=Path, default=HERE / "exact.json")
-    parser.add_argument(CHILD, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.child:
-        print(json.dumps(child(args.child, args)))
-        return
-    given: list[object] = ["--cases", args.cases, "--shapes", args.shapes, "--seed", args.seed]
-    given += ["--data", args.data] if args.data else []
-    exporter = next(iter(exporting_backends()), None)
     rows = {}
     print(f"{'':16}{'cases':>12}{'differing pixels':>20}{'shapes':>10}{'seconds':>10}", flush=True)
     for part in args.backends:
-        if part == "onnx" and exporter is None:
-            print("onnx            left out: needs onnx, and tensorflow with tf2onnx or torch")
-            continue
-        row = in_child(part, str(exporter) if part == "onnx" else part, given)
-        rows[part] = row
+        backend = exporter if part == "onnx" else part
+        row = rows[part] = apart(compared, part, args, backend=backend)
         print(
             f"{part:16}{row['cases']:12,}{row['differing_pixels']:20,}{row['shapes']:10}"
             f"{row['seconds']:10.0f}",
@@ -274,5 +259,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     main()

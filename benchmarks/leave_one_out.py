@@ -1,15 +1,14 @@
-"""Leave one source out: train without it, test on it. What a detector is worth on the unseen.
+"""Leave one source out: train without it, then test on it.
 
     python benchmarks/leave_one_out.py --data FOLDER --groups CSV
     python benchmarks/leave_one_out.py --data FOLDER --groups CSV --recipe reference --seeds 3
 
-For each value of a column of the groups file, a training leaves out all of its images. It is then
-tested, aligned, at its own threshold, on them: those of train and test, with the test images of
-the other class beside them (a source of both classes is tested alone). ELA is computed once for
-all trainings; a fold that is finished, in --runs, is not trained again.
+For each value of a column of the groups file, train without its images, and test on them, aligned,
+at the run's own threshold: on those of train and test, together with the test images of the other
+class (a source of both classes is tested alone). ELA is computed once for all trainings; a fold
+that is finished in --runs is kept.
 """
 
-import argparse
 import json
 import re
 import sys
@@ -19,10 +18,11 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from common import apart, data_options, save, seeded, trained, training_parser
+from common import apart, save, seeded, trained, training_parser
 
 from hf_ela._files import write_json
-from hf_ela._text import over_seeds
+from hf_ela._text import in_words, over_seeds
+from hf_ela.cli.options import data_options
 from hf_ela.data.groups import GroupTable
 from hf_ela.data.loading import DataOptions
 from hf_ela.errors import HfElaError
@@ -33,7 +33,7 @@ TITLES = ("AUC", "balanced accuracy")
 
 
 def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
-    """Train without a value and test on it; return the row, which is kept in the folder."""
+    """Train without a value and test on it; return the row, which stays in the folder."""
     trained(recipe, options, folder)
     if (folder / "fold.json").exists():
         return dict(json.loads((folder / "fold.json").read_text("utf-8")))
@@ -45,18 +45,18 @@ def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
 def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     """Score a run on what it left out, aligned.
 
-    Beside it, where it has one class alone, are the test images of the other class.
+    Where that has one class, the test images of the other class are added.
     """
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.data.loading import open_to_train
+    from hf_ela.data.loading import open_for_training
     from hf_ela.errors import ImageError
-    from hf_ela.evaluation.evaluator import labelled_images, scored
+    from hf_ela.evaluation.evaluator import labelled_images, score_images
     from hf_ela.evaluation.intervals import measure
     from hf_ela.evaluation.robustness import load_aligned
 
     column, _, value = str(options.leave_out).partition("=")
     groups = GroupTable.read(options.groups)
-    source = open_to_train(options, groups)
+    source = open_for_training(options, groups)
     classifier = ElaClassifier.from_pretrained(run, runtime="keras")
 
     def unseen(name: str) -> bool:
@@ -70,13 +70,13 @@ def tested(run: Path, options: DataOptions) -> dict[str, Any]:
     )
     found = [
         (unseen(image.name), image.label, float(scores[0]), groups.get(image.name, "group"))
-        for image, scores in scored(classifier, images, lambda content: [load_aligned(content)])
+        for image, scores in score_images(
+            classifier, images, lambda content: [load_aligned(content)]
+        )
         if not isinstance(scores, ImageError)
     ]
     held, labels, scores, members = map(np.array, zip(*found, strict=True))
-    # What is of the class that the source lacks; nothing, where it has both.
-    beside = ~np.isin(labels, labels[held])
-    asked = held | beside
+    asked = held | ~np.isin(labels, labels[held])  # with the class that the source lacks
     cells = measure(labels[asked], scores[asked], classifier.threshold, members[asked].tolist())
     return {
         "value": value,
@@ -99,31 +99,21 @@ def summed(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def listed(options: DataOptions, column: str) -> list[str]:
-    """Return the values of a column."""
-    rows = GroupTable.read(options.groups).rows.values()
-    return sorted({row[column] for row in rows if row.get(column)})
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    p = training_parser(__doc__, "leave-one-out", seeds=1)
-    p.add_argument("--column", default="source", help="of the groups file (source)")
-    p.add_argument("--only", nargs="+", metavar="VALUE", help="these values alone")
-    p.add_argument("--recipe", default="default", metavar="NAME|FILE")
-    return p
-
-
 def main() -> None:
     """Train, test, print a table, write JSON."""
-    args = parser().parse_args()
-    options = data_options(args)
+    parser = training_parser(__doc__, "leave-one-out", seeds=1)
+    parser.add_argument("--column", default="source", help="of the groups file (source)")
+    parser.add_argument("--only", nargs="+", metavar="VALUE", help="leave out only these values")
+    parser.add_argument("--recipe", default="default", metavar="NAME|FILE")
+    args = parser.parse_args()
+    options = data_options(args.data, args)
     try:
-        values = args.only or listed(options, args.column)
+        table = GroupTable.read(options.groups).rows.values()
     except HfElaError as error:
         sys.exit(str(error))
+    values = args.only or sorted({row[args.column] for row in table if row.get(args.column)})
     if not values:
-        sys.exit(f"--column must be one of the groups file. Received: {args.column}, without any.")
+        sys.exit(f"--column must name a column of --groups. Received: {args.column}.")
     rows, failed = [], {}
     for seed in range(args.seeds):
         recipe = seeded(args.recipe, args.overrides, seed)
@@ -142,7 +132,7 @@ def main() -> None:
             print(f"seed {seed}: {line([row])}", flush=True)
     rows = [row for row in rows if row["value"] not in failed]
     if not rows:
-        sys.exit("No fold could be trained.")
+        sys.exit("No fold was trained: see the errors above.")
     total = summed(rows)
     print(f"\n| left out | unseen | fake | real | {' | '.join(TITLES)} |")
     print("| --- " * (4 + len(METRICS)) + "|")
@@ -154,17 +144,16 @@ def main() -> None:
     settings = {"recipe": args.recipe, "overrides": args.overrides, "column": args.column}
     save(args.out, settings | {"rows": rows, "summary": total, "failed": failed})
     if failed:
-        sys.exit(f"Mean and minimum are without {', '.join(failed)}: see above.")
+        sys.exit(f"Mean and minimum lack {', '.join(failed)}: see the errors above.")
 
 
 def line(rows: list[dict[str, Any]]) -> str:
-    """Return the row of a value in the table: over seeds, or of one seed with its intervals."""
+    """Return a value's row of the table: over seeds, or for one seed with its intervals."""
     counts = [str(rows[0][key]) for key in ("value", "unseen", "fake", "real")]
     if len(rows) > 1:
         cells = [over_seeds([row[metric]["value"] for row in rows]) for metric in METRICS]
     else:
-        found = [rows[0][metric] for metric in METRICS]
-        cells = [f"{one['value']:.3f} ({one['low']:.3f}-{one['high']:.3f})" for one in found]
+        cells = [in_words(rows[0][metric]) for metric in METRICS]
     return f"| {' | '.join(counts + cells)} |"
 
 

@@ -173,6 +173,30 @@ def tiny_run(tiny: Path, tiny_groups: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
+def saved_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of `networks.CROPS`, with ONNX. Not to be changed."""
+
+    def save(folder: Path) -> None:
+        from networks import crops_classifier
+
+        crops_classifier().save_pretrained(folder)
+
+    return made_once(tmp_path_factory, "saved-crops", save)
+
+
+@pytest.fixture(scope="session")
+def saved_resized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of `networks.RESIZED`, with ONNX. Not to be changed."""
+
+    def save(folder: Path) -> None:
+        from networks import resized_classifier
+
+        resized_classifier().save_pretrained(folder)
+
+    return made_once(tmp_path_factory, "saved-resized", save)
+
+
+@pytest.fixture(scope="session")
 def served_hub() -> Iterator[LocalHub]:
     with _HUB as hub:
         yield hub

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,7 @@ class TestPredict:
         self, model: str, folder: Path
     ) -> None:
         terminal, end = os.openpty()
+        termios.tcsetwinsize(end, (24, 80))  # a bar needs a line of its own
         shown: list[bytes] = []
 
         def read() -> None:
@@ -369,7 +371,7 @@ class TestPredict:
         assert main(["predict", "art", "--model", "nowhere"]) == 2
         out, err = capsys.readouterr()
         assert out == ""
-        assert err.startswith("hf-ela: A model must be a folder")
+        assert err.startswith("hf-ela: A model must be a saved model")
         assert err.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""Batches and checkpoints, without a whole training around them."""
+"""Batches, fits and checkpoints, without a whole training around them."""
 
 import os
 from pathlib import Path
@@ -8,17 +8,19 @@ import pytest
 
 from conftest import TINY
 from hf_ela.data.loading import DataOptions
-from hf_ela.data.preparation import prepare
+from hf_ela.data.preparation import Split, prepare
 from hf_ela.errors import RunError
 from hf_ela.recipes.loading import load_recipe
-from hf_ela.training.fit import Batches, Checkpoint
+from hf_ela.recipes.schema import Recipe
+from hf_ela.training.fit import Batches, Checkpoint, fit
 
 RECIPE = load_recipe("default", TINY)
 
 
-@pytest.fixture
-def split(tiny, cache):
-    return prepare(DataOptions(source=str(tiny), num_proc=1), RECIPE).train
+@pytest.fixture(scope="module")
+def split(tiny, tmp_path_factory):
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return prepare(DataOptions(source=str(tiny), num_proc=1, cache_dir=cache), RECIPE).train
 
 
 def epoch(batches: Batches, number: int) -> tuple[np.ndarray, np.ndarray, list[set[int]]]:
@@ -64,26 +66,106 @@ def test_validation_sees_every_view_in_order_and_unchanged(split) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_an_epoch_does_not_grow_the_process(tiny, cache) -> None:
+def test_an_epoch_does_not_grow_the_process(tiny, tmp_path) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    recipe = load_recipe("default", ["augmentation.views=40", "training.batch_size=1"])
-    train = prepare(DataOptions(source=str(tiny), num_proc=1), recipe).train
+    recipe = load_recipe("default", ["augmentation.views=20", "training.batch_size=1"])
+    options = DataOptions(source=str(tiny), num_proc=1, cache_dir=str(tmp_path))
+    train = prepare(options, recipe).train
     before = resident()
     for row in train.rows:
         train.store.views("augmented", int(row)).sum()
-    assert resident() - before > 50e6  # views of 147 KB, 40 an image, are there
+    assert resident() - before > 25e6  # views of 147 KB, 20 an image, are there
     batches = Batches(train, "augmented", recipe, seed=0)
-    for number in range(40):
+    for number in range(20):
         epoch_size = sum(batches[i][0].nbytes for i in range(len(batches)))
         batches.draw(number)
-    assert 40 * epoch_size > 50e6  # as much was read again
-    assert resident() - before < 40e6
+    assert 20 * epoch_size > 25e6  # as much was read again
+    assert resident() - before < 20e6
+
+
+# ---------------------------------------------------------------------------------- on arrays
+
+
+class Views:
+    """Stands in for an `ElaStore`: random views in memory, darker for fake ones."""
+
+    def __init__(self, images: int, recipe: Recipe, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.facts = [{"label": number % 2} for number in range(images)]
+        self._views = rng.integers(0, 256, (images, 2, *recipe.input_shape), np.uint8)
+        self._views[1::2] //= 2
+        self.left = 10**9
+
+    def views(self, view_set: str, row: int) -> np.ndarray:
+        self.left -= 1
+        if not self.left:
+            raise OSError("the disk is gone")
+        return self._views[row]
+
+    def release(self) -> None:
+        """Nothing is mapped."""
+
+
+def published(*overrides: str) -> Recipe:
+    """The published network on small images: it is quick to build."""
+    small = ["input.before=48", "input.size=32", "training.batch_size=8", "training.epochs=6"]
+    return load_recipe("reference", [*small, "training.early_stopping.patience=9", *overrides])
+
+
+def fitted(recipe: Recipe, folder: Path, interrupt: int = 0):
+    """Fit to 16 images and validate on 8; fail after so many drawn views."""
+    views = Views(16, recipe, seed=0)
+    train, held = Split(views, np.arange(16)), Split(Views(8, recipe, seed=1), np.arange(8))
+    views.left = interrupt
+    return fit(recipe, train, held, folder)
+
+
+def same(one, other) -> bool:
+    return all(map(np.array_equal, one.get_weights(), other.get_weights()))
+
+
+def test_an_interrupted_fit_ends_in_the_same_bits(tmp_path) -> None:
+    """RMSprop at a constant rate, and dropout; a whole run in `test_training` has the rest."""
+    recipe = published()
+    whole, expected = fitted(recipe, tmp_path / "whole")
+    with pytest.raises(Exception, match="the disk is gone"):  # each backend wraps it in its own
+        fitted(recipe, tmp_path / "cut", interrupt=2 + 3 * 16 + 9)
+    assert 0 < Checkpoint(tmp_path / "cut", recipe.training.early_stopping, 9).epochs < 6
+    resumed, found = fitted(recipe, tmp_path / "cut")
+    assert same(resumed, whole)
+    assert found.history == expected.history
+    assert (found.epochs, found.best_epoch) == (expected.epochs, expected.best_epoch)
+
+
+def test_a_seed_decides_the_weights(tmp_path) -> None:
+    first, _ = fitted(published("training.epochs=1"), tmp_path / "a")
+    again, _ = fitted(published("training.epochs=1"), tmp_path / "b")
+    other, _ = fitted(published("training.epochs=1", "training.seed=10"), tmp_path / "c")
+    order, _ = fitted(published("training.epochs=1", "training.order_seed=10"), tmp_path / "d")
+    assert same(first, again)
+    assert not same(first, other)
+    assert not same(first, order)
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path) -> None:
+    stopping = "training.early_stopping."
+    recipe = published(
+        f"{stopping}monitor=val_loss", f"{stopping}patience=2", f"{stopping}restore_best=true",
+        "training.epochs=30", "training.learning_rate=0.05",
+    )  # fmt: skip
+    model, checkpoint = fitted(recipe, tmp_path)
+    losses = checkpoint.history["val_loss"]
+    assert checkpoint.best_epoch == int(np.argmin(losses))
+    assert checkpoint.epochs == len(losses) == checkpoint.best_epoch + 3 < 30
+    held = Batches(Split(Views(8, recipe, seed=1), np.arange(8)), "as_is", recipe, seed=None)
+    model.compile(loss="categorical_crossentropy")
+    assert model.evaluate(held, verbose=0) == pytest.approx(min(losses), rel=1e-4)
 
 
 def test_a_diverged_training_is_said_and_the_state_before_it_kept(tmp_path) -> None:
     checkpoint = Checkpoint(tmp_path, RECIPE.training.early_stopping, seed=0)
-    with pytest.raises(RunError, match=r"val_loss=nan in epoch 3.*learning_rate"):
+    with pytest.raises(RunError, match=r"diverged: val_loss=nan in epoch 3.*learning_rate"):
         checkpoint.on_epoch_end(2, {"loss": 0.5, "val_loss": float("nan")})
     assert not list(tmp_path.iterdir())

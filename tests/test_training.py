@@ -1,4 +1,4 @@
-"""Whole trainings by the command, as a user types it: runs, resume, refusals."""
+"""Whole trainings: what a run holds, resume by process, refusals."""
 
 import json
 import os
@@ -6,49 +6,56 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import REPOSITORY, TINY, picture, with_test_classes_exchanged, write_folder
+from conftest import (
+    COMMAND,
+    REPOSITORY,
+    TINY,
+    picture,
+    with_test_classes_exchanged,
+    write_folder,
+)
 from hf_ela import ElaClassifier, load_image
+from hf_ela.cli import main
 from hf_ela.data.loading import DataOptions
-from hf_ela.evaluation.intervals import chance_calibration_error
+from hf_ela.data.preparation import prepare
+from hf_ela.errors import RunError
+from hf_ela.evaluation.intervals import chance_calibration_error, measure
 from hf_ela.evaluation.metrics import METRICS
+from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.recipes.loading import load_recipe
-from hf_ela.training.trainer import train
+from hf_ela.run_record import Run, read_run
+from hf_ela.training import train
+from hf_ela.training.trainer import recorded, summary
 
-SMALL = [word for override in TINY for word in ("--set", override)]
-
-
-@pytest.fixture(scope="module")
-def command(tiny, tmp_path_factory):
-    """The words of a small training, all with one cache; `{out}` to be added."""
-    cache = tmp_path_factory.mktemp("cache")
-    groups = cache / "groups.csv"
-    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-    groups.write_text(
-        "file_name,group,source,generator\n"
-        + "".join(f"{n},{n},{n.split('/')[1]}s,g-{n.split('/')[1]}\n" for n in names)
-    )
-    os.environ["HF_DATASETS_CACHE"] = str(cache)
-    yield ["train.py", "--data", tiny, "--groups", groups, "--num-proc", 1, *SMALL]
-    del os.environ["HF_DATASETS_CACHE"]
+RECIPE = load_recipe("default", TINY)
+CHEAP: dict[str, Any] = {
+    "plots": False,
+    "export": False,
+    "resamples": 20,
+    "perturbations": ["jpeg_50"],
+}
 
 
 @pytest.fixture(scope="module")
-def run(command, python, tmp_path_factory) -> Path:
-    """A finished run."""
-    out = tmp_path_factory.mktemp("runs") / "first"
-    done = python([*command, "--out", out])
-    assert done.returncode == 0, done.stderr
-    assert "ELA of 44 images computed" in done.stdout
-    assert "roc_auc" in done.stdout
-    return out
+def run(tiny_run: Path) -> dict[str, Any]:
+    return json.loads((tiny_run / "run.json").read_text())
+
+
+def quick(data: Path, out: Path, say: Callable[[str], None] = print, **options: Any) -> Run:
+    """Train on a folder with as little beside the fit as possible."""
+    resume = options.pop("resume", False)
+    found = DataOptions(str(data), num_proc=1, cache_dir=str(out.parent / "cache"), **options)
+    return train(RECIPE, found, out, resume=resume, say=say, **CHEAP)
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
@@ -67,58 +74,54 @@ def same_weights(a: Path, b: Path) -> bool:
     )
 
 
-def read(run: Path) -> dict:
-    return json.loads((run / "run.json").read_text())
+# ----------------------------------------------------------------------------- what a run holds
 
 
-def test_run_json_holds_all_that_a_card_needs(run) -> None:
-    content = read(run)
-    assert content["schema"] == 1
-    assert content["recipe"] == load_recipe("default", TINY).model_dump()
-    assert content["seed"] == 0
-    assert content["ela"] == {"computed": 44, "cached": 0}
-    assert {"id", "revision", "classes", "splits", "rejected"} <= set(content["data"])
-    assert content["data"]["splits"]["test"] == {"n": 12, "fake": 6, "real": 6}
-    assert content["model"]["parameters"] > 1000
-    assert content["timing"]["training_seconds"] > 0
-    audited = content["audit"]["images"]
+def test_run_json_holds_all_that_a_card_needs(tiny_run: Path, run: dict[str, Any]) -> None:
+    assert run["schema"] == 1
+    assert run["recipe"] == RECIPE.model_dump()
+    assert run["seed"] == 0
+    assert run["ela"] == {"computed": 44, "cached": 0}
+    assert {"id", "revision", "classes", "splits", "rejected"} <= set(run["data"])
+    assert run["data"]["splits"]["test"] == {"n": 12, "fake": 6, "real": 6}
+    assert run["model"]["parameters"] > 1000
+    assert run["timing"]["training_seconds"] > 0
+    audited = run["audit"]["images"]
     assert {name: sum(counts.values()) for name, counts in audited.items()} == {
-        name: counts["n"] for name, counts in content["data"]["splits"].items()
+        name: counts["n"] for name, counts in run["data"]["splits"].items()
     }
-    assert content["audit"]["verdict"]
-    assert content["environment"]["packages"]["keras"]
-    predictions = pd.read_parquet(run / "predictions.parquet")
+    assert run["audit"]["verdict"]
+    assert run["environment"]["packages"]["keras"]
+    predictions = pd.read_parquet(tiny_run / "predictions.parquet")
     for protocol in ("as_is", "aligned"):
-        measured = content["evaluation"]["test"][protocol]
-        assert set(measured) == {*METRICS, "confusion"}
+        metrics = run["evaluation"]["test"][protocol]
+        assert set(metrics) == {*METRICS, "confusion"}
         for metric in METRICS:
-            cell = measured[metric]
+            cell = metrics[metric]
             assert set(cell) == {"value", "low", "high", "n", "groups"}
             assert (cell["n"], cell["groups"]) == (12, 12)
-        assert sum(measured["confusion"].values()) == 12
+        assert sum(metrics["confusion"].values()) == 12
         scores = predictions["score" if protocol == "as_is" else "score_aligned"]
-        assert content["evaluation"]["chance_ece"][protocol] == chance_calibration_error(scores)
-        covered = content["evaluation"]["coverage"][protocol]
+        assert run["evaluation"]["chance_ece"][protocol] == chance_calibration_error(scores)
+        covered = run["evaluation"]["coverage"][protocol]
         assert covered["shipped"]["coverage"]["n"] == 12
         assert len(covered["curve"]) == 10
-        assert covered["curve"][0]["accuracy"] == measured["accuracy"]["value"]
-    band = content["calibration"]["uncertain"]
-    saved = ElaClassifier.from_pretrained(run)
-    assert saved.uncertain == (band and tuple(band))
-    assert [row["source"] for row in content["sources"]["as_is"]] == ["fakes", "reals"]
-    assert [row["source"] for row in content["generators"]["as_is"]] == ["g-fake", "g-real"]
-    assert {row["groups"] for row in content["sources"]["as_is"]} == {6}
-    assert content["evaluation"]["validation"]["aligned"]["ece"]["groups"] == 8
-    (found,) = (row for row in content["sources"]["aligned"] if row["source"] == "fakes")
-    mean = content["spread"]["sources"]["aligned"]["fake"]["mean"]
+        assert covered["curve"][0]["accuracy"] == metrics["accuracy"]["value"]
+    assert [row["source"] for row in run["sources"]["as_is"]] == ["fakes", "reals"]
+    assert [row["source"] for row in run["generators"]["as_is"]] == ["g-fake", "g-real"]
+    assert {row["groups"] for row in run["sources"]["as_is"]} == {6}
+    assert run["evaluation"]["validation"]["aligned"]["ece"]["groups"] == 8
+    (found,) = (row for row in run["sources"]["aligned"] if row["source"] == "fakes")
+    mean = run["spread"]["sources"]["aligned"]["fake"]["mean"]
     assert mean == found["recall"]["fake"]["value"]
-    text = (run / "run.json").read_text()
+    text = (tiny_run / "run.json").read_text()
     assert str(REPOSITORY) not in text
     assert "NaN" not in text
+    assert read_run(tiny_run).content() == run
 
 
-def test_run_folder_is_complete_and_tidy(run) -> None:
-    assert sorted(path.name for path in run.iterdir()) == [
+def test_run_folder_is_complete_and_tidy(tiny_run: Path) -> None:
+    assert sorted(path.name for path in tiny_run.iterdir()) == [
         "README.md",
         "plots",
         "predictions.parquet",
@@ -126,7 +129,7 @@ def test_run_folder_is_complete_and_tidy(run) -> None:
         "samples",
         "weights",
     ]
-    plots = {path.stem: load_image(path).pixels.size for path in (run / "plots").iterdir()}
+    plots = {path.stem: load_image(path).pixels.size for path in (tiny_run / "plots").iterdir()}
     assert set(plots) == {
         "confusion", "coverage", "ela", "mistakes", "reliability", "robustness", "roc",
         "sources_aligned", "sources_as_is", "training",
@@ -134,144 +137,181 @@ def test_run_folder_is_complete_and_tidy(run) -> None:
     assert all(min(size) > 200 for size in plots.values())
 
 
-def test_robustness_begins_with_the_aligned_evaluation(run) -> None:
-    content = read(run)
-    robustness, test = content["robustness"], content["evaluation"]["test"]["aligned"]
+def test_robustness_begins_with_the_aligned_evaluation(run: dict[str, Any]) -> None:
+    robustness, test = run["robustness"], run["evaluation"]["test"]["aligned"]
     assert (robustness["base"], robustness["n"]) == ("aligned", 12)
-    assert robustness["threshold"] == content["calibration"]["threshold"]
+    assert robustness["threshold"] == run["calibration"]["threshold"]
     plain = robustness["rows"][0]  # of all test images, since they are few
     assert plain["perturbation"] == "none"
     for metric in ("balanced_accuracy", "recall", "specificity", "roc_auc"):
         assert plain[metric]["value"] == pytest.approx(test[metric]["value"])
 
 
-def test_predictions_are_those_of_the_saved_model(run, tiny) -> None:
-    table = pd.read_parquet(run / "predictions.parquet")
+def test_predictions_are_those_of_the_saved_model(
+    tiny_run: Path, tiny: Path, run: dict[str, Any]
+) -> None:
+    table = pd.read_parquet(tiny_run / "predictions.parquet")
     assert len(table) == 12
     columns = {"file", "label", "score", "group", "source", "generator", "format", "width"}
     assert columns <= set(table)
-    classifier = ElaClassifier.from_pretrained(run)
+    classifier = ElaClassifier.from_pretrained(tiny_run)
     scores = list(classifier.scores([tiny / name for name in table["file"]]))
     assert np.allclose(scores, table["score"], atol=1e-6)
-    cell = read(run)["evaluation"]["test"]["as_is"]["accuracy"]
+    cell = run["evaluation"]["test"]["as_is"]["accuracy"]
     right = (table["score"] >= classifier.threshold) == (table["label"] == "fake")
     assert cell["value"] == pytest.approx(right.mean())
+    band = run["calibration"]["uncertain"]
+    assert classifier.uncertain == (band and tuple(band))
 
 
-def test_same_seed_same_bits_and_no_ela_the_second_time(run, command, python, tmp_path) -> None:
-    done = python([*command, "--out", tmp_path / "again"])
-    assert "ELA of 0 images computed, of 44 found" in done.stdout
-    assert read(tmp_path / "again")["ela"] == {"computed": 0, "cached": 44}
-    assert same_weights(run, tmp_path / "again")
-    assert read(tmp_path / "again")["evaluation"] == read(run)["evaluation"]
+def test_the_bias_of_the_calibration_is_in_the_weights(
+    tiny_run: Path, tiny: Path, tiny_groups: Path, run: dict[str, Any], tmp_path: Path
+) -> None:
+    assert abs(run["calibration"]["bias"]) > 1e-3
+    classifier = ElaClassifier.from_pretrained(tiny_run, runtime="keras")
+    options = DataOptions(
+        str(tiny), groups=str(tiny_groups), num_proc=1, cache_dir=str(tmp_path / "cache")
+    )
+    held = prepare(options, RECIPE).validation
+    logits = image_logits(keras_probabilities(classifier.model), held.views("aligned"))
+    cells = measure(held.labels, classifier.calibrated(logits), classifier.threshold)
+    then = run["evaluation"]["validation"]["aligned"]
+    for metric in ("brier", "ece", "roc_auc", "accuracy"):  # of logits with the bias added
+        assert cells[metric]["value"] == pytest.approx(then[metric]["value"], abs=1e-6)
 
 
-@pytest.mark.second_lane
-def test_the_test_split_decides_nothing(run, command, python, tiny, tmp_path) -> None:
-    """Its classes exchanged: weights, calibration, threshold and band stay as they were."""
+def test_what_is_printed_at_the_end_are_the_results(tiny_run: Path) -> None:
+    text = summary(read_run(tiny_run), tiny_run)
+    assert "roc_auc" in text
+    assert "Test, n = 12, with 95 % intervals" in text
+
+
+def test_the_test_split_decides_nothing(tiny_run: Path, tiny: Path, tmp_path: Path) -> None:
+    """Its classes exchanged: weights, calibration, threshold and band stay as they were.
+
+    Which also says that the same seed gives the same bits, and that groups of one image, plots and
+    the export change nothing.
+    """
     exchanged = with_test_classes_exchanged(tiny, tmp_path / "data")
-    out = tmp_path / "run"
-    done = python([*command, "--data", exchanged, "--out", out])
-    assert done.returncode == 0, done.stderr
-    assert same_weights(run, out)
-    assert read(out)["calibration"] == read(run)["calibration"]
-    areas = [read(one)["evaluation"]["test"]["as_is"]["roc_auc"]["value"] for one in (run, out)]
+    found = quick(exchanged, tmp_path / "run").content()
+    then = json.loads((tiny_run / "run.json").read_text())
+    assert same_weights(tiny_run, tmp_path / "run")
+    assert found["calibration"] == then["calibration"]
+    areas = [one["evaluation"]["test"]["as_is"]["roc_auc"]["value"] for one in (then, found)]
     assert areas[0] != 0.5
     assert sum(areas) == pytest.approx(1)
+    assert (found["plots"], found["onnx"]) == ([], None)
+    assert [row["perturbation"] for row in found["robustness"]["rows"]] == ["none", "jpeg_50"]
 
 
-def test_another_seed_gives_other_weights(run, command, python, tmp_path) -> None:
-    done = python([*command, "--out", tmp_path / "other", "--seed", 1])
-    assert done.returncode == 0, done.stderr
-    assert read(tmp_path / "other")["seed"] == 1
-    assert not same_weights(run, tmp_path / "other")
+# --------------------------------------------------------------------- interruption and resume
+
+SCRIPT = """
+import sys
+from hf_ela.data import DataOptions
+from hf_ela.recipes import load_recipe
+from hf_ela.training import train
+from hf_ela.training.trainer import recorded
+
+data, cache, out, *overrides = sys.argv[1:]
+resume = not overrides
+options = DataOptions(data, num_proc=1, cache_dir=cache)
+recipe, options = recorded(out) if resume else (load_recipe("default", overrides), options)
+train(recipe, options, out, resume=resume, plots=False, export=False, resamples=20,
+      perturbations=["jpeg_50"])
+"""
 
 
 @pytest.mark.parametrize(
-    ("recipe", "how", "backend"),
+    "backend",
     [
-        ("default", signal.SIGKILL, "tensorflow"),
-        pytest.param("reference", signal.SIGINT, "tensorflow", marks=pytest.mark.second_lane),
-        pytest.param("default", signal.SIGKILL, "jax", marks=pytest.mark.second_lane),
-        pytest.param("default", signal.SIGKILL, "torch", marks=pytest.mark.second_lane),
+        "tensorflow",
+        pytest.param("jax", marks=pytest.mark.second_lane),
+        pytest.param("torch", marks=pytest.mark.second_lane),
     ],
 )
-def test_resume_after_interruption_ends_in_the_same_bits(
-    command, python, tmp_path, monkeypatch, recipe, how, backend
+def test_a_killed_training_resumes_to_the_same_bits(
+    tiny: Path, tmp_path: Path, backend: str
 ) -> None:
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    monkeypatch.setenv("KERAS_BACKEND", backend)
-    epochs = 12
-    words = [*command[: command.index("--set")], "--set", f"training.epochs={epochs}"]
-    if recipe == "default":
-        more = [*SMALL, "--set", f"training.epochs={epochs}"]
-    else:  # dropout, RMSprop, early stopping that restores nothing; small input for a small net
-        words += ["--recipe", "reference", "--set", "input.before=48", "--set", "input.size=32"]
-        more = ["--set", "training.early_stopping.patience=9", "--set", "training.batch_size=8"]
-    words += more
-    whole = python([*words, "--out", tmp_path / "whole"])
-    assert whole.returncode == 0, whole.stderr
+    epochs = 10
+    overrides = [*TINY, f"training.epochs={epochs}"]
 
-    process = subprocess.Popen(
-        [sys.executable, *map(str, words), "--out", str(tmp_path / "cut")],
-        cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    def start(out: str, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, tiny, tmp_path / "cache", tmp_path / out, *words],
+            env=os.environ | {"KERAS_BACKEND": backend, "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    whole = start("whole", *overrides)
+    _, errors = whole.communicate(timeout=300)
+    assert whole.returncode == 0, errors
+    cut = start("cut", *overrides)
     state = tmp_path / "cut/checkpoint/state.json"
     deadline = time.monotonic() + 120
     while not state.exists() or len(json.loads(state.read_text())["history"]["loss"]) < 3:
-        assert process.poll() is None, process.communicate()[1]
+        assert cut.poll() is None, cut.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert "--resume" in errors
-        assert "Traceback" not in errors
-    done_epochs = len(json.loads(state.read_text())["history"]["loss"])
-    assert 3 <= done_epochs < epochs
+    cut.send_signal(signal.SIGKILL)
+    cut.communicate(timeout=60)
+    assert 3 <= len(json.loads(state.read_text())["history"]["loss"]) < epochs
     assert not (tmp_path / "cut/run.json").exists()
 
-    resumed = python(["train.py", "--out", tmp_path / "cut", "--resume"])
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = start("cut")
+    _, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, errors
     assert same_weights(tmp_path / "whole", tmp_path / "cut")
-    assert read(tmp_path / "cut")["training"] == read(tmp_path / "whole")["training"]
+    then, now = (read_run(tmp_path / name).content() for name in ("whole", "cut"))
+    assert now["training"] == then["training"]
+    assert now["evaluation"] == then["evaluation"]
+    assert now["environment"]["backend"] == backend
+    assert now["ela"] == {"computed": 0, "cached": 44}
     assert not (tmp_path / "cut/checkpoint").exists()
+    table = pd.read_parquet(tmp_path / "cut/predictions.parquet")
+    here = ElaClassifier.from_pretrained(tmp_path / "cut")  # on this process's backend
+    scores = list(here.scores([tiny / name for name in table["file"]]))
+    assert np.allclose(scores, table["score"], atol=1e-4)
 
 
-def test_resume_refuses_other_images(python, tmp_path) -> None:
-    folder = write_folder(tmp_path / "data")
-    words = ["train.py", "--data", folder, "--cache-dir", tmp_path / "cache", *SMALL]
-    words += ["--set", "training.epochs=400", "--set", "training.early_stopping=none"]
-    out = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, *map(str, words), "--out", str(out)],
-        cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoint/state.json").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+def interrupted(data: Path, out: Path, **options: Any) -> None:
+    """Interrupt a training, as by Ctrl-C, when its data is ready."""
+
+    def stop(line: str) -> None:
+        if line.startswith("Training"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quick(data, out, say=stop, **options)
+
+
+def test_resume_refuses_other_images_settings_and_emissions(tmp_path: Path) -> None:
+    folder, out = write_folder(tmp_path / "data", train=12, test=4), tmp_path / "run"
+    interrupted(folder, out)
+    with pytest.raises(RunError, match="settings differ from those of the interrupted run"):
+        quick(folder, out, resume=True, limit=8)
+    with pytest.raises(RunError, match=r"new or empty.*Continue that run with `resume`"):
+        quick(folder, out)
+    with pytest.raises(RunError, match="Emissions are measured over a whole training"):
+        train(*recorded(out), out, resume=True, country="FRA")
     picture(12345, fake=False).save(folder / "train/real/train000.png")
-    resumed = python(["train.py", "--out", out, "--resume"])
-    assert resumed.returncode == 1
-    assert "needs the images that the run began with" in resumed.stderr
-    assert (out / "checkpoint/state.json").exists()  # nothing is lost
+    with pytest.raises(RunError, match="differ from those that the interrupted run began with"):
+        quick(folder, out, resume=True)
+    assert recorded(out)[0] == RECIPE  # nothing is lost
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> None:
+def test_interruption_while_ela_is_computed_by_two_processes(tmp_path: Path, how) -> None:
     """As a terminal does it: the signal goes to the whole group; or the parent alone is killed."""
-    folder = write_folder(tmp_path / "data", train=200, test=4)
-    words = ["train.py", "--data", folder, "--cache-dir", tmp_path / "cache", "--num-proc", 2]
-    words += [*SMALL, "--set", "augmentation.views=60", "--out", tmp_path / "run"]
+    folder = write_folder(tmp_path / "data", train=100, test=4)
+    words = ["train", "--data", folder, "--cache-dir", tmp_path / "cache", "--num-proc", 2]
+    for override in (*TINY, "augmentation.views=60"):
+        words += ["--set", override]
     process = subprocess.Popen(
-        [sys.executable, *map(str, words)], cwd=REPOSITORY, start_new_session=True,
+        [*COMMAND, *map(str, words), "--out", str(tmp_path / "run")], start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -298,104 +338,65 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> N
     pytest.fail("workers are still there")
 
 
-def test_the_bias_of_the_calibration_is_in_the_weights(command, run, python, tmp_path) -> None:
-    words = [*command, "--set", "calibration.temperature=false", "--out", tmp_path / "run"]
-    done = python(words)
-    assert done.returncode == 0, done.stderr
-    bias = read(run)["calibration"]["bias"]
-    assert abs(bias) > 1e-3
-    found, raw = weights(run), weights(tmp_path / "run")
-    different = {name: found[name] - raw[name] for name in raw if (found[name] != raw[name]).any()}
-    (change,) = different.values()
-    assert change == pytest.approx([bias, 0], abs=1e-6)  # of fake and of real
-
-
-def test_early_stopping_keeps_the_best_epoch(command, python, tmp_path) -> None:
-    words = [*command, "--set", "training.epochs=30", "--set", "training.early_stopping.patience=2"]
-    words += ["--set", "training.learning_rate=0.05", "--set", "calibration.temperature=false"]
-    done = python([*words, "--out", tmp_path / "run"])
-    assert done.returncode == 0, done.stderr
-    training = read(tmp_path / "run")["training"]
-    losses = training["history"]["val_loss"]
-    assert training["best_epoch"] == int(np.argmin(losses))
-    assert training["epochs"] == len(losses) == training["best_epoch"] + 3 < 30
-
-
-@pytest.mark.second_lane
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_train_too(backend, command, python, tmp_path, tiny) -> None:
-    if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    done = python([*command, "--out", tmp_path / "run"], KERAS_BACKEND=backend)
-    assert done.returncode == 0, done.stderr
-    assert read(tmp_path / "run")["environment"]["backend"] == backend
-    table = pd.read_parquet(tmp_path / "run/predictions.parquet")
-    here = ElaClassifier.from_pretrained(tmp_path / "run")  # on this process's backend
-    scores = list(here.scores([tiny / name for name in table["file"]]))
-    assert np.allclose(scores, table["score"], atol=1e-4)
+# ------------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--set", "training.epoch=3"], "`training.epochs`"),
-        (["--recipe", "nothing"], "default, reference"),
+        (["--recipe", "nothing"], "default or reference"),
         (["--data", "no/such/folder/here"], "no/such/folder/here"),
-        (["--label-map", "x"], "NAME=fake"),
-        (["--limit", "1"], "2 or more"),
-        (["--out", "src"], "new or empty"),
-        (["--out", "src", "--resume"], "interrupted run"),
+        (["--label-map", "x"], "ai=fake,human=real"),
+        (["--limit", "1"], "at least 2"),
+        (["--out", str(REPOSITORY / "src")], "new or empty"),
+        (["--out", str(REPOSITORY / "src"), "--resume"], "interrupted run"),
         (["--groups", "missing.csv"], "missing.csv"),
         (["--groups", "a\n  \x1b[31m.csv"], "file a\\n  \\x1b[31m.csv cannot"),
-        (["--out", "README.md/run"], "must be writable"),
-        (["--cache-dir", "README.md"], "File exists: 'README.md"),
+        (["--out", str(REPOSITORY / "README.md" / "run")], "must be writable"),
+        (["--cache-dir", str(REPOSITORY / "README.md")], "README.md"),
     ],
 )
-def test_wrong_usage_is_one_line_without_traceback(
-    command, python, tmp_path, words, message
-) -> None:
-    done = python([*command, "--out", tmp_path / "run", *words])
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_usage_is_one_line(tiny: Path, tmp_path: Path, capsys, words, message) -> None:
+    command = ["train", "--data", str(tiny), "--out", str(tmp_path / "run"), *words]
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
     assert not (tmp_path / "run").exists()  # it is not in the way of the next try
 
 
-def test_a_run_inside_its_data_is_refused(python, tmp_path) -> None:
+def test_a_run_inside_its_data_is_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data", train=2, test=2)
-    done = python(["train.py", "--data", folder, "--out", folder / "run"])
-    assert done.returncode == 1
-    assert "outside the data" in done.stderr
+    with pytest.raises(RunError, match="outside the data"):
+        quick(folder, folder / "run")
 
 
-@pytest.mark.parametrize("backend", ["torch", "numpy"])
-def test_a_missing_backend_is_said_before_any_work(command, python, tmp_path, backend) -> None:
-    if find_spec(backend) and backend == "torch":
-        pytest.skip("torch is installed")
-    done = python([*command, "--out", tmp_path / "run"], KERAS_BACKEND=backend)
-    assert done.returncode == 1
-    assert f"Received: {backend}" in done.stderr
+def test_a_missing_backend_is_said_before_any_work(tiny, python, tmp_path) -> None:
+    words = ["-m", "hf_ela", "train", "--data", tiny, "--out", tmp_path / "run"]
+    done = python(words, KERAS_BACKEND="numpy")
+    assert done.returncode == 2
+    assert "Received: numpy" in done.stderr
     assert "Preparing" not in done.stdout
 
 
-def test_a_finished_run_is_neither_overwritten_nor_resumed(run, command, python) -> None:
-    before = (run / "run.json").read_bytes()
-    again = python([*command, "--out", run])
-    assert again.returncode == 1
-    assert "new or empty" in again.stderr
-    resumed = python(["train.py", "--out", run, "--resume"])
-    assert resumed.returncode == 1
-    assert "finished run" in resumed.stderr
-    assert (run / "run.json").read_bytes() == before
+def test_a_finished_run_is_neither_overwritten_nor_resumed(tiny_run: Path, tiny: Path) -> None:
+    before = (tiny_run / "run.json").read_bytes()
+    with pytest.raises(RunError, match="new or empty"):
+        quick(tiny, tiny_run)
+    with pytest.raises(RunError, match="a finished run"):
+        recorded(tiny_run)
+    assert (tiny_run / "run.json").read_bytes() == before
 
 
 @pytest.mark.second_lane
-def test_the_published_recipe_runs_on_real_images(pool, pool_csv, python, tmp_path) -> None:
-    words = ["train.py", "--recipe", "reference", "--data", pool, "--groups", pool_csv]
-    words += ["--limit", 24, "--set", "training.epochs=1", "--cache-dir", tmp_path / "cache"]
-    done = python([*words, "--out", tmp_path / "run"], HF_DATASETS_CACHE=str(tmp_path / "cache"))
-    assert done.returncode == 0, done.stderr
-    content = read(tmp_path / "run")
+def test_the_published_recipe_runs_on_real_images(
+    pool: Path, pool_csv: Path, tmp_path: Path
+) -> None:
+    options = DataOptions(
+        str(pool), groups=str(pool_csv), limit=24, cache_dir=str(tmp_path / "cache")
+    )
+    found = train(load_recipe("reference", ["training.epochs=1"]), options, tmp_path / "run")
+    content = found.content()
     assert content["model"]["parameters"] == 29_520_034
     assert content["calibration"] == {
         "temperature": 1.0,
@@ -405,14 +406,16 @@ def test_the_published_recipe_runs_on_real_images(pool, pool_csv, python, tmp_pa
     }
 
 
-def test_a_card_that_fails_loses_nothing(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_synthetic_data_is_said_and_a_card_that_fails_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hf_ela.hub.card.MODEL_CARD", tmp_path / "nowhere")  # no template
-    said: list[str] = []
-    options = DataOptions(str(tiny), cache_dir=str(tmp_path / "cache"))
-    run = train(load_recipe("default", TINY), options, tmp_path / "run", say=said.append)
-    assert json.loads((tmp_path / "run" / "run.json").read_text()) == run
+    folder, said = write_folder(tmp_path / "data", train=12, test=4), []
+    (folder / "samples.json").write_text("{}")  # as `hf-ela samples` marks its sets
+    run = quick(folder, tmp_path / "run", say=said.append)
+    assert read_run(tmp_path / "run") == run
+    assert run.data.synthetic
+    assert any("synthetic samples" in line for line in said)
     assert (tmp_path / "run" / "weights" / "model.weights.h5").is_file()
     assert not (tmp_path / "run" / "README.md").exists()
-    assert "its card could not be made" in said[-1]
+    assert "its card could not be written" in said[-1]

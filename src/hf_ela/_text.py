@@ -4,15 +4,16 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from statistics import mean
-from typing import Any
+from typing import Any, TypeVar
 
 from hf_ela.errors import HfElaError
 
 __all__ = [
     "LABEL_WORDS",
     "SYNTHETIC_NOTICE",
+    "above_bars",
     "few_bars_in_logs",
     "in_words",
     "more_right",
@@ -22,6 +23,7 @@ __all__ = [
     "perturbation_label",
     "printable",
     "printable_error",
+    "progress_bar",
     "synthetic_notice",
 ]
 
@@ -47,6 +49,40 @@ def few_bars_in_logs() -> None:
     """
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "10")
+
+
+Item = TypeVar("Item")
+
+
+def progress_bar(
+    items: Iterable[Item], description: str, total: int | None = None, *, shown: bool = True
+) -> Iterable[Item]:
+    """Show a bar on standard error while images are drawn; in a log, a line every ten seconds.
+
+    Work of less than ten seconds leaves nothing in a log.
+    """
+    if not shown:
+        return items
+    from tqdm.auto import tqdm  # what `datasets` and the client of the Hub show
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        description,
+        total,
+        leave=not terminal,
+        mininterval=0.1 if terminal else 10,
+        delay=0 if terminal else 10,
+        unit=" images",
+    )
+
+
+def above_bars() -> AbstractContextManager[None]:
+    """Return a context in which text is printed above the bars on the same terminal."""
+    from tqdm import tqdm
+
+    bars: AbstractContextManager[None] = tqdm.external_write_mode()
+    return bars
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
 import numpy as np
 from PIL import Image
 
+from hf_ela._text import progress_bar
 from hf_ela.errors import ImageError
 from hf_ela.hub.locate import locate
 from hf_ela.images.loading import ImageSource
@@ -300,11 +301,8 @@ class ElaClassifier(Detector):
         with closing(self.scores(images, batch_size=batch_size)) as scores:
             results: Iterable[float | ImageError] = scores
             if progress:
-                from rich.console import Console
-                from rich.progress import track
-
                 total = len(images) if isinstance(images, Sequence) else None
-                results = track(scores, "Predicting", total, console=Console(stderr=True))
+                results = progress_bar(scores, "Predicting", total)
             for score in results:
                 if isinstance(score, ImageError):
                     raise score

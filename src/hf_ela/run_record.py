@@ -1,108 +1,204 @@
-"""`run.json` of somebody else's release, validated: what a reproduction takes from it."""
+"""``run.json``, the record of a training: one model of it, read and written here alone.
+
+A release carries the record of its training, so what is read may come from a stranger: what is
+known has its type and its limits, what is not is kept as it is (a later hf-ela, or a person, may
+record more), and nothing in it becomes a path.
+"""
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NotRequired, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from typing_extensions import TypedDict  # pydantic needs it until Python 3.12
 
-from hf_ela._files import read_json
-from hf_ela.errors import ModelError, RunError
-from hf_ela.recipes.schema import Recipe
+from hf_ela._files import read_json, whole_file
+from hf_ela.errors import RunError
+from hf_ela.recipes.schema import Protocol, Recipe
 
-__all__ = ["RUN_SCHEMA", "Record", "read_record", "read_run"]
+__all__ = [
+    "RUN_SCHEMA",
+    "Band",
+    "CoverageRow",
+    "Interval",
+    "Label",
+    "Metrics",
+    "Robustness",
+    "RobustnessRow",
+    "Run",
+    "SourceRow",
+    "Spread",
+    "read_run",
+    "write_run",
+]
+
+RUN_SCHEMA = 1
+"""Version of the layout of ``run.json``."""
 
 Count = Annotated[int, Field(ge=0)]
-Text = Annotated[str, Field(max_length=200)]
+Text = Annotated[str, Field(max_length=1000)]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Label = Literal["fake", "real"]
 
 
-class _Section(BaseModel):
-    # A later hf-ela may record more.
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+# ------------------------------------------------------------------------------------- measurements
 
 
-class Interval(_Section):
-    """A value with its interval; all None where it is undefined."""
+class Interval(TypedDict):
+    """A value, its 95 % interval, and the number of images it was measured on.
+
+    All three numbers are None where the data does not define them. ``groups`` counts the groups of
+    images that were drawn as a whole for the interval.
+    """
 
     value: float | None
     low: float | None
     high: float | None
     n: Count
+    groups: NotRequired[Count]
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        numbers = (self.low, self.value, self.high)
-        defined = [number for number in numbers if number is not None]
-        if len(defined) not in (0, 3) or sorted(defined) != defined:
-            raise ValueError(f"low <= value <= high, or none of them. Received: {numbers}")
-        return self
+
+def _check_order(interval: Interval) -> Interval:
+    numbers = (interval["low"], interval["value"], interval["high"])
+    defined = [number for number in numbers if number is not None]
+    if len(defined) not in (0, 3) or sorted(defined) != defined:
+        raise ValueError(f"low <= value <= high, or none of them. Received: {numbers}")
+    return interval
+
+
+Ordered = Annotated[Interval, AfterValidator(_check_order)]
+
+Band = tuple[float, float]
+"""Lowest and highest score for which a model abstains, both included."""
+
+
+class CoverageRow(TypedDict):
+    """Share of images outside a band, and of correct ones among them; None means no band."""
+
+    coverage: float
+    accuracy: float
+    uncertain: Band | None
+
+
+class SourceRow(TypedDict):
+    """Results for one source; ``recall`` has only the classes that the source has.
+
+    ``groups`` counts the groups among its images, where groups are known. The intervals disregard
+    them.
+    """
+
+    source: str
+    n: Count
+    groups: NotRequired[Count]
+    fake: Count
+    real: Count
+    accuracy: Ordered
+    recall: dict[Label, Ordered]
+    mean_score: float
+
+
+class Spread(TypedDict):
+    """Recall of one class over sources, each counted once; all None without any source."""
+
+    mean: float | None
+    minimum: float | None
+    worst: str | None
+    sources: Count
+
+
+class RobustnessRow(TypedDict):
+    """A perturbation; `loss` is the balanced accuracy of the unperturbed images minus its own."""
+
+    perturbation: str
+    balanced_accuracy: Ordered
+    recall: Ordered
+    specificity: Ordered
+    roc_auc: Ordered
+    loss: float
+
+
+class Robustness(TypedDict):
+    """The robustness table; the first row, ``none``, is that of the unperturbed images.
+
+    ``base`` says under which protocol images were brought before they were perturbed.
+    """
+
+    base: Protocol
+    threshold: float
+    n: Count
+    rows: list[RobustnessRow]
+
+
+# ----------------------------------------------------------------------------------------- sections
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Groups(_Section):
-    """The CSV that kept groups on one side."""
+    """The CSV that kept groups on one side of the split."""
 
     sha256: Hash
 
 
 class LeftOut(_Section):
-    """Images that were kept out of training."""
+    """Images that were kept out of training, as ``COLUMN=VALUE`` of that CSV."""
 
     rule: Text
 
 
-class Counts(_Section):
+class SplitSize(_Section):
     """The images of a split."""
 
     n: Count
 
 
 class Data(_Section):
-    """On what it was trained."""
+    """What the model was trained on."""
 
     id: Text
     revision: Commit | None
     conversion: Commit | None
     fingerprint: Hash
-    classes: Annotated[dict[Text, Literal["fake", "real"]], Field(max_length=100)]
-    splits: dict[Literal["train", "validation", "test"], Counts]
+    classes: Annotated[dict[Text, Label], Field(max_length=100)]
+    splits: dict[Literal["train", "validation", "test"], SplitSize]
     limit: Annotated[int, Field(ge=2)] | None
+    synthetic: bool = False
     groups: Groups | None
     left_out: LeftOut | None = None
     rejected: list[JsonValue]
 
     @model_validator(mode="after")
     def _check_id(self) -> Self:
-        # With a commit it is a name of the Hub, and cannot be taken for a path.
+        # With a commit it is the name of a Hub dataset, and cannot be taken for a path.
         if self.revision and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.id, re.ASCII):
             raise ValueError(f"a dataset of the Hub is user/name. Received: {self.id!r}")
         return self
 
     @property
     def share_rejected(self) -> float:
-        """Share of refused images that the training has borne, rounded up."""
+        """Share of refused images that the training tolerated, rounded up."""
         images = sum(split.n for split in self.splits.values()) + len(self.rejected)
         return min(1.0, (len(self.rejected) + 1) / max(1, images)) if self.rejected else 0.0
 
 
-class Environment(_Section):
-    """With what it was trained; more than these, to be compared."""
+class Calibration(_Section):
+    """From logits to answers, fitted on the validation split."""
 
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
-
-    backend: Literal["tensorflow", "jax", "torch"]
-    packages: dict[Text, Text]
-    pixels: dict[Text, Text]
+    temperature: float
+    bias: float = 0.0
+    threshold: float
+    uncertain: Band | None = None
 
 
-class Measured(_Section):
-    """The metrics, by name."""
+class Metrics(_Section):
+    """The metrics under one protocol, by name, and the confusion matrix."""
 
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Interval] = Field(init=False)
+    __pydantic_extra__: dict[str, Ordered] = Field(init=False)
 
     confusion: dict[Text, Count]
 
@@ -116,73 +212,128 @@ class Measured(_Section):
 class Test(_Section):
     """The test split under both protocols."""
 
-    as_is: Measured
-    aligned: Measured
+    as_is: Metrics
+    aligned: Metrics
+
+
+class Coverage(_Section):
+    """What the model's own band leaves, and what other bands would."""
+
+    shipped: dict[Literal["coverage", "accuracy"], Ordered]
+    curve: list[CoverageRow]
 
 
 class Evaluation(_Section):
-    """What it was worth."""
+    """Metrics with intervals, by split and protocol."""
 
     test: Test
+    validation: dict[Protocol, Metrics] | None = None
+    chance_ece: dict[Protocol, Ordered] | None = None
+    coverage: dict[Protocol, Coverage] | None = None
 
 
-class Record(_Section):
-    """What a reproduction takes from ``run.json``."""
+class Environment(_Section):
+    """Versions and hardware; more than these are compared by a reproduction."""
+
+    backend: Literal["tensorflow", "jax", "torch"]
+    packages: dict[Text, Text]
+    pixels: dict[Text, Text]
+
+
+class Sample(_Section):
+    """A picture of the package with its score: every copy of the model must give it again."""
+
+    file: Text
+    title: Text | None = None
+    label: Label
+    sha256: Hash
+    score: float
+
+
+class Fit(_Section):
+    """What fitting did, epoch by epoch."""
+
+    epochs: Count
+    best_epoch: Count | None
+    history: dict[Text, list[float]]
+
+
+class Run(_Section):
+    """The record of a training.
+
+    Attributes:
+        audit: The leak audit of the files, `hf_ela.evaluation.leak_audit.audit.audit_facts`.
+        ela: How many images had their ELA computed, and how many found it in the cache.
+        model: Network, parameters and layers, `hf_ela.models.networks.describe`.
+        spread: By table (`sources`, `generators`), protocol and class.
+        plots: Names of the plots that show no image of the dataset.
+        timing: Seconds of each step.
+    """
 
     schema_version: Literal[1] = Field(alias="schema")
+    created: Text | None = None
     recipe: Recipe
+    seed: int | None = None
     data: Data
+    audit: dict[str, JsonValue] | None = None
+    ela: dict[Literal["computed", "cached"], Count] | None = None
+    model: dict[str, JsonValue] | None = None
+    training: Fit | None = None
+    calibration: Calibration | None = None
     evaluation: Evaluation
+    sources: dict[Protocol, list[SourceRow]] | None = None
+    generators: dict[Protocol, list[SourceRow]] | None = None
+    spread: dict[Text, dict[Protocol, dict[Label, Spread]]] | None = None
+    robustness: Robustness | None = None
+    samples: list[Sample] | None = None
+    onnx: dict[Text, Count] | None = None
+    plots: list[Text] | None = None
     environment: Environment
+    timing: dict[Text, float] | None = None
+    co2_eq_emissions: dict[str, JsonValue] | None = None
+
+    def content(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds: plain values, and nothing that it does not have."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def read_record(path: Path) -> Record:
-    """Read and validate ``run.json``.
-
-    Raises:
-        ModelError: It is missing, too large, no JSON, of a newer hf-ela, or not valid.
-    """
-    if not path.is_file():
-        raise ModelError(
-            "What is reproduced is a release, or a run that has ended, with its run.json. "
-            f"Received: {path.parent}, without it. Check the path."
-        )
-    return read_json(path, Record, RUN_SCHEMA)
+# ------------------------------------------------------------------------------------- the file
 
 
-RUN_SCHEMA = 1
-"""Version of the layout of ``run.json``."""
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """Return what ``run.json`` of a run folder or of a downloaded release holds.
+def read_run(folder: Path) -> Run:
+    """Read the record of a finished run, or of a downloaded release.
 
     Raises:
-        RunError: There is none, or it is damaged or of another version.
+        RunError: The folder has no ``run.json``.
+        ModelError: ``run.json`` is too large, not JSON, of a newer hf-ela, or not valid.
     """
     path = folder / "run.json"
-    try:
-        run = json.loads(path.read_text("utf-8"))
-        schema = run["schema"]
-    except (FileNotFoundError, NotADirectoryError):
-        interrupted = (folder / "checkpoint").is_dir()
-        hint = (
-            f"Finish it: python train.py --out {folder} --resume"
-            if interrupted
-            else "Give the folder that train.py wrote."
-        )
-        found = "without it" if folder.is_dir() else "which is no folder"
-        raise RunError(
-            f"A run that has ended is a folder with run.json. Received: {folder}, {found}. {hint}"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path} must be what a training wrote. Received: {type(error).__name__}: {error}. "
-            "Copy the folder again."
-        ) from error
-    if schema != RUN_SCHEMA:
-        raise RunError(
-            f"`schema` of {path} must be {RUN_SCHEMA} for this hf-ela. Received: {schema!r}. "
-            "Take the version of hf-ela that made the run."
-        )
-    return dict(run)
+    if path.is_file():
+        return read_json(path, Run, RUN_SCHEMA)
+    hint = (
+        f"Finish the run: hf-ela train --out {folder} --resume"
+        if (folder / "checkpoint").is_dir()
+        else "Give the folder of a finished run or of a release."
+    )
+    what = "without it" if folder.is_dir() else "not a folder"
+    raise RunError(f"A finished run is a folder with run.json. Received: {folder}, {what}. {hint}")
+
+
+def write_run(folder: Path, values: Mapping[str, Any]) -> Run:
+    """Validate a record and write it as ``run.json``, whole or not at all.
+
+    Args:
+        folder: The run folder.
+        values: The fields of `Run`, fit for JSON; ``schema`` is added.
+
+    Returns:
+        What `read_run` gives from then on.
+
+    Raises:
+        ValueError: The values are not a valid record.
+    """
+    text = json.dumps({"schema": RUN_SCHEMA, **values}, indent=2, allow_nan=False)
+    run = Run.model_validate_json(text)
+    with whole_file(folder / "run.json") as temporary:
+        temporary.write_text(f"{text}\n", "utf-8")
+    return run

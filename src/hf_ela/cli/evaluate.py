@@ -21,7 +21,7 @@ from hf_ela.errors import DataError, RunError, needs_extra
 
 if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.evaluation.evaluator import Assessment
+    from hf_ela.evaluation.evaluator import EvaluationResult
 
 __all__ = ["add_evaluate"]
 
@@ -116,7 +116,7 @@ def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
     return f"{name} (compared)" if name in taken else name
 
 
-def _compared(found: Mapping[str, "Assessment"]) -> dict[str, Any]:
+def _compared(found: Mapping[str, "EvaluationResult"]) -> dict[str, Any]:
     """Return McNemar's test under each protocol; `a` is the first model, `b` the second."""
     from hf_ela.evaluation.intervals import mcnemar
 
@@ -126,7 +126,7 @@ def _compared(found: Mapping[str, "Assessment"]) -> dict[str, Any]:
             "Two models must be compared on the same images, but the dataset changed while the "
             "first was measured. Run it again; `revision` pins a Hub dataset to a commit."
         )
-    tests = {name: mcnemar(ours.right(name), theirs.right(name)) for name in ours.scores}
+    tests = {name: mcnemar(ours.correct(name), theirs.correct(name)) for name in ours.scores}
     return {"models": [*found], "mcnemar": tests}
 
 
@@ -134,7 +134,7 @@ def _described(classifier: "ElaClassifier") -> dict[str, Any]:
     return {"recipe": classifier.recipe.name, "parameters": classifier.model.count_params()}
 
 
-def _write(report: dict[str, Any], found: Mapping[str, "Assessment"], folder: Path) -> None:
+def _write(report: dict[str, Any], found: Mapping[str, "EvaluationResult"], folder: Path) -> None:
     """Write JSON and plots: robustness of both models, everything else of the first."""
     from hf_ela.evaluation import plots
 

@@ -4,12 +4,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ela._text import SYNTHETIC_NOTICE, printable
+from hf_ela._text import above_bars, printable, progress_bar, synthetic_notice
 from hf_ela.cli.options import add_model_option, load_classifier
 from hf_ela.errors import ImageError
 
@@ -81,13 +81,15 @@ def _predict(options: argparse.Namespace) -> int:
         results = _explained(classifier, files, options.explain)
     else:
         results = _scored(classifier, files, options.batch_size)
-    results = _with_bar(results, len(files), options)
+    mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
+    bar = sys.stderr.isatty() and not mixed  # in a log, the answers themselves show the progress
+    shown = progress_bar(results, "Predicting", len(files), shown=bar)
     show = _print_lines if options.json else partial(_print_table, meaning=meaning(classifier))
-    status = 1 if show(results) else 0
+    status = 1 if show(shown) else 0
     if not options.json:
         print(f"Model: {printable(options.model or PACKAGED)}")
-        if _is_synthetic(classifier):
-            print(SYNTHETIC_NOTICE)
+        if notice := synthetic_notice(classifier.data):
+            print(notice)
     if options.explain and not options.json:
         print(f"Pictures: {printable(str(options.explain))}")
     return status
@@ -100,10 +102,6 @@ def meaning(classifier: "ElaClassifier") -> str:
         low, high = classifier.uncertain
         text += UNCERTAIN.format(low=low, high=high)
     return text
-
-
-def _is_synthetic(classifier: "ElaClassifier") -> bool:
-    return bool((classifier.data or {}).get("synthetic"))
 
 
 def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
@@ -143,7 +141,7 @@ def _scored(
         if isinstance(score, ImageError):
             yield _refused(file, score)
         else:
-            yield _judged(file, classifier, score)
+            yield _answered(file, classifier, score)
 
 
 def _explained(
@@ -162,7 +160,7 @@ def _explained(
             for box, score in zip(found.boxes, found.scores, strict=True)
         ]
         pictures = _save_pictures(found, folder, _free_stem(Path(file).name, taken))
-        yield _judged(file, classifier, found.score) | {"views": views, **pictures}
+        yield _answered(file, classifier, found.score) | {"views": views, **pictures}
 
 
 def _free_stem(name: str, taken: set[str]) -> str:
@@ -199,16 +197,16 @@ def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]
     return {kind: str(path) for kind, path in paths.items()}
 
 
-def _judged(file: str, classifier: "ElaClassifier", score: float) -> dict[str, Any]:
+def _answered(file: str, classifier: "ElaClassifier", score: float) -> dict[str, Any]:
     label, scores = classifier.label(score), {"fake": score, "real": 1 - score}
-    notice = {"notice": SYNTHETIC_NOTICE} if _is_synthetic(classifier) else {}
+    notice = synthetic_notice(classifier.data)
     return {
         "file": file,
         "label": label,
         "score": scores[label],
         "scores": scores,
         "uncertain": classifier.is_uncertain(score),
-        **notice,
+        **({"notice": notice} if notice else {}),
     }
 
 
@@ -218,30 +216,7 @@ def _refused(file: str, error: ImageError) -> dict[str, Any]:
     return {"file": file, "error": {"type": type(error).__name__, "message": reason}}
 
 
-def _with_bar(
-    results: Iterator[dict[str, Any]], total: int, options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    """Show a bar where it disturbs nothing."""
-    mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
-    if mixed or not sys.stderr.isatty():
-        return results
-    from rich.console import Console
-    from rich.progress import Progress
-
-    # Rich would send to its own stream what is printed meanwhile: right where both are one
-    # terminal, a loss where the output is a file.
-    bar = Progress(
-        console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-    )
-
-    def shown() -> Iterator[dict[str, Any]]:
-        with bar:
-            yield from bar.track(results, total, description="Predicting")
-
-    return shown()
-
-
-def _print_lines(results: Iterator[dict[str, Any]]) -> int:
+def _print_lines(results: Iterable[dict[str, Any]]) -> int:
     refused = 0
     for result in results:
         print(json.dumps(result), flush=True)
@@ -249,7 +224,7 @@ def _print_lines(results: Iterator[dict[str, Any]]) -> int:
     return refused
 
 
-def _print_table(results: Iterator[dict[str, Any]], meaning: str) -> int:
+def _print_table(results: Iterable[dict[str, Any]], meaning: str) -> int:
     from rich.console import Console
 
     from hf_ela._threads import batched
@@ -285,5 +260,6 @@ def _table(results: Sequence[dict[str, Any]]) -> "Table":
 def _print(console: "Console", content: "Table | str") -> None:
     with console.capture() as captured:  # rich itself would exit on a closed pipe
         console.print(content)
-    sys.stdout.write(captured.get())
-    sys.stdout.flush()
+    with above_bars():
+        sys.stdout.write(captured.get())
+        sys.stdout.flush()

@@ -44,7 +44,7 @@ def add_reproduce(commands: Commands) -> None:
 
 def _reproduce(options: argparse.Namespace) -> int:
     from hf_ela.hub.locate import split_revision
-    from hf_ela.training.reproduction import report, reproduce
+    from hf_ela.training.reproduction import comparison_text, reproduce
 
     use_token(options)
     source, revision = split_revision(options.model)
@@ -65,6 +65,6 @@ def _reproduce(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         raise
-    print(report(result))
+    print(comparison_text(result))
     print(f"Written to {printable(str(out))}: the run, and reproduction.json")
     return 0 if result.inside else 1

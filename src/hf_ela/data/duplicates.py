@@ -1,7 +1,7 @@
-"""Copies in a dataset and the order of its rows: what flatters a score without any leak in files.
+"""Duplicates in a dataset and the order of its rows: they flatter a score without any file leak.
 
 Pure. A copy is exact where the bytes of two files are the same, near where their perceptual hashes
-are, where these tell anything (`hf_ela.data.groups`).
+are, as long as these are informative.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +16,15 @@ from PIL import Image
 __all__ = ["LISTED", "class_order", "find_duplicates"]
 
 NEAR_DUPLICATE_BITS = 3
-"""Perceptual hashes (64 bits) that differ in at most so many bits are near-duplicates."""
+"""Perceptual hashes (64 bits) that differ in at most this many bits are near-duplicates."""
 FEWEST_BITS = 8
-"""Of a hash with fewer set, or fewer unset, nothing follows: any flat picture and any even gradient
-has none, a page with a few strokes of ink a few. Pictures of art have more, and so have their
-copies, which may differ by `NEAR_DUPLICATE_BITS`: a test looks at some."""
+"""A hash with fewer bits set, or fewer unset, is uninformative: any flat picture and any even
+gradient has none, a page with a few strokes of ink a few. Pictures of art have more, and so have
+their copies, which may differ by `NEAR_DUPLICATE_BITS`."""
 ROWS_AT_A_TIME = 256
 
 Facts = Sequence[Mapping[str, Any]]
-"""Of images: `file_name`, `perceptual_hash` and `key` (`hf_ela.data.rows`)."""
+"""File facts of images: `file_name`, `perceptual_hash` and `key` (`hf_ela.data.rows`)."""
 
 
 def near_duplicates(facts: Facts, others: Facts) -> np.ndarray:
@@ -36,9 +36,9 @@ def near_duplicates(facts: Facts, others: Facts) -> np.ndarray:
 
 
 def fingerprints(facts: Facts) -> np.ndarray:
-    """Return what near-duplicates are told by, uint64 per image: the perceptual hash.
+    """Return what near-duplicates are found by, uint64 per image: the perceptual hash.
 
-    Where a hash says next to nothing (`FEWEST_BITS`) it is 64 bits of the file's sum, which only
+    An uninformative hash (`FEWEST_BITS`) is replaced by 64 bits of the file's SHA-256, which only
     the same file has.
     """
     found = np.array([row["perceptual_hash"] for row in facts], np.int64).view(np.uint64)
@@ -49,7 +49,7 @@ def fingerprints(facts: Facts) -> np.ndarray:
 
 
 def near_blocks(some: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield which fingerprints are near which others: a first row, and bool for some rows of all.
+    """Yield blocks of the matrix of which fingerprints are near which: first row, and bool rows.
 
     The whole matrix would not fit in memory for a large dataset.
     """
@@ -70,13 +70,13 @@ def perceptual_hash(image: Image.Image) -> int:
 
 
 LISTED = 20
-"""Pairs that are listed by name, of each kind; all are counted."""
+"""Pairs of each kind that are listed by name; all are counted."""
 
 Splits = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def find_duplicates(splits: Splits) -> dict[str, Any]:
-    """Count pairs of copies and list the first ones; memory goes with images, not with pairs.
+    """Count pairs of copies and list the first ones; memory grows with images, not with pairs.
 
     Args:
         splits: File facts of every image by split, with `file_name`, `label`, `key` and
@@ -110,7 +110,7 @@ def _numbered(values: Sequence[Any]) -> np.ndarray:
 
 @dataclass
 class _Pairs:
-    """Pairs of one kind, counted; the first ones of each sort by the numbers of their images."""
+    """Counts of the pairs of one kind, and the first pairs by the numbers of their images."""
 
     members: np.ndarray
     pairs: int = 0
@@ -123,7 +123,7 @@ class _Pairs:
     def add(
         self, start: int, pairs: np.ndarray, crosses: np.ndarray, conflicts: np.ndarray
     ) -> None:
-        """Take in some rows of the matrix of pairs, the first of which is `start`."""
+        """Count some rows of the matrix of pairs, from row `start` on."""
         self.members[start : start + len(pairs)] |= pairs.any(axis=1)
         self.members |= pairs.any(axis=0)
         self.pairs += int(pairs.sum())
@@ -139,7 +139,7 @@ class _Pairs:
             listed += zip((rows + start).tolist(), columns.tolist(), strict=True)
 
     def summary(self, images: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-        """Return what `find_duplicates` does of one kind, of images with their splits."""
+        """Return one kind of `find_duplicates`, given the images with their splits."""
         return {
             "pairs": self.pairs,
             "images": int(self.members.sum()),

@@ -1,4 +1,4 @@
-"""Which images belong together: groups from a CSV, near-duplicates by perceptual hash."""
+"""Which images belong together: groups from a CSV, near-duplicates; splits that respect them."""
 
 import csv
 from collections.abc import Sequence
@@ -16,15 +16,17 @@ from sklearn.model_selection import StratifiedGroupKFold
 from hf_ela.data.duplicates import Facts, fingerprints, near_blocks
 from hf_ela.errors import DataError
 
+COLUMNS = ("group", "source", "generator")
+
 
 @dataclass(frozen=True)
 class GroupTable:
-    """What a CSV knows of files: `file_name,group`, and perhaps `source` and `generator`.
+    """A CSV about files: `file_name,group` and, optionally, `source` and `generator`.
 
     Attributes:
         rows: The CSV's rows by `file_name`.
-        bare: Those whose last part of the name no other row has, by that part.
-        sha256: Of the CSV; None without one.
+        bare: The rows whose file has a unique name, whatever its folder, by that name.
+        sha256: SHA-256 of the CSV; None without one.
     """
 
     rows: dict[str, dict[str, str]]
@@ -36,7 +38,7 @@ class GroupTable:
         """Read the CSV; ``None`` gives an empty table.
 
         Raises:
-            DataError: The file is missing, has not the two columns, or contradicts itself.
+            DataError: The file is missing, lacks one of the two columns, or contradicts itself.
         """
         if path is None:
             return cls({}, {})
@@ -49,23 +51,23 @@ class GroupTable:
         if not {"file_name", "group"} <= set(reader.fieldnames or ()):
             raise DataError(
                 "A groups file is a CSV with the columns file_name and group. "
-                f"Received: {path} with the columns {reader.fieldnames}."
+                f"Received: {path} with the columns {reader.fieldnames}. Rename the columns."
             )
         rows: dict[str, dict[str, str]] = {}
         last_parts: dict[str, list[dict[str, str]]] = {}
         for row in listed:
             name = row["file_name"]
             if rows.setdefault(name, row) != row:
-                raise DataError(f"A file has one group. Received: {path} with two for {name}.")
+                raise DataError(f"{path} has two different rows for {name}. Remove one of them.")
             last_parts.setdefault(PurePosixPath(name).name, []).append(row)
         bare = {name: same[0] for name, same in last_parts.items() if len(same) == 1}
         return cls(rows, bare, sha256(content).hexdigest())
 
     def get(self, file_name: str, column: str) -> str | None:
-        """Return a column of an image's row; None where the table does not know.
+        """Return a column of an image's row; None where the table does not have it.
 
-        A row is found by the path inside the dataset. By the bare file name too, where either
-        side has no folder (Parquet keeps none) and only one row has that name.
+        A row is found by the path inside the dataset, or by the bare file name where either side
+        has no folder (Parquet keeps none) and only one row has that name.
         """
         row = self.rows.get(file_name)
         if row is None:
@@ -74,24 +76,28 @@ class GroupTable:
                 row = found
         return (row.get(column) or None) if row else None
 
+    def columns(self, file_names: Sequence[str]) -> dict[str, list[str | None]]:
+        """Return `group`, `source` and `generator` of each image; None where not known."""
+        return {column: [self.get(name, column) for name in file_names] for column in COLUMNS}
+
     def matched(self, file_names: Sequence[str]) -> int:
-        """Return of how many images the table knows the group.
+        """Return how many of the images have a group in the table.
 
         Raises:
-            DataError: It is of none, though a table was given: it is that of another dataset.
+            DataError: None has one, though a table was given: it belongs to another dataset.
         """
         found = sum(self.get(name, "group") is not None for name in file_names)
         if self.sha256 and not found:
             raise DataError(
-                "The groups file must name images of the dataset, such as "
-                f"{', '.join(file_names[:1])}. Received: one of {len(self.rows)} rows, which names "
-                "none. Take the CSV of this dataset, with names as inside its folder."
+                f"The groups file names {len(self.rows)} images, none of this dataset, which has "
+                f"such as {', '.join(file_names[:1])}. Give the CSV of this dataset, with paths "
+                "inside its folder."
             )
         return found
 
 
 def clusters(facts: Facts, groups: GroupTable) -> np.ndarray:
-    """Return a cluster number per image: one group, or a chain of near-duplicates, is a cluster."""
+    """Number the cluster of each image: a group, or a chain of near-duplicates, is a cluster."""
     n = len(facts)
     distinct, position = np.unique(fingerprints(facts), return_inverse=True)
     # Nodes are the images, then the distinct fingerprints: equal images take no edge per pair.
@@ -113,7 +119,7 @@ def clusters(facts: Facts, groups: GroupTable) -> np.ndarray:
 def grouped_split(
     labels: np.ndarray, members: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows about `fraction` to the second side, whole clusters, classes balanced.
+    """Move about `fraction` of the rows to a second side: whole clusters, classes balanced.
 
     Returns:
         Row numbers of the larger and the smaller side, each in ascending order.
@@ -126,8 +132,8 @@ def grouped_split(
     counts = [len(np.unique(members[labels == label])) for label in np.unique(labels)]
     if len(counts) < 2 or min(counts) < folds:
         raise DataError(
-            f"A split that holds out {fraction:.0%} needs at least {folds} groups of each class. "
-            f"Received: {counts} groups. Give more images, or a rounder validation.fraction."
+            f"Holding out {fraction:.0%} needs at least {folds} groups of each class. "
+            f"Received: {counts} groups. Add images, or choose a rounder validation.fraction."
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = [part for _, part in splitter.split(labels, labels, members)]

@@ -1,4 +1,4 @@
-"""Datasets of this machine: an imagefolder, or Parquet files."""
+"""Local datasets: an imagefolder, or Parquet files."""
 
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,15 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
     Args:
         folder: Holds train/{fake,real}, test/{fake,real}, or {fake,real}, or Parquet files; or
             is one Parquet file.
-        streaming: Read rows as they are asked for.
-        cache_dir: Instead of the cache of `datasets`.
+        streaming: Read rows one by one, without a copy in the cache.
+        cache_dir: Used instead of the cache of `datasets`.
 
     Returns:
         Split name to a Dataset, or to an IterableDataset when streaming.
 
     Raises:
         DatasetNotFoundError: `datasets` finds no rows there.
-        DataError: A file has a name that is no text.
+        DataError: The name of a file is not UTF-8.
     """
     _check_names(folder)
     try:
@@ -41,8 +41,9 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
         if error.__cause__ is not None:
             reason += f" ({type(error.__cause__).__name__}: {error.__cause__})"
         raise DatasetNotFoundError(
-            "Data is a folder train/{fake,real}, test/{fake,real} of images, or Parquet files with "
-            f"the columns image and label. Received: {folder}, where `datasets` says: {reason}"
+            "Data must be a folder train/{fake,real}, test/{fake,real} of images, or Parquet files "
+            f"with the columns image and label. Received: {folder}, for which `datasets` reports: "
+            f"{reason}"
         ) from error
     if streaming:
         return {name: rows.decode(False) for name, rows in splits.items()}
@@ -54,7 +55,7 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
 
 
 def _check_names(folder: Path) -> None:
-    """Name a file whose name is not UTF-8: `datasets` would refuse all, and not say which."""
+    """Refuse a file name that is not UTF-8: `datasets` would not say which one it is."""
     for path in folder.rglob("*"):
         try:
             str(path).encode()
@@ -67,8 +68,8 @@ def _check_names(folder: Path) -> None:
 def _how_to_load(folder: Path) -> dict[str, Any]:
     """Return the arguments of `load_dataset`.
 
-    The splits of an imagefolder go by the names of its folders alone: `datasets` would also go by
-    the names of files, and make an image with a `test` in its name a split.
+    The names of folders alone decide the splits of an imagefolder: `datasets` would also use the
+    names of files, and make a split of an image with `test` in its name.
     """
     if folder.is_file():
         kind = "parquet" if folder.suffix == ".parquet" else "imagefolder"

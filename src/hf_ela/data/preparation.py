@@ -1,8 +1,7 @@
 """From a dataset's name to the three splits of a training, ELA computed and cached.
 
-The rows of `hf_ela.data.loading` go through one of the two ways of `hf_ela.data.store`; refused
-images are counted; validation is taken from the train split, groups and near-duplicates on one
-side.
+The rows of `hf_ela.data.loading` go into a store of `hf_ela.data.store`; refused images are
+counted; validation is held out of the train split, groups and near-duplicates on one side.
 """
 
 import json
@@ -18,7 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from hf_ela.data.duplicates import near_duplicates
 from hf_ela.data.groups import GroupTable, clusters, grouped_split
-from hf_ela.data.loading import DataOptions, Source, open_to_train
+from hf_ela.data.loading import DataOptions, OpenedDataset, open_for_training
 from hf_ela.data.rows import RowSettings, ViewSet
 from hf_ela.data.store import ElaStore, map_store, stream_store
 from hf_ela.errors import DataError, TooManyRejectedError
@@ -26,7 +25,7 @@ from hf_ela.hub.datasets import HubDataset
 from hf_ela.recipes.schema import Recipe
 
 REJECTED_LISTED = 20
-"""Refused images that an error names."""
+"""Number of refused images that an error names."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Split:
     """The images of one split.
 
     Attributes:
-        store: Where their ELA is.
-        rows: int64, their row numbers in the store.
+        store: The rows, with ELA, of this split and perhaps of others.
+        rows: Row numbers of the images in the store, int64.
     """
 
     store: ElaStore
@@ -49,6 +48,11 @@ class Split:
     def facts(self) -> list[dict[str, Any]]:
         """File facts of every image."""
         return [self.store.facts[row] for row in self.rows]
+
+    @property
+    def file_names(self) -> list[str]:
+        """Paths inside the dataset."""
+        return [facts["file_name"] for facts in self.facts]
 
     @property
     def labels(self) -> np.ndarray:
@@ -65,7 +69,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` found and made; `summary` is the `data` section of ``run.json``."""
+    """The result of `prepare`; `summary` is the `data` section of ``run.json``."""
 
     train: Split
     validation: Split
@@ -77,13 +81,17 @@ class Prepared:
 
 
 def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
-    """Load a dataset at a pinned revision, compute or find its ELA, and split it.
+    """Load a dataset at a pinned revision, compute its ELA or find it in the cache, and split it.
+
+    Args:
+        options: Which dataset, and which of its images.
+        recipe: Decides the ELA, and how validation is held out.
 
     Raises:
-        DataError: The source cannot be reached or used as asked; see `hf_ela.errors`.
+        DataError: The dataset cannot be reached or used as asked; see `hf_ela.errors`.
     """
     groups = GroupTable.read(options.groups)
-    source = open_to_train(options, groups)
+    source = open_for_training(options, groups)
     stores: dict[str, ElaStore] = {}
     for name in source.splits:
         stores[name] = row_store(options, source, _row_settings(name, recipe, source))
@@ -98,7 +106,7 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
     if "validation" not in splits:
         splits |= _validation(splits["train"], recipe, groups)
     every = (splits["train"], *(split for name, split in splits.items() if name != "train"))
-    matched = groups.matched([facts["file_name"] for split in every for facts in split.facts])
+    matched = groups.matched([name for split in every for name in split.file_names])
     summary = {
         "id": source.id,
         "revision": source.hub.revision if source.hub else None,
@@ -126,11 +134,18 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
 
 def row_store(
     options: DataOptions,
-    source: Source,
+    source: OpenedDataset,
     settings: RowSettings,
     chosen: Sequence[int] | None = None,
 ) -> ElaStore:
-    """Compute or find the rows of the settings' split, all of them or those chosen, ascending."""
+    """Compute the rows of the settings' split, or find them in the cache.
+
+    Args:
+        options: Decide where the rows are cached, and how many processes compute.
+        source: The dataset.
+        settings: What to compute.
+        chosen: Numbers of the rows, ascending; None for all of them.
+    """
     rows = source.splits[settings.split]
     if isinstance(rows, datasets.Dataset):
         if chosen is not None:
@@ -144,18 +159,18 @@ def row_store(
 
 
 def training_view_set(recipe: Recipe) -> ViewSet:
-    """Return what training draws its views from."""
+    """Return the view set that training draws from."""
     if recipe.training.ela == "on_device":
         return "sources" if recipe.augmentation else "pixels"
     return "augmented" if recipe.augmentation else recipe.input.training
 
 
 def held_view_set(recipe: Recipe) -> ViewSet:
-    """Return what training looks at after every epoch, on validation."""
+    """Return the view set that training validates on after every epoch."""
     return "pixels" if recipe.training.ela == "on_device" else recipe.input.training
 
 
-def _row_settings(split: str, recipe: Recipe, source: Source) -> RowSettings:
+def _row_settings(split: str, recipe: Recipe, source: OpenedDataset) -> RowSettings:
     preprocessing = recipe.preprocessing
     view_sets: tuple[ViewSet, ...] = ("as_is", "aligned")
     if split != "test":
@@ -165,7 +180,7 @@ def _row_settings(split: str, recipe: Recipe, source: Source) -> RowSettings:
     if not {"augmented", "sources"} & set(view_sets):
         preprocessing = preprocessing.model_copy(update={"augmentation": None})
     return RowSettings(
-        preprocessing, view_sets, source.kinds, split, source.root, pictures=split == "test"
+        preprocessing, view_sets, source.labels, split, source.root, pictures=split == "test"
     )
 
 
@@ -182,14 +197,14 @@ def _shard_folder(
 
 
 def _local_state(source: str) -> list[Any]:
-    """Return what changes when a local file is added, removed or written anew."""
+    """Return a value that changes when a local file is added, removed or rewritten."""
     files = sorted(path for path in Path(source).resolve().rglob("*") if path.is_file())
     states = [(str(file), file.stat()) for file in files or [Path(source).resolve()]]
     return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
 
 
 def refused(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, str]]:
-    """List the images that were refused, given the facts of every file by split."""
+    """List the refused images, given the facts of every file by split."""
     return [
         {
             "file": facts["file_name"],
@@ -204,20 +219,20 @@ def refused(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, s
 
 
 def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_rejected: float) -> None:
-    """Refuse data of which too many images were refused.
+    """Check that not too many images were refused.
 
     Args:
-        rejected: `file` and `reason` of each.
-        total: All images, with these.
-        max_rejected: The share that is tolerated.
+        rejected: `file` and `reason` of each refused image.
+        total: Number of all images, these included.
+        max_rejected: Share that is tolerated.
 
     Raises:
-        TooManyRejectedError: There are more.
+        TooManyRejectedError: The share is exceeded.
     """
     if len(rejected) > max_rejected * total:
         raise TooManyRejectedError(
             f"At most {max_rejected:.1%} of the images may be refused. Received: {len(rejected)} "
-            f"refused of {total}. Mend or remove them, or raise --max-rejected:",
+            f"refused of {total}. Fix or remove them, or raise `max_rejected`:",
             *reasons(rejected),
         )
 
@@ -236,7 +251,8 @@ def _good(name: str, store: ElaStore) -> Split:
 def _with_both(name: str, split: Split) -> Split:
     if len(set(split.labels.tolist())) < 2:
         raise DataError(
-            f"Every split needs images of both classes. Received: {_counts(split)} in {name}."
+            f"Every split needs images of both classes. Received: {_counts(split)} in {name}. "
+            "Add images."
         )
     return split
 
@@ -244,25 +260,25 @@ def _with_both(name: str, split: Split) -> Split:
 def _without(
     splits: Mapping[str, Split], rule: str, groups: GroupTable
 ) -> tuple[dict[str, Split], dict[str, Any]]:
-    """Drop the images of one value of a column from all splits but test; say how many they were."""
+    """Drop the images with one value of a column from all splits but test, and count them."""
     column, _, value = rule.partition("=")
     kept, dropped = dict(splits), 0
     for name, split in splits.items():
         if name == "test":
             continue
-        stays = [groups.get(facts["file_name"], column) != value for facts in split.facts]
+        stays = [groups.get(file, column) != value for file in split.file_names]
         kept[name] = _with_both(name, Split(split.store, split.rows[stays]))
         dropped += len(split) - len(kept[name])
     if not dropped:
         raise DataError(
-            "What is left out must be named so in the groups file, for images of training. "
-            f"Received: {rule}, which no image has. Check the spelling."
+            "`leave_out` must name a value of training images in the groups file. Received: "
+            f"{rule}, which no image has. Check the spelling."
         )
     return kept, {"rule": rule, "images": dropped}
 
 
 def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, Split]:
-    """Divide the train split; row by row to the letter of the published recipe, or by clusters."""
+    """Divide the train split by clusters, or row by row as the published recipe does."""
     how = recipe.validation
     if how.grouped:
         members = clusters(train.facts, groups)
@@ -277,7 +293,7 @@ def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, S
 
 
 def _overlap(splits: Mapping[str, Split]) -> int:
-    """Count the test images of which training or validation holds a near-duplicate."""
+    """Count the test images with a near-duplicate in training or validation."""
     seen = splits["train"].facts + splits["validation"].facts
     return int(near_duplicates(splits["test"].facts, seen).sum())
 
@@ -288,6 +304,6 @@ def _counts(split: Split) -> dict[str, int]:
 
 
 def _fingerprint(splits: Iterable[Split]) -> str:
-    """Hash of the contents of all images and their labels, whatever their order."""
+    """Hash the contents and labels of all images, whatever their order."""
     rows = sorted(f"{facts['key']} {facts['label']}" for split in splits for facts in split.facts)
     return sha256("\n".join(rows).encode()).hexdigest()

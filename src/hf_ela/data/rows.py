@@ -1,8 +1,8 @@
 """One image as a row of a store: file facts, a perceptual hash, and its view sets.
 
 A view set is the raw bytes of a uint8 array, views x height x width x channels: ELA as evaluation
-sees it (`as_is`, `aligned`) or as training does (`augmented`); or the pixels for ELA on the device,
-`sources` of `source_views`, and `pixels` of `evaluation_pixels` under the training protocol.
+sees it (`as_is`, `aligned`) or as training does (`augmented`); or pixels for ELA on the device:
+`sources` (`source_views`), and `pixels` (`evaluation_pixels` under the training protocol).
 
 For the leak audit a row can have statistics in place of views: `statistics_by_condition`, float32.
 """
@@ -34,7 +34,7 @@ from hf_ela.recipes.schema import Preprocessing, Protocol
 
 ViewSet = Literal["augmented", "sources", "pixels"] | Protocol
 
-FACTS = {
+FACT_COLUMNS = {
     "file_name": pa.string(),
     "label": pa.int8(),  # 1 fake, 0 real
     "key": pa.string(),  # SHA-256 of the file's bytes
@@ -52,22 +52,22 @@ FACTS = {
     "error": pa.string(),  # why the image was refused; the views are then null
 }
 PICTURES = ("thumbnail", "ela", "aligned_png")
-"""Where asked for: JPEGs for the sheets of a run, and the image as `align` leaves it, for what is
-measured of it later, when a stream has passed."""
+"""Optional columns: JPEGs for the sheets of a run, and the image as `align` leaves it, for later
+measurements, when a stream has passed."""
 THUMBNAIL_SIDE = 256
 
 
 @dataclass(frozen=True)
 class RowSettings:
-    """All that a row depends on besides the file: what a cache is keyed by."""
+    """Everything that a row depends on besides the file: the key of a cache."""
 
     preprocessing: Preprocessing
     view_sets: tuple[ViewSet, ...]
-    classes: Mapping[str, str]  # what a label can be, as text, to `fake` or `real`
+    labels: Mapping[str, str]  # the values of the label column, as text, to `fake` or `real`
     split: str
     root: str  # the dataset's folder or commit, where file names begin
     pictures: bool
-    features: bool = False
+    statistics: bool = False
 
     def to_json(self) -> str:
         """Return a text that differs whenever a row could."""
@@ -108,8 +108,8 @@ class RowSettings:
         """The Arrow schema of a row."""
         binary = [f"views_{name}" for name in self.view_sets]
         binary += PICTURES if self.pictures else ()
-        binary += ["features"] if self.features else []
-        return pa.schema({**FACTS, **dict.fromkeys(binary, pa.binary())})
+        binary += ["statistics"] if self.statistics else []
+        return pa.schema({**FACT_COLUMNS, **dict.fromkeys(binary, pa.binary())})
 
 
 def compute_row(
@@ -117,20 +117,20 @@ def compute_row(
 ) -> dict[str, Any]:
     """Return one row of a store.
 
-    `datasets` fingerprints a function of an installed package by its name alone, so everything
-    that a result depends on, versions included, comes in through `settings`.
+    `datasets` fingerprints a function of an installed package by its name alone, so everything that
+    a result depends on, versions included, is an argument.
 
     Args:
         image: Undecoded image, ``{"bytes", "path"}``.
-        label: Class index or name: a key of the settings' `classes`.
+        label: Class index or name: a key of the settings' `labels`.
         index: Number of the row in its split.
         settings: `RowSettings.to_json`.
     """
     how = RowSettings.from_json(settings)
-    name, kind = name_and_kind(image, label, index, how.split, how.root, how.classes)
+    name, named = name_and_label(image, label, index, how.split, how.root, how.labels)
     row: dict[str, Any] = dict.fromkeys(how.schema.names) | {
         "file_name": name,
-        "label": int(kind == "fake"),
+        "label": int(named == "fake"),
     }
     try:
         content = read_image(image)
@@ -153,31 +153,33 @@ def compute_row(
             "ela": _thumbnail(Image.fromarray(brightened(levels))),
             "aligned_png": _png(align(loaded.pixels, key)),
         }
-    if how.features:
-        row["features"] = statistics_by_condition(loaded.pixels, key).tobytes()
+    if how.statistics:
+        row["statistics"] = statistics_by_condition(loaded.pixels, key).tobytes()
     return row
 
 
-def name_and_kind(
+def name_and_label(
     image: Mapping[str, Any],
     label: int | str,
     index: int,
     split: str,
     root: str,
-    classes: Mapping[str, str],
+    labels: Mapping[str, str],
 ) -> tuple[str, str]:
-    """Return the name of a row's image, and `fake` or `real`; the arguments are as above.
+    """Return the name of a row's image, and `fake` or `real`.
+
+    The arguments are those of `compute_row` and the fields of `RowSettings`.
 
     Raises:
-        LabelError: The label is none of the dataset's.
+        LabelError: The label is not one of the dataset's.
     """
     name = file_name(image["path"], root) or f"{split}/{index:06d}"
-    if str(label) not in classes:
+    if str(label) not in labels:
         raise LabelError(
-            f"A label is one of {sorted(classes)}. Received: {label} for {name}. "
-            "Mend the dataset, or map its labels: --label-map 0=fake,1=real"
+            f"A label must be one of {sorted(labels)}. Received: {label} for {name}. "
+            "Fix the dataset, or map its labels with `label_map`, such as 0=fake,1=real."
         )
-    return name, classes[str(label)]
+    return name, labels[str(label)]
 
 
 def _views(
@@ -212,8 +214,8 @@ def hash_row(
 ) -> dict[str, Any]:
     """Return file name, key and perceptual hash, for splits that are made before any ELA.
 
-    An image that will be refused has a key of its own, and a hash that tells nothing. `versions` is
-    there for the cache of `datasets`, as `settings` in `compute_row`.
+    An image that will be refused has its row number as key, and an uninformative hash. `versions`
+    only keys the cache of `datasets`, as `settings` does in `compute_row`.
     """
     name = file_name(image["path"], root) or f"{index:06d}"
     try:
@@ -225,10 +227,10 @@ def hash_row(
 
 
 def file_name(path: str | None, root: str) -> str | None:
-    """Return the path inside the dataset: what follows its folder, or its commit on the Hub."""
+    """Return the path inside the dataset: the part after its folder, or its commit on the Hub."""
     if not path:
         return None
     _, found, inside = path.partition(root)
-    if not found:  # of another machine: its folders say nothing here
+    if not found:  # a path of another machine, whose folders mean nothing here
         return PurePath(path).name if PurePath(path).is_absolute() else path
     return inside.replace(os.sep, "/").lstrip("/")

@@ -1,7 +1,7 @@
-"""ELA computed once per image, kept in Arrow files, read memory-mapped.
+"""Stores: ELA computed once per image, kept in Arrow files, read memory-mapped.
 
-Two ways lead to a store: `map_store` through ``datasets.Dataset.map`` and its cache, and
-`stream_store` through shards of our own, since ``IterableDataset.map`` has no cache.
+`map_store` makes a store through ``datasets.Dataset.map`` and its cache, `stream_store` from shards
+of its own, since ``IterableDataset.map`` has no cache.
 """
 
 import json
@@ -11,7 +11,6 @@ import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
@@ -22,15 +21,16 @@ import datasets
 import multiprocess
 import numpy as np
 import pyarrow as pa
-from tqdm.auto import tqdm
 
 from hf_ela._files import whole_file, write_json
-from hf_ela.data.rows import FACTS, RowSettings, ViewSet, compute_row
+from hf_ela._text import progress_bar
+from hf_ela._threads import batched
+from hf_ela.data.rows import FACT_COLUMNS, RowSettings, ViewSet, compute_row
 from hf_ela.ela.statistics import CONDITIONS
 from hf_ela.images.loading import load_image
 
 SHARD_ROWS = 64
-"""Images per shard of a stream: what a kill can cost."""
+"""Images per shard of a stream: a kill loses at most this much work."""
 WRITE_ROWS = 16
 """Images per Arrow record batch: what `.map()` holds in memory, at up to 3.5 MB an image."""
 
@@ -40,17 +40,17 @@ class ElaStore:
 
     Attributes:
         facts: One dict per image, without the views.
-        computed: Images whose ELA was computed to make this store.
-        cached: Images whose ELA was there already.
+        computed: Number of images whose ELA was computed for this store.
+        cached: Number of images whose ELA was found in the cache.
     """
 
     def __init__(self, files: Sequence[Path], settings: RowSettings, fresh: set[Path]) -> None:
-        """Open the files; `fresh` are those that were computed just now."""
+        """Open the files; `fresh` are those just computed."""
         self._maps = [_map(file) for file in files]
         tables = [pa.ipc.open_stream(pa.py_buffer(m)).read_all() for m in self._maps]
         self._table = pa.concat_tables(tables) if tables else settings.schema.empty_table()
         self._shape_of = settings.view_shape
-        self.facts: list[dict[str, Any]] = self._table.select(list(FACTS)).to_pylist()
+        self.facts: list[dict[str, Any]] = self._table.select(list(FACT_COLUMNS)).to_pylist()
         rows = dict(zip(files, (table.num_rows for table in tables), strict=True))
         self.computed = sum(n for file, n in rows.items() if file in fresh)
         self.cached = sum(rows.values()) - self.computed
@@ -69,13 +69,13 @@ class ElaStore:
         """Return an image as the aligned protocol sees it, as a PNG."""
         return bytes(self._table["aligned_png"][row].as_py())
 
-    def features(self, row: int) -> np.ndarray:
-        """Return the features under each condition: float32, conditions x features."""
-        content = self._table["features"][row].as_py()
+    def statistics(self, row: int) -> np.ndarray:
+        """Return the statistics under each condition: float32, conditions x statistics."""
+        content = self._table["statistics"][row].as_py()
         return np.frombuffer(content, np.float32).reshape(len(CONDITIONS), -1)
 
     def release(self) -> None:
-        """Let go of the pages read so far; they stay in the kernel's cache, not in this process.
+        """Release the pages read so far: they stay in the kernel's cache, not in this process.
 
         Without it the resident memory of a training would grow to the size of the store.
         """
@@ -85,8 +85,8 @@ class ElaStore:
 
 
 def _title(settings: RowSettings) -> str:
-    """Return what a progress bar says of the work: without views no ELA is kept."""
-    what = "Statistics" if settings.features else "ELA" if settings.view_sets else "Facts"
+    """Return the title of a progress bar."""
+    what = "Statistics" if settings.statistics else "ELA" if settings.view_sets else "Facts"
     return f"{what} of {settings.split}"
 
 
@@ -120,14 +120,14 @@ def stream_store(
 ) -> ElaStore:
     """Compute ELA in one pass over a stream, into shards of `SHARD_ROWS` images.
 
-    A shard is written to a temporary name and renamed: what is there is whole. After an
-    interruption the next call computes only the missing ones; when the manifest is there too,
-    the stream is not even read.
+    A shard is written under a temporary name and renamed: whatever exists is whole. After an
+    interruption the next call computes only the missing shards; once the manifest exists, the
+    stream is not even read.
 
     Args:
         stream: The rows, ``{"image", "label"}`` with undecoded images.
         settings: What to compute.
-        folder: Where the shards of exactly these rows and settings are kept.
+        folder: For the shards of exactly these rows and settings.
         num_proc: Worker processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def stream_store(
 
 
 def _complete(folder: Path, manifest: Path) -> bool:
-    """Whether the manifest's shards are all there; one that a power loss emptied is removed."""
+    """Return whether all shards of the manifest exist; one emptied by a power loss is removed."""
     for shard in folder.glob("[0-9]*.arrow"):
         if not shard.stat().st_size:
             shard.unlink()
@@ -158,14 +158,13 @@ def _compute_missing(
     num_proc: int,
     fresh: set[Path],
 ) -> int:
-    """Write the shards that are not there, note them in `fresh`, return how many there are."""
+    """Write the missing shards, add them to `fresh`, return the number of all shards."""
     number = 0
     running: set[Future[None]] = set()
-    bar = tqdm(desc=_title(settings), unit=" images")
+    images = progress_bar(stream, _title(settings))
     # Spawned, not forked: a fork of a process that runs threads (a stream's, a backend's) may hang.
     with ProcessPoolExecutor(num_proc, get_context("spawn"), initializer=_start_worker) as pool:
-        for number, rows in enumerate(_batches(stream, SHARD_ROWS), start=1):
-            bar.update(len(rows))
+        for number, rows in enumerate(batched(images, SHARD_ROWS), start=1):
             path = _shard(folder, number - 1)
             if path.exists():
                 continue
@@ -178,12 +177,11 @@ def _compute_missing(
             fresh.add(path)
         for future in running:
             future.result()
-    bar.close()
     return number
 
 
 def _start_worker() -> None:
-    # Ctrl-C is the parent's to handle; and a worker does not outlive a parent that was killed.
+    # The parent handles Ctrl-C; and a worker must not outlive a parent that was killed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_leave_with_parent, daemon=True).start()
 
@@ -200,13 +198,13 @@ _watching = False
 
 @contextmanager
 def _watched_forks() -> Iterator[None]:
-    """Make the workers that `datasets` forks behave as ours do, and Ctrl-C come through."""
+    """Make workers forked by `datasets` leave with their parent, and let Ctrl-C through."""
     global _watching
     _watching = True
     try:
         yield
     except multiprocess.TimeoutError as error:
-        # On its way out, `datasets` asks for results that are not there.
+        # While leaving, `datasets` waits for results that never come.
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
@@ -233,12 +231,6 @@ def _write_shard(path: Path, first: int, rows: list[Mapping[str, Any]], settings
         for index, row in enumerate(rows, start=first):
             values = compute_row(row["image"], row["label"], index, settings=settings)
             writer.write_batch(pa.RecordBatch.from_pylist([values], schema=schema))
-
-
-def _batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
-    iterator = iter(rows)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def _shard(folder: Path, number: int) -> Path:

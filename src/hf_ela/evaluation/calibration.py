@@ -1,44 +1,42 @@
-"""From logits to scores that mean probabilities, and to a threshold. Pure: arrays in, numbers out.
+"""Calibration of logits, threshold and uncertain band. Pure: arrays in, numbers out.
 
-All is fitted on validation data, never on what is measured.
+Everything is fitted on validation data, never on the images that are measured.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
-from hf_ela.evaluation.intervals import Interval, wilson
+from hf_ela.evaluation.intervals import wilson
 from hf_ela.evaluation.metrics import Floats, check
 from hf_ela.models.detector import sigmoid
+from hf_ela.run_record import Band, CoverageRow, Interval
 
 __all__ = [
     "TEMPERATURES",
-    "Band",
-    "CoverageRow",
     "certainty",
     "coverage_curve",
-    "decided",
     "fit_calibration",
     "fit_threshold",
     "fit_uncertain",
-    "measure_decided",
+    "is_certain",
+    "measure_coverage",
 ]
 
-# Past these a temperature says that the validation set is too small or the model is useless.
 TEMPERATURES = (0.05, 20.0)
+"""Beyond these the validation set is too small, or the model is useless."""
 
 
 def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]:
-    """Return temperature and bias that make ``sigmoid(logits + bias, temperature)`` most likely.
+    """Fit temperature and bias: probabilities are the sigmoid of (logits + bias) / temperature.
 
     Minimises the negative log-likelihood (Platt, Advances in Large Margin Classifiers, 1999; with
     a temperature in place of its inverse) with the temperature within `TEMPERATURES`; fit it on
-    validation data. Where the data sets none they are 1 and 0: one class is missing, or a threshold
-    tells all logits of one class from those of the other, so that a lower temperature would always
-    look better.
+    validation data. They are 1 and 0 where the data determines neither: one class is missing, or a
+    threshold separates the classes, so that a lower temperature would always look better.
 
     Args:
         labels: 1 for fake, 0 for real, shape (N,).
@@ -62,7 +60,7 @@ def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]
         pull = -towards_class * sigmoid(-margin) / x.size
         return np.logaddexp(0, -margin).mean(), np.array([pull @ (x / unit), pull.sum()])
 
-    # Scikit-learn's logistic regression has no bounds, which data that is told apart needs.
+    # Scikit-learn's logistic regression has no bounds, which separable data needs.
     hottest, coldest = unit / TEMPERATURES[1], unit / TEMPERATURES[0]
     start = np.array([np.clip(unit, hottest, coldest), 0.0])
     bounds = [(hottest, coldest), (None, None)]
@@ -74,8 +72,8 @@ def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]
 def fit_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     """Return the threshold with the highest balanced accuracy; fit it on validation data.
 
-    Candidates lie halfway between neighbouring different scores; of equally good ones, the
-    nearest to 0.5 is taken. It is 0.5 when a class is missing or all scores are equal.
+    Candidates lie halfway between neighbouring different scores; ties go to the one nearest to
+    0.5. It is 0.5 when a class is missing or all scores are equal.
     """
     y, s = check(labels, scores)
     distinct, position = np.unique(s, return_inverse=True)
@@ -95,19 +93,9 @@ def fit_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-Band = tuple[float, float]
-"""Lowest and highest score that is uncertain, both included."""
 MOST_UNCERTAIN = 0.5
-"""Largest share of the validation images in a band: a model that says nothing about most images
-should be trained better, not asked less."""
-
-
-class CoverageRow(TypedDict):
-    """Share of the images outside of a band, and of the right ones among them; None is no band."""
-
-    coverage: float
-    accuracy: float
-    uncertain: Band | None
+"""Largest share of the validation images in a band: a model that abstains from most images needs
+better training, not a wider band."""
 
 
 class _Step(NamedTuple):
@@ -119,8 +107,8 @@ class _Step(NamedTuple):
 def certainty(scores: ArrayLike, threshold: float) -> Floats:
     """Return how far scores are from the threshold: 0 at it, 1 at the probabilities 0 and 1.
 
-    What the colours of `hf_ela.models.explain.overlay` show. Below the threshold, the share of the
-    way to 0; above, that to 1.
+    Below the threshold, the share of the way to 0; above, that to 1. The colours of
+    `hf_ela.models.explain.overlay` show the same.
     """
     s = np.asarray(scores, np.float64)
     below, above = max(threshold, 1e-9), max(1 - threshold, 1e-9)
@@ -130,18 +118,18 @@ def certainty(scores: ArrayLike, threshold: float) -> Floats:
 def fit_uncertain(
     labels: ArrayLike, scores: ArrayLike, threshold: float, certain: float
 ) -> Band | None:
-    """Return the narrowest band outside of which enough images are right; fit on validation data.
+    """Return the narrowest band outside which accuracy is high enough; fit it on validation data.
 
-    Of all bands around the threshold with at most `MOST_UNCERTAIN` of the images, the one with the
-    fewest images that leaves an accuracy of at least `certain` among the others. Where none does,
-    the one that leaves the highest accuracy. None, so that no image is uncertain, where that many
-    are right without a band, where no band raises the accuracy, and without images.
+    Among the bands around the threshold that hold at most `MOST_UNCERTAIN` of the images, it is the
+    one with the fewest images that leaves an accuracy of at least `certain` among the others. Where
+    none does, the one that leaves the highest accuracy. None, so that no image is uncertain, where
+    the accuracy is reached without a band, where no band raises it, and without images.
 
     Args:
         labels: 1 for fake, 0 for real, shape (N,).
         scores: Calibrated probabilities of fake, shape (N,).
         threshold: Lowest score that is called fake.
-        certain: Accuracy among the images outside of the band, from 0 to 1.
+        certain: Accuracy among the images outside the band, from 0 to 1.
     """
     n = np.size(scores)
     best, best_accuracy = None, -1.0
@@ -156,22 +144,22 @@ def fit_uncertain(
     return best
 
 
-def decided(scores: ArrayLike, band: Band | None) -> np.ndarray:
-    """Return which scores are outside of a band: booleans in the shape of `scores`."""
+def is_certain(scores: ArrayLike, band: Band | None) -> np.ndarray:
+    """Return which scores lie outside a band: booleans in the shape of `scores`."""
     s = np.asarray(scores, np.float64)
     return np.ones(s.shape, bool) if band is None else (s < band[0]) | (s > band[1])
 
 
-def measure_decided(
+def measure_coverage(
     labels: ArrayLike, scores: ArrayLike, threshold: float, band: Band | None
 ) -> dict[str, Interval]:
-    """Measure the ``coverage`` of a band, and the ``accuracy`` outside, with Wilson intervals.
+    """Measure the ``coverage`` of a band, and the ``accuracy`` outside it, with Wilson intervals.
 
-    Coverage is the share of images outside of the band; its ``n`` counts all images, that of the
+    Coverage is the share of images outside the band; its ``n`` counts all images, that of the
     accuracy those outside.
     """
     y, s = check(labels, scores)
-    outside = decided(s, band)
+    outside = is_certain(s, band)
     right = (s >= threshold) == (y == 1)
     return {"coverage": wilson(outside), "accuracy": wilson(right[outside])}
 
@@ -196,7 +184,7 @@ def coverage_curve(
 
 
 def _steps(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Iterator[_Step]:
-    """Yield every band from none up, with the images inside and the right ones outside.
+    """Yield every band from none up, with the images inside and the correct ones outside.
 
     The edges of a band are scores, or the threshold, so that no rounding moves an image over one.
     """

@@ -1,4 +1,4 @@
-"""What a saved model is worth on a dataset: every metric, tables by source, robustness."""
+"""What a saved model is worth on a dataset: `evaluate`."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,38 +9,26 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from hf_ela._text import progress_bar
 from hf_ela.data.groups import GroupTable
-from hf_ela.data.loading import DataOptions, Source, open_source
+from hf_ela.data.loading import DataOptions, OpenedDataset, open_dataset
 from hf_ela.data.preparation import check_rejected
-from hf_ela.data.rows import name_and_kind
+from hf_ela.data.rows import name_and_label
 from hf_ela.ela.views import align
 from hf_ela.errors import DataError, ImageError
-from hf_ela.evaluation.robustness import (
-    LOADERS,
-    Sample,
-    Versions,
-    robustness,
-    score_versions,
-    tracked,
-)
-from hf_ela.evaluation.summary import (
-    COLUMNS,
-    PROTOCOLS,
-    Scores,
-    chance_ece,
-    covered,
-    measured,
-    tables,
-)
+from hf_ela.evaluation.intervals import RESAMPLES
+from hf_ela.evaluation.perturbations import SUITE
+from hf_ela.evaluation.robustness import BalancedSample, Versions, score_versions
+from hf_ela.evaluation.summary import PROTOCOLS, Scores, evaluation_sections
 from hf_ela.hub.datasets import read_image
 from hf_ela.images.loading import load_image
 from hf_ela.models.detector import Detector
 from hf_ela.recipes.schema import Protocol
 
-__all__ = ["Assessment", "Labelled", "evaluate", "labelled_images", "scored"]
+__all__ = ["EvaluationResult", "LabelledImage", "evaluate", "labelled_images", "score_images"]
 
 
-class Labelled(NamedTuple):
+class LabelledImage(NamedTuple):
     """An encoded image of a dataset; the label is 1 for fake. What cannot be read has no bytes."""
 
     name: str
@@ -49,13 +37,13 @@ class Labelled(NamedTuple):
     error: ImageError | None = None
 
 
-class Assessment(NamedTuple):
-    """What `evaluate` finds.
+class EvaluationResult(NamedTuple):
+    """What `evaluate` returns.
 
     Attributes:
         sections: `data`, `calibration`, `evaluation`, `sources`, `generators`, `spread` and
             `robustness`, fit for JSON, as in ``run.json``.
-        labels: Of the images of the split: int64, shape (N,), 1 for fake.
+        labels: Labels of the images of the split: int64, shape (N,), 1 for fake.
         scores: By protocol, the probability of fake of each: float64, shape (N,).
     """
 
@@ -65,11 +53,11 @@ class Assessment(NamedTuple):
 
     @property
     def threshold(self) -> float:
-        """Of the model that was measured."""
+        """The threshold of the model."""
         return float(self.sections["calibration"]["threshold"])
 
-    def right(self, protocol: str) -> np.ndarray:
-        """Return whether the model is right about each image: bool, shape (N,)."""
+    def correct(self, protocol: Protocol) -> np.ndarray:
+        """Return whether the model is correct about each image: bool, shape (N,)."""
         return np.asarray((self.scores[protocol] >= self.threshold) == (self.labels == 1))
 
 
@@ -79,49 +67,49 @@ def evaluate(
     *,
     split: str = "test",
     base: Protocol = "aligned",
+    resamples: int = RESAMPLES,
+    perturbations: Sequence[str] = tuple(SUITE),
     progress: bool = False,
-) -> Assessment:
+) -> EvaluationResult:
     """Measure a detector on a split of a dataset, at its own temperature, threshold and band.
 
     Args:
-        detector: What is measured.
+        detector: What is measured, such as an `ElaClassifier`.
         options: Where the images come from; `max_rejected` counts for the split.
-        split: Which of its splits; where there is but one, it is that, whatever its name.
-        base: What an image is before it is perturbed, for the robustness table.
+        split: Which of its splits; of a dataset with one split it is that one, whatever its name.
+        base: Protocol under which images are perturbed for the robustness table.
+        resamples: Draws of the bootstrap for each interval.
+        perturbations: Rows of the robustness table, names of
+            `hf_ela.evaluation.perturbations.SUITE`.
         progress: Show bars on standard error.
 
     Raises:
-        DataError: The data cannot be reached or used, or lacks the split or a class of it, or more
-            images are refused than allowed, or the groups are of other images.
+        DataError: The data cannot be reached or used, lacks the split or one of the classes in it,
+            more images are refused than allowed, or the groups file names other images.
     """
     groups = GroupTable.read(options.groups)
-    source = open_source(options)
-    split = _the_split(source, split)
+    source = open_dataset(options)
+    split = _find_split(source, split)
     if isinstance(source.splits[split], datasets.Dataset):  # a stream passes once
         _check([(name, label) for name, label, _ in _rows(source, split)], groups, source, split)
     images: list[tuple[str, int]] = []
     scores: list[np.ndarray] = []
     rejected: list[dict[str, str]] = []
-    drawn = Sample()
-    found_scores = scored(detector, labelled_images(source, split), _under_protocols)
-    for image, found in tracked(found_scores, None, "Scoring", shown=progress):
+    sample = BalancedSample()
+    results = score_images(detector, labelled_images(source, split), _under_protocols)
+    for image, found in progress_bar(results, "Scoring", shown=progress):
         if isinstance(found, ImageError):
             reason = f"{type(found).__name__}: {found.reason}"
             rejected.append({"file": image.name, "split": split, "reason": reason})
             continue
         images.append((image.name, image.label))
         scores.append(found)
-        drawn.add(image.content, image.label)
+        sample.add(image.content, image.label)
     check_rejected(rejected, len(images) + len(rejected), options.max_rejected)
     _check(images, groups, source, split)
     names = [name for name, _ in images]
     labels = np.array([label for _, label in images], np.int64)
     by_protocol = dict(zip(PROTOCOLS, np.reshape(scores, (-1, len(PROTOCOLS))).T, strict=True))
-    group_names = [groups.get(name, "group") for name in names]
-    columns = {
-        section: [groups.get(name, column) for name in names] for section, column in COLUMNS.items()
-    }
-    table = robustness(detector, *drawn.balanced(), load=LOADERS[base], progress=progress)
     sections = {
         "data": {
             "id": source.id,
@@ -141,18 +129,23 @@ def evaluate(
             "threshold": detector.threshold,
             "uncertain": detector.uncertain and [*detector.uncertain],
         },
-        "evaluation": {
-            split: measured(labels, by_protocol, detector.threshold, group_names),
-            "chance_ece": chance_ece(by_protocol),
-            "coverage": covered(labels, by_protocol, detector.threshold, detector.uncertain),
-        },
-        **tables(columns, labels, by_protocol, detector.threshold, group_names),
-        "robustness": {"base": base, **table},
+        **evaluation_sections(
+            detector,
+            labels,
+            by_protocol,
+            groups.columns(names),
+            sample,
+            split=split,
+            base=base,
+            resamples=resamples,
+            perturbations=perturbations,
+            progress=progress,
+        ),
     }
-    return Assessment(sections, labels, by_protocol)
+    return EvaluationResult(sections, labels, by_protocol)
 
 
-def labelled_images(source: Source, split: str) -> Iterator[Labelled]:
+def labelled_images(source: OpenedDataset, split: str) -> Iterator[LabelledImage]:
     """Yield the images of a split, undecoded, in its order; a stream passes once.
 
     Raises:
@@ -160,53 +153,52 @@ def labelled_images(source: Source, split: str) -> Iterator[Labelled]:
     """
     for name, label, image in _rows(source, split):
         try:
-            yield Labelled(name, label, read_image(image))
+            yield LabelledImage(name, label, read_image(image))
         except ImageError as error:
-            yield Labelled(name, label, b"", error)
+            yield LabelledImage(name, label, b"", error)
 
 
-def _rows(source: Source, split: str) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+def _rows(source: OpenedDataset, split: str) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
     """Yield name, label and what `read_image` takes, of each image of a split."""
     for index, row in enumerate(source.splits[split]):
         image = row["image"]
-        name, kind = name_and_kind(image, row["label"], index, split, source.root, source.kinds)
-        yield name, int(kind == "fake"), image
+        name, label = name_and_label(image, row["label"], index, split, source.root, source.labels)
+        yield name, int(label == "fake"), image
 
 
 def _check(
-    images: Sequence[tuple[str, int]], groups: GroupTable, source: Source, split: str
+    images: Sequence[tuple[str, int]], groups: GroupTable, source: OpenedDataset, split: str
 ) -> None:
-    """Refuse images, names and labels, of one class, and groups of others."""
+    """Refuse images, given by name and label, of one class, and groups of other images."""
     fake = sum(label for _, label in images)
     real = len(images) - fake
     if not (fake and real):
         raise DataError(
             f"A model is measured on images of both classes. Received: {fake} fake and {real} real "
-            f"ones in the split {split} of {source.id}. Add some, or name another with --split."
+            f"images in the split {split} of {source.id}. Add images, or choose another `split`."
         )
     groups.matched([name for name, _ in images])
 
 
-def _the_split(source: Source, asked: str) -> str:
-    """Return the split that was asked for, or the only one that there is."""
+def _find_split(source: OpenedDataset, asked: str) -> str:
+    """Return the split that was asked for, or the only one."""
     if asked in source.splits:
         return asked
     if len(source.splits) == 1:
         return next(iter(source.splits))
     raise DataError(
-        f"A split must be one of {sorted(source.splits)} for {source.id}. Received: {asked!r}. "
-        "Name one of these with --split."
+        f"`split` must be one of {sorted(source.splits)} for {source.id}. Received: {asked!r}."
     )
 
 
-def scored(
-    detector: Detector, images: Iterable[Labelled], versions: Versions
-) -> Iterator[tuple[Labelled, np.ndarray | ImageError]]:
-    """Yield each image with the scores of its versions, or with why it is refused.
+def score_images(
+    detector: Detector, images: Iterable[LabelledImage], versions: Versions
+) -> Iterator[tuple[LabelledImage, np.ndarray | ImageError]]:
+    """Yield each image with the scores of its versions, or with the reason why it is refused.
 
     The arguments are those of `hf_ela.evaluation.robustness.score_versions`.
     """
-    waiting: deque[Labelled] = deque()
+    waiting: deque[LabelledImage] = deque()
 
     def contents() -> Iterator[bytes]:
         for image in images:

@@ -1,9 +1,8 @@
-"""The pictures of a run: arrays in, one PNG out, written whole or not at all.
+"""What all plots share: figures without pyplot, colours, headings, files written whole.
 
-Labels, scores and thresholds are those of `hf_ela.evaluation.metrics`. Curves are keyed by protocol
-(``as_is``, ``aligned``). Figures are made without pyplot, so no global state and no display is
-touched. Colours are Okabe and Ito's palette, which colour-blind people can tell apart ("Color
-Universal Design", 2008), and no picture depends on colour alone.
+Without pyplot no global state and no display is touched. Colours are Okabe and Ito's palette, which
+colour-blind people can tell apart ("Color Universal Design", 2008), and no plot depends on colour
+alone.
 """
 
 import warnings
@@ -30,27 +29,27 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def heading(axes: Axes, text: str) -> None:
-    """Put a title above a panel."""
+    """Set the title of a panel."""
     axes.set_title(text, loc="left", size=11, weight="bold", color=INK, parse_math=False)
 
 
 def tidy(axes: Axes) -> None:
-    """Take away what says nothing: two spines; add a pale grid."""
+    """Remove two spines and add a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
 
 
 def shortened(text: str, length: int = 42) -> str:
-    """Cut the middle out of a long name: its end tells files apart."""
+    """Cut the middle out of a long name: its end distinguishes files."""
     half = length // 2
     return text if len(text) <= length else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG; its folder is made."""
+    """Write a PNG, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary, warnings.catch_warnings():
-        # File names may hold letters that the font lacks; a box in their place will do.
+        # File names may hold letters that the font lacks: a box in their place is fine.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(temporary, format="png")

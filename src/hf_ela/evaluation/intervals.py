@@ -1,4 +1,4 @@
-"""What a run reports: metrics with intervals, what ECE is by chance, a table per source.
+"""Intervals of metrics and shares, calibration error by chance, and McNemar's test.
 
 Pure: arrays in, numbers out. Labels, scores and thresholds are those of
 `hf_ela.evaluation.metrics`. What the data does not define is None, never NaN, so that every result
@@ -6,7 +6,7 @@ can be written as JSON.
 """
 
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,31 +14,21 @@ from scipy.stats import binomtest
 
 from hf_ela.evaluation.metrics import (
     METRICS,
-    ArtMetrics,
     Counts,
     Floats,
     calibration_errors,
     check,
+    compute_metrics,
     metrics_of_counts,
 )
+from hf_ela.run_record import Interval
 
-__all__ = ["Interval", "McNemar", "chance_calibration_error", "mcnemar", "measure", "wilson"]
+__all__ = ["RESAMPLES", "McNemar", "chance_calibration_error", "mcnemar", "measure", "wilson"]
 
+RESAMPLES = 1000
+"""Draws of a bootstrap: the ends of a 95 % interval then hardly depend on the seed."""
 CELLS = 2**18
 """Images times resamples that are measured at once: 2 MB an array."""
-
-
-class Interval(TypedDict):
-    """A value, its 95 % interval, and the number of images that it was measured on.
-
-    ``groups`` is there where whole groups of images were drawn for the interval: how many.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    groups: NotRequired[int]
 
 
 def measure(
@@ -47,7 +37,7 @@ def measure(
     threshold: float,
     groups: Sequence[str | None] | None = None,
     *,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Measure `METRICS`, each with a 95 % percentile bootstrap interval.
@@ -55,21 +45,21 @@ def measure(
     Images are drawn with replacement within each class (stratified bootstrap: Davison and Hinkley,
     "Bootstrap Methods and their Application", 1997, section 3.2), so every resample has as many
     images of each class as the data. Where groups are known, whole groups are drawn, since their
-    images are not independent (there, section 3.8): as many of fakes alone, of reals alone and of
-    both as the data has, so that no class goes missing. An image without a group is one.
+    images are not independent (section 3.8 there): as many groups of fakes alone, of reals alone
+    and of both as the data has, so that no class goes missing. An image without a group forms one.
 
-    A resample in which a metric is undefined does not count for it. An interval is stretched to
-    include its value where it would not: resampling moves ECE upwards. Where no image is wrong, no
-    resample is: accuracy 1 gets the interval 1 to 1. The same seed gives the same intervals.
-    Without images every value is None.
+    A resample in which a metric is undefined does not count for that metric. An interval is
+    stretched to include its value: resampling moves ECE upwards. Where every image is answered
+    correctly, so is every resample: accuracy 1 has the interval 1 to 1. The same seed gives the
+    same intervals. Without images every value is None.
 
     Args:
         labels: 1 for fake, 0 for real, shape (N,).
         scores: Probabilities of fake, shape (N,).
         threshold: Lowest score that is called fake.
-        groups: Which images belong together, length N; None where not known.
-        resamples: How often to draw.
-        seed: Of the draws.
+        groups: The group of each image, length N; None where not known.
+        resamples: Number of draws.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: See `hf_ela.evaluation.metrics.check`.
@@ -77,7 +67,7 @@ def measure(
     y, s = check(labels, scores)
     if not y.size:
         return {name: Interval(value=None, low=None, high=None, n=0) for name in METRICS}
-    values = ArtMetrics().compute(references=y, predictions=s, threshold=threshold)
+    values = compute_metrics(y, s, threshold)
     known = numbered_groups(groups, y.size)
     members = np.arange(y.size) if known is None else known
     fakes, images = np.bincount(members, y), np.bincount(members)
@@ -108,9 +98,9 @@ def measure(
 
 
 def numbered_groups(groups: Sequence[str | None] | None, n: int) -> Counts | None:
-    """Return a number from 0 on for the group of each of n images; None where no group is known.
+    """Number the groups of n images from 0; None where no group is known.
 
-    An image without a group has one of its own.
+    An image without a group forms one.
     """
     if groups is None or not any(groups):
         return None
@@ -124,7 +114,7 @@ def numbered_groups(groups: Sequence[str | None] | None, n: int) -> Counts | Non
 
 
 def _at_once(resamples: int, images: int) -> list[int]:
-    """Return how many resamples are measured at a time, so that memory stays bounded."""
+    """Split the resamples into batches, so that memory stays bounded."""
     most = max(1, CELLS // images)
     return [min(most, resamples - start) for start in range(0, resamples, most)]
 
@@ -138,7 +128,7 @@ def _interval(value: float | None, draws: Floats, n: int) -> Interval:
 
 
 def chance_calibration_error(
-    scores: ArrayLike, *, resamples: int = 1000, seed: int = 0
+    scores: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """Return the ECE that chance gives to calibrated scores: its mean, and where 95 % of it lies.
 
@@ -151,8 +141,8 @@ def chance_calibration_error(
 
     Args:
         scores: Probabilities of fake, shape (N,).
-        resamples: How often to draw labels.
-        seed: Of the draws.
+        resamples: Number of draws.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: See `hf_ela.evaluation.metrics.check`.
@@ -171,7 +161,7 @@ def chance_calibration_error(
 
 
 def wilson(right: np.ndarray) -> Interval:
-    """Return the share of the true with its Wilson 95 % interval; all None without any."""
+    """Return the share of true values with its Wilson 95 % interval; all None without values."""
     k, n = int(right.sum()), right.size
     if not n:
         return Interval(value=None, low=None, high=None, n=0)
@@ -180,7 +170,7 @@ def wilson(right: np.ndarray) -> Interval:
 
 
 class McNemar(TypedDict):
-    """Images that only one of two classifiers gets right, and how likely chance explains it."""
+    """Images that only one of two classifiers answers correctly, and the p-value of the test."""
 
     only_a: int
     only_b: int
@@ -188,22 +178,22 @@ class McNemar(TypedDict):
 
 
 def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> McNemar:
-    """Test whether two classifiers err equally often, on the images that they differ on.
+    """Test whether two classifiers err equally often, by the images that they differ on.
 
-    The exact conditional test, two-sided: if they do, who of them is right is a coin's toss for
-    each such image (McNemar, Psychometrika 12, 1947). It never finds a difference more often than
-    it should by chance, and rather less often (Fagerland, Lydersen and Laake, BMC Medical Research
-    Methodology 13:91, 2013). It takes images as independent: where they come in groups, of one
-    artist or one prompt, p is too small. And it speaks of these two trained classifiers; another
-    training of either may differ by more.
+    The exact conditional test, two-sided: under the null hypothesis either classifier is equally
+    likely to be the correct one on each such image (McNemar, Psychometrika 12, 1947). It is
+    conservative (Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013). It
+    takes images as independent: where they come in groups, of one artist or one prompt, p is too
+    small. And it compares these two trained classifiers; another training of either may differ by
+    more.
 
     Args:
-        right_a: Whether the first is right about each image, bool, shape (N,).
-        right_b: Of the second, on the same images in the same order.
+        right_a: Whether the first is correct about each image, bool, shape (N,).
+        right_b: The same for the second, on the same images in the same order.
 
     Returns:
-        Images that the first alone is right about, those of the second, and the p-value: 1 where
-        they never differ.
+        Images that only the first is correct about, those that only the second is, and the
+        p-value: 1 where they never differ.
 
     Raises:
         ValueError: The arrays are not bool, or not of one shape (N,).

@@ -1,8 +1,8 @@
-"""What each metric is: once by scikit-learn through ``evaluate``, once fast for the bootstrap.
+"""The ten metrics of every result, each defined once, for one dataset or for many resamples.
 
 Everywhere: ``labels`` are integers or booleans of shape (N,), 1 = fake (AI-generated, the positive
 class) and 0 = real; ``scores`` are probabilities of fake, floats of shape (N,); an image is called
-fake when its score is at or above the threshold.
+fake when its score reaches the threshold.
 """
 
 from tempfile import TemporaryDirectory
@@ -11,7 +11,6 @@ import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn import metrics as sk
 
 METRICS = (
     "accuracy",
@@ -54,19 +53,16 @@ def check(labels: ArrayLike, scores: ArrayLike) -> tuple[Counts, Floats]:
     if outside.any():
         raise ValueError(
             "`scores` must be probabilities from 0 to 1. "
-            f"Received: {s[outside][0]}. Pass logits through `sigmoid`."
+            f"Received: {s[outside][0]}. Pass logits through a sigmoid."
         )
     return y.astype(np.int64), s
 
 
 class ArtMetrics(evaluate.Metric):  # type: ignore[misc]  # `evaluate` has no type information
-    """All of `METRICS` by scikit-learn, as a metric of Hugging Face ``evaluate``.
+    """`compute_metrics` as a metric of Hugging Face ``evaluate``.
 
-    ``ArtMetrics().compute(references=labels, predictions=scores, threshold=0.5)`` gives a
-    dictionary; nothing is downloaded and nothing stays on disk. Undefined, so None, are: precision
-    when nothing is called fake, recall without a fake image, specificity without a real one, F1
-    without either a fake image or one called fake; balanced accuracy, ROC AUC and average
-    precision when a class is missing.
+    ``ArtMetrics().compute(references=labels, predictions=scores, threshold=0.5)`` returns a
+    dictionary; nothing is downloaded and nothing stays on disk.
     """
 
     def __init__(self) -> None:
@@ -88,27 +84,31 @@ class ArtMetrics(evaluate.Metric):  # type: ignore[misc]  # `evaluate` has no ty
     def _compute(
         self, predictions: ArrayLike, references: ArrayLike, threshold: float = 0.5
     ) -> dict[str, float | None]:
-        y, s = check(references, predictions)
-        called = (s >= threshold).astype(np.int64)
-        values = {
-            "accuracy": sk.accuracy_score(y, called),
-            "precision": sk.precision_score(y, called, zero_division=np.nan),
-            "recall": sk.recall_score(y, called, zero_division=np.nan),
-            "f1": sk.f1_score(y, called, zero_division=np.nan),
-            "specificity": sk.recall_score(y, called, pos_label=0, zero_division=np.nan),
-            "brier": sk.brier_score_loss(y, s),
-            "ece": expected_calibration_error(y, s),
-        }
-        if 0 < y.sum() < y.size:
-            values |= {
-                "balanced_accuracy": sk.balanced_accuracy_score(y, called),
-                "roc_auc": sk.roc_auc_score(y, s),
-                "average_precision": sk.average_precision_score(y, s),
-            }
-        return {
-            name: None if np.isnan(values.get(name, np.nan)) else float(values[name])
-            for name in METRICS
-        }
+        return compute_metrics(references, predictions, threshold)
+
+
+def compute_metrics(
+    labels: ArrayLike, scores: ArrayLike, threshold: float
+) -> dict[str, float | None]:
+    """Compute `METRICS` for one dataset.
+
+    Undefined, so None, are: precision when nothing is called fake, recall without a fake image,
+    specificity without a real one, F1 without either a fake image or one called fake; balanced
+    accuracy, ROC AUC and average precision when a class is missing; all of them without images.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: Probabilities of fake, shape (N,).
+        threshold: Lowest score that is called fake.
+
+    Raises:
+        ValueError: See `check`.
+    """
+    y, s = check(labels, scores)
+    distinct, position = np.unique(s, return_inverse=True)
+    fake, real = (np.bincount(position[y == label], minlength=distinct.size) for label in (1, 0))
+    values = metrics_of_counts(distinct, fake, real, threshold)
+    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
 def metrics_of_counts(
@@ -116,8 +116,7 @@ def metrics_of_counts(
 ) -> dict[str, Floats]:
     """Compute `METRICS` from how often each score occurs in each class, for many resamples at once.
 
-    The values are those of `ArtMetrics` without its sorting and checking, for a bootstrap: each of
-    shape (...); NaN stands for the undefined.
+    Values have the shape (...); NaN stands for the undefined.
 
     Args:
         distinct: Different scores, ascending, shape (K,).

@@ -1,8 +1,8 @@
-"""What happens to an image on its way to a detector: the suite of the robustness table.
+"""What happens to images on their way to a detector: the perturbations of the robustness table.
 
 Each perturbation takes an RGB image and returns a new one, on one thread, always the same for the
-same pixels: what is random is drawn from a generator that the image's own pixels seed. None knows
-the label. The parameters are fixed, so that tables of different models can be compared.
+same pixels: random draws are seeded by the pixels. None knows the label. The parameters are fixed,
+so that tables of different models can be compared.
 """
 
 from collections.abc import Callable
@@ -20,31 +20,31 @@ __all__ = ["JPEG_QUALITIES", "SUITE", "Perturbation"]
 Perturbation = Callable[[Image.Image], Image.Image]
 
 JPEG_QUALITIES = (100, 95, 90, 80, 70, 60, 50, 40, 30)
-"""From a camera's best to where blocks are plain to see; 4:2:0, as everywhere in this package."""
+"""From a camera's best to clearly visible blocks; 4:2:0, as everywhere in this package."""
 FACTORS = (0.5, 0.75, 1.25, 1.5)
-"""Halved, a thumbnail of a gallery; 1.25 and 1.5, the zoom of a screen. Never 1, where a resize
-does nothing. Lanczos, what image servers take."""
+"""Half size, as in a gallery's thumbnails; 1.25 and 1.5, as a screen zooms. Not 1, where a resize
+does nothing. Lanczos, as image servers use."""
 BLUR = 1.0
-"""Standard deviation in pixels: the finest octave is gone, a person hardly sees it."""
+"""Standard deviation in pixels: removes the finest octave, hardly visible to a person."""
 NOISE = 5.0
-"""Standard deviation in levels of 255, each channel its own: the grain of a camera at ISO 800 or
-so, seen in smooth areas only, and above the 1 to 4 of the training augmentation."""
+"""Standard deviation in levels of 255, independent per channel: the grain of a camera at about ISO
+800, visible in smooth areas only, and above the 1 to 4 of the training augmentation."""
 WEBP_QUALITY = 75
-"""What `cwebp` takes when it is not told: https://developers.google.com/speed/webp/docs/cwebp"""
+"""The default of `cwebp`: https://developers.google.com/speed/webp/docs/cwebp"""
 CROP = 0.8
-"""Share of width and height that is kept, in the middle; of the shorter side, by a square crop."""
+"""Share of width and height that is kept, in the middle; a square crop: of the shorter side."""
 DOUBLE = (75, 90)
-"""First a site's own compression (75 is Pillow's and libjpeg's default), then a careful save: the
-second, finer, leaves the traces of the first in place, on the same grid."""
+"""First a site's own compression (75 is the default of Pillow and libjpeg), then a careful save,
+whose finer steps keep the traces of the first, on the same grid."""
 SCREEN_FACTOR = 0.83
-"""A picture seldom fills a window by a round factor."""
+"""A picture seldom fits a window by a round factor."""
 SCREEN_CUT = (3, 5)
-"""Pixels that a selection by hand misses, left and right of the picture, above and below: both
-odd, so that no grid of an earlier JPEG falls on that of the next."""
+"""Pixels that a manual selection misses, left and right of the picture, above and below: both odd,
+so that the grid of an earlier JPEG never matches the next."""
 SCREEN_GAMMA = 1.05
-"""Slightly darker: a colour profile that got lost."""
+"""Slightly darker, as without its colour profile."""
 SCREEN_QUALITY = 85
-"""The screenshot is a PNG, which changes nothing; a messenger then makes it such a JPEG."""
+"""The screenshot itself is a PNG, without loss; a messenger then saves it as such a JPEG."""
 
 
 def noise(image: Image.Image) -> Image.Image:
@@ -58,18 +58,18 @@ def crop(image: Image.Image) -> Image.Image:
 
 
 def square_crop(image: Image.Image) -> Image.Image:
-    """Keep a square in the middle: where one class is square, what is lost beside `crop` is shape.
+    """Keep a square in the middle, whatever the shape: in some datasets one class is square.
 
-    On a square image it does what `crop` does.
+    On a square image it equals `crop`.
     """
     side = max(1, round(min(image.size) * CROP))
     return _middle(image, side, side)
 
 
 def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Begin four pixels off the 8 x 8 grid, where there is room for it.
+    """Start four pixels off the 8 x 8 grid, if there is room.
 
-    On the grid, blocks of an earlier JPEG would stay where they were.
+    On the grid, blocks of an earlier JPEG would stay in place.
     """
     rooms = image.width - width, image.height - height
     x, y = (min(room // 2 // 8 * 8 + 4, room) for room in rooms)
@@ -84,9 +84,9 @@ def double_jpeg(image: Image.Image) -> Image.Image:
 
 
 def screenshot(image: Image.Image) -> Image.Image:
-    """Show at an odd size, cut out by hand, darken and sharpen slightly, send as JPEG.
+    """Scale to an odd size, cut out by hand, darken and sharpen slightly, send as JPEG.
 
-    Bilinear, as graphics cards scale; sharpened by the least that a viewer's filter does.
+    Bilinear, as graphics cards scale; sharpened as weakly as a viewer's filter can.
     """
     shown = [max(1, round(length * SCREEN_FACTOR)) for length in image.size]
     image = image.resize((shown[0], shown[1]), Image.Resampling.BILINEAR)

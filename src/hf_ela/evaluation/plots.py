@@ -1,9 +1,7 @@
-"""The pictures of a run: arrays in, one PNG out, written whole or not at all.
+"""The plots of a run: arrays in, one PNG out, written whole or not at all.
 
 Labels, scores and thresholds are those of `hf_ela.evaluation.metrics`. Curves are keyed by protocol
-(``as_is``, ``aligned``). Figures are made without pyplot, so no global state and no display is
-touched. Colours are Okabe and Ito's palette, which colour-blind people can tell apart ("Color
-Universal Design", 2008), and no picture depends on colour alone.
+(``as_is``, ``aligned``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,11 +29,10 @@ from hf_ela.evaluation.figures import (
     tidy,
     write_figure,
 )
-from hf_ela.evaluation.intervals import Interval, chance_calibration_error
+from hf_ela.evaluation.intervals import chance_calibration_error
 from hf_ela.evaluation.metrics import calibration_bins, check, confusion, expected_calibration_error
 from hf_ela.evaluation.perturbations import JPEG_QUALITIES, SUITE
-from hf_ela.evaluation.robustness import Robustness
-from hf_ela.evaluation.summary import SourceRow
+from hf_ela.run_record import Interval, Robustness, SourceRow
 
 __all__ = ["robustness_table"]
 
@@ -43,23 +40,23 @@ Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
 
 def performance(
-    measured: Mapping[str, Mapping[str, Any]],
+    metrics_by_protocol: Mapping[str, Mapping[str, Any]],
     coverage_by_protocol: Mapping[str, Mapping[str, Any]],
     curves: Curves,
     folder: Path,
     *,
     threshold: float,
 ) -> None:
-    """Draw what one split says of a model: confusion matrix, ROC, reliability and coverage.
+    """Draw the results of a model on one split: confusion matrix, ROC, reliability and coverage.
 
     Args:
-        measured: Metrics by protocol, with their ``confusion``.
+        metrics_by_protocol: Metrics, with their ``confusion``.
         coverage_by_protocol: See `coverage`.
         curves: Labels and scores by protocol.
         folder: Where ``confusion.png``, ``roc.png``, ``reliability.png`` and ``coverage.png`` go.
-        threshold: Of the model.
+        threshold: The model's threshold.
     """
-    matrices = {name: metrics["confusion"] for name, metrics in measured.items()}
+    matrices = {name: metrics["confusion"] for name, metrics in metrics_by_protocol.items()}
     confusion_matrix(matrices, folder / "confusion.png")
     roc(curves, folder / "roc.png", threshold=threshold)
     reliability(curves, folder / "reliability.png")
@@ -86,8 +83,8 @@ def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], pat
         axes.tick_params(length=0)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
-        right = int(np.trace(counts))
-        heading(axes, f"{_name(protocol)}: {right} of {counts.sum()} right")
+        correct = int(np.trace(counts))
+        heading(axes, f"{_name(protocol)}: {correct} of {counts.sum()} correct")
     write_figure(figure, path)
 
 
@@ -164,20 +161,20 @@ def reliability(curves: Curves, path: Path) -> None:
     write_figure(figure, path)
 
 
-def coverage(measured: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw accuracy against coverage of all protocols, and mark the band of the model on each.
+def coverage(coverage_by_protocol: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw accuracy against coverage under each protocol, and mark the band of the model.
 
     Args:
-        measured: By protocol, ``curve`` as `abstention.coverage_curve` gives it, and ``shipped`` as
-            `abstention.measure_decided` does.
+        coverage_by_protocol: ``curve`` from `hf_ela.evaluation.calibration.coverage_curve` and
+            ``shipped`` from `measure_coverage`.
         path: The PNG to write.
     """
     figure = new_figure(5.6, 4.4)
     axes = figure.subplots()
     for (protocol, found), (colour, line, marker) in zip(
-        measured.items(), cycle(STYLES), strict=False
+        coverage_by_protocol.items(), cycle(STYLES), strict=False
     ):
-        share, right = found["shipped"]["coverage"], found["shipped"]["accuracy"]
+        share, correct = found["shipped"]["coverage"], found["shipped"]["accuracy"]
         steps = [(row["coverage"], row["accuracy"]) for row in found["curve"]]
         axes.plot(
             *np.reshape(steps, (-1, 2)).T,
@@ -185,23 +182,28 @@ def coverage(measured: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             linestyle=line,
             label=f"{_name(protocol)} (n={share['n']})",
         )
-        if right["n"]:
-            axes.plot([share["value"]] * 2, [right["low"], right["high"]], color=colour, alpha=0.5)
+        if correct["n"]:
+            axes.plot(
+                [share["value"]] * 2, [correct["low"], correct["high"]], color=colour, alpha=0.5
+            )
             axes.plot(
                 share["value"],
-                right["value"],
+                correct["value"],
                 marker,
                 color=colour,
                 markersize=9,
                 markeredgecolor="white",
                 zorder=3,
             )
-    axes.plot([], [], "o", color=GREY, label="at the band of the model, with 95 % interval")
+    axes.plot([], [], "o", color=GREY, label="the model's uncertain band, with 95 % interval")
     axes.set(xlim=(1.02, -0.02))
-    axes.set_xlabel("images that are decided (coverage)")
-    axes.set_ylabel("right among them (accuracy)")
+    axes.set_xlabel("images outside the band (coverage)")
+    axes.set_ylabel("correct among them (accuracy)")
     figure.legend(loc="outside lower center", frameon=False, ncols=2)
-    heading(axes, f"Coverage and accuracy: {' and '.join(map(_name, measured)) or 'no data'}")
+    heading(
+        axes,
+        f"Coverage and accuracy: {' and '.join(map(_name, coverage_by_protocol)) or 'no data'}",
+    )
     tidy(axes)
     write_figure(figure, path)
 
@@ -212,10 +214,10 @@ def training_curves(
     """Draw loss and accuracy of every epoch, and mark the best epoch by ``monitor``.
 
     Args:
-        history: As Keras gives it: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+        history: Keras's: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
         path: The PNG to write.
-        monitor: What early stopping watches; its lowest value is best for a loss, its highest for
-            anything else, and the first of equals wins. Nothing is marked where it is missing.
+        monitor: The quantity that early stopping watches: the first lowest value of a loss, or the
+            first highest of anything else, is best. Nothing is marked where it is missing.
     """
     figure = new_figure(9.2, 3.9)
     best = _best_epoch(history.get(monitor, ()), lowest=monitor.endswith("loss"))
@@ -246,12 +248,12 @@ def training_curves(
 
 
 def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> None:
-    """Draw the accuracy of each source with its interval, from `evaluation.by_source`.
+    """Draw the accuracy of each source with its interval.
 
     Args:
-        table: One row per source; the best is drawn on top.
+        table: One row per source (`hf_ela.evaluation.summary.by_source`); the best ends up on top.
         path: The PNG to write.
-        title: Stands above all; say protocol and n.
+        title: Heading; name protocol and n.
     """
     rows = sorted(table, key=lambda row: row["accuracy"]["value"] or 0.0)
     figure = new_figure(7.6, 0.42 * max(len(rows), 1) + 1.1)
@@ -290,26 +292,26 @@ def _best_epoch(values: Sequence[float], *, lowest: bool) -> int | None:
     return int(finite.argmin() if lowest else finite.argmax()) + 1
 
 
-OTHERS = ("none", *(name for name in SUITE if not name.startswith("jpeg_")))
-
-
 def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
-    """Draw the table of a model, or of up to three beside each other, with 95 % intervals.
+    """Draw the robustness of a model, or of up to three side by side, with 95 % intervals.
 
     Args:
-        tables: A model's name to its table.
+        tables: Model name to its table.
         path: The PNG to write.
     """
     figure = new_figure(10.4, 4.8)
     left, right = figure.subplots(1, 2)
+    drawn = {row["perturbation"] for table in tables.values() for row in table["rows"]}
+    qualities = [quality for quality in JPEG_QUALITIES if f"jpeg_{quality}" in drawn]
+    others = [name for name in ("none", *SUITE) if name in drawn and not name.startswith("jpeg_")]
     height = 0.8 / max(len(tables), 1)
     for number, ((model, table), (colour, line, marker)) in enumerate(
         zip(tables.items(), STYLES, strict=False)
     ):
         cells = {row["perturbation"]: row["balanced_accuracy"] for row in table["rows"]}
-        values, errors = _with_errors([cells[f"jpeg_{quality}"] for quality in JPEG_QUALITIES])
+        values, errors = _with_errors([cells[f"jpeg_{quality}"] for quality in qualities])
         left.errorbar(
-            JPEG_QUALITIES,
+            qualities,
             values,
             errors,
             color=colour,
@@ -320,8 +322,8 @@ def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
             capsize=2,
             label=f"{shortened(model, 28)}, n={table['n']}",
         )
-        values, errors = _with_errors([cells[name] for name in OTHERS])
-        places = np.arange(len(OTHERS)) + (number - (len(tables) - 1) / 2) * height
+        values, errors = _with_errors([cells[name] for name in others])
+        places = np.arange(len(others)) + (number - (len(tables) - 1) / 2) * height
         right.barh(
             places, values, height * 0.9, xerr=errors, color=colour, alpha=0.8,
             error_kw={"elinewidth": 0.8, "capsize": 2},
@@ -329,12 +331,12 @@ def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
     left.axhline(0.5, color=GREY, linewidth=1, linestyle=":", label="chance")
     right.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
     left.set(xlim=(103, 27), ylim=(0, 1.02))
-    left.set_xlabel("JPEG quality of another save")
+    left.set_xlabel("quality of another JPEG save")
     left.set_ylabel("balanced accuracy, with 95 % interval")
     left.legend(loc="lower left", frameon=False)
-    heading(left, "Saved again as JPEG")
-    right.set_yticks(range(len(OTHERS)), [perturbation_label(name) for name in OTHERS])
-    right.set(xlim=(0, 1.02), ylim=(len(OTHERS) - 0.5, -0.5))
+    heading(left, "Saved as JPEG again")
+    right.set_yticks(range(len(others)), [perturbation_label(name) for name in others])
+    right.set(xlim=(0, 1.02), ylim=(len(others) - 0.5, -0.5))
     right.set_xlabel("balanced accuracy, with 95 % interval")
     heading(right, "Other changes")
     for axes in (left, right):

@@ -1,6 +1,6 @@
-"""What is left of a detector when images are saved again, resized or sent on.
+"""How robust a detector is to images that are saved again, resized or sent on.
 
-The table of `robustness` has a row for each perturbation of
+The table of `measure_robustness` has a row for each perturbation of
 `hf_ela.evaluation.perturbations.SUITE`, scored at the threshold that the model ships with: nothing
 is fitted to the perturbed images.
 """
@@ -9,64 +9,42 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from hashlib import sha256
 from itertools import chain
-from typing import TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from hf_ela._text import progress_bar
 from hf_ela._threads import in_threads
 from hf_ela.ela.views import align
 from hf_ela.errors import DataError, ImageError
-from hf_ela.evaluation.intervals import Interval, measure
+from hf_ela.evaluation.intervals import RESAMPLES, measure
 from hf_ela.evaluation.perturbations import SUITE
 from hf_ela.images.loading import load_image
 from hf_ela.models.detector import Detector
 from hf_ela.recipes.schema import Protocol
+from hf_ela.run_record import Robustness, RobustnessRow
 
 __all__ = [
     "LOADERS",
-    "SAMPLE",
-    "Robustness",
-    "RobustnessRow",
-    "Sample",
+    "BalancedSample",
     "Versions",
     "load_aligned",
-    "robustness",
+    "load_as_is",
+    "measure_robustness",
     "score_versions",
-    "tracked",
 ]
 
-SAMPLE = 200
-"""Images that the table is measured on, half of each class: less than a minute of two cores for the
+PERTURBED_IMAGES = 200
+"""Images that the table is measured on, half of each class: less than a minute on two cores for the
 default recipe, and a 95 % interval of a balanced accuracy of about ±.06."""
 IMAGES_AT_A_TIME = 4
 """Images whose views are made ahead: 19 MB each with the default recipe and the whole suite."""
 VIEWS_AT_A_TIME = 64
-"""Views that are judged in a step; a power of two, which Keras's batches are filled up to."""
+"""Views that are scored in a step; a power of two, which Keras's batches are filled up to."""
 
-Item = TypeVar("Item")
 Versions = Callable[[bytes], Sequence[Image.Image]]
 """From an encoded image to RGB images that are each to be scored; the same number for all."""
-
-
-class RobustnessRow(TypedDict):
-    """A perturbation; `loss` is the balanced accuracy of the unperturbed images minus its own."""
-
-    perturbation: str
-    balanced_accuracy: Interval
-    recall: Interval
-    specificity: Interval
-    roc_auc: Interval
-    loss: float
-
-
-class Robustness(TypedDict):
-    """The table; the first row, ``none``, is that of the unperturbed images."""
-
-    threshold: float
-    n: int
-    rows: list[RobustnessRow]
 
 
 def load_as_is(content: bytes) -> Image.Image:
@@ -85,22 +63,28 @@ LOADERS: dict[Protocol, Callable[[bytes], Image.Image]] = {
 }
 
 
-def robustness(
+def measure_robustness(
     detector: Detector,
     images: Sequence[bytes],
     labels: ArrayLike,
     *,
-    load: Callable[[bytes], Image.Image] = load_as_is,
+    base: Protocol = "as_is",
+    load: Callable[[bytes], Image.Image] | None = None,
+    perturbations: Sequence[str] = tuple(SUITE),
+    resamples: int = RESAMPLES,
     progress: bool = False,
 ) -> Robustness:
     """Score images under each perturbation, at the threshold of the detector.
 
     Args:
         detector: What is measured.
-        images: Encoded images, none of which may be refused; `Sample` bounds them.
+        images: Encoded images, none of which may be refused; `BalancedSample` bounds them.
         labels: 1 for fake, 0 for real, shape (N,); both have to be there.
-        load: From an encoded image to the pixels that are perturbed: `load_as_is` or
-            `load_aligned`.
+        base: Protocol under which images are perturbed.
+        load: From an encoded image to the pixels that are perturbed; by default `LOADERS` of
+            `base`.
+        perturbations: Names of those to apply, keys of `SUITE`.
+        resamples: Draws of the bootstrap for each interval.
         progress: Show a bar on standard error.
 
     Raises:
@@ -120,22 +104,23 @@ def robustness(
             f"Received: {len(y)} images with the labels {sorted(set(y.tolist()))}. Give images of "
             "both."
         )
-    names = ["none", *SUITE]
+    pixels = load or LOADERS[base]
 
     def versions(content: bytes) -> list[Image.Image]:
-        image = load(content)
-        return [image, *(perturb(image) for perturb in SUITE.values())]
+        image = pixels(content)
+        return [image, *(SUITE[name](image) for name in perturbations)]
 
-    scores = np.empty((len(images), len(names)))
+    scores = np.empty((len(images), 1 + len(perturbations)))
     # Closed in the end: a refusal that is raised would hold on to it, and to its threads.
     with closing(score_versions(detector, images, versions)) as found:
-        for row, one in enumerate(tracked(found, len(images), "Perturbing", shown=progress)):
+        bar = progress_bar(found, "Perturbing", len(images), shown=progress)
+        for row, one in enumerate(bar):
             if isinstance(one, ImageError):
                 raise one
             scores[row] = one
     rows: list[RobustnessRow] = []
-    for name, column in zip(names, scores.T, strict=True):
-        cells = measure(y, column, detector.threshold)
+    for name, column in zip(("none", *perturbations), scores.T, strict=True):
+        cells = measure(y, column, detector.threshold, resamples=resamples)
         value = float(cells["balanced_accuracy"]["value"] or 0.0)
         before = rows[0]["balanced_accuracy"]["value"] if rows else value
         rows.append(
@@ -148,7 +133,7 @@ def robustness(
                 loss=float(before or 0.0) - value,
             )
         )
-    return Robustness(threshold=detector.threshold, n=len(y), rows=rows)
+    return Robustness(base=base, threshold=detector.threshold, n=len(y), rows=rows)
 
 
 def score_versions(
@@ -156,10 +141,10 @@ def score_versions(
 ) -> Generator[np.ndarray | ImageError]:
     """Yield the probability of fake of each version of each image, or why an image is refused.
 
-    Threads read, change and cut the images while the views of others are judged.
+    Threads read, change and cut images while the views of others are scored.
 
     Args:
-        detector: What judges them.
+        detector: What scores them.
         images: Encoded images, drawn a few at a time.
         versions: What is scored of an image; it runs in threads.
 
@@ -185,39 +170,29 @@ def score_versions(
             yield detector.calibrated(np.concatenate(logits).reshape(found.shape[:2]).mean(axis=1))
 
 
-class Sample:
+class BalancedSample:
     """A class-balanced draw of bounded size from images that pass once.
 
     Those with the smallest SHA-256 sums are kept: as good as random, and the same for the same
-    images in whatever order they come.
+    images in any order.
     """
 
-    def __init__(self, most: int = SAMPLE) -> None:
+    def __init__(self, most: int = PERTURBED_IMAGES) -> None:
         """Keep at most `most` images, half of each class."""
         self._each = most // 2
         self._kept: dict[int, dict[str, bytes]] = {1: {}, 0: {}}
 
     def add(self, image: bytes, label: int, key: str | None = None) -> None:
-        """Offer an image; `key` is the sum of its file, where `image` is not the file itself."""
+        """Offer an image; `key` is the SHA-256 of its file, where `image` is not that file."""
         kept = self._kept[label]
         kept[key or sha256(image).hexdigest()] = image
         if len(kept) > self._each:
             del kept[max(kept)]
 
     def balanced(self) -> tuple[list[bytes], list[int]]:
-        """Return images and labels, as many of each class as the rarer one has."""
+        """Return images and labels, the rarer class deciding how many of each."""
         size = min(map(len, self._kept.values()))
         drawn = [
             (kept[key], label) for label, kept in self._kept.items() for key in sorted(kept)[:size]
         ]
         return [image for image, _ in drawn], [label for _, label in drawn]
-
-
-def tracked(items: Iterable[Item], total: int | None, what: str, *, shown: bool) -> Iterable[Item]:
-    """Show a bar on standard error while items are drawn."""
-    if not shown:
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, what, total, console=Console(stderr=True), transient=True)

@@ -18,12 +18,12 @@ CELL = (3.5, 1.95)  # inches: an image and its ELA, side by side, with a name ab
 
 
 def ela_sheet(items: Iterable[tuple[str, Pixels, Pixels]], path: Path, *, title: str = "") -> None:
-    """Draw images with their ELA beside them, three pairs to a row.
+    """Draw images with their ELA beside them, three pairs per row.
 
     Args:
         items: Title, RGB image (H, W, 3) and ELA (H', W', 3) or (H', W'), uint8. A few dozen.
         path: The PNG to write.
-        title: Stands above all; say protocol and n.
+        title: Heading; name protocol and n.
     """
     pairs = list(items)
     columns = min(max(len(pairs), 2), 3)
@@ -42,7 +42,7 @@ def ela_sheet(items: Iterable[tuple[str, Pixels, Pixels]], path: Path, *, title:
             axes.spines[:].set_color(PALE)
         above = (bottom + tall + 0.05) / height
         figure.text(left / width, above, shortened(name), size=9, color=INK, parse_math=False)
-    heading = title or "Images and their error level"
+    heading = title or "Images and their error levels"
     figure.text(
         0.1 / width, 1 - 0.3 / height, heading, size=12, weight="bold", color=INK, parse_math=False
     )
@@ -59,13 +59,13 @@ def mistakes(
     title: str = "",
     limit: int = 12,
 ) -> None:
-    """Draw the wrongly answered images with the lowest probability of their true class.
+    """Draw the misclassified images with the lowest probability of their true class.
 
     Args:
-        items: Title, image and ELA as for `ela_sheet`, and score, of wrongly answered images only.
-        path: The PNG to write; without items it says that there are none.
-        threshold: Lowest score that is called fake: it tells which class each image truly has.
-        title: Stands above all; say protocol and n.
+        items: Title, image and ELA as for `ela_sheet`, and score, of misclassified images only.
+        path: The PNG to write; without items it says "none".
+        threshold: Lowest score that is called fake; it implies the true class of each image.
+        title: Heading; name protocol and n.
         limit: Number of images to draw, the worst first.
     """
     worst = sorted(items, key=lambda item: _true_probability(item[3], threshold))[:limit]
@@ -77,5 +77,5 @@ def mistakes(
 
 
 def _true_probability(score: float, threshold: float) -> float:
-    """Return what a wrongly answered image's true class got: fake, if it was called real."""
+    """Return the probability of the true class of a misclassified image."""
     return 1 - score if score >= threshold else score

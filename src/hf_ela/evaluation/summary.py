@@ -1,72 +1,146 @@
-"""What a saved model is worth on a dataset: every metric, tables by source, robustness."""
+"""The sections of a result, from labels and scores: metrics, coverage, tables, robustness."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from PIL import Image
 
-from hf_ela.evaluation.calibration import Band, coverage_curve, measure_decided
+from hf_ela.evaluation.calibration import coverage_curve, measure_coverage
 from hf_ela.evaluation.intervals import (
-    Interval,
+    RESAMPLES,
     chance_calibration_error,
     measure,
     numbered_groups,
     wilson,
 )
-from hf_ela.evaluation.metrics import (
-    check,
-    confusion,
-)
+from hf_ela.evaluation.metrics import check, confusion
+from hf_ela.evaluation.perturbations import SUITE
+from hf_ela.evaluation.robustness import BalancedSample, measure_robustness
+from hf_ela.models.detector import Detector
 from hf_ela.recipes.schema import Protocol
+from hf_ela.run_record import Label, SourceRow, Spread
 
 __all__ = [
-    "COLUMNS",
     "PROTOCOLS",
-    "SourceRow",
-    "Spread",
     "by_source",
-    "chance_ece",
-    "covered",
-    "measured",
+    "evaluation_sections",
+    "metrics_by_protocol",
     "spread",
-    "tables",
 ]
 
 PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
 COLUMNS = {"sources": "source", "generators": "generator"}
 """Sections of a result, and the columns of a groups file that they are made of."""
-
-
-Scores = Mapping[str, np.ndarray]
-"""Protocol to the probability of fake of each image."""
+_LABELS: tuple[Label, ...] = ("fake", "real")
 FEWEST = 5
-"""Images of a source that a share of right answers is worth a mean and a minimum for."""
+"""Fewest images of a source that count towards a mean and a minimum over sources."""
+
+Scores = Mapping[Protocol, np.ndarray]
+"""Protocol to the probability of fake of each image."""
 
 
-class Spread(TypedDict):
-    """Recall of one class over sources, each counted once; all None without any source."""
+def evaluation_sections(
+    detector: Detector,
+    labels: np.ndarray,
+    scores: Scores,
+    columns: Mapping[str, Sequence[str | None]],
+    sample: BalancedSample,
+    *,
+    split: str = "test",
+    base: Protocol = "aligned",
+    load: Callable[[bytes], Image.Image] | None = None,
+    resamples: int = RESAMPLES,
+    perturbations: Sequence[str] = tuple(SUITE),
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Measure a detector by its scores on a split, at its own threshold and uncertain band.
 
-    mean: float | None
-    minimum: float | None
-    worst: str | None
-    sources: int
+    Args:
+        detector: What gave the scores.
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: By protocol, float64, shape (N,).
+        columns: `group`, `source` and `generator` of each image (`GroupTable.columns`).
+        sample: Images for the robustness table.
+        split: Name of the split.
+        base: Protocol under which images are perturbed.
+        load: From an image of the sample to the pixels that are perturbed; by default what `base`
+            says.
+        resamples: Draws of the bootstrap for each interval.
+        perturbations: Rows of the robustness table, names of `SUITE`.
+        progress: Show a bar on standard error.
 
-
-class SourceRow(TypedDict):
-    """Results of one source; ``recall`` has only the classes that the source has.
-
-    ``groups``, of its images, is there where groups are known. The intervals disregard them.
+    Returns:
+        `evaluation`, `sources`, `generators`, `spread` and `robustness`, as in ``run.json``.
     """
+    groups, threshold = columns["group"], detector.threshold
+    return {
+        "evaluation": {
+            split: metrics_by_protocol(labels, scores, threshold, groups, resamples=resamples),
+            "chance_ece": {
+                protocol: chance_calibration_error(found, resamples=resamples)
+                for protocol, found in scores.items()
+            },
+            "coverage": {
+                protocol: {
+                    "shipped": measure_coverage(labels, found, threshold, detector.uncertain),
+                    "curve": coverage_curve(labels, found, threshold),
+                }
+                for protocol, found in scores.items()
+            },
+        },
+        **_tables(columns, labels, scores, threshold),
+        "robustness": measure_robustness(
+            detector,
+            *sample.balanced(),
+            base=base,
+            load=load,
+            perturbations=perturbations,
+            resamples=resamples,
+            progress=progress,
+        ),
+    }
 
-    source: str
-    n: int
-    groups: NotRequired[int]
-    fake: int
-    real: int
-    accuracy: Interval
-    recall: dict[str, Interval]
-    mean_score: float
+
+def metrics_by_protocol(
+    labels: np.ndarray,
+    scores: Scores,
+    threshold: float,
+    groups: Sequence[str | None],
+    *,
+    resamples: int = RESAMPLES,
+) -> dict[Protocol, dict[str, Any]]:
+    """Return every metric with its interval, and the confusion matrix, under each protocol."""
+    return {
+        protocol: {
+            **measure(labels, found, threshold, groups, resamples=resamples),
+            "confusion": confusion(labels, found, threshold),
+        }
+        for protocol, found in scores.items()
+    }
+
+
+def _tables(
+    columns: Mapping[str, Sequence[str | None]],
+    labels: np.ndarray,
+    scores: Scores,
+    threshold: float,
+) -> dict[str, Any]:
+    """Return a section for each of `COLUMNS`, protocol to its rows, and `spread` over them."""
+    found = {
+        section: {
+            protocol: by_source(columns[column], labels, s, threshold, columns["group"])
+            for protocol, s in scores.items()
+        }
+        for section, column in COLUMNS.items()
+    }
+    spreads = {
+        section: {protocol: spread(rows) for protocol, rows in by_protocol.items()}
+        for section, by_protocol in found.items()
+        if any(by_protocol.values())
+    }
+    return {**found, "spread": spreads}
 
 
 def by_source(
@@ -76,17 +150,17 @@ def by_source(
     threshold: float,
     groups: Sequence[str | None] | None = None,
 ) -> list[SourceRow]:
-    """Return a row per source, by name, with Wilson 95 % intervals.
+    """Return a row per source, sorted by name, with Wilson 95 % intervals.
 
-    These take images as independent: for a source of few groups they are too narrow.
+    The intervals take images as independent: for a source of few groups they are too narrow.
 
     Args:
-        sources: Where each image comes from, length N; None or empty where not known: left out.
-            Any other name will do: of the generator, or of the kind of art.
+        sources: The source, generator or kind of art of each image, length N; images with None or
+            an empty name are left out.
         labels: 1 for fake, 0 for real, shape (N,).
         scores: Probabilities of fake, shape (N,).
         threshold: Lowest score that is called fake.
-        groups: Which images belong together, to be counted, length N; None where not known.
+        groups: The group of each image, to be counted, length N; None where not known.
     """
     y, s = check(labels, scores)
     if len(sources) != y.size:
@@ -94,22 +168,22 @@ def by_source(
             "`sources` must have one entry per label. "
             f"Received: {len(sources)} sources for {y.size} labels. Use None where not known."
         )
-    right = (s >= threshold) == (y == 1)
-    # A table's empty cell arrives as NaN, which is not a string.
+    correct = (s >= threshold) == (y == 1)
+    # An empty cell of a table arrives as NaN, which is not a string.
     names = np.array([name if isinstance(name, str) else "" for name in sources], dtype=object)
     members = numbered_groups(groups, y.size)
     rows = []
     for name in sorted(set(names) - {""}):
         here = names == name
-        classes = {"fake": here & (y == 1), "real": here & (y == 0)}
+        classes: dict[Label, np.ndarray] = {"fake": here & (y == 1), "real": here & (y == 0)}
         rows.append(
             SourceRow(
                 source=name,
                 n=int(here.sum()),
                 fake=int(classes["fake"].sum()),
                 real=int(classes["real"].sum()),
-                accuracy=wilson(right[here]),
-                recall={c: wilson(right[mask]) for c, mask in classes.items() if mask.any()},
+                accuracy=wilson(correct[here]),
+                recall={c: wilson(correct[mask]) for c, mask in classes.items() if mask.any()},
                 mean_score=float(s[here].mean()),
             )
         )
@@ -118,14 +192,14 @@ def by_source(
     return rows
 
 
-def spread(rows: Sequence[SourceRow]) -> dict[str, Spread]:
-    """Return mean and minimum of the recall of each class (of real: specificity) over sources.
+def spread(rows: Sequence[SourceRow]) -> dict[Label, Spread]:
+    """Return mean and minimum over sources of the recall of each class (for real: specificity).
 
-    A mean over images would hide a small source of which nothing is found. Sources with fewer
+    A mean over images would hide a small source whose fakes are all missed. Sources with fewer
     than `FEWEST` images of the class are left out: their minimum would be chance.
     """
-    found = {}
-    for label in ("fake", "real"):
+    found: dict[Label, Spread] = {}
+    for label in _LABELS:
         recalls = {
             row["source"]: row["recall"][label]["value"] or 0.0
             for row in rows
@@ -139,64 +213,3 @@ def spread(rows: Sequence[SourceRow]) -> dict[str, Spread]:
             sources=len(recalls),
         )
     return found
-
-
-def measured(
-    labels: np.ndarray, scores: Scores, threshold: float, groups: Sequence[str | None]
-) -> dict[str, Any]:
-    """Return every metric with its interval, and the confusion matrix, under each protocol."""
-    return {
-        name: {
-            **measure(labels, found, threshold, groups),
-            "confusion": confusion(labels, found, threshold),
-        }
-        for name, found in scores.items()
-    }
-
-
-def chance_ece(scores: Scores) -> dict[str, Interval]:
-    """Return, under each protocol, the ECE that the scores would have if they were calibrated."""
-    return {name: chance_calibration_error(found) for name, found in scores.items()}
-
-
-def covered(
-    labels: np.ndarray, scores: Scores, threshold: float, band: Band | None
-) -> dict[str, Any]:
-    """Return what a band leaves, and what others would, under each protocol."""
-    return {
-        name: {
-            "shipped": measure_decided(labels, found, threshold, band),
-            "curve": coverage_curve(labels, found, threshold),
-        }
-        for name, found in scores.items()
-    }
-
-
-def tables(
-    columns: Mapping[str, Sequence[str | None]],
-    labels: np.ndarray,
-    scores: Scores,
-    threshold: float,
-    groups: Sequence[str | None],
-) -> dict[str, Any]:
-    """Return a section for each column, protocol to its rows, and `spread` over all of them.
-
-    Args:
-        columns: `sources` and `generators`, one name an image.
-        labels: 1 for fake, 0 for real, shape (N,).
-        scores: By protocol.
-        threshold: Lowest score that is called fake.
-        groups: Which images belong together; None where not known.
-    """
-    found = {
-        section: {
-            name: by_source(column, labels, s, threshold, groups) for name, s in scores.items()
-        }
-        for section, column in columns.items()
-    }
-    spreads = {
-        section: {name: spread(rows) for name, rows in by_protocol.items()}
-        for section, by_protocol in found.items()
-        if any(by_protocol.values())
-    }
-    return {**found, "spread": spreads}

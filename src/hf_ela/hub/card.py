@@ -94,11 +94,12 @@ def write_card(
         The path of the card.
 
     Raises:
-        RunError: There is no ``run.json``, or it is damaged.
+        RunError: There is no ``run.json``.
+        ModelError: It is not valid.
         CardError: The card cannot be made; an earlier one stays as it was.
     """
     path = folder / "README.md"
-    run = read_run(folder)
+    run = read_run(folder).content()
     before = decode_card(path.read_bytes()) if path.exists() and not replace_card else None
     card = make_card(run, repo_id=repo_id, revision=revision, previous=before)
     with whole_file(path) as temporary:

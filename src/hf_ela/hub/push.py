@@ -59,11 +59,12 @@ def release(
         The commit of the release; None for a dry run.
 
     Raises:
-        RunError: The run has not finished, or is damaged.
+        RunError: The run has not finished.
+        ModelError: Its record is not valid.
         ReleaseError: It cannot or must not be sent; see its subclasses.
         HubUnreachableError: The Hub did not answer.
     """
-    run = read_run(run_folder)
+    run = read_run(run_folder).content()
     demo = partial(space_files, onnx=(run_folder / "weights" / ONNX_FILE).is_file())
     pages: list[tuple[Repository, PageFiles]] = [
         (Repository(name, "space", writing=True), make)

@@ -54,11 +54,12 @@ def release_files(
         replace_card: Use the card in the run folder in any case.
 
     Raises:
-        RunError: The run has not finished, or its record is damaged.
+        RunError: The run has not finished.
+        ModelError: Its record is not valid.
         ReleaseError: A file of the run is missing, or must not be published.
         CardError: The card cannot be made.
     """
-    run = read_run(run_folder)
+    run = read_run(run_folder).content()
     local = run_folder / CARD
     previous = None if replace_card or card_before is None else decode_card(card_before)
     if local.is_file() and not has_text(previous):

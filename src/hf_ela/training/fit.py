@@ -1,8 +1,8 @@
 """Fitting a network to memory-mapped views: batches, schedule, early stopping, exact resume.
 
-What an epoch draws depends on the seed and the epoch's number alone, and the state after an
-epoch is on disk before the next one ends; so a run that was interrupted at any moment continues
-to the weights that it would have had.
+The draws of an epoch depend only on the seed and the epoch's number, and the state after an epoch
+is on disk before the next one ends: a run that is interrupted at any moment resumes to the weights
+that it would have had.
 """
 
 import json
@@ -31,10 +31,10 @@ DRAWN = "draws"
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Batches of views with one-hot labels, in the order of `hf_ela.recipes.schema.LABELS`.
 
-    With `seed`: one view of every image an epoch, drawn anew each time, images shuffled as a
-    whole (rows sorted by class give no one-class batches), flipped at random where the recipe
-    says so. Without: every view of every image, in order. Where the device augments, pixels come
-    with the draws for `hf_ela.ela.device_augmentation.DeviceAugmentation`.
+    With `seed`: in each epoch one view of every image, drawn anew, all images shuffled (rows sorted
+    by class would give batches of one class), flipped at random if the recipe says so. Without:
+    every view of every image, in order. Where the device augments, pixels come with the draws for
+    `hf_ela.ela.device_augmentation`.
     """
 
     def __init__(self, split: Split, view_set: ViewSet, recipe: Recipe, seed: int | None) -> None:
@@ -52,7 +52,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         self.draw(0)
 
     def draw(self, epoch: int) -> None:
-        """Choose what the batches of an epoch hold; with a seed, by its number alone."""
+        """Draw the batches of an epoch; with a seed, they depend on its number alone."""
         self.epoch = epoch
         images = len(self.split)
         if self.seed is None:
@@ -70,7 +70,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
         """Return uint8 views, N x height x width x channels, and float32 labels, N x 2.
 
-        Where the device augments, a dict of views and draws.
+        Where the device augments, views come in a dict with their draws.
         """
         if index % 8 == 0:
             self.split.store.release()
@@ -79,7 +79,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         pairs = zip(rows, self._views[here], strict=True)
         x = np.stack([self.split.store.views(self.view_set, int(row))[view] for row, view in pairs])
         rng = np.random.default_rng((self.seed or 0, self.epoch, index))
-        if self.flips and self.seed is not None:  # left and right alone: pictures have a top
+        if self.flips and self.seed is not None:  # left and right only: pictures have a top
             chosen = rng.random(len(x)) < 0.5
             x[chosen] = np.flip(x[chosen], 2)
         fake = self.labels[self._images[here]]
@@ -94,9 +94,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
 
 
 class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """The state after each epoch on disk: weights, optimizer, history; and the best weights.
+    """Keeps the state after each epoch on disk: weights, optimizer, history; and the best weights.
 
-    `state.json` is written last and by renaming, so it always speaks of files that are whole.
+    `state.json` is written last and renamed into place, so it always describes whole files.
     """
 
     def __init__(self, folder: Path, stopping: EarlyStopping | None, seed: int) -> None:
@@ -135,12 +135,12 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
             model.load_weights(self._weights(self.epochs))
 
     def restore_best(self, model: keras.Model) -> None:
-        """Load the weights of the best epoch, where early stopping asks for them."""
+        """Load the weights of the best epoch, if early stopping asks for them."""
         if self.stopping and self.stopping.restore_best and self.epochs:
             model.load_weights(self.folder / "best.weights.h5")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Set what dropout draws by the number of the epoch: it is not among the weights."""
+        """Seed dropout by the number of the epoch: its state is not among the weights."""
         keras.utils.set_random_seed((self.seed + epoch) % 2**32)  # torch draws from its own state
         for layer in self.model.layers:
             if generator := getattr(layer, "seed_generator", None):
@@ -156,9 +156,8 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         for name, value in (logs or {}).items():
             if not np.isfinite(value):
                 raise RunError(
-                    f"The losses of a training must stay finite. Received: {name}={value} in epoch "
-                    f"{epoch + 1}. It has diverged: train again, with a lower "
-                    "training.learning_rate."
+                    f"The training has diverged: {name}={value} in epoch {epoch + 1}. Train again "
+                    "with a lower training.learning_rate."
                 )
             self.history.setdefault(name, []).append(float(value))
         if self.stopping and self.stopping.restore_best and self.best_epoch == epoch:
@@ -188,7 +187,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
 def fit(
     recipe: Recipe, train: Split, validation: Split, folder: Path
 ) -> tuple[keras.Model, Checkpoint]:
-    """Train the recipe's network, from the state in `folder` where there is one.
+    """Train the recipe's network, from the state in `folder` if there is one.
 
     Returns:
         The trained network in float32, and the checkpoint with history and times.
@@ -209,7 +208,7 @@ def fit(
         optimizer=_optimizer(recipe, len(batches)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=how.label_smoothing),
         metrics=["accuracy"],
-        # On a CPU, XLA has no convolutions as fast as TensorFlow's own (oneDNN).
+        # On a CPU, XLA's convolutions are slower than TensorFlow's own (oneDNN).
         jit_compile=False if keras.backend.backend() == "tensorflow" and not gpu else "auto",
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -223,8 +222,8 @@ def fit(
             initial_epoch=checkpoint.epochs,
             epochs=how.epochs,
             callbacks=[follow, checkpoint],
-            shuffle=False,  # of the batches; it is the images that are shuffled, by the epoch
-            verbose=1 if sys.stdout.isatty() else 2,  # a bar, or a line an epoch in a log
+            shuffle=False,  # `Batches` shuffles images, not batches
+            verbose=1 if sys.stdout.isatty() else 2,  # a bar, or in a log a line per epoch
         )
         checkpoint.finished = True
         checkpoint.write()
@@ -235,7 +234,7 @@ def fit(
 
 
 def on_device(network: keras.Model, recipe: Recipe) -> keras.Model:
-    """Return a model from pixels, and draws where the recipe augments, to probabilities.
+    """Return a model from pixels, and from draws if the recipe augments, to probabilities.
 
     It shares the weights of `network`, in the same order.
     """
@@ -245,8 +244,8 @@ def on_device(network: keras.Model, recipe: Recipe) -> keras.Model:
     side = recipe.source_side
     pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     draws = keras.Input((len(DRAWS),), dtype="int32", name=DRAWN)
-    history = DeviceAugmentation(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
-    outputs = model(history(pixels, draws))
+    augment = DeviceAugmentation(recipe.pixel_side, rescales=recipe.augmentation.rescale != [1, 1])
+    outputs = model(augment(pixels, draws))
     return keras.Model({INPUT: pixels, DRAWN: draws}, outputs, name="hf_ela_on_device")
 
 

@@ -1,4 +1,4 @@
-"""Where and with what a run was made: versions, codec, hardware, git commit."""
+"""Provenance of a run: versions, codec, hardware, git commit, emissions."""
 
 import logging
 import platform
@@ -12,7 +12,7 @@ from typing import Any
 from hf_ela._threads import cores
 from hf_ela.backend import has_gpu
 from hf_ela.ela.views import pixel_versions
-from hf_ela.errors import RunError
+from hf_ela.errors import RunError, needs_extra
 
 __all__ = ["measure_emissions", "tracker_for"]
 
@@ -66,14 +66,14 @@ def _processor() -> str:
 
 
 def _git_commit() -> str | None:
-    """Commit of the checkout that this package runs from, and whether files differ from it."""
+    """Return the commit of the checkout that this package runs from, marked if files differ."""
     here = Path(__file__).resolve().parents[3]
     if not (here / ".git").exists():
         return None
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*"]
     command.append("--dirty=+changes")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  (no word of it comes from outside)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  (no input from outside)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
@@ -83,26 +83,21 @@ def tracker_for(country: str | None) -> Any:
     """Return a tracker of codecarbon, or None without a country.
 
     Args:
-        country: Three-letter ISO code of where the machine stands, for its mix of electricity.
+        country: Three-letter ISO code of the machine's location, for its electricity mix.
 
     Raises:
         RunError: codecarbon is not installed, or does not know the country.
     """
     if country is None:
         return None
-    try:
+    with needs_extra("co2", "Measuring emissions"):
         from codecarbon import OfflineEmissionsTracker
         from codecarbon.input import DataSource
-    except ModuleNotFoundError as error:
-        raise RunError(
-            "Measuring emissions needs the extra `co2`. "
-            f'Received: no module {error.name}. Install it: pip install "hf-ela[co2]"'
-        ) from error
     known = DataSource().get_global_energy_mix_data()
     if country not in known:
         raise RunError(
-            "A country is named by its three-letter ISO code, as in FRA. "
-            f"Received: {country!r}, which codecarbon does not know."
+            "The country must be a three-letter ISO code that codecarbon knows, such as FRA. "
+            f"Received: {country!r}."
         )
     logging.getLogger("codecarbon").propagate = False
     return OfflineEmissionsTracker(
@@ -112,7 +107,7 @@ def tracker_for(country: str | None) -> Any:
 
 @contextmanager
 def measure_emissions(tracker: Any) -> Iterator[dict[str, Any]]:
-    """Measure what happens inside; the dictionary that it gives is filled at the end.
+    """Measure the emissions of a block; the dictionary that it gives is filled at the end.
 
     Yields:
         The fields of ``co2_eq_emissions`` in a model card, `emissions` in grams; empty where

@@ -1,13 +1,13 @@
-"""A training from options to a run folder: data, network, evaluation, `run.json`.
+"""Training from options to a run folder: data, network, evaluation, `run.json`.
 
-A run folder holds `run.json` (with it the run is complete), `README.md` (the model card made of
-it), `weights/` (what `ElaClassifier.from_pretrained` loads), `predictions.parquet`, `plots/` and
-`samples/`. Until then it holds `checkpoint/`, from which an interrupted run goes on.
+A run folder holds `run.json` (its presence means the run is complete), `README.md` (the model card
+made from it), `weights/` (what `ElaClassifier.from_pretrained` loads), `predictions.parquet`,
+`plots/` and `samples/`. Until then it holds `checkpoint/`, from which an interrupted run resumes.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -21,12 +21,16 @@ from hf_ela.backend import choose_backend
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
 from hf_ela.errors import HfElaError, RunError
+from hf_ela.evaluation.intervals import RESAMPLES
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
+from hf_ela.evaluation.perturbations import SUITE
 from hf_ela.hub.card import write_card
 from hf_ela.recipes.loading import parse_recipe
 from hf_ela.recipes.schema import Recipe
-from hf_ela.run_record import RUN_SCHEMA
+from hf_ela.run_record import Run, write_run
 from hf_ela.training.provenance import measure_emissions, tracker_for
+
+__all__ = ["recorded", "summary", "train"]
 
 
 def train(
@@ -36,16 +40,25 @@ def train(
     *,
     resume: bool = False,
     country: str | None = None,
+    plots: bool = True,
+    export: bool = True,
+    resamples: int = RESAMPLES,
+    perturbations: Sequence[str] = tuple(SUITE),
     say: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> Run:
     """Train, evaluate and write a run folder.
 
     Args:
         recipe: What to train.
-        options: On what data.
-        out: The run folder; it must not hold a run, unless `resume`.
+        options: Which data to train on.
+        out: The run folder; it must be new or empty, unless `resume`.
         resume: Continue the interrupted run in `out`, with its own recipe and options.
         country: Measure the emissions of the training; see `hf_ela.training.provenance`.
+        plots: Draw the plots of the run.
+        export: Save the model as ONNX too, not for Keras only.
+        resamples: Draws of the bootstrap for each interval.
+        perturbations: Rows of the robustness table, names of
+            `hf_ela.evaluation.perturbations.SUITE`.
         say: Receives a line about each step.
 
     Returns:
@@ -60,8 +73,7 @@ def train(
     choose_backend()
     if resume and country:
         raise RunError(
-            "Emissions are measured over a whole training. Received: --emissions with --resume. "
-            "Leave it out."
+            "Emissions are measured over a whole training: a resumed run cannot measure them."
         )
     tracker = tracker_for(country)
     claim(out, recipe, options, resume=resume)
@@ -71,21 +83,23 @@ def train(
         data = _prepare(out, recipe, options, resume=resume)
         found = data.summary
         say(
-            f"ELA of {data.computed} images computed, of {data.cached} found in the cache; "
-            f"{len(found['rejected'])} images refused."
+            f"ELA: {data.computed} images computed, {data.cached} cached, "
+            f"{len(found['rejected'])} refused."
         )
         if overlap := found["test_near_duplicates_of_train"]:
-            say(f"Beware: {overlap} test images have a near-duplicate in training or validation.")
+            say(f"Warning: {overlap} test images have a near-duplicate in training or validation.")
+        if found["synthetic"]:
+            say("Warning: these are synthetic samples. A model of them says nothing about art.")
     with _timed(seconds, "audit"):
-        audit = audit_prepared(data)
+        audit = audit_prepared(data, resamples=resamples)
         say(f"Leak audit: {audit['verdict'][0]}")
-    # Keras comes only now: a fork of the data's workers after TensorFlow's start may hang, and
+    # Keras is imported only now: forking data workers after TensorFlow has started may hang, and
     # a refused dataset need not wait for it.
     with native_messages_held_back():
         from hf_ela.backend import has_gpu
         from hf_ela.models.networks import describe
         from hf_ela.training.fit import fit
-        from hf_ela.training.report import evaluate_run
+        from hf_ela.training.results import write_results
 
         where = "a GPU" if has_gpu() else "the CPU"
 
@@ -96,9 +110,19 @@ def train(
     seconds["training"] = checkpoint.seconds
     with _timed(seconds, "evaluation"):
         say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
-        results = evaluate_run(model, recipe, data, checkpoint, out, say)
-    run = {
-        "schema": RUN_SCHEMA,
+        results = write_results(
+            model,
+            recipe,
+            data,
+            checkpoint,
+            out,
+            plots=plots,
+            export=export,
+            resamples=resamples,
+            perturbations=perturbations,
+            say=say,
+        )
+    values = {
         "created": f"{datetime.now(UTC):%Y-%m-%d}",
         "recipe": recipe.model_dump(),
         "seed": recipe.training.seed,
@@ -115,15 +139,14 @@ def train(
         "timing": {f"{name}_seconds": round(value, 2) for name, value in seconds.items()},
     }
     if emissions:
-        run["co2_eq_emissions"] = emissions
-    write_json(out / "run.json", run)
-    written: dict[str, Any] = json.loads((out / "run.json").read_text("utf-8"))
+        values["co2_eq_emissions"] = emissions
+    run = write_run(out, values)
     shutil.rmtree(out / "checkpoint")
     try:
         write_card(out)
     except (HfElaError, OSError) as error:
-        say(f"The run is complete, its card could not be made: {error}")
-    return written  # with lists where tuples were
+        say(f"The run is complete, but its card could not be written: {error}")
+    return run
 
 
 def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> Prepared:
@@ -135,7 +158,7 @@ def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -
     try:
         data = prepare(options, recipe)
     except Exception:
-        if not resume:  # nothing is lost by giving the folder back, and it is not in the way
+        if not resume:  # nothing is lost by removing the folder, and the next try needs it empty
             shutil.rmtree(out / "checkpoint")
             with suppress(OSError):
                 out.rmdir()
@@ -143,8 +166,8 @@ def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -
     now = {key: data.summary[key] for key in ("revision", "fingerprint")}
     if before not in (None, now):
         raise RunError(
-            "--resume needs the images that the run began with. Received: others, at "
-            f"{options.source}. Bring them back, or train into another folder."
+            f"The images at {options.source} differ from those that the interrupted run began "
+            "with. Restore them, or train into another folder."
         )
     write_json(pinned, now)
     return data
@@ -158,16 +181,17 @@ def recorded(out: str | Path) -> tuple[Recipe, DataOptions]:
     """
     path = Path(out) / "checkpoint" / "settings.json"
     if not path.is_file():
+        finished = (Path(out) / "run.json").exists()
         raise RunError(
-            f"--resume needs the folder of an interrupted run. Received: {out}, which holds "
-            f"{'a finished run' if (Path(out) / 'run.json').exists() else 'none'}."
+            f"`resume` needs the folder of an interrupted run. Received: {out}, with "
+            f"{'a finished' if finished else 'no'} run."
         )
     settings = json.loads(path.read_text("utf-8"))
     return parse_recipe(settings["recipe"], source=str(path)), DataOptions(**settings["data"])
 
 
 def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> None:
-    """Take a folder for a run, before anything is computed.
+    """Reserve a folder for a run, before anything is computed.
 
     Raises:
         RunError: The folder holds something else, lies in the data, or cannot be written.
@@ -183,8 +207,8 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> N
         )
         if (then_recipe, same) != (recipe, options):
             raise RunError(
-                "--resume goes on with the settings of the interrupted run. Received: others. "
-                "Leave them out, or train into another folder."
+                "The settings differ from those of the interrupted run. Leave them out, or train "
+                "into another folder."
             )
         return
     check_output(out, options.source)
@@ -192,9 +216,8 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> N
         if out.exists() and any(out.iterdir()):
             interrupted = (out / "checkpoint" / "settings.json").is_file()
             raise RunError(
-                f"A run needs a folder that is new or empty. Received: {out}. "
-                + ("Continue that run with --resume, or" if interrupted else "Take another, or")
-                + " remove it."
+                f"A run folder must be new or empty. Received: {out}. "
+                + ("Continue that run with `resume`." if interrupted else "Choose another folder.")
             )
         (out / "checkpoint").mkdir(parents=True, exist_ok=True)
         settings = {"recipe": recipe.model_dump(), "data": asdict(options)}
@@ -210,14 +233,15 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = perf_counter() - started
 
 
-def summary(run: dict[str, Any], out: Path) -> str:
+def summary(run: Run, out: Path) -> str:
     """Return the results of a run as a few lines for a terminal."""
-    test = run["evaluation"]["test"]
+    found = run.content()
+    test, training = found["evaluation"]["test"], found["training"]
     n = test["as_is"]["accuracy"]["n"]
     lines = [
         "",
-        f"{run['recipe']['name']}: {run['model']['parameters']:,} parameters, "
-        f"{run['training']['epochs']} epochs in {run['timing']['training_seconds']:.0f} s. "
+        f"{run.recipe.name}: {found['model']['parameters']:,} parameters, "
+        f"{training['epochs']} epochs in {found['timing']['training_seconds']:.0f} s. "
         f"Test, n = {n}, with 95 % intervals:",
         f"{'':20}{'as-is':^22}{'aligned':^22}",
     ]
@@ -226,15 +250,14 @@ def summary(run: dict[str, Any], out: Path) -> str:
             lines.append(_row(metric, as_is, test["aligned"][metric]))
     if warning := no_width(test.values()):
         lines.append(warning)
-    if band := run["calibration"]["uncertain"]:
-        as_is, aligned = (run["evaluation"]["coverage"][name]["shipped"] for name in test)
-        lines.append(f"Without the uncertain scores, from {band[0]:.3f} to {band[1]:.3f}:")
+    if band := found["calibration"]["uncertain"]:
+        covered = found["evaluation"]["coverage"]
+        as_is, aligned = (covered[protocol]["shipped"] for protocol in test)
+        lines.append(f"Without uncertain scores, from {band[0]:.3f} to {band[1]:.3f}:")
         lines += [_row(metric, as_is[metric], aligned[metric]) for metric in as_is]
-    lines.append(
-        f"Written to {out}: README.md (the model card), run.json, weights/, plots/ and more"
-    )
+    lines.append(f"Written to {out}: README.md (the model card), run.json, weights/, plots/, ...")
     return "\n".join(lines)
 
 
-def _row(metric: str, as_is: dict[str, Any], aligned: dict[str, Any]) -> str:
+def _row(metric: str, as_is: Mapping[str, Any], aligned: Mapping[str, Any]) -> str:
     return f"{metric:20}{in_words(as_is):^22}{in_words(aligned):^22}"

@@ -1,10 +1,10 @@
-"""A small labelled sample set that code alone makes, for a demo without a network.
+"""A small labelled sample set made by code, for a demo without a network.
 
 Each *picture* is painted once, stroke by stroke, and saved twice with the same size, JPEG quality
-and chroma subsampling: as painted (`real`), and passed through a small decoder such as image
-generators end with (`fake`). Content and file history are thus the same in both classes; what
-differs is the grid that upsampling leaves (Odena et al., "Deconvolution and Checkerboard
-Artifacts", Distill 2016). The set shows that the pipeline works and says nothing about art.
+and chroma subsampling: as painted (`real`), and passed through a small decoder, as at the end of an
+image generator (`fake`). Content and file history are thus the same in both classes; the difference
+is the grid that upsampling leaves (Odena et al., "Deconvolution and Checkerboard Artifacts",
+Distill 2016). The set shows that the pipeline works and says nothing about art.
 """
 
 import csv
@@ -12,6 +12,7 @@ import io
 import json
 import multiprocessing
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,18 +24,17 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
+from hf_ela._text import progress_bar
 from hf_ela.data.synthetic.painting import STYLES, Pixels, paint
 from hf_ela.errors import DataError
 
 __all__ = ["DECODERS", "SAMPLES_VERSION", "decode", "write_samples"]
 
 SAMPLES_VERSION = 1
-"""Raised whenever the same settings give other pictures."""
+"""Increased whenever the same settings give different pictures."""
 
-# Drawn once for both files of a picture: JPEG quality, ends included, and chroma subsampling.
+# Drawn once for both files of a picture: JPEG quality, both ends included, and chroma subsampling.
 QUALITIES = (82, 96)
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 
@@ -45,18 +45,18 @@ license: cc0-1.0
 
 Made by code (`hf-ela samples`); {per_class} training and {test_per_class} test images per class.
 
-**This is not art, and a score on it is no evidence of performance on art.** It is here so that
-the whole pipeline can be tried without a download.
+**This is not art, and a score on it says nothing about performance on art.** It exists to try
+the whole pipeline without a download.
 
 - `real`: painted stroke by stroke by a program, in the styles {styles}.
-- `fake`: the same pictures passed through a small decoder ({decoders}), such as
-  image generators end with. No generative model was used.
+- `fake`: the same pictures passed through a small decoder ({decoders}), as at the
+  end of an image generator. No generative model was used.
 - Both files of a picture have the same size, JPEG quality and chroma subsampling, and nearly the
   same length: the format says nothing about the class.
 - `groups.csv`: a file's picture (`group`; on one side of train and test only) and its style or
   decoder (`source`).
 
-The settings and versions in `samples.json` give the same bytes again. Public domain (CC0 1.0).
+The settings and versions in `samples.json` reproduce the same bytes. Public domain (CC0 1.0).
 """
 
 
@@ -88,23 +88,22 @@ def _write_pair(folder: Path, seed: int, split: str, index: int) -> list[tuple[s
 
 
 def _is_complete(folder: Path, settings: dict[str, int]) -> bool:
-    """Whether `folder` already holds the set; False where there is nothing yet.
+    """Return whether `folder` already holds the set; False if it is empty or missing.
 
     Raises:
-        DataError: Something else is there.
+        DataError: It holds something else.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
         found = json.loads((folder / "samples.json").read_text())["settings"]
     except (OSError, ValueError, KeyError, TypeError):
-        found = "no sample set"
+        found = "something else"
     if found == settings:
         return True
     raise DataError(
-        f"Samples are written to a new or empty folder, and a set of the same settings is kept. "
-        f"Received: {folder}, which holds {found}; asked for: {settings}. "
-        f"Remove it, or name another folder."
+        "Samples need a new or empty folder, or one with a set of the same settings. Received: "
+        f"{folder}, which holds {found}; requested: {settings}. Choose another folder."
     )
 
 
@@ -120,23 +119,23 @@ def write_samples(
     """Write the synthetic sample set as an imagefolder with `groups.csv` (file_name,group,source).
 
     The same arguments give the same bytes, whatever `num_proc` is, on the same versions of Pillow
-    and NumPy; Pillow decides on pixels. A set of the same settings that is already there is kept.
+    and NumPy; Pillow decides the pixels. An existing set of the same settings is kept.
     The set is written beside `folder` and renamed when complete.
 
     Args:
         folder: Where `train/{fake,real}` and `test/{fake,real}` go; new, or empty.
         per_class: Training images of each class.
         test_per_class: Test images of each class.
-        seed: Other seeds give other pictures.
-        num_proc: Processes that share the work. Above 1, a script that calls this needs the
-            usual `if __name__ == "__main__":` guard.
-        progress: Show a bar on standard error, and say so when a set is kept.
+        seed: Seed of the pictures.
+        num_proc: Processes that share the work. Above 1, a script that calls this needs an
+            `if __name__ == "__main__":` guard.
+        progress: Show a bar on standard error, and say if a set is kept.
 
     Returns:
         The path of the folder.
 
     Raises:
-        DataError: A count or the seed is out of range, or something else is at `folder`.
+        DataError: A count or the seed is out of range, or `folder` holds something else.
     """
     settings = {"per_class": per_class, "test_per_class": test_per_class, "seed": seed}
     for name, value in settings.items():
@@ -144,27 +143,27 @@ def write_samples(
             raise DataError(f"`{name}` must be at least {least}. Received: {value}.")
     settings["version"] = SAMPLES_VERSION
     folder = Path(folder)
-    console = Console(stderr=True, quiet=not progress)
     if _is_complete(folder, settings):
-        console.print(f"{folder} already holds these samples: kept as they are.")
+        if progress:
+            print(f"{folder} already holds these samples: kept as they are.", file=sys.stderr)
         return folder
 
     pictures = [("train", i) for i in range(per_class)]
     pictures += [("test", i) for i in range(test_per_class)]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        # A folder inside, since a temporary one can be read by its owner alone.
+        # A folder inside, since only its owner can read a temporary one.
         made = Path(temporary) / "set"
         paint_pair, arguments = partial(_write_pair, made, seed), zip(*pictures, strict=True)
         with ExitStack() as stack:
             if num_proc > 1:
-                # Spawned, since a forked child of a program with threads may hang.
+                # Spawned: a forked child of a program with threads may hang.
                 spawn = multiprocessing.get_context("spawn")
                 pool = stack.enter_context(ProcessPoolExecutor(num_proc, mp_context=spawn))
                 pairs = pool.map(paint_pair, *arguments, chunksize=4)
             else:
                 pairs = map(paint_pair, *arguments)
-            bar = track(pairs, "Painting", len(pictures), console=console, disable=not progress)
+            bar = progress_bar(pairs, "Painting", len(pictures), shown=progress)
             rows = list(chain.from_iterable(bar))
         with (made / "groups.csv").open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -180,7 +179,7 @@ def write_samples(
     return folder
 
 
-# Drawn for every picture: how much of it is the decoder's, and the gain of the checkerboard.
+# Drawn for every picture: the share of the decoder, and the gain of the checkerboard.
 STRENGTHS = (0.6, 1.0)
 RIPPLES = (0.01, 0.04)
 
@@ -194,12 +193,12 @@ def _soften(pixels: Pixels, side: float) -> Pixels:
 
 
 def _nearest(latent: Pixels) -> Pixels:
-    """Nearest-neighbour upsampling, then a 3x3 blur."""
+    """Upsample by nearest neighbours, then blur by 3x3."""
     return _soften(latent.repeat(2, 0).repeat(2, 1), 0.15)
 
 
 def _subpixel(latent: Pixels) -> Pixels:
-    """Pixel shuffle: a position becomes 2x2 pixels, each with weights of its own."""
+    """Shuffle pixels: a position becomes 2x2 pixels, each with its own weights."""
     right, below = np.roll(latent, -1, 1), np.roll(latent, -1, 0)
     out = latent.repeat(2, 0).repeat(2, 1)
     out[::2, 1::2] = 0.7 * latent + 0.3 * right
@@ -209,7 +208,7 @@ def _subpixel(latent: Pixels) -> Pixels:
 
 
 def _transposed(latent: Pixels) -> Pixels:
-    """Transposed convolution with kernel 3 and stride 2: its overlaps make a checkerboard."""
+    """Convolve transposed, kernel 3 and stride 2: its overlaps make a checkerboard."""
     height, width, channels = latent.shape
     out = np.zeros((2 * height, 2 * width, channels), np.float32)
     out[::2, ::2] = latent
@@ -231,10 +230,10 @@ def decode(
 ) -> bytes:
     """Return the file of `pixels` (H, W, 3) after `decoder`, about as long as `encode(pixels)`.
 
-    The latent (means of 2x2 pixels) loses grain; like a generator, it gets detail of its own where
-    the picture is busy: edges are sharpened and noise is added. More detail makes a longer file,
-    so a bisection finds how much. Neighbours in the latent differ a little in gain, which is the
-    checkerboard of an earlier upsampling stage.
+    The latent (means of 2x2 pixels) loses grain; as in a generator, it gets detail of its own where
+    the picture is busy: sharper edges and noise. More detail makes a longer file, so a bisection
+    finds how much. Neighbours in the latent differ a little in gain: the checkerboard of an earlier
+    upsampling stage.
     """
     height, width, _ = pixels.shape
     upsample = DECODERS[decoder]

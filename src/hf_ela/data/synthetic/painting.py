@@ -1,7 +1,7 @@
 """Procedural paintings: a scene in flat colours, drawn over with strokes in one of five styles.
 
-Nothing here knows about classes; `synthetic` makes a labelled sample set of these pictures. The
-pixels depend on the version of Pillow, which rasterises and resizes.
+Nothing here knows about classes; `hf_ela.data.synthetic.dataset` makes a labelled set of these
+pictures. The pixels depend on the version of Pillow, which rasterises and resizes.
 """
 
 from collections.abc import Callable

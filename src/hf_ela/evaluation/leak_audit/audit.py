@@ -1,8 +1,8 @@
-"""The leak audit: whether a dataset's files give the class away, whatever their pictures show.
+"""The leak audit: whether the files of a dataset give the class away, whatever their pictures show.
 
-A detector of error levels sees file history first. Where that differs between the classes, its
-score as-is says little about art. `audit_facts` needs no more than the facts of every file, and is
-part of every run; `audit` adds a matrix of a plain classifier, trained and tested in each of
+A detector of error levels sees file history first. Where that differs between the classes, an as-is
+score says little about art. `audit_facts` needs only the facts of every file, and is part of every
+run; `audit` adds the matrix of a plain classifier, trained and tested in each condition of
 `hf_ela.ela.statistics`.
 """
 
@@ -15,54 +15,61 @@ from scipy.stats import t as student
 
 from hf_ela.data.duplicates import Splits, class_order, find_duplicates
 from hf_ela.data.groups import GroupTable, clusters
-from hf_ela.data.loading import DataOptions, Source, open_source
+from hf_ela.data.loading import DataOptions, OpenedDataset, open_dataset
 from hf_ela.data.preparation import Prepared, reasons, refused, row_store
 from hf_ela.data.rows import RowSettings
 from hf_ela.errors import DataError
+from hf_ela.evaluation.intervals import RESAMPLES
 from hf_ela.evaluation.leak_audit.leaks import (
-    FACTS,
+    FILE_FACTS,
     fact_table,
     fold_pairs,
-    matrix,
-    measured,
+    held_out_metrics,
+    held_out_scores,
     ranked_facts,
-    scores,
+    scores_across_conditions,
 )
 from hf_ela.evaluation.leak_audit.verdict import verdict
 from hf_ela.recipes.loading import load_recipe
 
-__all__ = ["SAMPLE", "audit", "audit_facts", "audit_prepared", "fact_settings"]
+__all__ = ["MATRIX_IMAGES", "audit", "audit_facts", "audit_prepared", "fact_settings"]
 
-SAMPLE = 600
+MATRIX_IMAGES = 600
 """Images of each class that the matrix is measured on."""
+KINDS = (("fake", 1), ("real", 0))
 VALUED = ("format", "mode", "shape", "size", "jpeg_quality", "subsampling", "exif", "icc")
 """Facts whose single values are counted."""
 NUMBERS = ("width", "height", "aspect", "bytes_per_pixel", "jpeg_quality", "mean_error_level")
 VALUES_LISTED = 20
-CHANCE = 0.00135
-"""How often a class may by chance have a value so much more often: three standard errors."""
+SIGNIFICANCE = 0.00135
+"""One-sided p-value below which a value is listed: three standard errors."""
 
 
 def audit(
-    options: DataOptions, *, sample: int = SAMPLE, say: Callable[[str], None] = lambda line: None
+    options: DataOptions,
+    *,
+    sample: int = MATRIX_IMAGES,
+    resamples: int = RESAMPLES,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Audit a dataset.
 
     Args:
-        options: Where it is, as for training.
+        options: The dataset, as for training.
         sample: Images of each class for the matrix, drawn by a fixed seed; 0 leaves it out.
+        resamples: Draws of the bootstrap for each interval.
         say: Receives a line about each step.
 
     Returns:
-        What `audit_facts` returns, with ``rejected``, each image that cannot be read, and with
-        ``matrix`` where a sample was asked for.
+        What `audit_facts` returns, with ``rejected``, the images that cannot be read, and, unless
+        `sample` is 0, ``matrix``.
 
     Raises:
         DataError: The dataset cannot be reached or used as asked, or has no readable image of
             one class.
     """
     groups = GroupTable.read(options.groups)
-    source = open_source(options)
+    source = open_dataset(options)
     say("File facts of every image ...")
     rows = {
         split: row_store(options, source, fact_settings(split, source)).facts
@@ -72,14 +79,14 @@ def audit(
         split: [facts for facts in found if not facts["error"]] for split, found in rows.items()
     }
     rejected = refused(rows)
-    found = audit_facts(splits, groups, rejected) | {"rejected": rejected}
+    found = audit_facts(splits, groups, rejected, resamples=resamples) | {"rejected": rejected}
     if sample:
-        found["matrix"] = _matrix(options, rows, groups, sample, say)
+        found["matrix"] = _matrix(options, rows, groups, sample, resamples, say)
     return found | {"verdict": verdict(found)}
 
 
-def audit_prepared(data: Prepared) -> dict[str, Any]:
-    """Return `audit_facts` of the splits of a training, rows in the dataset's own order.
+def audit_prepared(data: Prepared, *, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Audit the facts of the splits of a training, rows in the dataset's own order.
 
     Refused images of a source that was left out are counted too.
     """
@@ -88,31 +95,35 @@ def audit_prepared(data: Prepared) -> dict[str, Any]:
         name: [split.store.facts[row] for row in np.sort(split.rows)]
         for name, split in splits.items()
     }
-    return audit_facts(facts, data.groups, data.summary["rejected"])
+    return audit_facts(facts, data.groups, data.summary["rejected"], resamples=resamples)
 
 
 def audit_facts(
-    splits: Splits, groups: GroupTable, rejected: Sequence[Mapping[str, str]] = ()
+    splits: Splits,
+    groups: GroupTable,
+    rejected: Sequence[Mapping[str, str]] = (),
+    *,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Audit what is known of every file; pure.
 
     Args:
-        splits: File facts (`hf_ela.data.rows.FACTS`) of every readable image by split, in order.
-        groups: Images of one group are on one side of every cross-validation, and count as one
-            where it is asked what may be chance.
-        rejected: What cannot be read, from `hf_ela.data.preparation.refused`: counted in the
-        verdict, and named
-            where a class is missing.
+        splits: File facts (`hf_ela.data.rows`) of every readable image by split, in order.
+        groups: Images of one group stay on one side of every cross-validation, and count as one
+            in every test of significance.
+        rejected: Images that cannot be read (`hf_ela.data.preparation.refused`): counted in the
+            verdict, and named where a class is missing.
+        resamples: Draws of the bootstrap for each interval.
 
     Returns:
-        JSON-able: ``images``; ``groups``, how many images the groups file names (None without
-        one); ``classifiers``, what file facts give and what the mean error level
-        gives, held out (None where there are too few images); ``facts``, each alone, the most
-        telling first; ``values``, single values that tell the class; ``duplicates``; ``order``;
-        ``tables``, per class; ``verdict``, sentences.
+        Fit for JSON: ``images``; ``groups``, how many images the groups file names (None without
+        one); ``classifiers``, held-out metrics of file facts and of the mean error level (None for
+        too few images); ``facts``, each alone, the most telling first; ``values``, single values
+        that reveal the class; ``duplicates``; ``order``; ``tables``, per class; ``verdict``,
+        sentences.
 
     Raises:
-        DataError: There is no image of one class, or the groups are of other images.
+        DataError: A class has no image, or the groups file names other images.
     """
     facts = [row for listed in splits.values() for row in listed]
     labels = np.array([row["label"] for row in facts], np.int64)
@@ -121,8 +132,8 @@ def audit_facts(
     if not all(counts.values()):
         raise DataError(
             f"An audit compares the readable images of two classes. Received: {counts['fake']} "
-            f"fake and {counts['real']} real ones; {len(rejected)} cannot be read. Mend or add "
-            "some.",
+            f"fake and {counts['real']} real images; {len(rejected)} cannot be read. Fix or add "
+            "images.",
             *reasons(rejected),
         )
     table = fact_table(facts)
@@ -130,8 +141,12 @@ def audit_facts(
     folds = fold_pairs(labels, members)
     classifiers: dict[str, Any] = {"file_facts": None, "mean_error_level": None}
     if folds:
-        for name, columns in (("file_facts", FACTS), ("mean_error_level", ["mean_error_level"])):
-            classifiers[name] = measured(labels, scores(table[[*columns]], labels, folds), members)
+        for name, columns in (
+            ("file_facts", FILE_FACTS),
+            ("mean_error_level", ["mean_error_level"]),
+        ):
+            held = held_out_scores(table[[*columns]], labels, folds)
+            classifiers[name] = held_out_metrics(labels, held, members, resamples=resamples)
     found = {
         "images": {
             split: {kind: sum(row["label"] == label for row in rows) for kind, label in KINDS}
@@ -139,7 +154,7 @@ def audit_facts(
         },
         "groups": {"matched": matched} if groups.sha256 else None,
         "classifiers": classifiers,
-        "facts": ranked_facts(table, labels, folds, members) if folds else [],
+        "facts": ranked_facts(table, labels, folds, members, resamples=resamples) if folds else [],
         "values": telling_values(table, labels, members),
         "duplicates": find_duplicates(splits),
         "order": class_order(splits),
@@ -148,23 +163,20 @@ def audit_facts(
     return found | {"verdict": verdict(found | {"rejected": rejected})}
 
 
-KINDS = (("fake", 1), ("real", 0))
-
-
 def telling_values(
     table: pd.DataFrame, labels: np.ndarray, members: np.ndarray
 ) -> list[dict[str, Any]]:
     """List values that one class has much more often than the other, the widest gap first.
 
-    Listed is a value whose shares differ by more than chance (`CHANCE`), and by .1 or with at
-    least ten clusters of one class and no image of the other. Chance is that of clusters, which are
-    drawn as a whole: a hundred images of one artist are no hundred proofs. Of a class of fewer than
-    nine or so, no value is more than chance.
+    A value is listed if its shares differ significantly (`SIGNIFICANCE`), and by 0.1 or with at
+    least ten clusters of one class and no image of the other. The test is one of clusters, drawn as
+    a whole: a hundred images of one artist are not a hundred observations. In a class of fewer than
+    nine images or so, no value is significant.
     """
     classes = {kind: labels == label for kind, label in KINDS}
     totals = {kind: int(here.sum()) for kind, here in classes.items()}
     clustered = sum(len(np.unique(members[here])) for here in classes.values())
-    errors_allowed = float(student.isf(CHANCE, max(1, clustered - 2)))
+    errors_allowed = float(student.isf(SIGNIFICANCE, max(1, clustered - 2)))
     found = []
     for fact in VALUED:
         values = _values(table, fact)
@@ -192,7 +204,7 @@ def telling_values(
 
 
 def _values(table: pd.DataFrame, fact: str) -> pd.Series:
-    """Return a fact as text; what is not there has no value."""
+    """Return a fact as text; a missing fact has no value."""
     if fact == "shape":
         kinds = np.sign(table["width"] - table["height"])
         return kinds.map({-1: "portrait", 0: "square", 1: "landscape"})
@@ -222,12 +234,12 @@ def _table(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def fact_settings(split: str, source: Source, *, features: bool = False) -> RowSettings:
-    """Return settings for rows with the facts of every file and, where asked for, `features`."""
-    # Without views any preprocessing will do.
+def fact_settings(split: str, source: OpenedDataset, *, statistics: bool = False) -> RowSettings:
+    """Return settings for rows with the facts of every file and, if asked for, statistics."""
+    # Without views the preprocessing does not matter.
     preprocessing = load_recipe("default").preprocessing
     return RowSettings(
-        preprocessing, (), source.kinds, split, source.root, pictures=False, features=features
+        preprocessing, (), source.labels, split, source.root, pictures=False, statistics=statistics
     )
 
 
@@ -236,19 +248,20 @@ def _matrix(
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
     groups: GroupTable,
     sample: int,
+    resamples: int,
     say: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Measure the matrix on a sample of all splits; None where there are too few images."""
-    chosen = _sample(rows, sample)
+    """Measure the matrix on a sample of all splits; None for too few images."""
+    chosen = _draw_rows(rows, sample)
     say(f"Statistics of error levels of {sum(map(len, chosen.values()))} images ...")
-    source = open_source(options)  # anew: a stream can be read once
+    source = open_dataset(options)  # again: a stream can be read once
     stores = {
-        split: row_store(options, source, fact_settings(split, source, features=True), numbers)
+        split: row_store(options, source, fact_settings(split, source, statistics=True), numbers)
         for split, numbers in chosen.items()
     }
     facts = [row for store in stores.values() for row in store.facts]
-    features = np.stack(
-        [store.features(row) for store in stores.values() for row in range(len(store.facts))]
+    statistics = np.stack(
+        [store.statistics(row) for store in stores.values() for row in range(len(store.facts))]
     )
     labels = np.array([row["label"] for row in facts], np.int64)
     members = clusters(facts, groups)
@@ -256,7 +269,9 @@ def _matrix(
     if not folds:
         return None
     cells = {}
-    for trained, row in matrix(features, labels, folds, members):
+    for trained, row in scores_across_conditions(
+        statistics, labels, folds, members, resamples=resamples
+    ):
         say(f"Trained {trained.replace('_', '-')}, tested in every condition")
         cells[trained] = row
     return {
@@ -265,7 +280,9 @@ def _matrix(
     }
 
 
-def _sample(rows: Mapping[str, Sequence[Mapping[str, Any]]], sample: int) -> dict[str, list[int]]:
+def _draw_rows(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], sample: int
+) -> dict[str, list[int]]:
     """Draw rows of each class from all splits together, by a fixed seed; numbers by split."""
     rng = np.random.default_rng(0)
     chosen: list[tuple[str, int]] = []

@@ -1,4 +1,4 @@
-"""The pictures of a leak audit: its dict in, PNGs out."""
+"""The plots of a leak audit: its dict in, PNGs out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,26 +8,26 @@ import numpy as np
 
 from hf_ela.evaluation.figures import FAKE, INK, REAL, heading, new_figure, shortened, write_figure
 
-__all__ = ["draw_audit", "facts_by_class", "matrix"]
+__all__ = ["condition_matrix", "draw_audit", "facts_by_class"]
 
 VALUES = 8
-"""Bars of a panel: the values that most images have."""
+"""Number of bars of a panel: the commonest values."""
 
 
 def draw_audit(found: Mapping[str, Any], folder: Path) -> None:
-    """Write ``facts.png`` and, where it was measured, ``matrix.png``; remove one of before."""
+    """Write ``facts.png`` and, if there is a matrix, ``matrix.png``; remove an earlier one."""
     facts_by_class(found["tables"], folder / "facts.png")
     (folder / "matrix.png").unlink(missing_ok=True)
     if found.get("matrix"):
-        matrix(found["matrix"], folder / "matrix.png")
+        condition_matrix(found["matrix"], folder / "matrix.png")
 
 
-def matrix(measured: Mapping[str, Any], path: Path) -> None:
-    """Draw AUC and balanced accuracy, trained in the rows, tested in the columns."""
-    cells = measured["cells"]
+def condition_matrix(matrix: Mapping[str, Any], path: Path) -> None:
+    """Draw AUC and balanced accuracy: a row per training condition, a column per test condition."""
+    cells = matrix["cells"]
     names = [name.replace("_", "-") for name in cells]
     figure = new_figure(9.6, 4.6)
-    n = sum(measured["images"].values())
+    n = sum(matrix["images"].values())
     for axes, (metric, title) in zip(
         figure.subplots(1, 2),
         (("roc_auc", "ROC AUC"), ("balanced_accuracy", "Balanced accuracy")),
@@ -50,7 +50,7 @@ def matrix(measured: Mapping[str, Any], path: Path) -> None:
 
 
 def facts_by_class(tables: Mapping[str, Any], path: Path) -> None:
-    """Draw, for each fact, the share of either class that has each of its commonest values."""
+    """Draw, for each fact, the share of each class that has its commonest values."""
     figure = new_figure(13.5, 6.4)
     for axes, fact in zip(figure.subplots(2, 4).flat, tables["fake"]["values"], strict=True):
         counts = {kind: table["values"][fact] for kind, table in tables.items()}

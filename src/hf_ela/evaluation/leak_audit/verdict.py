@@ -6,15 +6,17 @@ from typing import Any
 
 from scipy.stats import fisher_exact
 
+from hf_ela._text import in_words
+
 __all__ = ["CLEAR", "SLIGHT", "STRONG", "ungrouped", "verdict"]
 
-# By the lower end of the 95 % interval of a held-out AUC; .5 is chance. Below `SLIGHT` a difference
-# may be the luck of the draw; at `STRONG` nine of ten pairs of images are told by the fact alone.
+# Bounds for the lower end of the 95 % interval of a held-out AUC; 0.5 is chance. Below `SLIGHT` a
+# difference may be luck; at `STRONG` the fact alone orders nine of ten pairs of images.
 STRONG, CLEAR, SLIGHT = 0.9, 0.7, 0.55
 MOST = 0.5
-"""Share of what all facts give above chance from which on one fact alone carries most of it."""
-CHANCE = 0.01
-"""How often unreadable images would by chance be of one class alone."""
+"""Share of the AUC of all facts above chance from which a fact alone "carries most of it"."""
+REJECTED_SIGNIFICANCE = 0.01
+"""P-value below which unreadable images of one class alone reveal that class."""
 
 WORDS = {
     "shape": "The shape",
@@ -27,11 +29,11 @@ WORDS = {
     "mode": "The pixel layout",
 }
 NAMED = 5
-"""Values of facts that one sentence names."""
+"""Number of values that a sentence names."""
 
 
 def verdict(found: Mapping[str, Any]) -> list[str]:
-    """Return what an audit found, the gravest first, a sentence or two to a line."""
+    """Return the findings of an audit, the gravest first, a sentence or two per line."""
     files = (_of_splits, _of_facts, _of_shape, _of_matrix)
     rows = (_of_rejected, _of_duplicates, _of_order, _of_groups)
     return [sentence for part in (*files, *rows) for sentence in part(found)]
@@ -42,8 +44,8 @@ def _of_splits(found: Mapping[str, Any]) -> Iterator[str]:
         missing = [kind for kind, n in counts.items() if not n]
         if missing:
             yield (
-                f"The split {split} has no readable {' or '.join(missing)} images: no score there "
-                "says whether the classes are told apart."
+                f"The split {split} has no readable {' or '.join(missing)} images: no score on it "
+                "can show whether a model separates the classes."
             )
 
 
@@ -54,33 +56,33 @@ def _of_groups(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def ungrouped(matched: int, images: int) -> Iterator[str]:
-    """Yield a sentence where a groups file does not name all images."""
+    """Yield a sentence if a groups file does not name all images."""
     if matched < images:
         yield (
-            f"The groups file names {matched} of {images} images: every other one counts as a "
+            f"The groups file names {matched} of {images} images: each of the others counts as a "
             "group of its own."
         )
 
 
 def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
-    measured = found["classifiers"]["file_facts"]
-    if measured is None:
-        yield "Too few images, or groups of images, to say what a classifier learns from files."
+    together = found["classifiers"]["file_facts"]
+    if together is None:
+        yield "Too few images, or groups of images, to measure what a classifier learns from files."
     else:
-        strength = _strength(measured["roc_auc"])
-        auc = _interval(measured["roc_auc"])
+        strength = _strength(together["roc_auc"])
+        auc = in_words(together["roc_auc"], "–")
         if strength:
             best = found["facts"][0]
             alone = best["roc_auc"]["value"]
-            most = alone - 0.5 >= MOST * (measured["roc_auc"]["value"] - 0.5)
-            role = "carries most of it" if most else "tells most by itself, not all of it"
+            most = alone - 0.5 >= MOST * (together["roc_auc"]["value"] - 0.5)
+            role = "carries most of it" if most else "reveals most by itself, but not all"
             yield (
-                f"File facts alone tell {strength} about the class: AUC {auc}. "
-                f"{_word(best['fact'])} {role} ({_figure(alone)} alone). "
-                "A detector's as-is score on this data may be file history."
+                f"File facts alone reveal {strength} of the class: AUC {auc}. "
+                f"{_word(best['fact'])} {role} ({alone:.3f} alone). "
+                "A detector's as-is score on this data may reflect file history."
             )
         else:
-            yield f"File facts alone tell nothing certain about the class: AUC {auc}."
+            yield f"File facts alone reveal nothing significant about the class: AUC {auc}."
     only = [row for row in found["values"] if 0 in (row["fake"], row["real"])]
     for kind in ("fake", "real"):
         named = [f"{_value(row)} ({row[kind]:,} images)" for row in only if row[kind]]
@@ -96,16 +98,16 @@ def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
             )
     level = found["classifiers"]["mean_error_level"]
     if level and (strength := _strength(level["roc_auc"])):
-        auc = _interval(level["roc_auc"])
-        yield f"The mean error level alone tells {strength} about the class: AUC {auc}."
+        auc = in_words(level["roc_auc"], "–")
+        yield f"The mean error level alone reveals {strength} of the class: AUC {auc}."
 
 
 def _of_shape(found: Mapping[str, Any]) -> Iterator[str]:
     for row in found["facts"]:
         if row["fact"] == "aspect" and (strength := _strength(row["roc_auc"])):
             yield (
-                "Aligning leaves the shape of an image as it is, and the ratio of width to height "
-                f"alone tells {strength} about the class: AUC {_interval(row['roc_auc'])}."
+                "Aligning keeps the shape of an image, and the ratio of width to height alone "
+                f"reveals {strength} of the class: AUC {in_words(row['roc_auc'], '–')}."
             )
 
 
@@ -113,23 +115,22 @@ def _of_matrix(found: Mapping[str, Any]) -> Iterator[str]:
     if "matrix" not in found:
         return
     if found["matrix"] is None:
-        yield "Too few images, or groups of images, to say what aligning takes of error levels."
+        yield "Too few images, or groups of images, to measure what aligning removes."
         return
     cells = found["matrix"]["cells"]
     as_is = cells["as_is"]["as_is"]["roc_auc"]
     aligned = cells["aligned"]["aligned"]["roc_auc"]
     moved = cells["as_is"]["aligned"]["roc_auc"]
     sentence = (
-        f"Statistics of error levels give AUC {_interval(as_is)} as-is and "
-        f"{_interval(aligned)} trained and tested aligned"
+        f"Statistics of error levels give AUC {in_words(as_is, '–')} as-is and "
+        f"{in_words(aligned, '–')} trained and tested aligned"
     )
     if as_is["low"] > aligned["high"]:
-        lost = _figure(as_is["value"] - aligned["value"])
         sentence += (
-            f": {lost} is lost by aligning, which takes file history, and what rescaling takes of "
-            "a generator's traces"
+            f": aligning loses {as_is['value'] - aligned['value']:.3f}. It removes file history, "
+            "and rescaling removes some traces of a generator"
         )
-    yield f"{sentence}. Trained as-is and tested aligned they give {_interval(moved)}."
+    yield f"{sentence}. Trained as-is and tested aligned they give {in_words(moved, '–')}."
 
 
 def _of_rejected(found: Mapping[str, Any]) -> Iterator[str]:
@@ -141,10 +142,10 @@ def _of_rejected(found: Mapping[str, Any]) -> Iterator[str]:
         f"{counts[kind]:,} of {counts[kind] + table['n']:,} {kind}"
         for kind, table in tables.items()
     )
-    sentence = f"{shares} images cannot be read, and are in no other figure."
+    sentence = f"{shares} images cannot be read and count nowhere else."
     against = [[counts[kind], table["n"]] for kind, table in tables.items()]
-    if len(counts) == 1 and fisher_exact(against).pvalue < CHANCE:
-        sentence += f" All of them are {next(iter(counts))}: that alone tells their class."
+    if len(counts) == 1 and fisher_exact(against).pvalue < REJECTED_SIGNIFICANCE:
+        sentence += f" All of them are {next(iter(counts))}: that alone reveals their class."
     yield sentence
 
 
@@ -161,13 +162,13 @@ def _of_order(found: Mapping[str, Any]) -> Iterator[str]:
     ordered = [split for split, order in found["order"].items() if order["sorted"]]
     if ordered:
         yield (
-            f"Rows are sorted by class ({', '.join(ordered)}): the first rows are of one class, "
-            "and so are batches without shuffling."
+            f"Rows are sorted by class ({', '.join(ordered)}): the first rows belong to one class, "
+            "and so do batches without shuffling."
         )
 
 
 def _strength(auc: Mapping[str, Any]) -> str | None:
-    """Return how much is told of the class; None where nothing is certain."""
+    """Return how much of the class an AUC reveals; None for nothing significant."""
     low = auc["low"]
     if low >= STRONG:
         return "nearly all"
@@ -194,11 +195,3 @@ def _share(found: Mapping[str, Any], row: Mapping[str, Any], kind: str) -> str:
 
 def _pairs(n: int) -> str:
     return f"{n:,} pair" if n == 1 else f"{n:,} pairs"
-
-
-def _figure(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
-
-
-def _interval(cell: Mapping[str, Any]) -> str:
-    return f"{_figure(cell['value'])} ({_figure(cell['low'])}–{_figure(cell['high'])})"

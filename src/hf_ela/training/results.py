@@ -1,0 +1,226 @@
+"""What a training ends with: the calibrated model, its evaluation, plots and predictions."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hf_ela._files import whole_file
+from hf_ela.backend import keras
+from hf_ela.classifier import ElaClassifier
+from hf_ela.data.preparation import Prepared, Split
+from hf_ela.errors import ExportError
+from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain
+from hf_ela.evaluation.robustness import BalancedSample, load_as_is
+from hf_ela.evaluation.summary import PROTOCOLS, Scores, evaluation_sections, metrics_by_protocol
+from hf_ela.hub.samples import SAMPLES, sample_files, sample_label, sample_pictures
+from hf_ela.models.detector import image_logits, keras_probabilities
+from hf_ela.models.export import OPSET
+from hf_ela.models.networks import add_bias
+from hf_ela.models.settings import ONNX_FILE
+from hf_ela.recipes.schema import Recipe
+from hf_ela.training.fit import Checkpoint
+from hf_ela.training.provenance import environment
+
+WITH_IMAGES = {"ela.png", "mistakes.png"}
+"""Plots that show images of the dataset: its licence may forbid publishing them."""
+
+
+def write_results(
+    model: keras.Model,
+    recipe: Recipe,
+    data: Prepared,
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    plots: bool,
+    export: bool,
+    resamples: int,
+    perturbations: Sequence[str],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Calibrate on validation, measure on test under both protocols, write all but ``run.json``.
+
+    The bias of the calibration becomes part of the network. For the arguments see
+    `hf_ela.training.trainer.train`.
+
+    Returns:
+        The sections `calibration`, `evaluation`, `sources`, `generators`, `spread`, `robustness`,
+        `samples`, `onnx`, `plots` and `environment` of ``run.json``.
+    """
+    probabilities = keras_probabilities(model)
+    bias = 0.0
+    held, protocol = data.validation, recipe.input.training
+    logits = image_logits(probabilities, held.views(protocol))
+    classifier = ElaClassifier(model, recipe, data=data.summary)
+    if recipe.calibration.temperature:
+        classifier.temperature, bias = fit_calibration(held.labels, logits)
+        add_bias(model, bias)
+    held_scores = classifier.calibrated(logits + bias)
+    chosen, certain = recipe.calibration.threshold, recipe.calibration.certain
+    classifier.threshold = fit_threshold(held.labels, held_scores) if chosen == "fit" else chosen
+    if certain:
+        classifier.uncertain = fit_uncertain(
+            held.labels, held_scores, classifier.threshold, certain
+        )
+    scores = {
+        name: classifier.calibrated(image_logits(probabilities, data.test.views(name)))
+        for name in PROTOCOLS
+    }
+
+    onnx = _save(classifier, out / "weights", export, say)
+    columns = data.groups.columns(data.test.file_names)
+    table = _predictions(data.test, scores, columns)
+    with whole_file(out / "predictions.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+
+    sample = _sample(data.test)
+    say("Measuring robustness to JPEG, resizing and other changes ...")
+    sections = evaluation_sections(
+        classifier,
+        data.test.labels,
+        scores,
+        columns,
+        sample,
+        load=load_as_is,  # the store keeps aligned pixels
+        resamples=resamples,
+        perturbations=perturbations,
+    )
+    sections["evaluation"]["validation"] = metrics_by_protocol(
+        held.labels,
+        {protocol: held_scores},
+        classifier.threshold,
+        data.groups.columns(held.file_names)["group"],
+        resamples=resamples,
+    )
+    (out / "samples").mkdir(exist_ok=True)
+    for name, path in sample_files().items():
+        shutil.copyfile(path, out / "samples" / name)
+    (out / "plots").mkdir(exist_ok=True)
+    if plots:
+        _draw(sections, classifier, checkpoint, data.test, scores, out / "plots")
+    drawn = {path.name for path in (out / "plots").iterdir()}
+    return {
+        "calibration": {
+            "temperature": classifier.temperature,
+            "bias": bias,
+            "threshold": classifier.threshold,
+            "uncertain": classifier.uncertain,
+        },
+        **sections,
+        "samples": _sample_scores(classifier),
+        "onnx": onnx,
+        "plots": sorted(drawn - WITH_IMAGES),
+        "environment": environment(),
+    }
+
+
+def _save(
+    classifier: ElaClassifier, folder: Path, export: bool, say: Callable[[str], None]
+) -> dict[str, int] | None:
+    """Save the model; return opset and size of its ONNX file, None where it has none."""
+    try:
+        classifier.save_pretrained(folder, onnx=export)
+    except ExportError as error:  # what was trained is not lost for that
+        say(f"The model is saved for Keras only. {error}")
+        classifier.save_pretrained(folder, onnx=False)
+        return None
+    return {"opset": OPSET, "bytes": (folder / ONNX_FILE).stat().st_size} if export else None
+
+
+def _sample_scores(classifier: ElaClassifier) -> list[dict[str, Any]]:
+    """Score the package's own pictures: every copy of the model must give the same scores."""
+    pictures = sample_pictures()
+    return [
+        {
+            "file": name,
+            "title": SAMPLES[name],
+            "label": sample_label(name),
+            "sha256": sha256(path.read_bytes()).hexdigest(),
+            "score": score,
+        }
+        for (name, path), score in zip(
+            pictures.items(), classifier.scores(pictures.values()), strict=True
+        )
+    ]
+
+
+def _sample(test: Split) -> BalancedSample:
+    """Draw test images for the robustness table, as the store keeps them: aligned."""
+    sample = BalancedSample()
+    for row, facts in zip(test.rows, test.facts, strict=True):
+        sample.add(test.store.aligned_png(int(row)), facts["label"], facts["key"])
+    return sample
+
+
+def _predictions(test: Split, scores: Scores, columns: dict[str, list[str | None]]) -> pd.DataFrame:
+    """Return a row per test image: file, label, scores, group and source if known, file facts."""
+    facts = test.facts
+    kept = ("format", "mode", "width", "height", "bytes", "jpeg_quality", "subsampling")
+    return pd.DataFrame(
+        {
+            "file": test.file_names,
+            "label": ["fake" if row["label"] else "real" for row in facts],
+            "score": scores["as_is"],
+            "score_aligned": scores["aligned"],
+            **columns,
+            **{fact: [row[fact] for row in facts] for fact in kept},
+        }
+    )
+
+
+def _draw(
+    sections: dict[str, Any],
+    classifier: ElaClassifier,
+    checkpoint: Checkpoint,
+    test: Split,
+    scores: Scores,
+    folder: Path,
+) -> None:
+    from hf_ela.evaluation import plots  # half a second of imports
+
+    found, threshold = sections["evaluation"], classifier.threshold
+    curves = {str(protocol): (test.labels, scores[protocol]) for protocol in PROTOCOLS}
+    plots.performance(found["test"], found["coverage"], curves, folder, threshold=threshold)
+    monitor = checkpoint.stopping.monitor if checkpoint.stopping else "val_loss"
+    plots.training_curves(checkpoint.history, folder / "training.png", monitor=monitor)
+    for protocol, rows in sections["sources"].items():
+        if rows:
+            title = f"{protocol.replace('_', '-')}, n = {len(test)}"
+            plots.per_source(rows, folder / f"sources_{protocol}.png", title=title)
+    plots.robustness_table({"aligned": sections["robustness"]}, folder / "robustness.png")
+    _draw_sheets(test, scores["as_is"], threshold, folder)
+
+
+def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path) -> None:
+    from hf_ela.evaluation import sheets
+
+    labels = test.labels
+
+    def item(position: int) -> tuple[str, np.ndarray, np.ndarray]:
+        name = Path(test.facts[position]["file_name"]).name
+        return name, *test.store.pictures(int(test.rows[position]))
+
+    shown = []
+    for label, kind in ((1, "fake"), (0, "real")):
+        here = np.flatnonzero(labels == label)
+        for position in here[np.linspace(0, len(here) - 1, min(6, len(here))).astype(int)]:
+            name, image, ela = item(position)
+            shown.append((f"{kind} · {name}", image, ela))
+    title = "Test images and their ELA at quality 90, brightened for viewing"
+    sheets.ela_sheet(shown, folder / "ela.png", title=title)
+    wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
+    worst = wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))][:12]
+    title = (
+        f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong at the threshold {threshold:.2f}"
+    )
+    sheets.mistakes(
+        [(*item(i), scores[i]) for i in worst],
+        folder / "mistakes.png",
+        threshold=threshold,
+        title=title,
+    )
