@@ -12,7 +12,7 @@ from typing import Any, Literal
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import get_session, hf_raise_for_status
+from huggingface_hub.utils import get_session
 from huggingface_hub.utils.sha import git_hash
 
 from hf_ela._text import printable
@@ -214,13 +214,14 @@ def check_metadata(plan: Plan) -> str:
     """
     # `RepoCard.validate` of huggingface_hub 1 knows no HF_ENDPOINT.
     body = {"repoType": plan.repository.kind, "content": content_of(plan.files[CARD]).decode()}
+    no_answer: tuple[type[Exception], ...] = (*CLIENT_ERRORS, ValueError, KeyError, TypeError)
     try:
         response = get_session().post(f"{constants.ENDPOINT}/api/validate-yaml", json=body)
         if response.status_code != 400:
-            hf_raise_for_status(response)
+            response.raise_for_status()
             return "The Hub accepts the card's metadata."
         errors = "; ".join(str(error["message"]) for error in response.json()["errors"])
-    except (*CLIENT_ERRORS, ValueError, KeyError, TypeError) as error:
+    except no_answer as error:
         return f"The check of the card's metadata did not answer ({type(error).__name__})."
     raise CardError(
         f"The Hub would refuse the card of {plan.repository.url}. Received: "
