@@ -18,7 +18,7 @@ import pytest
 
 from conftest import REPOSITORY
 
-WIDGET = REPOSITORY / "src" / "hf_ela" / "assets" / "widget"
+WIDGET = REPOSITORY / "src" / "hf_ela" / "hub" / "assets" / "widget"
 CDN = "https://cdn.jsdelivr.net/npm/onnxruntime-web@"
 TIMEOUT = 60_000
 
