@@ -128,8 +128,7 @@ CASES = {
 FEW = ["odd sides", "odd sides, 4:4:4", "maximum", "colours of the default recipe", "smaller"]
 """Where each takes seconds to compile: every operation of the others is in one of these."""
 MODES = {
-    ("tensorflow", "eager"): list(CASES),
-    ("tensorflow", "graph"): FEW,
+    ("tensorflow", "graph"): ["odd sides", "maximum", "smaller"],
     ("tensorflow", "xla"): FEW,
     ("jax", "eager"): ["odd sides"],
     ("jax", "jit"): FEW,

@@ -12,9 +12,9 @@ from hf_ela.evaluation.calibration import (
     MOST_UNCERTAIN,
     certainty,
     coverage_curve,
-    decided,
     fit_uncertain,
-    measure_decided,
+    is_certain,
+    measure_coverage,
 )
 
 THRESHOLDS = [0.0, 0.2, 0.35, 0.5, 0.8, 1.0]
@@ -62,7 +62,7 @@ def test_the_band_is_the_narrowest_that_reaches_the_accuracy_or_else_the_best(
     choices = [one for one in choices if one[0] >= (1 - MOST_UNCERTAIN) * len(rows)]
     enough = [one for one in choices if one[1] >= certain]
     count, accuracy = enough[0] if enough else max(choices, key=lambda one: (one[1], one[0]))
-    there = decided(scores, band)
+    there = is_certain(scores, band)
     assert there.sum() == count
     assert ((scores >= threshold) == (labels == 1))[there].mean() == pytest.approx(accuracy)
 
@@ -76,13 +76,13 @@ def test_a_band_contains_the_threshold_and_ends_at_scores(
     if band is not None:
         assert band[0] <= threshold <= band[1]
         assert set(band) <= {threshold, *scores.tolist()}
-        assert not decided(scores, band).all()
+        assert not is_certain(scores, band).all()
 
 
 def test_both_ends_of_a_band_are_uncertain() -> None:
     band = fit_uncertain([1, 0, 1, 0, 1, 0], [0.9, 0.1, 0.45, 0.58, 0.95, 0.02], 0.5, 0.9)
     assert band == (0.45, 0.58)
-    found = decided([np.nextafter(0.45, 0), 0.45, 0.5, 0.58, np.nextafter(0.58, 1)], band)
+    found = is_certain([np.nextafter(0.45, 0), 0.45, 0.5, 0.58, np.nextafter(0.58, 1)], band)
     assert found.tolist() == [True, False, False, False, True]
 
 
@@ -114,7 +114,7 @@ def test_a_larger_share_takes_a_wider_band_and_the_share_holds_on_other_images()
         band = fit_uncertain(*sample(), 0.5, certain)
         assert band is not None
         widths.append(band[1] - band[0])
-        found = measure_decided(*sample(seed=1), 0.5, band)
+        found = measure_coverage(*sample(seed=1), 0.5, band)
         assert found["accuracy"]["value"] == pytest.approx(certain, abs=0.02)
     assert widths == sorted(widths)
     assert widths[0] < widths[-1]
@@ -122,14 +122,14 @@ def test_a_larger_share_takes_a_wider_band_and_the_share_holds_on_other_images()
 
 def test_measures_count_the_images_that_they_are_about() -> None:
     labels, scores = [1, 0, 1, 0, 1], [0.9, 0.1, 0.45, 0.58, 0.02]
-    found = measure_decided(labels, scores, 0.5, (0.45, 0.58))
+    found = measure_coverage(labels, scores, 0.5, (0.45, 0.58))
     assert (found["coverage"]["value"], found["coverage"]["n"]) == (0.6, 5)
     assert (found["accuracy"]["value"], found["accuracy"]["n"]) == (pytest.approx(2 / 3), 3)
     for cell in found.values():
         assert cell["low"] < cell["value"] < cell["high"]
-    everything = measure_decided(labels, scores, 0.5, None)
+    everything = measure_coverage(labels, scores, 0.5, None)
     assert (everything["coverage"]["value"], everything["accuracy"]["value"]) == (1.0, 0.4)
-    nothing = measure_decided(labels, scores, 0.5, (0.0, 1.0))
+    nothing = measure_coverage(labels, scores, 0.5, (0.0, 1.0))
     assert nothing["coverage"]["value"] == 0.0
     assert nothing["accuracy"] == {"value": None, "low": None, "high": None, "n": 0}
 
@@ -142,7 +142,7 @@ def test_each_row_of_the_curve_is_what_its_band_leaves(
     curve = coverage_curve(labels, scores, threshold, points)
     assert len(curve) == (points if rows else 0)
     for i, row in enumerate(curve):
-        found = measure_decided(labels, scores, threshold, row["uncertain"])
+        found = measure_coverage(labels, scores, threshold, row["uncertain"])
         assert row["coverage"] == found["coverage"]["value"] >= (1 - i / points) - 1e-12
         assert row["accuracy"] == found["accuracy"]["value"]
     assert all(first["coverage"] >= second["coverage"] for first, second in pairwise(curve))

@@ -5,25 +5,18 @@ from PIL import Image
 from bad_files import picture
 from conftest import TINY
 from hf_ela import ElaClassifier, error_level
-from hf_ela.backend import keras
 from hf_ela.ela.views import Box, evaluation_views, view_boxes
 from hf_ela.errors import NotAnImageError
 from hf_ela.models.detector import keras_probabilities, view_logits
 from hf_ela.models.explain import OVERLAY_SIDE, Evidence, overlay
-from hf_ela.models.networks import build_model
 from hf_ela.recipes.loading import load_recipe
+from networks import classifier_of
 
 CROPS = load_recipe("default", [*TINY, "input.grid=3"])
 RESIZED = load_recipe(
     "default",
     [*TINY, "augmentation=none", "input={kind='resize',before=64,size=32,training='as_is'}"],
 )
-
-
-def classifier_of(recipe) -> ElaClassifier:
-    keras.utils.set_random_seed(3)
-    # A low temperature, so that the views of an untrained network differ.
-    return ElaClassifier(build_model(recipe), recipe, temperature=0.01, threshold=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +52,7 @@ class TestEvidence:
         score = classifier.explain(picture(150, 90)).score
         low, high = sorted((score, 0.4))
         for band, uncertain in ((None, False), ((low, high), True)):
-            unsure = ElaClassifier(classifier.model, CROPS, 0.01, 0.4, band)
+            unsure = ElaClassifier(classifier.model, CROPS, 1.7, 0.4, band)
             assert unsure.explain(picture(150, 90)).uncertain is uncertain
 
     def test_the_score_is_that_of_the_mean_logit(self, classifier: ElaClassifier) -> None:

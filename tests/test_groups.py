@@ -49,7 +49,7 @@ def test_bare_names_in_the_table_serve_files_in_folders(tmp_path) -> None:
 
 
 def test_table_refusals(tmp_path) -> None:
-    with pytest.raises(DataError, match=r"two for a\.png"):
+    with pytest.raises(DataError, match=r"two different rows for a\.png"):
         table(tmp_path, "file_name,group\na.png,g1\na.png,g2\n")
     with pytest.raises(DataError, match="file_name and group"):
         table(tmp_path, "name,group\na,b\n")

@@ -25,7 +25,7 @@ def after(images: np.ndarray, quality: Any, subsampling: Subsampling = "4:2:0") 
     return pixels
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(KINDS),
     height=st.integers(1, 40),
@@ -41,10 +41,10 @@ def test_equals_pillow(kind, height, width, quality, subsampling, seed) -> None:
 
 
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
-@pytest.mark.parametrize("width", [*range(1, 7), 16, 17, 18])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 16, 17])
 def test_narrow_planes_equal_pillow(width, subsampling) -> None:
     """Up to 4 pixels wide, chroma is enlarged by copying; a block may be filled from one column."""
-    for height in (1, 2, 3, 8, 9, 16, 17):
+    for height in (1, 2, 9, 16):
         pixels = picture("noise", height, width, width)
         expected = saved(pixels, 95, subsampling)
         assert np.array_equal(after(pixels[None], 95, subsampling)[0], expected), (height, width)
@@ -72,9 +72,9 @@ def test_several_qualities_are_those_one_by_one(subsampling) -> None:
 
 def test_colours_equal_pillow() -> None:
     """At quality 100 and 4:4:4 a flat block keeps its colour as the conversions leave it."""
-    channel = np.arange(0, 256, 4) + np.arange(64) % 4  # all last bits, 0 and 255
+    channel = np.arange(0, 256, 8) + np.arange(32) % 8  # all last bits, 0 and 255
     colours = np.stack(np.meshgrid(channel, channel, channel), axis=-1).astype(np.uint8)
-    pixels = colours.reshape(512, 512, 3).repeat(8, 0).repeat(8, 1)
+    pixels = colours.reshape(128, 256, 3).repeat(8, 0).repeat(8, 1)
     expected = saved(pixels, 100, "4:4:4")
     blocks = pixels[::8, ::8].reshape(-1, 1, 1, 3)  # one pixel is padded to a flat block
     assert np.array_equal(after(blocks, 100, "4:4:4"), expected[::8, ::8].reshape(-1, 1, 1, 3))
@@ -129,7 +129,7 @@ TENSOR = "an integer, or an integer tensor with one for each image"
         ({"images": IMAGES[:0]}, "at least one image", r"\(0, 8, 8, 3\)"),
         ({"images": IMAGES[:, :0]}, "at least one pixel", r"\(2, 0, 8, 3\)"),
         ({"images": IMAGES[:, :, :0]}, "at least one pixel", r"\(2, 8, 0, 3\)"),
-        ({"images": keras.KerasTensor((2, None, 8, 3), "uint8")}, "known beforehand", "None"),
+        ({"images": keras.KerasTensor((2, None, 8, 3), "uint8")}, "static height", "None"),
         ({"quality": 0}, QUALITY, "quality=0"),
         ({"quality": 101}, QUALITY, "quality=101"),
         ({"quality": np.int64(-1)}, QUALITY, "quality=-1"),
@@ -144,7 +144,7 @@ TENSOR = "an integer, or an integer tensor with one for each image"
         ({"quality": [90, 10**12]}, QUALITY, "quality=1000000000000"),
         ({"quality": [90, "80"]}, QUALITY, "quality='80'"),
         ({"quality": [[90], [80]]}, QUALITY, r"quality=\[90\]"),
-        ({"images": [IMAGES[0], IMAGES[1, :4]]}, PIXELS, "list, .*no tensor"),
+        ({"images": [IMAGES[0], IMAGES[1, :4]]}, PIXELS, "list, .*not a tensor"),
         ({"images": None}, PIXELS, "NoneType"),
         ({"subsampling": "4:2:2"}, "'4:2:0' or '4:4:4'", "4:2:2"),
         ({"subsampling": None}, "'4:2:0' or '4:4:4'", "None"),

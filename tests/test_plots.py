@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from hf_ela.evaluation import plots, sheets
-from hf_ela.evaluation.calibration import coverage_curve, measure_decided
+from hf_ela.evaluation.calibration import coverage_curve, measure_coverage
+from hf_ela.evaluation.figures import DPI
 from hf_ela.evaluation.metrics import confusion
 from hf_ela.evaluation.summary import by_source
 
@@ -26,7 +27,7 @@ def curves(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def covered(labels, scores, band=(0.4, 0.55)):
     return {
-        "shipped": measure_decided(labels, scores, 0.5, band),
+        "shipped": measure_coverage(labels, scores, 0.5, band),
         "curve": coverage_curve(labels, scores, 0.5),
     }
 
@@ -137,11 +138,11 @@ def test_odd_data_gives_a_page_too(draw, data, tmp_path):
     assert pixels(tmp_path / "plot.png").std() > 1
 
 
-@pytest.mark.parametrize("title", ["$x_{1$", "墨竹 رسم 🎨", "a" * 500, "two\nlines", ""])
+@pytest.mark.parametrize("title", ["$x_{1$ 墨竹 رسم 🎨\nnext", "a" * 500, ""])
 def test_any_file_name_can_be_a_title(title, tmp_path):
     sheets.ela_sheet([(title, noise(1), noise(2))], tmp_path / "sheet.png", title=title)
     plots.per_source(by_source([title] * 60, *scores(1), 0.5), tmp_path / "source.png")
-    assert pixels(tmp_path / "sheet.png").shape[1] == plots.DPI * 7
+    assert pixels(tmp_path / "sheet.png").shape[1] == DPI * 7
 
 
 def test_best_epoch_is_that_of_the_monitored_quantity(tmp_path):
@@ -167,7 +168,7 @@ def test_sheet_puts_each_ela_right_of_its_image(tmp_path):
     page = pixels(tmp_path / "sheet.png")
     edges = [columns_of(page, colour) for colour in (RED, GREEN, YELLOW, BLACK)]
     # An image is at least an inch wide, and the next begins after it.
-    assert all(len(edge) > plots.DPI for edge in edges)
+    assert all(len(edge) > DPI for edge in edges)
     assert all(left.max() < right.min() for left, right in pairwise(edges))
 
 
@@ -192,7 +193,7 @@ def test_plots_touch_no_global_state(tmp_path):
     """pyplot would choose a backend, and with it perhaps a display, for the whole process."""
     code = (
         "import sys, hf_ela; assert 'matplotlib' not in sys.modules\n"
-        "from pathlib import Path; from hf_ela import plots\n"
+        "from pathlib import Path; from hf_ela.evaluation import plots\n"
         f"plots.training_curves({{'loss': [1, 2]}}, Path({str(tmp_path / 'a.png')!r}))\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )

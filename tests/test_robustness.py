@@ -13,7 +13,7 @@ from hf_ela.errors import DataError, NotAnImageError
 from hf_ela.evaluation import plots
 from hf_ela.evaluation.intervals import measure
 from hf_ela.evaluation.perturbations import SUITE
-from hf_ela.evaluation.robustness import Sample, load_aligned, robustness
+from hf_ela.evaluation.robustness import BalancedSample, load_aligned, measure_robustness
 from hf_ela.recipes.loading import load_recipe
 
 LABELS = [1, 0] * 8
@@ -47,7 +47,7 @@ def encoded(image: Image.Image, image_format: str = "PNG", **options) -> bytes:
 
 @pytest.fixture(scope="module")
 def table(classifier, images):
-    return robustness(classifier, images, LABELS)
+    return measure_robustness(classifier, images, LABELS, resamples=100)
 
 
 def row(table, name):
@@ -66,14 +66,14 @@ def test_there_is_a_row_for_each_perturbation(table) -> None:
 
 
 def test_the_unperturbed_row_is_the_plain_evaluation(classifier, images, table) -> None:
-    cells = measure(LABELS, list(classifier.scores(images)), classifier.threshold)
+    cells = measure(LABELS, list(classifier.scores(images)), classifier.threshold, resamples=100)
     for metric in ("balanced_accuracy", "recall", "specificity", "roc_auc"):
         assert row(table, "none")[metric] == pytest.approx(cells[metric])
 
 
 def test_a_row_is_that_of_files_saved_so(classifier, images, table) -> None:
     saved = [encoded(Image.open(BytesIO(image)), "JPEG", quality=50) for image in images]
-    cells = measure(LABELS, list(classifier.scores(saved)), classifier.threshold)
+    cells = measure(LABELS, list(classifier.scores(saved)), classifier.threshold, resamples=100)
     found = row(table, "jpeg_50")
     for metric in ("balanced_accuracy", "roc_auc"):
         assert found[metric] == pytest.approx(cells[metric])
@@ -81,22 +81,30 @@ def test_a_row_is_that_of_files_saved_so(classifier, images, table) -> None:
     assert found["loss"] == pytest.approx(before - cells["balanced_accuracy"]["value"])
 
 
+SOME = {"perturbations": ["jpeg_50", "blur"], "resamples": 100}
+
+
 def test_the_threshold_is_that_of_the_classifier(classifier, images, table) -> None:
     eager = ElaClassifier(classifier.model, classifier.recipe, threshold=0.0)
-    for found in robustness(eager, images, LABELS)["rows"]:
-        assert (found["recall"]["value"], found["specificity"]["value"]) == (1, 0)
-        assert found["roc_auc"] == row(table, found["perturbation"])["roc_auc"]
+    found = measure_robustness(eager, images, LABELS, **SOME)
+    assert [row["perturbation"] for row in found["rows"]] == ["none", *SOME["perturbations"]]
+    for one in found["rows"]:
+        assert (one["recall"]["value"], one["specificity"]["value"]) == (1, 0)
+        assert one["roc_auc"] == row(table, one["perturbation"])["roc_auc"]
 
 
 def test_exchanged_labels_turn_every_row_round(classifier, images, table) -> None:
-    turned = robustness(classifier, images, [1 - label for label in LABELS])
-    for one, other in zip(table["rows"], turned["rows"], strict=True):
+    turned = measure_robustness(classifier, images, [1 - label for label in LABELS], **SOME)
+    for other in turned["rows"]:
+        one = row(table, other["perturbation"])
         for metric in ("balanced_accuracy", "roc_auc"):
             assert one[metric]["value"] == pytest.approx(1 - other[metric]["value"])
 
 
 def test_aligned_images_are_aligned_first(classifier, images) -> None:
-    found = row(robustness(classifier, images, LABELS, load=load_aligned), "none")
+    found = row(
+        measure_robustness(classifier, images, LABELS, base="aligned", perturbations=[]), "none"
+    )
     scores = list(classifier.scores([load_aligned(image) for image in images]))
     cells = measure(LABELS, scores, classifier.threshold)
     assert found["roc_auc"] == pytest.approx(cells["roc_auc"])
@@ -106,24 +114,24 @@ def test_aligned_images_are_aligned_first(classifier, images) -> None:
 @pytest.mark.parametrize("labels", [[1] * 16, [2, 0] * 8, []])
 def test_labels_without_both_classes_are_refused(classifier, images, labels) -> None:
     with pytest.raises(DataError, match="both classes, labelled 1"):
-        robustness(classifier, images[: len(labels)], labels)
+        measure_robustness(classifier, images[: len(labels)], labels)
 
 
 def test_labels_of_another_number_are_refused(classifier, images) -> None:
     with pytest.raises(ValueError, match="16 images and 2 labels"):
-        robustness(classifier, images, [1, 0])
+        measure_robustness(classifier, images, [1, 0])
 
 
 def test_a_refused_image_is_an_error(classifier, images) -> None:
     with pytest.raises(NotAnImageError):
-        robustness(classifier, [images[0], b"no image"], [1, 0])
+        measure_robustness(classifier, [images[0], b"no image"], [1, 0])
 
 
 # ------------------------------------------------------------------------------------ the sample
 
 
-def drawn(contents: list[bytes], labels: list[int], most: int) -> Sample:
-    sample = Sample(most)
+def drawn(contents: list[bytes], labels: list[int], most: int) -> BalancedSample:
+    sample = BalancedSample(most)
     for content, label in zip(contents, labels, strict=True):
         sample.add(content, label)
     return sample
@@ -143,7 +151,7 @@ def test_a_sample_is_balanced_bounded_and_the_same_in_any_order() -> None:
 
 
 def test_a_sample_goes_by_the_key_that_it_is_given() -> None:
-    sample = Sample(2)
+    sample = BalancedSample(2)
     for content, label, key in ((b"a", 1, "2"), (b"b", 1, "1"), (b"c", 0, "3")):
         sample.add(content, label, key)
     assert sample.balanced() == ([b"b", b"c"], [1, 0])
@@ -153,7 +161,7 @@ def test_a_sample_goes_by_the_key_that_it_is_given() -> None:
 
 
 def test_the_plot_shows_one_table_or_two(table, classifier, images, tmp_path) -> None:
-    other = robustness(classifier, images, [1 - label for label in LABELS])
+    other = measure_robustness(classifier, images, [1 - label for label in LABELS], **SOME)
     shown = {"one": {"a": table}, "again": {"a": table}, "two": {"a": table, "b": other}}
     pixels = {}
     for name, tables in shown.items():

@@ -168,8 +168,9 @@ def test_the_residual_tells_the_classes_apart_and_the_file_does_not(samples, row
     assert _auc(rows, scores) > 0.75 > max(leaks.values())
 
 
-@pytest.mark.parametrize("num_proc", [1, 2])
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("stop", "num_proc"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGKILL, 2)]
+)
 def test_an_interrupted_writing_leaves_nothing_at_the_target(tmp_path, stop, num_proc):
     target = tmp_path / "samples"
     code = (
@@ -217,11 +218,11 @@ def test_other_settings_or_foreign_files_are_refused_and_left_alone(tmp_path):
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")
     before = _contents(tmp_path)
-    with pytest.raises(DataError, match=r"'seed': 0.*asked for: .*'seed': 7"):
+    with pytest.raises(DataError, match=r"'seed': 0.*requested: .*'seed': 7"):
         write_samples(folder, per_class=1, test_per_class=1, seed=7)
-    with pytest.raises(DataError, match="no sample set"):
+    with pytest.raises(DataError, match="something else"):
         write_samples(foreign, per_class=1, test_per_class=1)
-    with pytest.raises(DataError, match="no sample set"):
+    with pytest.raises(DataError, match="something else"):
         write_samples(foreign / "notes.txt", per_class=1, test_per_class=1)
     assert _contents(tmp_path) == before
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
@@ -144,7 +144,6 @@ def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
         assert np.array_equal(view, expected)
 
 
-@settings(max_examples=25)
 @given(
     width=st.integers(1, 200),
     height=st.integers(1, 200),
@@ -178,15 +177,15 @@ def test_draws_depend_on_the_key_alone() -> None:
 def test_alignment_equalises_size_and_jpeg_history() -> None:
     images = [noise(1200, 700), noise(260, 300), reencode(noise(500, 500), 40)]
     sides, qualities = set(), set()
-    for i in range(60):
+    for i in range(24):
         aligned = align(images[i % 3], key=str(i))
         sides.add(max(aligned.size))
         # Of all qualities, the one that an image went through last changes it least.
-        changes = [error_level(aligned, q).mean() for q in range(70, 100)]
-        qualities.add(70 + int(np.argmin(changes[:-2])))
+        changes = [error_level(aligned, q).mean() for q in range(74, 98)]
+        qualities.add(74 + int(np.argmin(changes)))
     assert min(sides) >= ALIGNED_SIDE[0]
     assert max(sides) <= ALIGNED_SIDE[1]
-    assert len(sides) > 20
+    assert len(sides) > 12
     assert min(qualities) >= ALIGNED_QUALITY[0] - 1
     assert len(qualities) > 8
 

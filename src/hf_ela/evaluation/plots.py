@@ -309,7 +309,7 @@ def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
         zip(tables.items(), STYLES, strict=False)
     ):
         cells = {row["perturbation"]: row["balanced_accuracy"] for row in table["rows"]}
-        values, errors = _with_errors([cells[f"jpeg_{quality}"] for quality in qualities])
+        values, errors = _with_errors([cells.get(f"jpeg_{quality}") for quality in qualities])
         left.errorbar(
             qualities,
             values,
@@ -322,7 +322,7 @@ def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
             capsize=2,
             label=f"{shortened(model, 28)}, n={table['n']}",
         )
-        values, errors = _with_errors([cells[name] for name in others])
+        values, errors = _with_errors([cells.get(name) for name in others])
         places = np.arange(len(others)) + (number - (len(tables) - 1) / 2) * height
         right.barh(
             places, values, height * 0.9, xerr=errors, color=colour, alpha=0.8,
@@ -344,9 +344,8 @@ def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
     write_figure(figure, path)
 
 
-def _with_errors(cells: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
-    """Return values, and how far the intervals reach below and above, 2 x N."""
-    value, low, high = (
-        np.array([cell[end] for cell in cells], float) for end in ("value", "low", "high")
-    )
+def _with_errors(cells: Sequence[Interval | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Return values, and how far the intervals reach below and above, 2 x N; NaN for None."""
+    ends = [(cell["value"], cell["low"], cell["high"]) if cell else (None,) * 3 for cell in cells]
+    value, low, high = np.array(ends, float).reshape(-1, 3).T
     return value, np.stack([value - low, high - value])

@@ -176,9 +176,8 @@ def reproduce(
     streaming: bool | None = None,
     num_proc: int = 2,
     cache_dir: str | None = None,
-    plots: bool = True,
-    export: bool = True,
     say: Callable[[str], None] = print,
+    **shortcuts: Any,
 ) -> Reproduction:
     """Train again with the recorded recipe, seed and data, and compare the test metrics.
 
@@ -192,9 +191,9 @@ def reproduce(
         streaming: As in `DataOptions`.
         num_proc: Processes that compute ELA.
         cache_dir: Where ELA is kept.
-        plots: Draw the plots of the run.
-        export: Save the model as ONNX too.
         say: Receives a line about each step.
+        **shortcuts: `plots`, `export`, `resamples` and `perturbations` of
+            `hf_ela.training.train`.
 
     Raises:
         ModelError: There is no such release, or its record is not valid.
@@ -245,7 +244,7 @@ def reproduce(
         say(f"A quick check with {limit} images of every split: metrics need not fall inside.")
     out = Path(out)
     resume = (out / "checkpoint" / "settings.json").is_file()
-    new = train(record.recipe, options, out, resume=resume, plots=plots, export=export, say=say)
+    new = train(record.recipe, options, out, resume=resume, say=say, **shortcuts)
     rows = compare(record, new)
     result = Reproduction(
         source=repo_id or Path(source).resolve().name,
