@@ -20,10 +20,10 @@ from hub_server import LocalHub
 # Before anything imports the clients, which read their environment once: the only Hub is on
 # loopback, and no bar fills a log.
 LIVE = {key: value for key, value in os.environ.items() if key.startswith("HF_")}
-_HUB, _HOME = LocalHub(), TemporaryDirectory()
+HUB, _HOME = LocalHub(), TemporaryDirectory()
 for name in LIVE:
     del os.environ[name]
-os.environ.update(_HUB.environment(Path(_HOME.name)))
+os.environ.update(HUB.environment(Path(_HOME.name)))
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 # Untimed: other work may slow a test.
@@ -198,7 +198,7 @@ def saved_resized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served_hub() -> Iterator[LocalHub]:
-    with _HUB as hub:
+    with HUB as hub:
         yield hub
 
 
