@@ -1,6 +1,5 @@
 """ELA and augmentation on the device: the same pixels as on the CPU, and batches of them."""
 
-import subprocess
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -98,7 +97,7 @@ def split(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[boo
     return cache(lambda on_device: prepare(options, DEVICE if on_device else CACHED))
 
 
-def test_both_ways_hold_the_same_views(split: Callable[[bool], Prepared]) -> None:
+def test_both_ways_hold_the_same_views(split) -> None:
     """What validation sees after every epoch: from the cache, and from pixels on the device."""
     whole = on_device(build_model(DEVICE), DEVICE)
     inside = whole.layers[-1]
@@ -112,7 +111,7 @@ def test_both_ways_hold_the_same_views(split: Callable[[bool], Prepared]) -> Non
         assert np.array_equal(np.asarray(network_inputs(given)), views)
 
 
-def test_batches_are_drawn_by_seed_and_epoch(split: Callable[[bool], Prepared]) -> None:
+def test_batches_are_drawn_by_seed_and_epoch(split) -> None:
     train = split(True).train
     batches = [Batches(train, training_view_set(DEVICE), DEVICE, seed=3) for _ in range(2)]
     first, second = (batch[0][0] for batch in batches)
@@ -121,7 +120,7 @@ def test_batches_are_drawn_by_seed_and_epoch(split: Callable[[bool], Prepared]) 
     assert not np.array_equal(first["draws"], batches[1][0][0]["draws"])
 
 
-def test_a_training_on_the_device(split: Callable[[bool], Prepared], tmp_path) -> None:
+def test_a_training_on_the_device(split, tmp_path) -> None:
     data = split(True)
     network, checkpoint = fit(DEVICE, data.train, data.validation, tmp_path / "checkpoint")
     assert checkpoint.epochs == 1
@@ -130,9 +129,7 @@ def test_a_training_on_the_device(split: Callable[[bool], Prepared], tmp_path) -
 
 @pytest.mark.second_lane
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_equal_the_cpu_too(
-    backend: str, python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_other_backends_equal_the_cpu_too(backend, python) -> None:
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     tests = [test_history_and_ela_equal_the_cpu_to_the_bit, test_rescaling_is_about_the_centre]

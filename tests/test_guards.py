@@ -119,9 +119,7 @@ class TestOnnx:
             (constant_text, TEXTS),
         ],
     )
-    def test_what_would_be_run_or_read_is_refused(
-        self, edit: Callable[[ModelProto], object], message: str
-    ) -> None:
+    def test_what_would_be_run_or_read_is_refused(self, edit, message) -> None:
         with pytest.raises(ModelError, match=f"{message}.*do not use it"):
             OnnxModel(edited(edit), RECIPE)
 
@@ -146,7 +144,7 @@ class TestOnnx:
             (bytes(2**24), "16,777,216 bytes, more than the limit"),
         ],
     )
-    def test_what_is_not_onnx_is_refused(self, data: bytes, message: str) -> None:
+    def test_what_is_not_onnx_is_refused(self, data, message) -> None:
         with pytest.raises(ModelError, match=message):
             OnnxModel(data, RECIPE)
 
@@ -174,9 +172,7 @@ class TestOnnx:
             (lambda m: setattr(m.graph.output[0], "name", "column"), "another model|cannot load"),
         ],
     )
-    def test_another_graph_is_refused(
-        self, edit: Callable[[ModelProto], object], message: str
-    ) -> None:
+    def test_another_graph_is_refused(self, edit, message) -> None:
         with pytest.raises(ModelError, match=message):
             OnnxModel(edited(edit), RECIPE)
 
@@ -226,14 +222,14 @@ class TestOnnx:
             ((1, *SHAPE), "float32"),
         ],
     )
-    def test_other_views_are_refused(self, shape: tuple[int, ...], kind: str) -> None:
+    def test_other_views_are_refused(self, shape, kind) -> None:
         model = OnnxModel(edited(), RECIPE)
         rule = rf"N x 32 x 32 x 3, N at least 1. Received: {kind} of shape \({shape[0]}, "
         with pytest.raises(ValueError, match=rule):
             model.probabilities(np.zeros(shape, kind))
 
     @given(data=st.data())
-    def test_any_damage_is_typed(self, saved_crops: Path, data: st.DataObject) -> None:
+    def test_any_damage_is_typed(self, saved_crops, data) -> None:
         damaged = bytearray((saved_crops / "network.onnx").read_bytes())
         first = data.draw(st.integers(0, len(damaged) - 1))
         damaged[first : first + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
@@ -289,7 +285,7 @@ def nested(file: h5py.File, beside: Path) -> None:
 
 
 class TestWeights:
-    def test_what_keras_writes_is_taken(self, weights: bytes, tmp_path: Path) -> None:
+    def test_what_keras_writes_is_taken(self, weights, tmp_path) -> None:
         (tmp_path / "a.h5").write_bytes(weights)
         check_weights(tmp_path / "a.h5", RECIPE)
 
@@ -320,12 +316,7 @@ class TestWeights:
         ],
     )
     def test_are_numbers_of_their_own_file(
-        self,
-        weights: bytes,
-        tmp_path: Path,
-        edit: Callable[[h5py.File, Path], object],
-        message: str,
-        monkeypatch: pytest.MonkeyPatch,
+        self, weights, tmp_path, edit, message, monkeypatch
     ) -> None:
         monkeypatch.setattr("hf_ela.models.guards.ENTRIES", 500)  # 50,000 take long to open
         path = tmp_path / "a.h5"
@@ -336,9 +327,7 @@ class TestWeights:
             check_weights(path, RECIPE)
 
     @given(data=st.data())
-    def test_any_damage_is_typed(
-        self, weights: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-    ) -> None:
+    def test_any_damage_is_typed(self, weights, tmp_path_factory, data) -> None:
         path = tmp_path_factory.mktemp("damaged") / "a.h5"
         damaged = bytearray(weights)
         first = data.draw(st.integers(0, len(damaged) - 1))

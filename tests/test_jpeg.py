@@ -80,10 +80,9 @@ def test_colours_equal_pillow() -> None:
     assert np.array_equal(after(blocks, 100, "4:4:4"), expected[::8, ::8].reshape(-1, 1, 1, 3))
 
 
-def test_real_images_equal_pillow(pool) -> None:
-    files = sorted(path for path in pool.rglob("*") if path.suffix in (".jpg", ".png"))
+def test_real_images_equal_pillow(pictures) -> None:
     crops = []
-    for path in files[:: max(len(files) // 12, 1)]:
+    for path in pictures:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
         crops.append(pixels[-201:, -203:])  # the crop's own grid, not the file's
@@ -144,6 +143,7 @@ TENSOR = "an integer, or an integer tensor with one for each image"
         ({"quality": [90, 10**12]}, QUALITY, "quality=1000000000000"),
         ({"quality": [90, "80"]}, QUALITY, "quality='80'"),
         ({"quality": [[90], [80]]}, QUALITY, r"quality=\[90\]"),
+        ({"quality": np.full(3, 90)}, "one value for each image", "3 values for 2 images"),
         ({"images": [IMAGES[0], IMAGES[1, :4]]}, PIXELS, "list, .*not a tensor"),
         ({"images": None}, PIXELS, "NoneType"),
         ({"subsampling": "4:2:2"}, "'4:2:0' or '4:4:4'", "4:2:2"),
@@ -155,16 +155,19 @@ def test_bad_input_says_the_rule_and_what_came(arguments, rule, received) -> Non
         round_trip(**{"images": IMAGES, "quality": 90} | arguments)
 
 
-@pytest.mark.parametrize("qualities", [90, np.array([90, 80]), None, {90, 80}])
-def test_several_qualities_are_a_list(qualities) -> None:
-    with pytest.raises(ValueError, match=r"list of integers.*Received: (int|ndarray|None|set)"):
+@pytest.mark.parametrize(
+    ("qualities", "message"),
+    [
+        (90, "list of integers.*Received: int"),
+        (np.array([90, 80]), "list of integers.*Received: ndarray"),
+        ([90, 10**12], f"{QUALITY}. Received: quality=1000000000000"),
+        ([90, 90.5], f"{QUALITY}. Received: quality=90.5"),
+        ([], "at least one JPEG quality. Received: none"),
+    ],
+)
+def test_several_qualities_are_a_list(qualities, message) -> None:
+    with pytest.raises(ValueError, match=message):
         round_trips(IMAGES, qualities)
-
-
-@pytest.mark.parametrize("quality", [0, 101, True, 90.0, 90.5, 10**12])
-def test_one_bad_quality_of_several_is_named(quality) -> None:
-    with pytest.raises(ValueError, match=f"{QUALITY}. Received: quality={quality}"):
-        round_trips(IMAGES, [90, quality])
 
 
 def test_a_list_has_a_quality_for_each_image() -> None:
@@ -184,14 +187,3 @@ def test_one_quality_does_not_serve_all_of_a_batch_of_unknown_size() -> None:
     assert np.array_equal(model.predict_on_batch([images, np.array([90, 40])]), expected)
     with pytest.raises(Exception, match=r"(?i)reshape|values for 2 images"):
         model.predict_on_batch([images, np.array([90])])
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_quality_for_each_image_is_needed(count) -> None:
-    with pytest.raises(ValueError, match=rf"Received: {count} values for 2 images"):
-        round_trip(np.zeros((2, 8, 8, 3), np.uint8), np.full(count, 90))
-
-
-def test_no_quality_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least one JPEG quality\. Received: none"):
-        round_trips(np.zeros((2, 8, 8, 3), np.uint8), [])

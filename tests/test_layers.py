@@ -77,9 +77,8 @@ def test_error_level_without_subsampling() -> None:
     assert_equal(result(ErrorLevel(60, signed=True, subsampling="4:4:4"), images), expected)
 
 
-def test_error_level_of_real_images(pool) -> None:
-    files = sorted(path for path in pool.rglob("*") if path.suffix in (".jpg", ".png"))
-    for path in files[:: max(len(files) // 6, 1)]:
+def test_error_level_of_real_images(pictures) -> None:
+    for path in pictures[::2]:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))[-200:, -200:]
         for recipe in ("default", "reference"):
@@ -214,45 +213,23 @@ def test_a_layer_comes_back_from_its_settings(layer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "rule", "received"),
+    ("arguments", "message"),
     [
-        ({"quality": 0}, "integer from 1 to 100", "quality=0"),
-        ({"quality": 101}, "integer from 1 to 100", "quality=101"),
-        ({"quality": True}, "integer from 1 to 100", "quality=True"),
-        ({"quality": [90, 75.5]}, "integer from 1 to 100", "quality=75.5"),
-        ({"quality": []}, "at least one", "none"),
-        ({"color": "LAB"}, "'RGB' or 'YCbCr'", "LAB"),
-        ({"gain": -1}, "above 0", "-1"),
-        ({"gain": [2.0]}, "above 0", r"\[2.0\]"),
-        ({"gain": "max", "signed": True}, "absolute differences only", "signed=True"),
+        ({"quality": [90, 75.5]}, "integer from 1 to 100. Received: quality=75.5"),
+        ({"gain": "max", "signed": True}, "absolute differences only. Received: signed=True"),
+        ({"subsampling": "4:2:2"}, "'4:2:0' or '4:4:4'. Received: subsampling='4:2:2'"),
     ],
 )
-def test_settings_out_of_range_say_the_rule(arguments, rule, received) -> None:
-    with pytest.raises(ValueError, match=f"{rule}.*Received: .*{received}"):
+def test_settings_are_refused_when_a_layer_is_made(arguments, message) -> None:
+    with pytest.raises(ValueError, match=message):
         ErrorLevel(**arguments)
 
 
-IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("images", "rule", "received"),
-    [
-        (IMAGES.astype(np.float32), "must be uint8", "float32"),
-        (IMAGES[0], "N x height x width x 3", r"\(8, 8, 3\)"),
-        (IMAGES[..., :2], "N x height x width x 3", r"\(2, 8, 8, 2\)"),
-        (IMAGES[:0], "at least one image", r"\(0, 8, 8, 3\)"),
-        (IMAGES[:, :0], "at least one pixel", r"\(2, 0, 8, 3\)"),
-    ],
-)
-def test_bad_images_say_the_rule_and_what_came(images, rule, received) -> None:
-    with pytest.raises(ValueError, match=f"{rule}.*Received: .*{received}"):
-        ErrorLevel()(images)
-
-
-def test_another_subsampling_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'4:2:0' or '4:4:4'.*Received: subsampling='4:2:2'"):
-        ErrorLevel(subsampling="4:2:2")(IMAGES)  # type: ignore[arg-type]
+def test_bad_images_say_the_rule_and_what_came() -> None:
+    with pytest.raises(ValueError, match=r"must be uint8.*Received: float32"):
+        ErrorLevel()(np.zeros((2, 8, 8, 3), np.float32))
+    with pytest.raises(ValueError, match="static height"):
+        ErrorLevel()(keras.Input((None, 8, 3), dtype="uint8"))
 
 
 @pytest.mark.parametrize(
@@ -269,18 +246,8 @@ def test_what_cannot_be_resized_is_refused(images, received) -> None:
         PillowResize(4)(images)
 
 
-def test_settings_are_refused_when_a_layer_is_made() -> None:
-    with pytest.raises(ValueError, match="subsampling='4:2:2'"):
-        ErrorLevel(subsampling="4:2:2")
-
-
 @pytest.mark.parametrize("size", [0, -1, "4", 4.5, True, None])
 def test_a_size_is_a_whole_number(size) -> None:
     rule = f"integer of at least 1 pixel. Received: size={size!r}"
     with pytest.raises(ValueError, match=rule):
         PillowResize(size)
-
-
-def test_an_input_of_unknown_height_is_refused() -> None:
-    with pytest.raises(ValueError, match="static height"):
-        ErrorLevel()(keras.Input((None, 8, 3), dtype="uint8"))

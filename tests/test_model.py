@@ -1,8 +1,6 @@
 """The networks: parameters, outputs, and the same weights on every backend."""
 
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +71,7 @@ def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) ->
 
 @pytest.mark.second_lane
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_backends_load_each_others_weights(backend, tmp_path: Path, python: Any) -> None:
+def test_backends_load_each_others_weights(backend, tmp_path, python) -> None:
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     keras.utils.set_random_seed(1)

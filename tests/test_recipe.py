@@ -91,7 +91,7 @@ def test_known_keys_reach_into_every_section() -> None:
         ("training.optimizer=sgd", "rmsprop"),
     ],
 )
-def test_refusals_name_the_key_and_what_would_be_valid(override: str, message: str) -> None:
+def test_refusals_name_the_key_and_what_would_be_valid(override, message) -> None:
     with pytest.raises(RecipeError, match=f"(?s){message}"):
         load_recipe("default", [override])
 

@@ -78,7 +78,7 @@ def folder(saved_crops: Path, tmp_path: Path) -> Path:
 
 
 class TestSaving:
-    def test_round_trip_is_exact(self, saved_crops: Path) -> None:
+    def test_round_trip_is_exact(self, saved_crops) -> None:
         loaded, classifier = (
             ElaClassifier.from_pretrained(saved_crops, runtime="keras"),
             crops_classifier(),
@@ -88,7 +88,7 @@ class TestSaving:
         assert (loaded.temperature, loaded.threshold, loaded.data) == (1.7, 0.4, None)
         assert (loaded.uncertain, loaded.labels) == (None, ("fake", "real"))
 
-    def test_writes_keras_own_layout_and_ours(self, saved_crops: Path) -> None:
+    def test_writes_keras_own_layout_and_ours(self, saved_crops) -> None:
         names = {path.name for path in saved_crops.iterdir()}
         assert names == {"config.json", "metadata.json", "hf_ela.json", *FILES}
         ours = settings_of(saved_crops)
@@ -98,7 +98,7 @@ class TestSaving:
         assert ours["sha256"] == digests
         assert {"hf_ela", "keras", "backend", "pillow", "ela"} <= set(ours["versions"])
 
-    def test_band_and_data_are_kept_in_a_run_too(self, tmp_path: Path) -> None:
+    def test_band_and_data_are_kept_in_a_run_too(self, tmp_path) -> None:
         data = {"id": "art", "revision": "0" * 40, "splits": {"train": 5}}
         named = ElaClassifier(crops_classifier().model, CROPS, 1.5, 0.4, (0.3, 0.45), data)
         named.save_pretrained(tmp_path / "run" / "weights", onnx=False)
@@ -106,13 +106,13 @@ class TestSaving:
         assert (loaded.data, loaded.uncertain) == (data, (0.3, 0.45))
         assert (loaded.temperature, loaded.threshold) == (1.5, 0.4)
 
-    def test_keras_alone_loads_it(self, saved_crops: Path) -> None:
+    def test_keras_alone_loads_it(self, saved_crops) -> None:
         alone = keras.saving.load_model(saved_crops)
         views = evaluation_views(picture(), CROPS, "as_is", key="")
         expected = crops_classifier().model.predict_on_batch(views)
         assert alone.predict_on_batch(views).tolist() == expected.tolist()
 
-    def test_leaves_training_state_out(self, tmp_path: Path) -> None:
+    def test_leaves_training_state_out(self, tmp_path) -> None:
         keras.config.set_dtype_policy("mixed_float16")
         try:
             network = build_model(CROPS)
@@ -132,7 +132,7 @@ class TestSaving:
         for mine, theirs in zip(loaded.get_weights(), network.get_weights(), strict=True):
             assert np.array_equal(mine, theirs)
 
-    def test_replaces_a_saved_model(self, folder: Path) -> None:
+    def test_replaces_a_saved_model(self, folder) -> None:
         other = ElaClassifier(crops_classifier().model, CROPS, threshold=0.9)
         other.save_pretrained(folder, onnx=False)
         loaded = ElaClassifier.from_pretrained(folder)
@@ -143,9 +143,7 @@ class TestSaving:
     @pytest.mark.parametrize(
         ("temperature", "onnx", "error"), [(-1.0, False, ValueError), (1.0, True, ExportError)]
     )
-    def test_a_failure_keeps_the_earlier_model(
-        self, folder: Path, temperature: float, onnx: bool, error: type[Exception]
-    ) -> None:
+    def test_a_failure_keeps_the_earlier_model(self, folder, temperature, onnx, error) -> None:
         other = classifier_of(CROPS, temperature=temperature)
         *_, bias = other.model.weights
         bias.assign([np.nan, 0])  # an ONNX file of it gives nothing that could be compared
@@ -154,7 +152,7 @@ class TestSaving:
         assert ElaClassifier.from_pretrained(folder).runtime == "onnx"
         assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
-    def test_refuses_to_replace_anything_else(self, tmp_path: Path) -> None:
+    def test_refuses_to_replace_anything_else(self, tmp_path) -> None:
         notes = tmp_path / "notes.txt"
         notes.write_text("mine")
         for place in (tmp_path, notes):
@@ -165,7 +163,7 @@ class TestSaving:
 
 
 class TestRuntime:
-    def test_onnx_is_the_default_where_it_is(self, saved_crops: Path, folder: Path) -> None:
+    def test_onnx_is_the_default_where_it_is(self, saved_crops, folder) -> None:
         assert ElaClassifier.from_pretrained(saved_crops).runtime == "onnx"
         assert ElaClassifier.from_pretrained(saved_crops, runtime="keras").runtime == "keras"
         with pytest.raises(ValueError, match=r"`runtime` must be .* Received: 'jax'"):
@@ -177,9 +175,7 @@ class TestRuntime:
         with pytest.raises(ModelError, match=r"requires network.onnx.*does not name it"):
             ElaClassifier.from_pretrained(folder, runtime="onnx")
 
-    def test_the_network_is_there_when_it_is_asked_for(
-        self, saved_crops: Path, tmp_path: Path
-    ) -> None:
+    def test_the_network_is_there_when_it_is_asked_for(self, saved_crops, tmp_path) -> None:
         loaded = ElaClassifier.from_pretrained(saved_crops)
         assert loaded.runtime == "onnx"
         assert loaded.model is loaded.model
@@ -190,7 +186,7 @@ class TestRuntime:
         again = ElaClassifier.from_pretrained(tmp_path / "again")
         assert (again.runtime, again.threshold) == ("keras", 0.4)
 
-    def test_weights_are_not_needed_for_onnx(self, saved_crops: Path, tmp_path: Path) -> None:
+    def test_weights_are_not_needed_for_onnx(self, saved_crops, tmp_path) -> None:
         for name in ("hf_ela.json", "network.onnx"):
             shutil.copy(saved_crops / name, tmp_path)
         loaded = ElaClassifier.from_pretrained(tmp_path)
@@ -201,7 +197,7 @@ class TestRuntime:
         with pytest.raises(ModelError, match="made from an ONNX model alone"):
             alone.model  # noqa: B018
 
-    def test_onnx_that_is_missing_or_damaged_is_named(self, folder: Path) -> None:
+    def test_onnx_that_is_missing_or_damaged_is_named(self, folder) -> None:
         sound = (folder / "network.onnx").read_bytes()
         write("network.onnx", sound[:-1] + b"\0")(folder)
         with pytest.raises(ModelError, match=r"network.onnx must have the checksum .* damaged"):
@@ -261,9 +257,7 @@ class TestDamage:
             (change(**TOO_LARGE), "layers .* at most 268,435,456 .* about 4,294,967,296"),
         ],
     )
-    def test_of_the_settings_is_named(
-        self, folder: Path, damage: Callable[[Path], object], message: str
-    ) -> None:
+    def test_of_the_settings_is_named(self, folder, damage, message) -> None:
         damage(folder)
         with pytest.raises(ModelError, match=message):
             ElaClassifier.from_pretrained(folder)
@@ -278,15 +272,13 @@ class TestDamage:
             (change(**DEEPER), "must fit the network of the recipe"),
         ],
     )
-    def test_of_the_weights_is_named(
-        self, folder: Path, damage: Callable[[Path], object], message: str
-    ) -> None:
+    def test_of_the_weights_is_named(self, folder, damage, message) -> None:
         damage(folder)
         with pytest.raises(ModelError, match=message):
             ElaClassifier.from_pretrained(folder, runtime="keras")
 
     @pytest.mark.parametrize("shape", [(3,), (1, 2)])
-    def test_of_the_shape_of_weights_is_named(self, folder: Path, shape: tuple[int, ...]) -> None:
+    def test_of_the_shape_of_weights_is_named(self, folder, shape) -> None:
         path = folder.parent / "other.h5"
         shutil.copy(folder / "model.weights.h5", path)
         with h5py.File(path, "r+") as file:
@@ -298,9 +290,7 @@ class TestDamage:
 
     @settings(max_examples=10)
     @given(data=st.data())
-    def test_of_any_kind_to_the_weights_is_typed(
-        self, saved_crops: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-    ) -> None:
+    def test_of_any_kind_to_the_weights_is_typed(self, saved_crops, tmp_path_factory, data) -> None:
         folder = linked_copy(saved_crops, tmp_path_factory.mktemp("damaged") / "model")
         weights = bytearray((folder / "model.weights.h5").read_bytes())
         first = data.draw(st.integers(0, len(weights) - 1))
@@ -312,7 +302,7 @@ class TestDamage:
 
     @given(data=st.data())
     def test_of_any_kind_to_the_settings_is_typed(
-        self, saved_crops: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+        self, saved_crops, tmp_path_factory, data
     ) -> None:
         folder = linked_copy(saved_crops, tmp_path_factory.mktemp("damaged") / "model")
         text = bytearray((folder / "hf_ela.json").read_bytes())
@@ -334,7 +324,7 @@ class TestDamage:
         blocks=st.integers(1, 3),
     )
     def test_the_bound_knows_the_size_of_every_network(
-        self, kind: str, size: int, qualities: list[int], widths: list[int], patch: int, blocks: int
+        self, kind, size, qualities, widths, patch, blocks
     ) -> None:
         network = f"network={{kind='{kind}'}}"
         if kind == "fully_convolutional":
@@ -350,14 +340,14 @@ class TestDamage:
         layers = max(math.prod(layer.output.shape[1:]) for layer in model.layers)
         assert recipe.largest_layer == recipe.evaluation_views * layers
 
-    def test_the_description_of_keras_is_never_read(self, folder: Path) -> None:
+    def test_the_description_of_keras_is_never_read(self, folder) -> None:
         write("config.json", b'{"module": "os", "class_name": "system"}')(folder)
         loaded = ElaClassifier.from_pretrained(folder, runtime="keras")
         assert loaded.predict(picture()) == crops_classifier().predict(picture())
 
 
 class TestPlace:
-    def test_neither_a_folder_nor_a_repository(self, saved_crops: Path, tmp_path: Path) -> None:
+    def test_neither_a_folder_nor_a_repository(self, saved_crops, tmp_path) -> None:
         for source in ("nowhere", "./no/where", "/no/where", "~/model", "", "a/b/c", "../x"):
             with pytest.raises(ModelError, match="repository of"):
                 ElaClassifier.from_pretrained(source)
@@ -369,7 +359,7 @@ class TestPlace:
                 ElaClassifier.from_pretrained(folder, revision="v1")
 
     def test_a_folder_goes_before_a_repository_of_its_name(
-        self, saved_crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, saved_crops, tmp_path, monkeypatch
     ) -> None:
         shutil.copytree(saved_crops, tmp_path / "user" / "repo@v1")
         monkeypatch.chdir(tmp_path)
@@ -380,7 +370,7 @@ class TestPlace:
         with pytest.raises(ModelError, match="after the @"):
             split_revision("user/repo@")
 
-    def test_links_of_the_owner_are_followed(self, saved_crops: Path, tmp_path: Path) -> None:
+    def test_links_of_the_owner_are_followed(self, saved_crops, tmp_path) -> None:
         for path in saved_crops.iterdir():
             (tmp_path / path.name).symlink_to(path)
         assert ElaClassifier.from_pretrained(tmp_path).threshold == 0.4
@@ -401,9 +391,7 @@ except ImportError as error:
 """
 
 
-def test_prediction_needs_no_keras_and_what_needs_it_says_so(
-    saved_crops: Path, python: Any, tmp_path: Path
-) -> None:
+def test_prediction_needs_no_keras_and_what_needs_it_says_so(saved_crops, python, tmp_path) -> None:
     images(2)[1].save(tmp_path / "a.png")
     missing = "keras tensorflow jax torch h5py onnx tf2onnx"
     done = python(["-c", PREDICT, saved_crops, tmp_path / "a.png", missing])
@@ -426,9 +414,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.second_lane
-def test_memory_does_not_grow_with_the_number_of_files(
-    saved_crops: Path, python: Any, tmp_path: Path
-) -> None:
+def test_memory_does_not_grow_with_the_number_of_files(saved_crops, python, tmp_path) -> None:
     picture(1100, 1000).save(tmp_path / "a.jpg", quality=90)
     peaks = []
     for number in (100, 800):

@@ -55,7 +55,7 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["default", "reference"])
-def test_the_network_sees_pixels_behind_the_error_levels(recipe: str) -> None:
+def test_the_network_sees_pixels_behind_the_error_levels(recipe) -> None:
     image = noise(300, 200)
     recipes = [
         load_recipe(recipe, [override])
@@ -107,7 +107,7 @@ def test_an_image_up_to_the_longest_side_is_left_as_it_is(protocol) -> None:
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000))
-def test_parts_lie_within_the_image(width: int, height: int) -> None:
+def test_parts_lie_within_the_image(width, height) -> None:
     for box in view_boxes((width, height), FITTED):
         assert box.x >= 0 <= box.y
         assert box.width > 0 < box.height
@@ -149,7 +149,7 @@ def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
     height=st.integers(1, 200),
     protocol=st.sampled_from(["as_is", "aligned"]),
 )
-def test_any_size_gives_views_of_the_fixed_shape(width: int, height: int, protocol) -> None:
+def test_any_size_gives_views_of_the_fixed_shape(width, height, protocol) -> None:
     image = noise(width, height)
     for recipe in (REFERENCE, DEFAULT):
         views = evaluation_views(image, recipe, protocol, key="k")
@@ -199,11 +199,8 @@ def test_versions_name_what_decides_the_pixels() -> None:
     assert {"ela", "views", "pillow", "libjpeg", "webp"} <= set(pixel_versions())
 
 
-def test_real_images_give_views_of_both_classes(pool) -> None:
-    paths = sorted(pool.glob("test/*/*"))[::20]
-    spread = [
-        evaluation_views(load_image(path).pixels, DEFAULT, "aligned", path.name).std()
-        for path in paths
-    ]
-    assert len(spread) > 10
-    assert min(spread) > 0
+def test_real_images_give_views_that_tell_something(pictures) -> None:
+    for path in pictures:
+        image = load_image(path).pixels
+        for protocol in ("as_is", "aligned"):
+            assert evaluation_views(image, DEFAULT, protocol, path.name).std() > 0
