@@ -15,8 +15,6 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import huggingface_hub
-import numpy as np
 import pytest
 from huggingface_hub import InferenceClient, SpaceCard
 from packaging.requirements import Requirement
@@ -25,12 +23,13 @@ from PIL import Image
 from bad_files import encode, picture
 from conftest import REPOSITORY, TINY
 from hf_ela import ElaClassifier
-from hf_ela.hub.release_files import contents, model_files
-from hf_ela.hub.samples import sample_pictures
+from hf_ela._text import LABEL_WORDS, SYNTHETIC_NOTICE
+from hf_ela.hub.release_files import content_of, model_files
+from hf_ela.hub.samples import SAMPLES, sample_pictures
 from hf_ela.hub.spaces import space_files
-from hf_ela.models.networks import build_model
 from hf_ela.recipes.loading import load_recipe
 from hub_server import LocalHub
+from networks import network_of
 from toolkit import load_handler
 
 JPEG = encode(picture(150, 90), "JPEG", quality=87)
@@ -40,12 +39,7 @@ PNG = encode(picture(80, 120, seed=1), "PNG")
 @pytest.fixture(scope="module")
 def trained() -> ElaClassifier:
     recipe = load_recipe("default", [*TINY, "input.grid=2"])
-    model = build_model(recipe)
-    rng = np.random.default_rng(2)  # the same network on every backend
-    kernels = [weight for weight in model.weights if weight.name == "kernel"]
-    for kernel in kernels:
-        kernel.assign(rng.normal(0, np.prod(kernel.shape[:-1]) ** -0.5, kernel.shape))
-    unsure = ElaClassifier(model, recipe)
+    unsure = ElaClassifier(network_of(recipe, seed=2), recipe, temperature=2)
     # The one picture in the band, the other outside.
     inside, outside = score_of(unsure, PNG), score_of(unsure, JPEG)
     unsure.threshold = (inside + outside) / 2
@@ -59,7 +53,7 @@ def release(trained: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) ->
     blobs, folder = (tmp_path_factory.mktemp(name) for name in ("blobs", "release"))
     trained.save_pretrained(blobs / "model")
     for number, (name, file) in enumerate(model_files(blobs / "model").items()):
-        (blobs / str(number)).write_bytes(contents(file))
+        (blobs / str(number)).write_bytes(content_of(file))
         (folder / name).symlink_to(blobs / str(number))
     return folder
 
@@ -89,7 +83,7 @@ def test_a_model_with_onnx_needs_no_keras(
 ) -> None:
     trained.save_pretrained(tmp_path / "model", onnx=False)
     without = model_files(tmp_path / "model")
-    needed = contents(without["requirements.txt"]).decode()
+    needed = content_of(without["requirements.txt"]).decode()
     assert {"keras", "jax"} <= {Requirement(line).name for line in needed.splitlines()}
     assert "model.onnx" not in without
     assert (release / "model.onnx").is_file()
@@ -121,7 +115,7 @@ class TestHandler:
         good, *refused, last = handler({"inputs": [JPEG, *bad, PNG]})
         assert (good, last) == (classifier.predict(JPEG), classifier.predict(PNG))
         assert [list(answer) for answer in refused] == [["error"]] * 4
-        reasons = ["must be the base64 text", "must be an image: one of AVIF"]
+        reasons = ["as base64 text", "one of AVIF"]
         reasons += ["Received: int", "truncated"]
         for answer, reason in zip(refused, reasons, strict=True):
             assert reason in answer["error"]
@@ -156,13 +150,16 @@ class TestHandler:
             ({"inputs": {"image": "x"}}, "must be an image.* Received: dict"),
             ({"inputs": []}, "list of 1 to 16. Received: a list of 0"),
             ({"inputs": [JPEG] * 17}, "list of 1 to 16. Received: a list of 17"),
-            ({"inputs": "/etc/passwd"}, "base64 text of a file"),
-            ({"inputs": "https://example.com/a.jpg"}, "base64 text of a file"),
+            ({"inputs": "/etc/passwd"}, "a file as base64 text"),
+            ({"inputs": "https://example.com/a.jpg"}, "a file as base64 text"),
             ({"inputs": bytes(20 * 2**20 + 1)}, "at most 20,971,520 bytes"),
             ({"inputs": "A" * 28 * 2**20}, "at most 20,971,520 bytes"),
             ({"inputs": b""}, "has zero bytes"),
             ({"inputs": JPEG, "parameters": [1]}, "must be an object. Received: list"),
-            ({"inputs": JPEG, "parameters": {"topk": 1}}, "knows top_k, threshold, abstain. Rec"),
+            (
+                {"inputs": JPEG, "parameters": {"topk": 1}},
+                "may have top_k, threshold, abstain",
+            ),
             ({"inputs": JPEG, "parameters": {"abstain": "yes"}}, "must be true or false. Rec"),
             (
                 {"inputs": JPEG, "parameters": {"abstain": True, "threshold": 0.5}},
@@ -184,11 +181,25 @@ class TestHandler:
         assert type(caught.value).__name__ == "RequestError"
         assert len(str(caught.value)) < 300
 
+    def test_a_model_trained_on_synthetic_samples_says_so(
+        self, trained: ElaClassifier, tmp_path: Path
+    ) -> None:
+        trained.data = {"synthetic": True}
+        trained.save_pretrained(tmp_path / "model", onnx=False)
+        trained.data = None
+        for name, file in model_files(tmp_path / "model").items():
+            (tmp_path / name).write_bytes(content_of(file))
+        path = sys.path[:]
+        first, *rest = load_handler(str(tmp_path))({"inputs": JPEG})
+        sys.path[:] = path
+        assert first["notice"] == SYNTHETIC_NOTICE
+        assert "notice" not in rest[0]
+
     def test_an_error_of_ours_tells_the_client_nothing(
         self, handler: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(handler.classifier, "recipe", None)  # as if it were broken
-        with pytest.raises(RuntimeError, match=r"^The request failed; the log of"):
+        with pytest.raises(RuntimeError, match=r"^The request failed. See the log"):
             handler({"inputs": JPEG})
         assert "AttributeError" in caplog.text
 
@@ -277,7 +288,7 @@ class TestEndpoint:
         status, answer = self.post(f"{endpoint}?top_p=1", PNG, "image/png")
         assert status == 400
         assert answer == {
-            "error": "`parameters` knows top_k, threshold, abstain. Received: 'top_p'."
+            "error": "`parameters` may have top_k, threshold, abstain. Received: 'top_p'."
         }
         body = json.dumps({"inputs": base64_of(b"GIF89a")}).encode()
         status, answer = self.post(endpoint, body, "application/json")
@@ -285,13 +296,8 @@ class TestEndpoint:
         assert answer["error"].startswith("The image is refused: ")
 
     def test_the_hubs_own_client_reads_it(
-        self,
-        endpoint: str,
-        classifier: ElaClassifier,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
+        self, endpoint: str, classifier: ElaClassifier, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         (tmp_path / "art.jpg").write_bytes(JPEG)
         client = InferenceClient(endpoint)
         for options in ({}, {"top_k": 1}):  # the file itself; with parameters, as base64
@@ -309,23 +315,17 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[LocalHub]:
-    with LocalHub() as hub:
-        yield hub
-
-
-@pytest.fixture(scope="module")
 def space(
     browser: Any,
     clean: Path,
-    hub: LocalHub,
+    served_hub: LocalHub,
     release: Path,
     uploads: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """The page of a Space, which loads its model from the Hub."""
     folder = tmp_path_factory.mktemp("space")
-    model = hub.add_model(
+    model = served_hub.add_model(
         "user/model", {p.name: p.read_bytes() for p in release.iterdir() if p.is_file()}
     )
     for name, content in space_files("user/model", model.find("main").sha).items():
@@ -339,7 +339,7 @@ def space(
         port = free.getsockname()[1]
     env = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(uploads)}
     env["GRADIO_ANALYTICS_ENABLED"] = "False"
-    names = hub.environment(tmp_path_factory.mktemp("home"))
+    names = served_hub.environment(tmp_path_factory.mktemp("home"))
     env |= {key: value for key, value in names.items() if key.startswith("HF_")}
     env["HF_HUB_OFFLINE"] = "0"
     with served([clean, "app.py"], folder, **env) as process:
@@ -396,13 +396,13 @@ class TestSpace:
         self.upload(page, name, data)
         assert self.shown(page) == pytest.approx(expected, abs=6e-4)
         label = classifier.predict(data)[0]["label"]
-        says = {"fake": "AI-generated", "real": "human-made"}[label]
-        verdict = f"To the model this looks {says}"
+        verdict = f"The model says: {LABEL_WORDS[label]}"
         if data is PNG:  # in the band
-            verdict = f"The model does not know; it leans to {says}"
+            verdict = f"The model is uncertain; it leans towards {LABEL_WORDS[label]}"
         assert page.get_by_role("heading", name=verdict).is_visible()
         assert page.locator("#answer .band").is_visible()
-        assert f"from {classifier.threshold:.3f} on" in page.inner_text("#answer")
+        assert f"from {classifier.threshold:.3f} (dashed" in page.inner_text("#answer")
+        assert "Truth" not in page.inner_text("#answer")
         widths = page.eval_on_selector_all("#answer img", "all => all.map(i => i.naturalWidth)")
         assert len(widths) == 3
         assert min(widths) > 0
@@ -437,9 +437,7 @@ class TestSpace:
 
     def test_samples_answer_by_mouse_and_by_key(self, page: Any, classifier: ElaClassifier) -> None:
         names, pictures = zip(*sample_pictures().items(), strict=True)
-        samples = [
-            page.get_by_role("button", name=Path(name).stem.replace("-", ", ")) for name in names
-        ]
+        samples = [page.get_by_role("button", name=SAMPLES[name]) for name in names]
         for sample in samples:
             sample.wait_for(timeout=60_000)
         icons = page.eval_on_selector_all(
@@ -454,6 +452,7 @@ class TestSpace:
         first, last = (score_of(classifier, pictures[at].read_bytes()) for at in (0, -1))
         assert abs(first - last) > 0.002
         assert self.shown(page) == pytest.approx(first, abs=6e-4)
+        assert "Truth: AI-generated (A carved car" in page.inner_text("#answer")
         samples[-1].focus()
         page.keyboard.press("Enter")
         page.wait_for_function(
@@ -468,8 +467,10 @@ def test_the_space_names_its_model() -> None:
     assert card.data["models"] == ["user/model"]
     assert (card.data["sdk"], card.data["app_file"]) == ("gradio", "app.py")
     assert len(card.data["short_description"]) <= 60
-    assert json.loads(files["model.json"]) == {"repo": "user/model", "revision": "a" * 40}
+    shown = json.loads(files["model.json"])
+    assert (shown["repo"], shown["revision"]) == ("user/model", "a" * 40)
+    assert {sample["file"]: sample["title"] for sample in shown["samples"]} == SAMPLES
     assert "keras" not in files["requirements.txt"].decode()
     with_keras = space_files("user/model", "a" * 40, onnx=False)["requirements.txt"].decode()
     assert {"keras", "jax"} <= {Requirement(line).name for line in with_keras.splitlines()}
-    assert {f"samples/{name}" for name in sample_pictures()} <= {*files}
+    assert {f"samples/{name}" for name in SAMPLES} <= {*files}

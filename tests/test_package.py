@@ -1,7 +1,6 @@
 import csv
 import io
 import os
-import shutil
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
@@ -12,15 +11,12 @@ from zipfile import ZipFile
 import pytest
 from packaging.requirements import Requirement
 
-from bad_files import picture
-from conftest import REPOSITORY, TINY
+from conftest import REPOSITORY
 from hf_ela import ElaClassifier, __version__
-from hf_ela.backend import keras
-from hf_ela.hub.locate import PACKAGED
-from hf_ela.hub.samples import sample_pictures
+from hf_ela.hub.locate import PACKAGED, packaged_model
+from hf_ela.hub.samples import sample_files
 from hf_ela.hub.wheel import requirements, wheel
-from hf_ela.models.networks import build_model
-from hf_ela.recipes.loading import load_recipe
+from widget_page import WIDGET
 
 NAME, BYTES = wheel()
 
@@ -64,21 +60,13 @@ class TestWheel:
         assert {
             "hf_ela/py.typed",
             "hf_ela/recipes/default.toml",
-            "hf_ela/assets/handler.py",
-            "hf_ela/assets/space/app.py",
-            "hf_ela/assets/space/README.md",
-            *(f"hf_ela/model_card/samples/{name}" for name in sample_pictures()),
+            "hf_ela/hub/assets/handler.py",
+            "hf_ela/hub/assets/space/app.py",
+            *(f"hf_ela/hub/assets/widget/{path.name}" for path in WIDGET.iterdir()),
+            *(f"hf_ela/model_card/samples/{name}" for name in sample_files()),
         } <= {*names}
         assert len(names) == len({*names})
         assert not [name for name in names if "__pycache__" in name or "/." in name]
-
-    def test_leaves_the_model_of_the_package_out(self, installed: Path) -> None:
-        """A release has its own, beside the wheel."""
-        model = installed / "hf_ela" / PACKAGED
-        shutil.rmtree(model, ignore_errors=True)
-        model.mkdir()
-        (model / "README.md").write_text("a card")
-        assert run_python(WHEEL_AGAIN, path=installed).stdout == BYTES
 
     def test_its_record_has_every_file_and_its_hash(self) -> None:
         archive = ZipFile(io.BytesIO(BYTES))
@@ -90,14 +78,17 @@ class TestWheel:
             encoded = urlsafe_b64encode(sha256(content).digest()).decode().rstrip("=")
             assert (digest, size) == (f"sha256={encoded}", str(len(content)))
 
-    def test_an_installation_of_it_makes_the_same_bytes(self, installed: Path) -> None:
-        where = run_python("import hf_ela; print(hf_ela.__file__)", path=installed).stdout.decode()
-        assert where.startswith(str(installed))
+    def test_an_installation_of_it_makes_the_same_bytes_and_predicts(
+        self, wheel_file: Path, installed: Path, tiny_run: Path, pictures: list[Path]
+    ) -> None:
+        again = run_python(WHEEL_AGAIN, path=installed)
+        assert again.stdout == BYTES, again.stderr.decode()
         assert (installed / "bin" / "hf-ela").is_file()
-        assert run_python(WHEEL_AGAIN, path=installed).stdout == BYTES
 
-    def test_what_lies_beside_the_package_stays_behind(self, installed: Path) -> None:
+        # A model of the package stays out, since a release has its own; so do stray files.
         package = installed / "hf_ela"
+        (package / PACKAGED).mkdir()
+        (package / PACKAGED / "README.md").write_text("a card")
         (package / ".env").write_text("HF_TOKEN=secret")
         (package / "cli.py~").write_text("backup")
         (package / "model_card" / ".hidden.md").write_text("mine")
@@ -105,22 +96,13 @@ class TestWheel:
         (package / "__pycache__" / "cli.cpython-311.pyc").write_bytes(b"old")
         assert run_python(WHEEL_AGAIN, path=installed).stdout == BYTES
 
-    def test_code_of_another_version_than_the_installation_is_refused(
-        self, installed: Path
-    ) -> None:
-        module = installed / "hf_ela" / "__init__.py"
+        module = package / "_version.py"
         module.write_text(module.read_text().replace(__version__, "99.0"))
         done = run_python(WHEEL_AGAIN, path=installed)
         assert done.returncode == 1
-        assert b"ReleaseError: hf-ela must be installed as it is: the code is of" in done.stderr
-        assert b"Received: an installation of 0" in done.stderr
+        assert b"ReleaseError: The installed hf-ela has version 0" in done.stderr
 
-    def test_it_predicts_without_being_installed(self, wheel_file: Path, tmp_path: Path) -> None:
-        keras.utils.set_random_seed(0)
-        recipe = load_recipe("default", TINY)
-        classifier = ElaClassifier(build_model(recipe), recipe, temperature=0.01)
-        classifier.save_pretrained(tmp_path / "model", onnx=False)
-        picture().save(tmp_path / "image.png")
+        # Without being installed, from the file itself.
         code = """
 import sys, hf_ela
 from hf_ela.recipes.loading import built_in_recipes
@@ -128,40 +110,38 @@ assert ".whl" in hf_ela.__file__, hf_ela.__file__
 assert built_in_recipes() == ["default", "reference"]
 print(hf_ela.ElaClassifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])[0]["score"])
 """
-        done = run_python(code, tmp_path / "model", tmp_path / "image.png", path=wheel_file)
+        done = run_python(code, tiny_run, pictures[0], path=wheel_file)
         assert done.returncode == 0, done.stderr.decode()
-        expected = classifier.predict(tmp_path / "image.png")[0]["score"]
+        expected = ElaClassifier.from_pretrained(tiny_run).predict(pictures[0])[0]["score"]
         assert float(done.stdout) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.second_lane
-def test_a_built_wheel_has_the_model_and_predicts_with_it(tmp_path: Path) -> None:
-    """By the real build, of a checkout with a model in it."""
-    source, wheels, site = (tmp_path / name for name in ("source", "wheels", "site"))
-    for name in ("src", "model_card"):
-        shutil.copytree(REPOSITORY / name, source / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, source)
-    recipe = load_recipe("default", TINY)
-    model = source / "src" / "hf_ela" / PACKAGED
-    shutil.rmtree(model, ignore_errors=True)
-    ElaClassifier(build_model(recipe), recipe).save_pretrained(model)
-    (model / "README.md").write_text("a card")
+def test_a_built_wheel_has_the_model_and_predicts_with_it(
+    tmp_path: Path, pictures: list[Path]
+) -> None:
+    """By the real build, with all that a release needs."""
+    wheels, site = tmp_path / "wheels", tmp_path / "site"
     pip = [sys.executable, "-m", "pip"]
-    words = [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, source]
+    words = [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, REPOSITORY]
     built = subprocess.run(words, capture_output=True, text=True, check=False)
     if "No matching distribution" in built.stderr:
         pytest.skip("what builds the package (hatchling) cannot be installed here")
     assert built.returncode == 0, built.stderr
     (file,) = wheels.iterdir()
-    found = {name.rpartition("/")[2] for name in ZipFile(file).namelist() if PACKAGED in name}
-    assert found == {path.name for path in model.iterdir()}
+    names = {*ZipFile(file).namelist()}
+    model = packaged_model()
+    assert {f"hf_ela/{PACKAGED}/{path.name}" for path in model.iterdir() if path.is_file()} <= names
+    assert {*ZipFile(io.BytesIO(BYTES)).namelist()} - names == set()
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", site, file], check=True)
-    picture().save(tmp_path / "image.png")
     code = "import sys, hf_ela; print(hf_ela.ElaClassifier.from_pretrained().predict(sys.argv[1]))"
-    done = run_python(code, tmp_path / "image.png", path=site)
-    expected = ElaClassifier.from_pretrained(model).predict(tmp_path / "image.png")
+    done = run_python(code, pictures[0], path=site)
+    expected = ElaClassifier.from_pretrained().predict(pictures[0])
     assert done.stdout.decode() == f"{expected}\n", done.stderr.decode()
+    code = "from hf_ela.hub.samples import *; print(*sample_files().values(), sep='\\n')"
+    found = run_python(code, path=site).stdout.decode().splitlines()
+    assert all(Path(name).is_relative_to(site) and Path(name).is_file() for name in found)
+    assert len(found) == len(sample_files())
 
 
 class TestRequirements:
