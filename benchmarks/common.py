@@ -93,7 +93,7 @@ def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
     """Return a Keras model as a function of arrays that ONNX Runtime computes."""
     import onnxruntime
 
-    from hf_ela.models.export import write_onnx
+    from hf_ela.models.conversion import write_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(model, Path(folder) / "model.onnx")
@@ -152,10 +152,13 @@ def seeded(recipe: str, overrides: Sequence[str], seed: int) -> Recipe:
     return load_recipe(recipe, [*overrides, *seeds])
 
 
-def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, Any]:
+def trained(
+    recipe: Recipe, options: "DataOptions", folder: Path, *, whole: bool = True
+) -> dict[str, Any]:
     """Return the ``run.json`` of a training in a folder; call it `apart`.
 
-    A finished run of the same settings is kept; an interrupted one is resumed.
+    A finished run of the same settings is kept; an interrupted one is resumed. Without `whole`, the
+    run has no plots and no ONNX.
     """
     from hf_ela.data.groups import GroupTable
     from hf_ela.run_record import read_run
@@ -164,7 +167,7 @@ def trained(recipe: Recipe, options: "DataOptions", folder: Path) -> dict[str, A
         from hf_ela.training.trainer import train
 
         resume = (folder / "checkpoint" / "settings.json").exists()
-        train(recipe, options, folder, resume=resume)
+        train(recipe, options, folder, resume=resume, plots=whole, export=whole)
     run = read_run(folder)
     data, groups = run.data, run.data.groups
     then = run.recipe, data.id, groups and groups.sha256, data.limit
@@ -198,6 +201,17 @@ def pictures(data: str | None, count: int, seed: int = 0) -> list[Image.Image]:
     painted = [paint(rng, styles[i % len(styles)]) for i in range(min(count, PAINTINGS))]
     images = [Image.fromarray(np.clip(np.rint(p), 0, 255).astype(np.uint8)) for p in painted]
     return [images[i % len(images)] for i in range(count)]
+
+
+def write_images(folder: Path, data: str | None, count: int) -> None:
+    """Write an imagefolder of links to files, or of paintings; labels do not matter to speed."""
+    for number, source in enumerate(image_paths(data, count) if data else pictures(None, count)):
+        place = folder / ("train" if number % 4 else "test") / ("fake", "real")[number // 4 % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, Path):
+            (place / f"{number:05}{source.suffix}").symlink_to(source)
+        else:
+            source.save(place / f"{number:05}.jpg", quality=92)
 
 
 def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> dict[str, Any]:

@@ -34,7 +34,7 @@ TITLES = ("AUC", "balanced accuracy")
 
 def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
     """Train without a value and test on it; return the row, which stays in the folder."""
-    trained(recipe, options, folder)
+    trained(recipe, options, folder, whole=False)
     if (folder / "fold.json").exists():
         return dict(json.loads((folder / "fold.json").read_text("utf-8")))
     row = {"seed": recipe.training.seed, **tested(folder, options)}

@@ -39,12 +39,12 @@ from common import (
     HERE,
     apart,
     compiled,
-    image_paths,
     installed_backends,
     onnx_runtime,
     pictures,
     save,
     seconds,
+    write_images,
 )
 from PIL import Image, ImageChops, ImageEnhance
 
@@ -120,7 +120,7 @@ def as_usually_written(path: str) -> np.ndarray:
     ela = ImageChops.difference(image, Image.open(temporary))
     largest = max(high for _, high in ela.getextrema()) or 1
     ela = ImageEnhance.Brightness(ela).enhance(255.0 / largest)
-    return np.array(ela.resize((128, 128))).flatten().reshape(128, 128, 3) / 255.0
+    return np.array(ela.resize((128, 128))) / 255.0
 
 
 def ours(path: str) -> np.ndarray:
@@ -210,9 +210,8 @@ def scoring(runtime: str, model: Path, paths: Sequence[str], repeat: int) -> flo
     """Return how many seconds it takes to score the files by a runtime, or the published way."""
     from hf_ela.classifier import ElaClassifier
 
-    classifier = ElaClassifier.from_pretrained(
-        model, runtime="onnx" if runtime == ONNX else "keras"
-    )
+    kind = ONNX if runtime == ONNX else "keras"
+    classifier = ElaClassifier.from_pretrained(model, runtime=kind)
     if runtime != PUBLISHED:
         return seconds(lambda: [*classifier.scores(paths)], repeat)
     network = classifier.model
@@ -236,24 +235,13 @@ sys.exit(status != 0)
 
 def command(model: Path, runtime: str, images: Path) -> tuple[float, float]:
     """Return wall time in seconds and peak memory in MiB (on Linux) of `hf-ela predict`."""
-    kind = "onnx" if runtime == ONNX else "keras"
+    kind = ONNX if runtime == ONNX else "keras"
     predict = [sys.executable, "-m", "hf_ela", "predict", "--model", model, "--runtime", kind]
     environment = os.environ | ({} if runtime == ONNX else {"KERAS_BACKEND": runtime})
     call = [sys.executable, "-c", LAUNCHER, *predict, images]
     done = subprocess.run(call, env=environment, stdout=subprocess.PIPE, check=True)
     taken, memory = json.loads(done.stdout)
     return taken, memory
-
-
-def write_images(folder: Path, data: str | None, count: int) -> None:
-    """Write an imagefolder of links to files, or of paintings; labels do not matter to speed."""
-    for number, source in enumerate(image_paths(data, count) if data else pictures(None, count)):
-        place = folder / ("train" if number % 4 else "test") / ("fake", "real")[number // 4 % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        if isinstance(source, Path):
-            (place / f"{number:05}{source.suffix}").symlink_to(source)
-        else:
-            source.save(place / f"{number:05}.jpg", quality=92)
 
 
 PARTS = {"ela": ela, "preprocess": preprocess, "predict": predict}

@@ -53,14 +53,8 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 def png_bomb(width: int, height: int) -> bytes:
     """A whole PNG of one declared size and almost no data."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"".join(
-        [
-            b"\x89PNG\r\n\x1a\n",
-            png_chunk(b"IHDR", header),
-            png_chunk(b"IDAT", zlib.compress(bytes(1000))),
-            png_chunk(b"IEND", b""),
-        ]
-    )
+    body = png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + body
 
 
 def with_jpeg_size(jpeg: bytes, width: int, height: int) -> bytes:
@@ -81,37 +75,21 @@ def plain_files() -> dict[str, bytes]:
         "tif": encode(image, "TIFF"),
         "lzw.tif": encode(image, "TIFF", compression="tiff_lzw"),
     }
-    for suffix, image_format, feature in (
-        ("webp", "WEBP", "webp"),
-        ("avif", "AVIF", "avif"),
-        ("jp2", "JPEG2000", "jpg_2000"),
-    ):
+    for suffix, name, feature in [("webp",) * 3, ("avif",) * 3, ("jp2", "JPEG2000", "jpg_2000")]:
         if features.check(feature):
-            files[suffix] = encode(image, image_format)
+            files[suffix] = encode(image, name)
     return files
 
 
 def _truncated() -> Iterator[tuple[str, bytes, type[ImageError]]]:
     for suffix, data in plain_files().items():
         for percent in (15, 35, 60, 85):
-            yield (
-                f"cut at {percent} percent.{suffix}",
-                data[: len(data) * percent // 100],
-                TruncatedImageError,
-            )
+            cut = data[: len(data) * percent // 100]
+            yield f"cut at {percent} percent.{suffix}", cut, TruncatedImageError
         yield f"cut at 20 bytes.{suffix}", data[:20], TruncatedImageError
-        yield (
-            f"cut at 3 bytes.{suffix}",
-            data[:3],
-            NotAnImageError
-            if suffix
-            not in (
-                "jpg",
-                "progressive.jpg",
-                "bmp",
-            )
-            else TruncatedImageError,
-        )
+        known = suffix in ("jpg", "progressive.jpg", "bmp")
+        refusal = TruncatedImageError if known else NotAnImageError
+        yield f"cut at 3 bytes.{suffix}", data[:3], refusal
 
 
 def _not_images() -> Iterator[tuple[str, bytes, type[ImageError]]]:
@@ -152,11 +130,8 @@ def _large() -> Iterator[tuple[str, bytes, type[ImageError]]]:
     yield "declares 65535x65535.gif", bytes(gif), ImageTooLargeError
     yield "declares 60000x60000.bmp", bytes(bmp), ImageTooLargeError
     yield "declares 60000x60000.tif", tiff, ImageTooLargeError
-    yield (
-        "really 10000x10000.png",
-        encode(Image.new("1", (10000, 10000)), "PNG"),
-        ImageTooLargeError,
-    )
+    really = encode(Image.new("1", (10000, 10000)), "PNG")
+    yield "really 10000x10000.png", really, ImageTooLargeError
     if "jp2" in plain:
         at = plain["jp2"].index(b"ihdr") + 4
         jp2 = plain["jp2"][:at] + struct.pack(">II", 60000, 60000) + plain["jp2"][at + 8 :]

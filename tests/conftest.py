@@ -7,17 +7,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-# Before anything imports the clients: no request leaves a test, no bar fills a log.
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import hypothesis
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+
+from hub_server import LocalHub
+
+# Before anything imports the clients, which read their environment once: the only Hub is on
+# loopback, and no bar fills a log.
+LIVE = {key: value for key, value in os.environ.items() if key.startswith("HF_")}
+HUB, _HOME = LocalHub(), TemporaryDirectory()
+for name in LIVE:
+    del os.environ[name]
+os.environ.update(HUB.environment(Path(_HOME.name)))
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 # Untimed: other work may slow a test.
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=20)
@@ -43,6 +51,12 @@ TINY = [
     "validation.fraction=0.25",
 ]
 """Overrides of the default recipe that make a training take a second."""
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Path]:
+    """The twelve real pictures; the name of each begins with the truth about it."""
+    return sorted((REPOSITORY / "tests" / "data").glob("*-*.*"))
 
 
 @pytest.fixture(scope="session")
@@ -169,6 +183,48 @@ def tiny_run(tiny: Path, tiny_groups: Path, tmp_path_factory: pytest.TempPathFac
         train(load_recipe("default", TINY), options, out, say=lambda line: None)
 
     return made_once(tmp_path_factory, "tiny-run", make)
+
+
+@pytest.fixture(scope="session")
+def saved_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of `networks.CROPS`, with ONNX. Not to be changed."""
+
+    def save(folder: Path) -> None:
+        from networks import crops_classifier
+
+        crops_classifier().save_pretrained(folder)
+
+    return made_once(tmp_path_factory, "saved-crops", save)
+
+
+@pytest.fixture(scope="session")
+def saved_resized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of `networks.RESIZED`, with ONNX. Not to be changed."""
+
+    def save(folder: Path) -> None:
+        from networks import resized_classifier
+
+        resized_classifier().save_pretrained(folder)
+
+    return made_once(tmp_path_factory, "saved-resized", save)
+
+
+@pytest.fixture(scope="session")
+def served_hub() -> Iterator[LocalHub]:
+    with HUB as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(served_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
+    """An empty Hub over loopback, for this process and its children, with an empty cache.
+
+    Nobody is logged in: set HF_TOKEN to `hub.token` to write.
+    """
+    served_hub.reset()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return served_hub
 
 
 @pytest.fixture

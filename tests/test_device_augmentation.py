@@ -1,8 +1,9 @@
-"""ELA and augmentation on the device: the same pixels as on the CPU, and a training on them."""
+"""ELA and augmentation on the device: the same pixels as on the CPU, and batches of them."""
 
-import subprocess
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,19 +12,17 @@ from PIL import Image
 from conftest import TINY
 from hf_ela.backend import keras
 from hf_ela.data.loading import DataOptions
-from hf_ela.data.preparation import held_view_set, prepare, training_view_set
+from hf_ela.data.preparation import Prepared, held_view_set, prepare, training_view_set
 from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation, draw, no_draws
 from hf_ela.ela.error_level import error_level
 from hf_ela.images.jpeg import reencode
 from hf_ela.models.networks import build_model, with_error_level
 from hf_ela.recipes.loading import load_recipe
-from hf_ela.recipes.schema import Recipe
-from hf_ela.training.fit import Batches, on_device
-from hf_ela.training.trainer import train
+from hf_ela.training.fit import Batches, fit, on_device
 
-ON_DEVICE = [*TINY, "training.ela=on_device", "augmentation.jpeg=0.5"]
+ON_DEVICE = [*TINY, "training.ela=on_device", "augmentation.jpeg=0.5", "training.epochs=1"]
 DEVICE = load_recipe("default", ON_DEVICE)
-CACHED = load_recipe("default", TINY)
+CACHED = load_recipe("default", [*ON_DEVICE, "training.ela=cached"])
 
 
 def pixels(images: int, side: int) -> np.ndarray:
@@ -90,57 +89,47 @@ def test_rescaling_is_about_the_centre() -> None:
     assert inner[-1] - inner[0] == 20
 
 
-@pytest.mark.usefixtures("cache")
-def test_both_ways_hold_the_same_views(tiny: str) -> None:
+@pytest.fixture(scope="module")
+def split(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Prepared]:
+    """The data of a recipe, from a cache of this module."""
+    folder = str(tmp_path_factory.mktemp("cache"))
+    options = DataOptions(str(tiny), num_proc=1, cache_dir=folder)
+    return cache(lambda on_device: prepare(options, DEVICE if on_device else CACHED))
+
+
+def test_both_ways_hold_the_same_views(split) -> None:
     """What validation sees after every epoch: from the cache, and from pixels on the device."""
-    device = prepare(DataOptions(str(tiny)), DEVICE)
-    cached = prepare(DataOptions(str(tiny)), CACHED)
-    network = build_model(DEVICE)
-    whole = on_device(network, DEVICE)
+    whole = on_device(build_model(DEVICE), DEVICE)
     inside = whole.layers[-1]
     of_pixels = keras.Model(inside.inputs, inside.layers[-2].output)
     network_inputs = keras.Model(whole.inputs, of_pixels(whole.layers[2].output))
-    held = Batches(device.validation, held_view_set(DEVICE), DEVICE, seed=None)
-    expected = Batches(cached.validation, held_view_set(CACHED), CACHED, seed=None)
+    held = Batches(split(True).validation, held_view_set(DEVICE), DEVICE, seed=None)
+    expected = Batches(split(False).validation, held_view_set(CACHED), CACHED, seed=None)
     assert len(held) == len(expected) > 0
     for (given, labels), (views, same) in zip(held, expected, strict=True):
         assert np.array_equal(labels, same)
-        assert np.array_equal(np.asarray(network_inputs.predict_on_batch(given)), views)
+        assert np.array_equal(np.asarray(network_inputs(given)), views)
 
 
-@pytest.mark.usefixtures("cache")
-def test_batches_are_drawn_by_seed_and_epoch(tiny: str) -> None:
-    split = prepare(DataOptions(str(tiny)), DEVICE).train
-    batches = [Batches(split, training_view_set(DEVICE), DEVICE, seed=3) for _ in range(2)]
+def test_batches_are_drawn_by_seed_and_epoch(split) -> None:
+    train = split(True).train
+    batches = [Batches(train, training_view_set(DEVICE), DEVICE, seed=3) for _ in range(2)]
     first, second = (batch[0][0] for batch in batches)
     assert all(np.array_equal(first[name], second[name]) for name in first)
     batches[1].draw(1)
     assert not np.array_equal(first["draws"], batches[1][0][0]["draws"])
 
 
-@pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        load_recipe("default", [*ON_DEVICE, "augmentation.rescale=[0.8, 1.2]"]),
-        load_recipe(
-            "reference",
-            ["input.before=32", "input.size=16", "training.epochs=1", "training.ela=on_device"],
-        ),
-    ],
-    ids=["default", "reference"],
-)
-def test_a_training_on_the_device_gives_a_run(recipe: Recipe, tiny: str, tmp_path: object) -> None:
-    run = train(recipe, DataOptions(str(tiny)), f"{tmp_path}/run", say=lambda _: None)
-    assert run["training"]["epochs"] == recipe.training.epochs
-    assert run["recipe"]["training"]["ela"] == "on_device"
+def test_a_training_on_the_device(split, tmp_path) -> None:
+    data = split(True)
+    network, checkpoint = fit(DEVICE, data.train, data.validation, tmp_path / "checkpoint")
+    assert checkpoint.epochs == 1
+    assert network.input_shape[1:] == DEVICE.input_shape
 
 
 @pytest.mark.second_lane
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_equal_the_cpu_too(
-    backend: str, python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_other_backends_equal_the_cpu_too(backend, python) -> None:
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     tests = [test_history_and_ela_equal_the_cpu_to_the_bit, test_rescaling_is_about_the_centre]

@@ -37,9 +37,7 @@ def saved(image: Image.Image, quality: int) -> Image.Image:
     quality=st.integers(1, 100),
     seed=st.integers(0, 9),
 )
-def test_absolute_difference_equals_pillow(
-    height: int, width: int, quality: int, seed: int
-) -> None:
+def test_absolute_difference_equals_pillow(height, width, quality, seed) -> None:
     image = noise(height, width, seed)
     level = error_level(image, quality)
     expected = np.asarray(ImageChops.difference(image, saved(image, quality)))
@@ -49,7 +47,7 @@ def test_absolute_difference_equals_pillow(
 
 @settings(max_examples=30)
 @given(size=st.integers(1, 50), quality=st.integers(1, 100))
-def test_signed_luma_chroma_equals_pillow(size: int, quality: int) -> None:
+def test_signed_luma_chroma_equals_pillow(size, quality) -> None:
     image = noise(size, 33)
     level = error_level(image, quality, signed=True, color="YCbCr")
     after = np.asarray(saved(image, quality).convert("YCbCr"), int)

@@ -1,59 +1,88 @@
-"""The JPEG round trip and the layers on it: the same bits on every backend, eager and compiled."""
+"""The JPEG round trip and the layers on it: the same bits compiled, and on every backend.
 
-import importlib.util
+Operation by operation on TensorFlow, `test_jpeg.py` and `test_layers.py` compare more.
+"""
+
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-import exact_cases
-from exact_cases import CASES, MODES
+from exact_cases import QUALITIES, pictures, saved
+from hf_ela.backend import keras
+from hf_ela.ela.error_level import error_level
+from hf_ela.ela.layers import ErrorLevel, PillowResize
+from hf_ela.ela.tensor_jpeg import round_trip
 
-SLOW = {"inductor"}
-"""Its C++ compiler takes about ten seconds for each."""
-Results = dict[str, np.ndarray]
-
-
-@pytest.fixture(scope="module")
-def computed(python, tmp_path_factory) -> Callable[[str, bool], Results]:
-    """Results of a backend by mode and case: in this process, or in one other for its modes."""
-    from hf_ela.backend import keras
-
-    found: dict[tuple[str, bool], Results] = {}
-
-    def compute(backend: str, slow: bool) -> Results:
-        modes = [mode for name, mode in MODES if name == backend and (mode in SLOW) == slow]
-        if backend == keras.backend.backend():
-            return {f"{m}: {name}": x for m in modes for name, x in exact_cases.results(m)}
-        out = tmp_path_factory.mktemp(backend) / "out.npz"
-        done = python([exact_cases.__file__, out, *modes], KERAS_BACKEND=backend)
-        assert done.returncode == 0, done.stderr
-        return dict(np.load(out))
-
-    def remembered(backend: str, slow: bool) -> Results:
-        if importlib.util.find_spec(backend) is None:
-            pytest.skip(f"{backend} is not installed")
-        if slow and not shutil.which("g++"):
-            pytest.skip("no C++ compiler is here")
-        if (backend, slow) not in found:
-            found[backend, slow] = compute(backend, slow)
-        return found[backend, slow]
-
-    return remembered
+MODES = {"tensorflow": ["graph", "xla"], "jax": ["jit"], "torch": ["eager", "inductor"]}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "maximum": {"quality": [90, 40], "gain": "max"},
+    "default": {"quality": [75, 85, 95], "signed": True, "color": "YCbCr", "gain": 1.0},
+    "table": {"quality": 60, "gain": 2.5},
+}
+CASES = ["4:2:0", "4:4:4", *SETTINGS, "resize"]
 
 
+def case(name: str) -> tuple[Callable[..., Any], list[np.ndarray], np.ndarray]:
+    """A function of tensors, what goes into it, and what must come out."""
+    if name == "resize":
+        images = pictures(14, 37, 37)
+        resized = [np.asarray(Image.fromarray(image).resize((16, 16))) for image in images]
+        return PillowResize(16), [images], np.stack(resized)
+    if name in SETTINGS:
+        images = pictures(28, 17, 35)
+        levels = [error_level(image, **SETTINGS[name]) for image in images]
+        return ErrorLevel(**SETTINGS[name]), [images], np.stack(levels)
+    images = pictures(len(QUALITIES), 17, 35)
+    after = [saved(image, quality, name) for image, quality in zip(images, QUALITIES, strict=True)]
+    return lambda x, quality: round_trip(x, quality, name), [images, QUALITIES], np.stack(after)
+
+
+def compiled(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    match mode:
+        case "eager":
+            return function
+        case "jit":
+            import jax
+
+            return jax.jit(function)
+        case "inductor":
+            import torch
+
+            return torch.compile(function, dynamic=False)
+    import tensorflow
+
+    return tensorflow.function(function, jit_compile=mode == "xla")
+
+
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize(
-    ("backend", "mode", "name"),
+    "mode",
     [
-        pytest.param(*key, name, marks=[pytest.mark.second_lane] if key[1] in SLOW else [])
-        for key, names in MODES.items()
-        for name in names
+        pytest.param(mode, marks=[] if mode == "graph" else [pytest.mark.second_lane])
+        for mode in MODES[keras.backend.backend()]
     ],
 )
-def test_equals_pillow_to_the_bit(backend, mode, name, computed) -> None:
-    result = computed(backend, mode in SLOW)[f"{mode}: {name}"]
-    expected = CASES[name].expected()
-    assert result.dtype == expected.dtype
-    assert result.shape == expected.shape
-    assert np.array_equal(result, expected)
+def test_compiled_they_equal_pillow_to_the_bit(mode, name) -> None:
+    if mode == "inductor" and not shutil.which("g++"):
+        pytest.skip("no C++ compiler is here")
+    function, inputs, expected = case(name)
+    result = compiled(function, mode)(*map(keras.ops.convert_to_tensor, inputs))
+    found = keras.ops.convert_to_numpy(result)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.second_lane
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_too(backend, python) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    words = ["-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", "-k", "compiled", __file__]
+    done = python(words, KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stdout
+    assert f"{len(CASES) * len(MODES[backend])} passed" in done.stdout

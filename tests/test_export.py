@@ -13,80 +13,34 @@ import onnxruntime
 import pytest
 
 from conftest import TINY
-from exact_cases import KINDS, pictures
+from exact_cases import pictures
+from hf_ela import ElaClassifier
 from hf_ela.backend import keras
 from hf_ela.ela.views import network_inputs
 from hf_ela.errors import ExportError
-from hf_ela.models.export import OPSET, export_litert, export_onnx
+from hf_ela.hub.locate import packaged_model
+from hf_ela.models.export import OPSET, TOLERANCE, export_litert, export_onnx, onnx_files
 from hf_ela.models.networks import build_model, with_error_level
+from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
+from networks import network_of
 
-SQUASHED = ["input.before=40", "input.size=24"]
-RECIPES = {
-    "crops": load_recipe("default", [*TINY, "ela.qualities=[75, 95]"]),
-    "resized": load_recipe("reference", [*SQUASHED, "ela.with_pixels=true"]),
-}
-FRACTION = ["ela.qualities=[60, 85]", "ela.gain=2.5", "ela.color='RGB'", "ela.signed=false"]
-VIEWS = {
-    **RECIPES,
-    "crops, another gain, no pixels": load_recipe(
-        "default", [*TINY, *FRACTION, "ela.with_pixels=false"]
-    ),
-    "resized, no pixels": load_recipe("reference", SQUASHED),
-}
-UINT8 = onnx.TensorProto.UINT8
-Exported = Callable[[np.ndarray], np.ndarray]
+PIXELS = load_recipe("default", [*TINY, "ela=none"])
+"""Without ELA: what is quick to export."""
 
-ELSEWHERE = """
-import itertools
-import sys
-from pathlib import Path
-from hf_ela.errors import ExportError
-from hf_ela.models.export import export_litert, export_onnx
-from hf_ela.models.networks import build_model
-from hf_ela.recipes.loading import load_recipe
-from hf_ela.ela.views import network_inputs
-
-weights, out, *overrides = sys.argv[1:]
-recipe = load_recipe("default", overrides)
-network = build_model(recipe)
-network.load_weights(weights)
-export_onnx(network, recipe, Path(out))
-try:
-    export_litert(network, recipe, Path(out).with_suffix(".tflite"))
-except ExportError as error:
-    print(error)
-"""
+WAYS: dict[str, Callable[..., None]] = {"onnx": export_onnx, "tflite": export_litert}
+LITERT_NAMES_A_SUCCESSOR = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 
 
-def network_of(recipe: Recipe) -> Any:
-    """Random weights large enough for probabilities all over the range."""
-    network = build_model(recipe)
-    rng = np.random.default_rng(1)
-    for weight in network.weights:
-        if weight.name == "kernel":
-            weight.assign(rng.normal(0, 2 * np.prod(weight.shape[:-1]) ** -0.5, weight.shape))
-    return network
+@pytest.fixture(params=["crops", "resized"])
+def saved(request) -> Path:
+    """A folder with both ONNX files, of a recipe with crops or with a resized image."""
+    return request.getfixturevalue(f"saved_{request.param}")
 
 
-def views_of(recipe: Recipe) -> Any:
-    """No network: what goes into one, as float32."""
-    inputs = keras.Input(recipe.input_shape, dtype="uint8")
-    return keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))
-
-
-def images_of(recipe: Recipe, count: int = 2 * len(KINDS)) -> np.ndarray:
-    return pictures(count, recipe.pixel_side, recipe.pixel_side)
-
-
-def onnx_of(path: Path) -> Exported:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(session.run(["probabilities"], {"pixels": images})[0])
-
-
-def litert_of(path: Path) -> Exported:
-    """A runtime of its own for each call, as each resizes its input."""
+def litert_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """An interpreter of its own for each call, as each resizes its input."""
     import tensorflow
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -101,135 +55,126 @@ def litert_of(path: Path) -> Exported:
     return run
 
 
-WAYS: dict[str, tuple[Callable[..., None], Callable[[Path], Exported]]] = {
-    "onnx": (export_onnx, onnx_of),
-    "tflite": (export_litert, litert_of),
-}
-LITERT_NAMES_A_SUCCESSOR = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+# --------------------------------------------------------------------------------------------- ONNX
 
 
-@pytest.fixture(scope="module", params=list(RECIPES))
-def exported(request, tmp_path_factory) -> tuple[Recipe, Any, Path]:
-    """A recipe, a network and a path of which both kinds of file are there."""
-    recipe = RECIPES[request.param]
-    network = network_of(recipe)
-    path = tmp_path_factory.mktemp(request.param) / "model"
-    export_onnx(network, recipe, path.with_suffix(".onnx"))
-    export_litert(network, recipe, path.with_suffix(".tflite"))
-    return recipe, network, path
-
-
-# ------------------------------------------------------------------------------------ what is there
-
-
-def test_the_onnx_file_has_one_input_and_one_output_of_any_batch_size(exported) -> None:
-    recipe, _, path = exported
-    session = onnxruntime.InferenceSession(path.with_suffix(".onnx"))
-    (given,), (answer,) = session.get_inputs(), session.get_outputs()
+def test_the_files_have_one_input_and_one_output_of_any_batch_size(saved) -> None:
+    recipe = ElaClassifier.from_pretrained(saved).recipe
     side = recipe.pixel_side
-    assert (given.name, given.type, given.shape) == (
-        "pixels",
-        "tensor(uint8)",
-        ["N", side, side, 3],
-    )
-    assert (answer.name, answer.type) == ("probabilities", "tensor(float)")
-    assert answer.shape == ["N", 2]
+    for name, start, shape in (
+        ("model.onnx", "pixels", (side, side, 3)),
+        ("network.onnx", "views", recipe.input_shape),
+    ):
+        session = onnxruntime.InferenceSession(saved / name)
+        (given,), (answer,) = session.get_inputs(), session.get_outputs()
+        assert (given.name, given.type, given.shape) == (start, "tensor(uint8)", ["N", *shape])
+        assert (answer.name, answer.type) == ("probabilities", "tensor(float)")
+        assert answer.shape == ["N", 2]
+        model = onnx.load(saved / name)
+        onnx.checker.check_model(model, full_check=True)
+        assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+        assert [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] == [OPSET]
+        assert model.producer_name == "hf_ela"
+        assert f"fake and real; recipe {recipe.name}" in model.doc_string
+        assert ("Error Level Analysis included" in model.doc_string) == (start == "pixels")
 
 
-def test_the_onnx_file_is_of_standard_operators_and_says_what_it_is(exported) -> None:
-    recipe, _, path = exported
-    model = onnx.load(path.with_suffix(".onnx"))
-    onnx.checker.check_model(model, full_check=True)
-    domains = {node.domain for node in model.graph.node}
-    assert domains <= {"", "ai.onnx"}
-    assert [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] == [OPSET]
-    assert model.producer_name == "hf_ela"
-    assert f"recipe {recipe.name}" in model.doc_string
-    assert "fake and real" in model.doc_string
-
-
-@LITERT_NAMES_A_SUCCESSOR
-@pytest.mark.parametrize("kind", list(WAYS))
 @pytest.mark.parametrize("count", [1, 3, 14])
-def test_probabilities_are_those_of_keras(exported, kind, count) -> None:
-    recipe, network, path = exported
-    images = images_of(recipe)[:count]
-    expected = np.asarray(with_error_level(network, recipe).predict_on_batch(images))
-    found = WAYS[kind][1](path.with_suffix(f".{kind}"))(images)
-    assert found.dtype == np.float32
-    assert found.shape == (count, 2)
-    assert np.abs(found - expected).max() < 1e-4
+def test_both_files_give_keras_probabilities(saved, count) -> None:
+    detector = ElaClassifier.from_pretrained(saved)
+    images = pictures(14, detector.recipe.pixel_side, detector.recipe.pixel_side)[:count]
+    views = network_inputs(images, detector.recipe)
+    expected = np.asarray(detector.model.predict_on_batch(views))
+    session = onnxruntime.InferenceSession(saved / "model.onnx")
+    (from_pixels,) = session.run(["probabilities"], {"pixels": images})
+    network = OnnxModel((saved / "network.onnx").read_bytes(), detector.recipe)
+    from_views = network.probabilities(views)
+    for found in (from_pixels, from_views):
+        assert (found.dtype, found.shape) == (np.float32, (count, 2))
+        assert np.abs(found - expected).max() < TOLERANCE
+    assert from_pixels == pytest.approx(from_views, abs=1e-6)
     if count > 3:
         assert np.ptp(expected[:, 0]) > 0.1  # the images are told apart at all
 
 
-@pytest.mark.parametrize("name", list(VIEWS))
-def test_ela_inside_onnx_has_the_bits_of_pillow(name, tmp_path) -> None:
-    recipe = VIEWS[name]
-    export_onnx(network_of(recipe), recipe, tmp_path / "model.onnx")
-    model = onnx.load(tmp_path / "model.onnx")  # what the network in it is given comes out too
-    model.graph.output.append(onnx.helper.make_tensor_value_info("views", UINT8, None))
-    images = images_of(recipe)
+@pytest.mark.parametrize("source", ["saved_crops", "saved_resized", "packaged"])
+def test_ela_inside_onnx_has_the_bits_of_pillow(source, request) -> None:
+    """Gains that are a table, that of an image's maximum, and one that is an addition."""
+    folder = packaged_model() if source == "packaged" else request.getfixturevalue(source)
+    recipe = ElaClassifier.from_pretrained(folder).recipe
+    model = onnx.load(folder / "model.onnx")  # what the network in it is given comes out too
+    views = onnx.helper.make_tensor_value_info("views", onnx.TensorProto.UINT8, None)
+    model.graph.output.append(views)
+    images = pictures(14, recipe.pixel_side, recipe.pixel_side)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (found,) = session.run(["views"], {"pixels": images})
     assert found.dtype == np.uint8
     assert np.array_equal(found, network_inputs(images, recipe))
 
 
+def test_without_ela_both_files_take_pixels() -> None:
+    files = onnx_files(network_of(PIXELS), PIXELS)
+    images = pictures(5, 32, 32)
+    (expected,) = onnxruntime.InferenceSession(files.from_pixels).run(None, {"pixels": images})
+    found = OnnxModel(files.from_views, PIXELS).probabilities(images)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_ela_that_is_not_pillows_is_not_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "hf_ela.models.export.network_inputs", lambda *given: network_inputs(*given) ^ 1
+    )
+    with pytest.raises(ExportError, match=r"bits of Pillow's ELA inside\. Received: .* other"):
+        export_onnx(network_of(PIXELS), PIXELS, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_operator_unknown_to_onnx_is_refused(tmp_path) -> None:
+    inputs = keras.Input(PIXELS.input_shape, dtype="uint8")
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.Dropout(0.5)(x, training=True)  # chance, in prediction too
+    network = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+    (tmp_path / "model.onnx").write_bytes(b"an older file")
+    with pytest.raises(ExportError, match=r"cannot export this model: .*RandomUniform"):
+        export_onnx(network, PIXELS, tmp_path / "model.onnx")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"an older file"]
+
+
+@pytest.mark.parametrize("missing", [["onnx"], ["tf2onnx", "onnxscript"], ["tf2onnx", "torch"]])
+def test_without_an_exporter_the_extra_is_named(missing, tmp_path, monkeypatch) -> None:
+    for name in missing:  # as Python marks what cannot be imported
+        for module in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ExportError, match=r"requires `onnx`.*not installed.*\[train\]"):
+        export_onnx(build_model(PIXELS), PIXELS, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------- LiteRT
+
+
 @LITERT_NAMES_A_SUCCESSOR
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_ela_inside_litert_has_the_bits_of_pillow(name, tmp_path) -> None:
-    recipe = VIEWS[name]
-    export_litert(views_of(recipe), recipe, tmp_path / "views.tflite")
-    images = images_of(recipe)
+def test_ela_inside_litert_has_the_bits_of_pillow(tmp_path) -> None:
+    recipe = load_recipe("default", [*TINY, "input.size=16", "network.patch=4"])
+    inputs = keras.Input(recipe.input_shape, dtype="uint8")
+    views = keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))  # what a network would see
+    export_litert(views, recipe, tmp_path / "views.tflite")
+    images = pictures(14, 16, 16)
     found = litert_of(tmp_path / "views.tflite")(images)
     assert found.dtype == np.float32
     assert np.array_equal(found, network_inputs(images, recipe))
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_an_ela_that_is_not_pillows_is_not_kept(name, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(
-        "hf_ela.models.export.network_inputs", lambda *given: network_inputs(*given) ^ 1
-    )
-    with pytest.raises(ExportError, match=r"to the last bit\. Received: .* other values"):
-        export_onnx(network_of(RECIPES[name]), RECIPES[name], tmp_path / "model.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_only_the_file_is_left(exported) -> None:
-    *_, path = exported
-    assert {file.name for file in path.parent.iterdir()} == {"model.onnx", "model.tflite"}
-
-
-# ----------------------------------------------------------------------------------- other backends
-
-
-@pytest.mark.second_lane
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_another_backend_exports_the_same(backend, tmp_path, python) -> None:
-    if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    if backend == "torch" and find_spec("onnxscript") is None:
-        pytest.skip("onnxscript, by which torch exports, is not installed")
-    overrides = [*TINY, "ela.qualities=[75, 95]"]
-    recipe = RECIPES["crops"]
-    network = network_of(recipe)
-    network.save_weights(tmp_path / "a.weights.h5")
-    folder = tmp_path / "out"
-    folder.mkdir()
-    done = python(
-        ["-c", ELSEWHERE, tmp_path / "a.weights.h5", folder / "model.onnx", *overrides],
-        KERAS_BACKEND=backend,
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"LiteRT needs the TensorFlow backend. Received: {backend}" in done.stdout
-    assert [file.name for file in folder.iterdir()] == ["model.onnx"]
-    images = images_of(recipe)
-    expected = np.asarray(with_error_level(network, recipe).predict_on_batch(images))
-    run = onnx_of(folder / "model.onnx")
-    for count in (1, 3, len(images)):
-        assert np.abs(run(images[:count]) - expected[:count]).max() < 1e-4
+@LITERT_NAMES_A_SUCCESSOR
+def test_litert_gives_keras_probabilities(tmp_path) -> None:
+    network, images = network_of(PIXELS), pictures(14, 32, 32)
+    export_litert(network, PIXELS, tmp_path / "model.tflite")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.tflite"]
+    run = litert_of(tmp_path / "model.tflite")
+    expected = np.asarray(network.predict_on_batch(images))
+    for count in (1, 3, 14):
+        assert np.abs(run(images[:count]) - expected[:count]).max() < TOLERANCE
 
 
 # ------------------------------------------------------------------------------------------ refusal
@@ -265,43 +210,69 @@ def other_at_each_trace(recipe: Recipe) -> Any:
     ("make", "older"), [(without_numbers, None), (other_at_each_trace, b"an older file")]
 )
 def test_other_probabilities_than_kerass_are_refused(make, kind, older, tmp_path) -> None:
-    recipe = RECIPES["crops"]
     path = tmp_path / f"model.{kind}"
     if older:
         path.write_bytes(older)
-    rule = rf"Keras's probabilities within 0.0001\. Received: model.{kind}, up to .* away"
+    rule = r"Keras's probabilities within 0.0001\. Received: a difference of"
     with pytest.raises(ExportError, match=rule):
-        WAYS[kind][0](make(recipe), recipe, path)
+        WAYS[kind](make(PIXELS), PIXELS, path)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [older] * bool(older)
 
 
-def test_an_operator_unknown_to_onnx_is_refused(tmp_path) -> None:
-    recipe = RECIPES["crops"]
-    inputs = keras.Input(recipe.input_shape, dtype="uint8")
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
-    x = keras.layers.Dropout(0.5)(x, training=True)  # chance, in prediction too
-    network = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
-    (tmp_path / "model.onnx").write_bytes(b"an older file")
-    with pytest.raises(ExportError, match=r"Keras can export\. Received: .*RandomUniform"):
-        export_onnx(network, recipe, tmp_path / "model.onnx")
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"an older file"]
-
-
 @pytest.mark.parametrize("kind", list(WAYS))
-@pytest.mark.parametrize(("place", "what"), [("folder.x", "a folder"), ("a/b", "not there")])
+@pytest.mark.parametrize(("place", "what"), [("folder.x", "is a folder"), ("a/b", "not exist")])
 def test_a_place_for_no_file_is_refused_before_the_work(place, what, kind, tmp_path) -> None:
     (tmp_path / "folder.x").mkdir()
-    with pytest.raises(ExportError, match=f"file in a folder that exists.*Received: .*{what}"):
-        WAYS[kind][0](None, None, tmp_path / place)  # nothing is looked at before
+    with pytest.raises(ExportError, match=f"file in an existing folder.*Received: .*{what}"):
+        WAYS[kind](None, None, tmp_path / place)  # nothing is looked at before
 
 
-@pytest.mark.parametrize("missing", [["onnx"], ["tf2onnx", "onnxscript"], ["tf2onnx", "torch"]])
-def test_without_an_exporter_it_is_said_what_to_install(missing, tmp_path, monkeypatch) -> None:
-    for name in missing:  # as Python marks what cannot be imported
-        for module in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
-            monkeypatch.delitem(sys.modules, module)
-        monkeypatch.setitem(sys.modules, name, None)
-    recipe = RECIPES["crops"]
-    with pytest.raises(ExportError, match=r"needs `onnx`.*Received: .*without.*hf-ela\[train\]"):
-        export_onnx(build_model(recipe), recipe, tmp_path / "model.onnx")
-    assert not list(tmp_path.iterdir())
+# ----------------------------------------------------------------------------------- other backends
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from hf_ela import ElaClassifier
+from hf_ela.errors import ExportError
+from hf_ela.models.export import export_litert
+
+source, out = map(Path, sys.argv[1:])
+classifier = ElaClassifier.from_pretrained(source, runtime="keras")
+classifier.save_pretrained(out)
+try:
+    export_litert(classifier.model, classifier.recipe, out.with_suffix(".tflite"))
+except ExportError as error:
+    print(error)
+"""
+
+
+@pytest.mark.second_lane
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_exports_the_same(backend, saved_crops, tmp_path, python) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    if backend == "torch" and find_spec("onnxscript") is None:
+        pytest.skip("onnxscript, by which torch exports, is not installed")
+    done = python(["-c", ELSEWHERE, saved_crops, tmp_path / "out"], KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stderr
+    assert f"LiteRT export requires the TensorFlow backend. Received: {backend}" in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    images = pictures(14, 32, 32)
+    for name, start in (("model.onnx", "pixels"), ("network.onnx", "views")):
+        given = images
+        if start == "views":
+            given = network_inputs(images, ElaClassifier.from_pretrained(saved_crops).recipe)
+        sessions = [
+            onnxruntime.InferenceSession(folder / name)
+            for folder in (tmp_path / "out", saved_crops)
+        ]
+        for count in (1, 3, 14):
+            found, expected = (one.run(None, {start: given[:count]})[0] for one in sessions)
+            assert np.abs(found - expected).max() < TOLERANCE
+
+
+def test_a_network_with_ela_inside_is_that_of_its_views() -> None:
+    network = build_model(PIXELS)
+    images = pictures(3, 32, 32)
+    whole = with_error_level(network, PIXELS)
+    assert np.array_equal(whole.predict_on_batch(images), network.predict_on_batch(images))

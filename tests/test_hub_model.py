@@ -1,103 +1,44 @@
-"""Models of the Hub, loaded by the real clients from a Hub over loopback.
-
-The clients read their environment when they are imported, so models are loaded in a process of its
-own, which gets the arguments of `from_pretrained` and gives back scores or the error.
-"""
+"""Models of the Hub, loaded by the real client from a Hub over loopback."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bad_files import encode, picture
 from hf_ela import ElaClassifier
+from hf_ela.cli import main
+from hf_ela.errors import HubUnreachableError, ModelError, ModelNotFoundError
 from hub_server import LocalHub, Repository
-from test_classifier import tiny_classifier
 
 ID = "somebody/ela"
-COMMAND = "import sys; from hf_ela.cli import main; sys.exit(main())"
-
-# Reads the arguments of `from_pretrained` from each line, and answers with a line. Between loading
-# and asking for the Keras network it answers once more, where it is to ask for it.
-LOADER = """
-import json, sys
-from hf_ela import ElaClassifier
-from hf_ela.errors import HfElaError
-
-for line in sys.stdin:
-    arguments = json.loads(line)
-    network = arguments.pop("network", False)
-    try:
-        classifier = ElaClassifier.from_pretrained(arguments.pop("source"), **arguments)
-        scores = list(classifier.scores([sys.argv[1]]))
-        answer = {"revision": classifier.revision, "scores": scores}
-        if network:
-            print(json.dumps(answer), flush=True)
-            sys.stdin.readline()
-            answer = {"parameters": classifier.model.count_params()}
-    except HfElaError as error:
-        answer = {"error": type(error).__name__, "message": str(error)}
-    print(json.dumps(answer), flush=True)
-"""
-
-Load = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def hub() -> Iterator[LocalHub]:
-    with LocalHub() as server:
-        yield server
+@pytest.fixture
+def image(pictures: list[Path]) -> Path:
+    return pictures[-1]
 
 
-@pytest.fixture(autouse=True)
-def quiet(hub: LocalHub) -> None:
-    hub.requests.clear()
-    hub.clear_faults()
+@pytest.fixture
+def files(tiny_run: Path) -> dict[str, bytes]:
+    """A model with weights alone."""
+    found = {path.name: path.read_bytes() for path in (tiny_run / "weights").iterdir()}
+    settings = json.loads(found["hf_ela.json"])
+    settings["sha256"] = {"model.weights.h5": settings["sha256"]["model.weights.h5"]}
+    kept = {name: data for name, data in found.items() if not name.endswith(".onnx")}
+    kept |= {"README.md": b"# A card\n", "handler.py": b"raise SystemExit\n"}
+    return kept | {"hf_ela.json": json.dumps(settings).encode()}
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saved") / "model"
-    tiny_classifier(temperature=1.7, threshold=0.4).save_pretrained(folder, onnx=False)
-    return folder
+@pytest.fixture
+def onnx_files(tiny_run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (tiny_run / "weights").iterdir()}
 
 
-@pytest.fixture(scope="module")
-def files(saved: Path) -> dict[str, bytes]:
-    own = {path.name: path.read_bytes() for path in saved.iterdir()}
-    return own | {"README.md": b"# A card\n", "handler.py": b"raise SystemExit\n"}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was saved with ONNX."""
-    folder = tmp_path_factory.mktemp("onnx") / "model"
-    tiny_classifier(temperature=1.7, threshold=0.4).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def held(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("images") / "a.png"
-    path.write_bytes(encode(picture(200, 100), "PNG"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def expected(saved: Path, image: Path) -> list[Any]:
-    return list(ElaClassifier.from_pretrained(saved).scores([image]))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def released(hub: LocalHub, files: dict[str, bytes]) -> Repository:
     """Tag v1 is the model; main is one commit on, with the same model."""
     repository = hub.add_model(ID, files)
@@ -106,96 +47,65 @@ def released(hub: LocalHub, files: dict[str, bytes]) -> Repository:
     return repository
 
 
-def start(environment: Mapping[str, str], image: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", LOADER, str(image)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=dict(environment),
-    )
+@pytest.fixture
+def expected(tiny_run: Path, image: Path) -> list[Any]:
+    return list(ElaClassifier.from_pretrained(tiny_run, runtime="keras").scores([image]))
 
 
-def ask(process: subprocess.Popen[str], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(arguments) + "\n")
-    process.stdin.flush()
-    answer: dict[str, Any] = json.loads(process.stdout.readline())
-    return answer
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hf")
-
-
-@pytest.fixture(scope="module")
-def load(hub: LocalHub, home: Path, image: Path) -> Iterator[Load]:
-    with start(hub.environment(home), image) as process:
-        yield lambda source=ID, **arguments: ask(process, {"source": source, **arguments})
+def fetched(hub: LocalHub) -> set[str]:
+    """Names of the files that were downloaded."""
+    return {
+        line.rpartition("/")[2].split()[0]
+        for line in hub.requests
+        if line.startswith("GET") and "/resolve/" in line and line.endswith(" 200")
+    }
 
 
 class TestLoading:
     def test_only_what_is_needed_from_one_commit(
-        self, hub: LocalHub, released: Repository, load: Load, expected: list[Any]
+        self, hub: LocalHub, released: Repository, image: Path, expected: list[Any]
     ) -> None:
         commit = released.find("v1").sha
-        assert load(revision="v1") == {"revision": commit, "scores": expected}
+        classifier = ElaClassifier.from_pretrained(ID, revision="v1")
+        assert classifier.revision == commit
+        assert list(classifier.scores([image])) == expected
         asked = {request.partition("/resolve/")[2] for request in hub.requests}
         assert asked == {"v1/hf_ela.json 200", f"{commit}/model.weights.h5 200"}
         hub.requests.clear()
-        assert load(revision=commit) == {"revision": commit, "scores": expected}
+        assert ElaClassifier.from_pretrained(ID, revision=commit).revision == commit
         assert hub.requests == []
-
-    def test_head_of_main_by_default(
-        self, released: Repository, load: Load, expected: list[Any]
-    ) -> None:
         head = released.find("main").sha
-        assert head != released.find("v1").sha
-        assert load() == {"revision": head, "scores": expected}
+        assert head != commit
+        assert ElaClassifier.from_pretrained(ID).revision == head
 
-    def test_private_needs_the_token(
-        self, hub: LocalHub, files: dict[str, bytes], load: Load, expected: list[Any]
-    ) -> None:
+    def test_private_needs_the_token(self, hub: LocalHub, files: dict[str, bytes]) -> None:
         hub.add_model("somebody/private", files, private=True)
-        refused = load("somebody/private")
-        assert refused["error"] == "ModelNotFoundError"
-        assert "hf auth login" in refused["message"]
-        assert load("somebody/private", token=hub.token)["scores"] == expected
-        wrong = load("somebody/private", token="hf_wrong", revision="main")
-        assert "hf_wrong" not in str(wrong)
+        for token in (None, "hf_wrong"):
+            with pytest.raises(ModelNotFoundError, match="hf auth login") as caught:
+                ElaClassifier.from_pretrained("somebody/private", token=token)
+            assert "hf_wrong" not in str(caught.value)
+        assert ElaClassifier.from_pretrained("somebody/private", token=hub.token).revision
 
-    def test_a_cache_of_ones_own(
-        self, released: Repository, load: Load, tmp_path: Path, expected: list[Any]
-    ) -> None:
-        here = {"cache_dir": str(tmp_path), "revision": "v1"}
-        missing = load(**here, local_files_only=True)
-        assert missing["error"] == "HubUnreachableError"
-        assert str(tmp_path) in missing["message"]
-        assert load(**here)["scores"] == expected
-        assert load(**here, local_files_only=True)["scores"] == expected
+    def test_a_cache_of_ones_own(self, released: Repository, tmp_path: Path) -> None:
+        here = {"cache_dir": tmp_path / "mine", "revision": "v1"}
+        with pytest.raises(HubUnreachableError, match=str(tmp_path)):
+            ElaClassifier.from_pretrained(ID, **here, local_files_only=True)
+        first = ElaClassifier.from_pretrained(ID, **here)
+        again = ElaClassifier.from_pretrained(ID, **here, local_files_only=True)
+        assert again.revision == first.revision == released.find("v1").sha
 
     def test_the_command_takes_a_revision(
-        self, hub: LocalHub, released: Repository, home: Path, image: Path, expected: list[Any]
+        self,
+        released: Repository,
+        image: Path,
+        expected: list[Any],
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
-        done = subprocess.run(
-            [sys.executable, "-c", COMMAND, "predict", image, "--model", f"{ID}@v1", "--json"],
-            env=hub.environment(home),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["scores"]["fake"] == expected[0]
+        assert main(["predict", str(image), "--model", f"{ID}@v1", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["scores"]["fake"] == expected[0]
 
 
 class TestWithOnnx:
-    def fetched(self, hub: LocalHub) -> set[str]:
-        requests = [request.partition("/resolve/")[2] for request in hub.requests]
-        return {request.partition("/")[2].split()[0] for request in requests if request}
-
     @pytest.mark.parametrize(
         ("runtime", "needed"),
         [(None, "network.onnx"), ("onnx", "network.onnx"), ("keras", "model.weights.h5")],
@@ -203,172 +113,144 @@ class TestWithOnnx:
     def test_only_what_the_runtime_needs(
         self,
         hub: LocalHub,
-        held: dict[str, bytes],
-        folder: Path,
-        load: Load,
+        onnx_files: dict[str, bytes],
+        tiny_run: Path,
         image: Path,
-        tmp_path: Path,
         runtime: Any,
         needed: str,
     ) -> None:
-        hub.add_model("somebody/onnx", held)
-        answer = load("somebody/onnx", runtime=runtime, cache_dir=str(tmp_path))
-        local = ElaClassifier.from_pretrained(folder, runtime=runtime)
-        assert answer["scores"] == list(local.scores([image]))
-        assert self.fetched(hub) == {"hf_ela.json", needed}
+        hub.add_model("somebody/onnx", onnx_files)
+        found = ElaClassifier.from_pretrained("somebody/onnx", runtime=runtime)
+        local = ElaClassifier.from_pretrained(tiny_run, runtime=runtime)
+        assert list(found.scores([image])) == list(local.scores([image]))
+        assert fetched(hub) == {"hf_ela.json", needed}
 
     def test_the_network_is_of_the_same_commit(
-        self, hub: LocalHub, held: dict[str, bytes], home: Path, image: Path, tmp_path: Path
+        self, hub: LocalHub, onnx_files: dict[str, bytes], tiny_run: Path
     ) -> None:
-        repository = hub.add_model("somebody/later", held)
+        repository = hub.add_model("somebody/later", onnx_files)
         first = repository.find("main").sha
-        arguments = {"source": "somebody/later", "network": True, "cache_dir": str(tmp_path)}
-        with start(hub.environment(home), image) as process:
-            assert ask(process, arguments)["revision"] == first
-            repository.commit({"model.weights.h5": b"of another model"})
-            hub.requests.clear()
-            assert ask(process, {}) == {"parameters": tiny_classifier().model.count_params()}
+        classifier = ElaClassifier.from_pretrained("somebody/later")
+        assert classifier.revision == first
+        repository.commit({"model.weights.h5": b"of another model"})
+        hub.requests.clear()
+        local = ElaClassifier.from_pretrained(tiny_run, runtime="keras")
+        assert classifier.model.count_params() == local.model.count_params()
         assert {request.partition("/resolve/")[2] for request in hub.requests} == {
             f"{first}/model.weights.h5 200"
         }
 
-    @pytest.mark.parametrize(
-        ("data", "said", "got"),
-        [
-            (bytes(2**24), "It is damaged, or was not", {"hf_ela.json"}),
-            (b"no ONNX", "checksum", {"hf_ela.json", "network.onnx"}),
-            (None, "has network.onnx", {"hf_ela.json"}),
-        ],
-    )
-    def test_what_is_not_valid_is_refused(
-        self,
-        hub: LocalHub,
-        held: dict[str, bytes],
-        load: Load,
-        tmp_path: Path,
-        data: bytes | None,
-        said: str,
-        got: set[str],
-    ) -> None:
-        changed = {**held, "network.onnx": data}
-        hub.add_model(
-            "somebody/hostile-onnx", {key: value for key, value in changed.items() if value}
-        )
-        refused = load("somebody/hostile-onnx", cache_dir=str(tmp_path))
-        assert refused["error"] == "ModelError"
-        assert said in refused["message"]
-        answered = {r.rpartition("/")[2].split()[0] for r in hub.requests if r.endswith(" 200")}
-        gets = {r.rpartition("/")[2].split()[0] for r in hub.requests if r.startswith("GET")}
-        assert answered & gets & {*held} == got
+
+OFFLINE = """
+import json, sys
+from hf_ela import ElaClassifier
+from hf_ela.errors import HubUnreachableError
+found = [ElaClassifier.from_pretrained(sys.argv[1], revision=r).revision for r in sys.argv[2:]]
+try:
+    ElaClassifier.from_pretrained(sys.argv[1], revision="v2")
+except HubUnreachableError as error:
+    found.append(str(error))
+print(json.dumps(found))
+"""
 
 
 class TestWithoutTheHub:
     def test_offline_from_the_cache(
-        self, hub: LocalHub, released: Repository, load: Load, home: Path, image: Path
+        self, hub: LocalHub, onnx_files: dict[str, bytes], tmp_path: Path
     ) -> None:
-        online = [load(revision="v1"), load()]
+        repository = hub.add_model(ID, onnx_files)
+        repository.tag("v1")
+        commit = repository.find("v1").sha
+        for revision in ("v1", "main"):
+            ElaClassifier.from_pretrained(ID, revision=revision)
         hub.requests.clear()
-        with start(hub.environment(home) | {"HF_HUB_OFFLINE": "1"}, image) as process:
-            offline = [
-                ask(process, {"source": ID, "revision": revision})
-                for revision in ("v1", "main", released.find("v1").sha)
-            ]
-            never = ask(process, {"source": ID, "revision": "v2"})
-        assert offline == [*online, online[0]]
-        assert never["error"] == "HubUnreachableError"
-        assert "With HF_HUB_OFFLINE" in never["message"]
-        assert "Load it once with the network" in never["message"]
+        # The client reads the variable when it is imported.
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+        words = [sys.executable, "-W", "ignore", "-c", OFFLINE, ID, "v1", "main", commit]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        *found, never = json.loads(done.stdout)
+        assert found == [commit] * 3
+        assert "HF_HUB_OFFLINE is set" in never
+        assert "Load it once with the network" in never
         assert hub.requests == []
 
     def test_no_answer_serves_what_was_seen_last(
-        self, hub: LocalHub, files: dict[str, bytes], load: Load
+        self, hub: LocalHub, onnx_files: dict[str, bytes]
     ) -> None:
-        repository = hub.add_model("somebody/moving", files)
-        first = load("somebody/moving")
+        repository = hub.add_model("somebody/moving", onnx_files)
+        first = ElaClassifier.from_pretrained("somebody/moving").revision
         second = repository.commit({"README.md": b"# Moved\n"})
         hub.fault("*", "somebody/moving", status=501)  # for others the client tries again, for long
-        assert load("somebody/moving") == first
-        refused = load("somebody/moving", revision=second)
-        assert refused["error"] == "HubUnreachableError"
-        assert "status 501" in refused["message"]
+        assert ElaClassifier.from_pretrained("somebody/moving").revision == first
+        with pytest.raises(HubUnreachableError, match="status 501"):
+            ElaClassifier.from_pretrained("somebody/moving", revision=second)
         hub.clear_faults()
-        assert load("somebody/moving")["revision"] == second
+        assert ElaClassifier.from_pretrained("somebody/moving").revision == second
 
     def test_a_cut_download_is_taken_up_again(
-        self, hub: LocalHub, released: Repository, load: Load, tmp_path: Path, expected: list[Any]
+        self, hub: LocalHub, onnx_files: dict[str, bytes]
     ) -> None:
-        cut = hub.fault("GET", "model.weights.h5", drop="half", times=1)
-        assert load(cache_dir=str(tmp_path))["scores"] == expected
+        hub.add_model(ID, onnx_files)
+        cut = hub.fault("GET", "network.onnx", drop="half", times=1)
+        assert ElaClassifier.from_pretrained(ID).revision
         assert cut.met == 1
 
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("found", "library"),
-        [
-            ({"config.json": b"{}", "pytorch_model.bin": b"\x80"}, "pytorch_model.bin"),
-            ({"art_model.h5": b"\x89HDF"}, "art_model.h5"),
-            ({"README.md": b""}, "README.md"),
-        ],
+        "found", [{"config.json": b"{}", "pytorch_model.bin": b"\x80"}, {"README.md": b""}]
     )
-    def test_another_kind_of_model(
-        self, hub: LocalHub, load: Load, found: dict[str, bytes], library: str
-    ) -> None:
+    def test_another_kind_of_model(self, hub: LocalHub, found: dict[str, bytes]) -> None:
         hub.add_model("somebody/other", found)
-        refused = load("somebody/other")
-        assert refused["error"] == "ModelError"
-        assert "A model of hf-ela on the Hub has hf_ela.json" in refused["message"]
-        assert library in refused["message"]
+        with pytest.raises(ModelError, match="is not an hf-ela model: it has no hf_ela") as caught:
+            ElaClassifier.from_pretrained("somebody/other")
+        assert list(found)[-1] in str(caught.value)
 
-    def test_what_does_not_exist(self, released: Repository, load: Load) -> None:
-        revision = load(revision="v9")
-        assert revision["error"] == "ModelNotFoundError"
-        assert "tags: v1" in revision["message"]
-        name = load("somebody/nothing")
-        assert name["error"] == "ModelNotFoundError"
-        assert "There is no local folder somebody/nothing either" in name["message"]
-        assert load("somebody/--..")["error"] == "ModelNotFoundError"
+    def test_what_does_not_exist(self, hub: LocalHub, released: Repository) -> None:
+        with pytest.raises(ModelNotFoundError, match="tags: v1"):
+            ElaClassifier.from_pretrained(ID, revision="v9")
+        with pytest.raises(ModelNotFoundError, match="No local folder somebody/nothing exists"):
+            ElaClassifier.from_pretrained("somebody/nothing")
+        with pytest.raises(ModelNotFoundError):
+            ElaClassifier.from_pretrained("somebody/--..")
 
     @pytest.mark.parametrize(
         ("name", "data", "said", "got"),
         [
             # More than is allowed: not even downloaded.
             ("hf_ela.json", b" " * (2**24 + 1), "at most 16,777,216 bytes", set()),
-            ("model.weights.h5", bytes(2**24), "It is damaged, or was not", {"hf_ela.json"}),
+            ("model.weights.h5", bytes(2**24), "corrupt or malicious", {"hf_ela.json"}),
+            ("network.onnx", bytes(2**24), "corrupt or malicious", {"hf_ela.json"}),
             # Not valid: nothing comes after it.
             ("hf_ela.json", b"{}", "`recipe`: Field required", {"hf_ela.json"}),
             ("hf_ela.json", b'{"schema": 5}', "Upgrade", {"hf_ela.json"}),
-            ("hf_ela.json", b"[" * 9999, "must be JSON", {"hf_ela.json"}),
+            ("hf_ela.json", b"[" * 9999, "JSON", {"hf_ela.json"}),
             # Damaged.
             ("model.weights.h5", b"\x89HDF", "checksum", {"hf_ela.json", "model.weights.h5"}),
-            ("model.weights.h5", None, "has model.weights.h5", {"hf_ela.json"}),
+            ("network.onnx", b"no ONNX", "checksum", {"hf_ela.json", "network.onnx"}),
+            ("model.weights.h5", None, "has no model.weights.h5", {"hf_ela.json"}),
+            ("network.onnx", None, "has no network.onnx", {"hf_ela.json"}),
         ],
     )
     def test_what_is_not_valid_is_not_fetched_further(
         self,
         hub: LocalHub,
         files: dict[str, bytes],
-        load: Load,
-        tmp_path: Path,
+        onnx_files: dict[str, bytes],
         name: str,
         data: bytes | None,
         said: str,
         got: set[str],
     ) -> None:
-        changed = {key: value for key, value in {**files, name: data}.items() if value is not None}
+        whole = onnx_files if name == "network.onnx" else files
+        changed = {key: value for key, value in {**whole, name: data}.items() if value is not None}
         hub.add_model("somebody/hostile", changed)
-        refused = load("somebody/hostile", cache_dir=str(tmp_path))
-        assert refused["error"] == "ModelError"
-        assert said in refused["message"]
-        fetched = {
-            request.rpartition("/")[2].split()[0]
-            for request in hub.requests
-            if request.startswith("GET") and "/resolve/" in request and request.endswith(" 200")
-        }
-        assert fetched == got
+        with pytest.raises(ModelError, match=said):
+            ElaClassifier.from_pretrained("somebody/hostile")
+        assert fetched(hub) == got
 
 
-def test_a_folder_needs_no_client_of_the_hub(saved: Path) -> None:
+def test_a_folder_needs_no_client_of_the_hub(tiny_run: Path) -> None:
     code = (
         "import sys; from hf_ela.hub.locate import locate;"
         "from hf_ela.models.settings import read_settings;"
@@ -376,5 +258,5 @@ def test_a_folder_needs_no_client_of_the_hub(saved: Path) -> None:
         "read_settings(folder / 'hf_ela.json');"
         "assert commit is None; assert 'huggingface_hub' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code, saved], check=False)
+    done = subprocess.run([sys.executable, "-c", code, tiny_run / "weights"], check=False)
     assert done.returncode == 0

@@ -1,15 +1,10 @@
-import csv
 import io
-import os
 import struct
-import subprocess
-import sys
 import threading
 import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import PIL
@@ -18,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, JpegImagePlugin, features
 
-import hf_ela
 from bad_files import BadFile, encode, picture, plain_files, png_chunk, write_bad_files
 from hf_ela.errors import (
     EmptyImageError,
@@ -52,7 +46,7 @@ def bad_files(tmp_path_factory: pytest.TempPathFactory) -> list[BadFile]:
 
 
 class TestBadFiles:
-    def test_each_gives_pixels_or_its_refusal(self, bad_files: list[BadFile]) -> None:
+    def test_each_gives_pixels_or_its_refusal(self, bad_files) -> None:
         wrong = []
         for path, expected in bad_files:
             try:
@@ -69,13 +63,13 @@ class TestBadFiles:
         assert not wrong
         assert len(bad_files) >= 100
 
-    def test_the_reason_is_told(self, bad_files: list[BadFile]) -> None:
+    def test_the_reason_is_told(self, bad_files) -> None:
         reasons = {
             "a folder.png": "is a folder",
             "pipe.png": "is a pipe, socket or device",
             "missing.png": "cannot be read: No such file",
             "zero bytes.jpg": "has zero bytes",
-            "page.jpg": r"must be an image: one of AVIF, .* begins with b'<!doctype html>",
+            "page.jpg": r"must be an image: one of AVIF, .* begins with hex 3c 21 64 6f",
             "cut at 60 percent.png": "is truncated or damaged; .*truncated",
             "declares 60000x60000.png": r"at most 89,478,485 .* 60000 × 60000 = 3,600,000,000",
             "float.tif": "mode 'F' has no defined range",
@@ -86,7 +80,7 @@ class TestBadFiles:
                     load_image(path)
         assert reasons.keys() <= {"pipe.png"}  # not every system has pipes
 
-    def test_bytes_are_judged_like_the_path(self, bad_files: list[BadFile]) -> None:
+    def test_bytes_are_judged_like_the_path(self, bad_files) -> None:
         for path, expected in bad_files:
             if expected is ImageNotReadableError:
                 continue
@@ -97,7 +91,7 @@ class TestBadFiles:
                     load_image(path.read_bytes())
 
     @pytest.mark.parametrize("suffix", PLAIN)
-    def test_a_cut_anywhere_is_refused_unless_no_pixel_is_missing(self, suffix: str) -> None:
+    def test_a_cut_anywhere_is_refused_unless_no_pixel_is_missing(self, suffix) -> None:
         data = PLAIN[suffix]
         whole = load_image(data).pixels
         refused = 0
@@ -110,7 +104,7 @@ class TestBadFiles:
                 assert same(cut, whole), end
         assert refused > 150
 
-    def test_several_threads_with_warnings_as_errors(self, bad_files: list[BadFile]) -> None:
+    def test_several_threads_with_warnings_as_errors(self, bad_files) -> None:
         filters = list(warnings.filters)
 
         def judge(file: BadFile) -> object:
@@ -156,13 +150,13 @@ class TestHostileBytes:
         start=st.sampled_from([b"", *(data[:24] for data in PLAIN.values())]),
         rest=st.binary(max_size=300),
     )
-    def test_random_bytes(self, start: bytes, rest: bytes) -> None:
+    def test_random_bytes(self, start, rest) -> None:
         with pytest.raises(ImageError):
             load_image(start + rest)
 
     @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
     @given(data=st.data())
-    def test_mutated_files(self, data: st.DataObject) -> None:
+    def test_mutated_files(self, data) -> None:
         mutant = bytearray(PLAIN[data.draw(st.sampled_from(sorted(PLAIN)))])
         for _ in range(data.draw(st.integers(1, 6))):
             near_the_start = data.draw(st.booleans())
@@ -175,10 +169,21 @@ class TestHostileBytes:
         assert mode == "RGB"
 
 
+IFD = b"Exif\0\0MM\0*\0\0\0\x08"
+DAMAGED_EXIF = {
+    "garbage": b"Exif\0\0" + b"garbage" * 9,
+    "endless": IFD + b"\xff\xff" + b"\xff" * 40,
+    "cut": oriented(1)[:30],
+    "orientation 0": oriented(0),
+    "orientation 99": oriented(99),
+    "orientation in words": IFD + b"\0\x01" + struct.pack(">HHI4sI", 274, 2, 4, b"up\0\0", 0),
+}
+
+
 class TestOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
     @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "avif", "tif", "lzw.tif"])
-    def test_equals_pillow(self, suffix: str, orientation: int) -> None:
+    def test_equals_pillow(self, suffix, orientation) -> None:
         if suffix not in PLAIN:
             pytest.skip(f"this Pillow writes no {suffix}")
         image_format = {"jpg": "JPEG", "tif": "TIFF", "lzw.tif": "TIFF"}.get(suffix, suffix)
@@ -200,27 +205,9 @@ class TestOrientation:
             assert same(load_image(opened).pixels, load_image(data).pixels)
 
     @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
-    @pytest.mark.parametrize(
-        "exif",
-        [
-            b"Exif\0\0" + b"garbage" * 9,
-            b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40,
-            oriented(1)[:30],
-            oriented(0),
-            oriented(99),
-            b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHI4sI", 274, 2, 4, b"up\0\0", 0),
-        ],
-        ids=[
-            "garbage",
-            "endless",
-            "cut",
-            "orientation 0",
-            "orientation 99",
-            "orientation in words",
-        ],
-    )
-    def test_damaged_exif_is_no_reason_to_refuse(self, image_format: str, exif: bytes) -> None:
-        loaded = load_image(encode(picture(), image_format, exif=exif))
+    @pytest.mark.parametrize("name", DAMAGED_EXIF)
+    def test_damaged_exif_is_no_reason_to_refuse(self, image_format, name) -> None:
+        loaded = load_image(encode(picture(), image_format, exif=DAMAGED_EXIF[name]))
         assert same(loaded.pixels, load_image(encode(picture(), image_format)).pixels)
         assert loaded.info.exif
 
@@ -243,7 +230,7 @@ class TestModes:
         assert not load_image(picture()).info.alpha
 
     @pytest.mark.parametrize("transparency", [3, bytes([255, 255, 255, 0])], ids=["index", "bytes"])
-    def test_palette(self, transparency: int | bytes) -> None:
+    def test_palette(self, transparency) -> None:
         image = picture().quantize(16)
         index = np.asarray(image)
         opaque = np.asarray(image.convert("RGB"))
@@ -255,7 +242,7 @@ class TestModes:
         assert (loaded.info.mode, loaded.info.alpha) == ("P", True)
 
     @pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
-    def test_one_transparent_colour(self, mode: str) -> None:
+    def test_one_transparent_colour(self, mode) -> None:
         clear = {"L": 77, "RGB": (1, 2, 3), "I;16": 77 * 257}[mode]
         image = Image.new(mode, (2, 1), {"L": 78, "RGB": (1, 2, 4), "I;16": 77 * 257 + 1}[mode])
         image.putpixel((0, 0), clear)
@@ -275,27 +262,22 @@ class TestModes:
         image.putalpha(0)
         assert (np.asarray(load_image(image.convert("PA")).pixels) == 128).all()
 
-    @pytest.mark.parametrize("kind", ["png", "tif", "big-endian tif", "integers", "array order"])
-    def test_16_bit_grey_is_divided_by_257(self, kind: str) -> None:
+    def test_16_bit_grey_is_divided_by_257(self) -> None:
         values = np.array([[0, 128, 129, 257, 32896, 33024, 33025, 65406, 65407, 65535]])
         image = Image.fromarray(values.astype(np.uint16))
-        if kind == "png":
-            loaded = load_image(encode(image, "PNG"))
-        elif kind == "tif":
-            loaded = load_image(encode(image, "TIFF"))
-        elif kind == "big-endian tif":
-            big = Image.frombytes("I;16B", image.size, values.astype(">u2").tobytes())
-            loaded = load_image(encode(big, "TIFF"))
-            assert loaded.info.mode == "I;16B"
-        elif kind == "integers":
-            loaded = load_image(encode(Image.fromarray(values.astype(np.int32)), "TIFF"))
-            assert loaded.info.mode == "I"
-        else:
-            loaded = load_image(
-                Image.frombytes("I;16L", image.size, values.astype("<u2").tobytes())
-            )
-        expected = [0, 0, 1, 1, 128, 128, 129, 254, 255, 255]
-        assert np.asarray(loaded.pixels)[0, :, 0].tolist() == expected
+        big = Image.frombytes("I;16B", image.size, values.astype(">u2").tobytes())
+        integers = Image.fromarray(values.astype(np.int32))
+        sources = {
+            "I;16": [encode(image, "PNG"), encode(image, "TIFF")],
+            "I;16B": [encode(big, "TIFF")],
+            "I": [encode(integers, "TIFF")],
+            "I;16L": [Image.frombytes("I;16L", image.size, values.astype("<u2").tobytes())],
+        }
+        for mode, kinds in sources.items():
+            for loaded in map(load_image, kinds):
+                assert loaded.info.mode == mode
+                found = np.asarray(loaded.pixels)[0, :, 0].tolist()
+                assert found == [0, 0, 1, 1, 128, 128, 129, 254, 255, 255]
 
     def test_16_bit_colour_keeps_the_upper_byte(self) -> None:
         row = struct.pack(">BHHH", 0, 0x12FF, 0x8000, 0xFFFF)
@@ -306,7 +288,7 @@ class TestModes:
         assert load_image(png).pixels.getpixel((0, 0)) == (0x12, 0x80, 0xFF)
 
     @pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
-    def test_cmyk_keeps_its_colours(self, image_format: str) -> None:
+    def test_cmyk_keeps_its_colours(self, image_format) -> None:
         # Pillow writes the JPEG inverted and with Adobe's marker, the TIFF as it is.
         colours = [(250, 30, 20), (20, 200, 60), (10, 20, 240), (240, 240, 240)]
         for colour in colours:
@@ -316,7 +298,7 @@ class TestModes:
             assert np.abs(np.subtract(loaded.pixels.getpixel((8, 8)), colour)).max() <= 3
 
     @pytest.mark.parametrize("mode", ["1", "L", "RGBX", "CMYK", "YCbCr", "HSV", "RGBA", "RGBa"])
-    def test_other_modes_are_pillows_conversion(self, mode: str) -> None:
+    def test_other_modes_are_pillows_conversion(self, mode) -> None:
         image = picture().convert("RGBA").convert(mode)
         expected = image.convert("RGBA").convert("RGB") if mode == "RGBa" else image.convert("RGB")
         loaded = load_image(image)
@@ -331,18 +313,18 @@ class TestModes:
         assert np.abs(np.subtract(lab, (200, 90, 30))).max() <= 3
 
     @pytest.mark.parametrize("mode", ["F", "La"])
-    def test_without_a_defined_range(self, mode: str) -> None:
+    def test_without_a_defined_range(self, mode) -> None:
         assert mode not in RGB_MODES
         with pytest.raises(UnsupportedModeError, match=f"<Image>: mode '{mode}' has no defined"):
             load_image(Image.new(mode, (2, 2)))
 
     @pytest.mark.parametrize("value", [-1, 65536])
-    def test_integers_beyond_16_bits(self, value: int) -> None:
+    def test_integers_beyond_16_bits(self, value) -> None:
         with pytest.raises(UnsupportedModeError, match=rf"0\.\.65535\. Received: {value}"):
             load_image(Image.new("I", (2, 2), value))
 
     @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif", "avif"])
-    def test_of_several_frames_the_first(self, suffix: str) -> None:
+    def test_of_several_frames_the_first(self, suffix) -> None:
         if suffix not in PLAIN:
             pytest.skip(f"this Pillow writes no {suffix}")
         colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
@@ -365,7 +347,7 @@ class TestModes:
 
 
 class TestSources:
-    def test_every_kind_gives_the_same(self, tmp_path: Path) -> None:
+    def test_every_kind_gives_the_same(self, tmp_path) -> None:
         data = PLAIN["jpg"]
         path = tmp_path / "a.jpg"
         path.write_bytes(data)
@@ -389,7 +371,7 @@ class TestSources:
         with pytest.raises(ImageError, match=r"^mine: "):
             load_image(data[:99], name="mine")
 
-    def test_a_file_object_is_read_from_where_it_stands_and_left_open(self, tmp_path: Path) -> None:
+    def test_a_file_object_is_read_from_where_it_stands_and_left_open(self, tmp_path) -> None:
         path = tmp_path / "two.bin"
         path.write_bytes(b"header" + PLAIN["png"])
         with path.open("rb") as stream:
@@ -425,7 +407,7 @@ class TestSources:
             ("uint8", ()),
         ],
     )
-    def test_other_arrays_are_refused(self, dtype: str, shape: tuple[int, ...]) -> None:
+    def test_other_arrays_are_refused(self, dtype, shape) -> None:
         with pytest.raises(UnsupportedModeError) as caught:
             load_image(np.zeros(shape, dtype), name="my array")
         assert str(caught.value).startswith("my array: an array must be uint8 of shape (H, W, 3)")
@@ -436,12 +418,12 @@ class TestSources:
         [np.zeros((0, 4, 3), np.uint8), Image.new("RGB", (0, 3)), b"", io.BytesIO()],
         ids=["array", "image", "bytes", "stream"],
     )
-    def test_nothing_at_all(self, source: object) -> None:
+    def test_nothing_at_all(self, source) -> None:
         with pytest.raises(EmptyImageError):
             load_image(source)
 
     @pytest.mark.parametrize("source", [None, 7, ["a.png"], io.StringIO("text")])
-    def test_no_source(self, source: object) -> None:
+    def test_no_source(self, source) -> None:
         with pytest.raises(TypeError, match="Received: "):
             load_image(source)
 
@@ -465,7 +447,7 @@ class TestLimit:
                 load_image(source, max_pixels=61 * 47 - 1)
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "avif", "jp2"])
-    def test_is_ours_and_not_pillows(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_ours_and_not_pillows(self, suffix, monkeypatch) -> None:
         if suffix not in PLAIN:
             pytest.skip(f"this Pillow writes no {suffix}")
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
@@ -473,7 +455,7 @@ class TestLimit:
 
     @pytest.mark.parametrize("lossless", [True, False])
     @pytest.mark.parametrize("extended", [True, False])
-    def test_of_webp_comes_before_its_decoder(self, lossless: bool, extended: bool) -> None:
+    def test_of_webp_comes_before_its_decoder(self, lossless, extended) -> None:
         exif = oriented(1) if extended else b""  # an extra chunk needs the extended header
         data = encode(picture(), "WEBP", lossless=lossless, exif=exif)
         assert (data[12:16] == b"VP8X") == extended
@@ -482,46 +464,32 @@ class TestLimit:
         with pytest.raises(ImageTooLargeError, match=r"at most 2,866 .* 61 × 47 = 2,867"):
             load_image(data[:30], max_pixels=61 * 47 - 1)
 
-    @pytest.mark.parametrize(
-        "suffix",
-        [
-            pytest.param(
-                "webp",
-                marks=pytest.mark.skipif(
-                    int(PIL.__version__.split(".")[0]) < 13, reason="Pillow 12 leaves it to us"
-                ),
-            ),
-            "tif",
-        ],
-    )
-    def test_where_pillow_insists_its_error_is_ours(
-        self, suffix: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.mark.parametrize("suffix", ["webp", "tif"])
+    def test_where_pillow_insists_its_error_is_ours(self, suffix, monkeypatch) -> None:
+        if suffix == "webp" and PIL.__version__ < "13":
+            pytest.skip("Pillow 12 leaves it to us")
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
         with pytest.raises(ImageTooLargeError, match="Pillow refuses it"):
             load_image(PLAIN[suffix])
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # only a warning, an error here
         assert load_image(PLAIN[suffix]).pixels.size == (61, 47)
 
-    def test_pillows_settings_are_left_alone(self, bad_files: list[BadFile]) -> None:
+    def test_pillows_settings_are_left_alone(self, bad_files) -> None:
         before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, warnings.filters[:]
         for path, _ in bad_files:
             try:
                 load_image(path)
             except ImageError:
                 continue
-        assert before == (
-            Image.MAX_IMAGE_PIXELS,
-            ImageFile.LOAD_TRUNCATED_IMAGES,
-            warnings.filters[:],
-        )
+        after = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, warnings.filters[:]
+        assert before == after
         assert before[1] is False
         assert MAX_PIXELS == 89_478_485
 
 
 class TestInfo:
     @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
-    def test_every_quality_is_found(self, subsampling: int) -> None:
+    def test_every_quality_is_found(self, subsampling) -> None:
         image = picture(16, 16)
         for quality in range(1, 101):
             info = load_image(encode(image, "JPEG", quality=quality, subsampling=subsampling)).info
@@ -529,7 +497,7 @@ class TestInfo:
             assert info.subsampling == SUBSAMPLINGS[subsampling]
 
     @pytest.mark.parametrize("mode", ["L", "CMYK"])
-    def test_every_quality_of_one_table(self, mode: str) -> None:
+    def test_every_quality_of_one_table(self, mode) -> None:
         image = picture(16, 16).convert(mode)
         for quality in range(1, 101):
             info = load_image(encode(image, "JPEG", quality=quality)).info
@@ -537,7 +505,7 @@ class TestInfo:
             assert info.subsampling is None
 
     @pytest.mark.parametrize("quality", [20, 50, 75, 90])
-    def test_other_tables_give_the_nearest(self, quality: int) -> None:
+    def test_other_tables_give_the_nearest(self, quality) -> None:
         with Image.open(io.BytesIO(encode(picture(), "JPEG", quality=quality))) as opened:
             assert isinstance(opened, JpegImagePlugin.JpegImageFile)
             luma, chroma = opened.quantization[0], opened.quantization[1]
@@ -557,28 +525,25 @@ class TestInfo:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         exif = oriented(8)
         data = encode(picture(), "JPEG", quality=83, exif=exif, icc_profile=profile)
-        assert load_image(data).info == ImageInfo(
-            name="<bytes>",
-            format="JPEG",
-            mode="RGB",
-            width=61,
-            height=47,
-            size_bytes=len(data),
-            frames=1,
-            exif=True,
-            icc=True,
-            alpha=False,
-            jpeg_quality=83,
-            jpeg_quality_exact=True,
-            subsampling="4:2:0",
+        facts = (
+            "<bytes>",
+            "JPEG",
+            "RGB",
+            61,
+            47,
+            len(data),
+            1,
+            True,
+            True,
+            False,
+            83,
+            True,
+            "4:2:0",
         )
+        assert load_image(data).info == ImageInfo(*facts)
         plain = load_image(PLAIN["png"]).info
-        assert (plain.exif, plain.icc, plain.jpeg_quality, plain.subsampling) == (
-            False,
-            False,
-            None,
-            None,
-        )
+        assert (plain.exif, plain.icc) == (False, False)
+        assert (plain.jpeg_quality, plain.subsampling) == (None, None)
 
     def test_pixels_carry_no_metadata(self) -> None:
         data = encode(picture(), "JPEG", exif=oriented(3), dpi=(300, 300), comment=b"mine")
@@ -592,35 +557,17 @@ class TestInfo:
         assert (info.format, info.frames, info.jpeg_quality) == ("JPEG", 1, 75)
 
 
-def test_real_images(pool: Path, pool_csv: Path) -> None:
-    with pool_csv.open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    kinds = {
-        "webp": [row for row in rows if row["format"] == "WEBP"][::5],
-        "alpha": [row for row in rows if row["mode"] in ("RGBA", "LA", "P")][::5],
-        "any": rows[::40],
-    }
-    assert all(len(kind) >= 9 for kind in kinds.values())
-    for row in [row for kind in kinds.values() for row in kind]:
-        loaded = load_image(pool / row["file_name"])
+def test_real_images(pictures) -> None:
+    formats = {".jpg": "JPEG", ".webp": "WEBP"}
+    for path in pictures:
+        loaded = load_image(path)
         info = loaded.info
-        told = (info.format, info.mode, info.width, info.height)
-        assert told == (row["format"], row["mode"], int(row["width"]), int(row["height"]))
-        assert loaded.pixels.mode == "RGB"
-        assert info.alpha == (row["mode"] in ("RGBA", "LA")) or row["mode"] == "P"
-        assert (info.jpeg_quality is None) == (row["format"] != "JPEG")
-        assert info.size_bytes == (pool / row["file_name"]).stat().st_size
+        assert (info.format, info.mode, info.alpha) == (formats[path.suffix], "RGB", False)
+        assert loaded.pixels.size == (info.width, info.height)
+        assert info.jpeg_quality == (75 if info.format == "JPEG" else None)
+        assert info.size_bytes == path.stat().st_size
 
 
 def test_the_suffixes_are_those_that_can_be_read() -> None:
     assert {".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif"} <= IMAGE_SUFFIXES
     assert not {".eps", ".pdf", ".svg", ".txt", ".mp4", ".psd"} & IMAGE_SUFFIXES
-
-
-def test_import_is_light() -> None:
-    heavy = "{'keras', 'tensorflow', 'jax', 'torch', 'datasets', 'pydantic', 'huggingface_hub'}"
-    code = f"import sys, hf_ela.images.loading; sys.exit(len({heavy} & sys.modules.keys()))"
-    source = str(Path(hf_ela.__file__).resolve().parents[1])
-    environment = {**os.environ, "PYTHONPATH": source}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
-    assert done.returncode == 0

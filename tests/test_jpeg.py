@@ -25,7 +25,7 @@ def after(images: np.ndarray, quality: Any, subsampling: Subsampling = "4:2:0") 
     return pixels
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(KINDS),
     height=st.integers(1, 40),
@@ -41,10 +41,10 @@ def test_equals_pillow(kind, height, width, quality, subsampling, seed) -> None:
 
 
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
-@pytest.mark.parametrize("width", [*range(1, 7), 16, 17, 18])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 16, 17])
 def test_narrow_planes_equal_pillow(width, subsampling) -> None:
     """Up to 4 pixels wide, chroma is enlarged by copying; a block may be filled from one column."""
-    for height in (1, 2, 3, 8, 9, 16, 17):
+    for height in (1, 2, 9, 16):
         pixels = picture("noise", height, width, width)
         expected = saved(pixels, 95, subsampling)
         assert np.array_equal(after(pixels[None], 95, subsampling)[0], expected), (height, width)
@@ -72,18 +72,17 @@ def test_several_qualities_are_those_one_by_one(subsampling) -> None:
 
 def test_colours_equal_pillow() -> None:
     """At quality 100 and 4:4:4 a flat block keeps its colour as the conversions leave it."""
-    channel = np.arange(0, 256, 4) + np.arange(64) % 4  # all last bits, 0 and 255
+    channel = np.arange(0, 256, 8) + np.arange(32) % 8  # all last bits, 0 and 255
     colours = np.stack(np.meshgrid(channel, channel, channel), axis=-1).astype(np.uint8)
-    pixels = colours.reshape(512, 512, 3).repeat(8, 0).repeat(8, 1)
+    pixels = colours.reshape(128, 256, 3).repeat(8, 0).repeat(8, 1)
     expected = saved(pixels, 100, "4:4:4")
     blocks = pixels[::8, ::8].reshape(-1, 1, 1, 3)  # one pixel is padded to a flat block
     assert np.array_equal(after(blocks, 100, "4:4:4"), expected[::8, ::8].reshape(-1, 1, 1, 3))
 
 
-def test_real_images_equal_pillow(pool) -> None:
-    files = sorted(path for path in pool.rglob("*") if path.suffix in (".jpg", ".png"))
+def test_real_images_equal_pillow(pictures) -> None:
     crops = []
-    for path in files[:: max(len(files) // 12, 1)]:
+    for path in pictures:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
         crops.append(pixels[-201:, -203:])  # the crop's own grid, not the file's
@@ -129,7 +128,7 @@ TENSOR = "an integer, or an integer tensor with one for each image"
         ({"images": IMAGES[:0]}, "at least one image", r"\(0, 8, 8, 3\)"),
         ({"images": IMAGES[:, :0]}, "at least one pixel", r"\(2, 0, 8, 3\)"),
         ({"images": IMAGES[:, :, :0]}, "at least one pixel", r"\(2, 8, 0, 3\)"),
-        ({"images": keras.KerasTensor((2, None, 8, 3), "uint8")}, "known beforehand", "None"),
+        ({"images": keras.KerasTensor((2, None, 8, 3), "uint8")}, "static height", "None"),
         ({"quality": 0}, QUALITY, "quality=0"),
         ({"quality": 101}, QUALITY, "quality=101"),
         ({"quality": np.int64(-1)}, QUALITY, "quality=-1"),
@@ -144,7 +143,8 @@ TENSOR = "an integer, or an integer tensor with one for each image"
         ({"quality": [90, 10**12]}, QUALITY, "quality=1000000000000"),
         ({"quality": [90, "80"]}, QUALITY, "quality='80'"),
         ({"quality": [[90], [80]]}, QUALITY, r"quality=\[90\]"),
-        ({"images": [IMAGES[0], IMAGES[1, :4]]}, PIXELS, "list, .*no tensor"),
+        ({"quality": np.full(3, 90)}, "one value for each image", "3 values for 2 images"),
+        ({"images": [IMAGES[0], IMAGES[1, :4]]}, PIXELS, "list, .*not a tensor"),
         ({"images": None}, PIXELS, "NoneType"),
         ({"subsampling": "4:2:2"}, "'4:2:0' or '4:4:4'", "4:2:2"),
         ({"subsampling": None}, "'4:2:0' or '4:4:4'", "None"),
@@ -155,16 +155,19 @@ def test_bad_input_says_the_rule_and_what_came(arguments, rule, received) -> Non
         round_trip(**{"images": IMAGES, "quality": 90} | arguments)
 
 
-@pytest.mark.parametrize("qualities", [90, np.array([90, 80]), None, {90, 80}])
-def test_several_qualities_are_a_list(qualities) -> None:
-    with pytest.raises(ValueError, match=r"list of integers.*Received: (int|ndarray|None|set)"):
+@pytest.mark.parametrize(
+    ("qualities", "message"),
+    [
+        (90, "list of integers.*Received: int"),
+        (np.array([90, 80]), "list of integers.*Received: ndarray"),
+        ([90, 10**12], f"{QUALITY}. Received: quality=1000000000000"),
+        ([90, 90.5], f"{QUALITY}. Received: quality=90.5"),
+        ([], "at least one JPEG quality. Received: none"),
+    ],
+)
+def test_several_qualities_are_a_list(qualities, message) -> None:
+    with pytest.raises(ValueError, match=message):
         round_trips(IMAGES, qualities)
-
-
-@pytest.mark.parametrize("quality", [0, 101, True, 90.0, 90.5, 10**12])
-def test_one_bad_quality_of_several_is_named(quality) -> None:
-    with pytest.raises(ValueError, match=f"{QUALITY}. Received: quality={quality}"):
-        round_trips(IMAGES, [90, quality])
 
 
 def test_a_list_has_a_quality_for_each_image() -> None:
@@ -184,14 +187,3 @@ def test_one_quality_does_not_serve_all_of_a_batch_of_unknown_size() -> None:
     assert np.array_equal(model.predict_on_batch([images, np.array([90, 40])]), expected)
     with pytest.raises(Exception, match=r"(?i)reshape|values for 2 images"):
         model.predict_on_batch([images, np.array([90])])
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_quality_for_each_image_is_needed(count) -> None:
-    with pytest.raises(ValueError, match=rf"Received: {count} values for 2 images"):
-        round_trip(np.zeros((2, 8, 8, 3), np.uint8), np.full(count, 90))
-
-
-def test_no_quality_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least one JPEG quality\. Received: none"):
-        round_trips(np.zeros((2, 8, 8, 3), np.uint8), [])

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import TINY
 from exact_cases import KINDS, picture, pictures, saved
 from hf_ela.backend import keras
 from hf_ela.ela import layers
 from hf_ela.ela.error_level import _stretch, error_level
 from hf_ela.ela.layers import ErrorLevel, PillowResize
 from hf_ela.ela.views import network_inputs
-from hf_ela.models.networks import build_model, with_error_level
+from hf_ela.models.networks import with_error_level
 from hf_ela.recipes.loading import load_recipe
+from networks import CROPS, RESIZED, network_of
 
 SETTINGS = [
     {"signed": signed, "color": color, "gain": gain}
@@ -31,8 +31,6 @@ SETTINGS = [
     )
     if not (signed and gain == "max")
 ]
-CROPS = load_recipe("default", [*TINY, "ela.qualities=[75, 95]"])
-RESIZED = load_recipe("reference", ["input.before=40", "input.size=24", "ela.with_pixels=true"])
 
 
 def result(layer: Any, images: np.ndarray) -> np.ndarray:
@@ -48,15 +46,17 @@ def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
 # ---------------------------------------------------------------------------- equal to the function
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=str)
-@pytest.mark.parametrize("quality", [90, [95], [75, 10, 100]], ids=str)
+@pytest.mark.parametrize(
+    ("setting", "quality"),
+    [*((setting, [75, 10, 100]) for setting in SETTINGS), (SETTINGS[0], 90), (SETTINGS[1], [95])],
+    ids=str,
+)
 def test_error_level_is_that_of_the_function(setting, quality) -> None:
-    images = pictures(2 * len(KINDS), 21, 18)
+    images = pictures(len(KINDS), 21, 18)
     expected = np.stack([error_level(image, quality, **setting) for image in images])
     assert_equal(result(ErrorLevel(quality, **setting), images), expected)
 
 
-@settings(max_examples=60)
 @given(
     kind=st.sampled_from(KINDS),
     height=st.integers(1, 40),
@@ -77,9 +77,8 @@ def test_error_level_without_subsampling() -> None:
     assert_equal(result(ErrorLevel(60, signed=True, subsampling="4:4:4"), images), expected)
 
 
-def test_error_level_of_real_images(pool) -> None:
-    files = sorted(path for path in pool.rglob("*") if path.suffix in (".jpg", ".png"))
-    for path in files[:: max(len(files) // 6, 1)]:
+def test_error_level_of_real_images(pictures) -> None:
+    for path in pictures[::2]:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))[-200:, -200:]
         for recipe in ("default", "reference"):
@@ -170,25 +169,24 @@ def test_mixed_precision_leaves_the_bits_alone(bfloat16) -> None:
 
 @pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])
 def test_a_model_with_ela_inside_is_the_network_on_the_functions_views(recipe) -> None:
-    network = build_model(recipe)
+    network = network_of(recipe)
     model = with_error_level(network, recipe)
     images = pictures(5, recipe.pixel_side, recipe.pixel_side)
-    expected = np.asarray(network.predict_on_batch(network_inputs(images, recipe)))
-    assert np.array_equal(np.asarray(model.predict_on_batch(images)), expected)
+    expected = np.asarray(network(network_inputs(images, recipe)))
+    assert np.array_equal(np.asarray(model(images)), expected)
     assert np.ptp(expected[:, 0]) > 1e-4  # the images are told apart at all
 
 
-@pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])
-def test_a_model_with_ela_inside_is_saved_and_loaded(recipe, tmp_path) -> None:
-    model = with_error_level(build_model(recipe), recipe)
+def test_a_model_with_ela_inside_is_saved_and_loaded(tmp_path) -> None:
+    recipe = RESIZED
+    model = with_error_level(network_of(recipe), recipe)
     names = {type(layer).__name__ for layer in model._flatten_layers()}
     assert "ErrorLevel" in names
     assert "Lambda" not in names
     model.save(tmp_path / "a.keras")
     again = keras.saving.load_model(tmp_path / "a.keras", compile=False, safe_mode=True)
     images = pictures(5, recipe.pixel_side, recipe.pixel_side)
-    expected = np.asarray(model.predict_on_batch(images))
-    assert np.array_equal(np.asarray(again.predict_on_batch(images)), expected)
+    assert np.array_equal(np.asarray(again(images)), np.asarray(model(images)))
 
 
 @pytest.mark.parametrize(
@@ -215,45 +213,23 @@ def test_a_layer_comes_back_from_its_settings(layer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "rule", "received"),
+    ("arguments", "message"),
     [
-        ({"quality": 0}, "integer from 1 to 100", "quality=0"),
-        ({"quality": 101}, "integer from 1 to 100", "quality=101"),
-        ({"quality": True}, "integer from 1 to 100", "quality=True"),
-        ({"quality": [90, 75.5]}, "integer from 1 to 100", "quality=75.5"),
-        ({"quality": []}, "at least one", "none"),
-        ({"color": "LAB"}, "'RGB' or 'YCbCr'", "LAB"),
-        ({"gain": -1}, "above 0", "-1"),
-        ({"gain": [2.0]}, "above 0", r"\[2.0\]"),
-        ({"gain": "max", "signed": True}, "absolute differences only", "signed=True"),
+        ({"quality": [90, 75.5]}, "integer from 1 to 100. Received: quality=75.5"),
+        ({"gain": "max", "signed": True}, "absolute differences only. Received: signed=True"),
+        ({"subsampling": "4:2:2"}, "'4:2:0' or '4:4:4'. Received: subsampling='4:2:2'"),
     ],
 )
-def test_settings_out_of_range_say_the_rule(arguments, rule, received) -> None:
-    with pytest.raises(ValueError, match=f"{rule}.*Received: .*{received}"):
+def test_settings_are_refused_when_a_layer_is_made(arguments, message) -> None:
+    with pytest.raises(ValueError, match=message):
         ErrorLevel(**arguments)
 
 
-IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("images", "rule", "received"),
-    [
-        (IMAGES.astype(np.float32), "must be uint8", "float32"),
-        (IMAGES[0], "N x height x width x 3", r"\(8, 8, 3\)"),
-        (IMAGES[..., :2], "N x height x width x 3", r"\(2, 8, 8, 2\)"),
-        (IMAGES[:0], "at least one image", r"\(0, 8, 8, 3\)"),
-        (IMAGES[:, :0], "at least one pixel", r"\(2, 0, 8, 3\)"),
-    ],
-)
-def test_bad_images_say_the_rule_and_what_came(images, rule, received) -> None:
-    with pytest.raises(ValueError, match=f"{rule}.*Received: .*{received}"):
-        ErrorLevel()(images)
-
-
-def test_another_subsampling_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'4:2:0' or '4:4:4'.*Received: subsampling='4:2:2'"):
-        ErrorLevel(subsampling="4:2:2")(IMAGES)  # type: ignore[arg-type]
+def test_bad_images_say_the_rule_and_what_came() -> None:
+    with pytest.raises(ValueError, match=r"must be uint8.*Received: float32"):
+        ErrorLevel()(np.zeros((2, 8, 8, 3), np.float32))
+    with pytest.raises(ValueError, match="static height"):
+        ErrorLevel()(keras.Input((None, 8, 3), dtype="uint8"))
 
 
 @pytest.mark.parametrize(
@@ -270,18 +246,8 @@ def test_what_cannot_be_resized_is_refused(images, received) -> None:
         PillowResize(4)(images)
 
 
-def test_settings_are_refused_when_a_layer_is_made() -> None:
-    with pytest.raises(ValueError, match="subsampling='4:2:2'"):
-        ErrorLevel(subsampling="4:2:2")
-
-
 @pytest.mark.parametrize("size", [0, -1, "4", 4.5, True, None])
 def test_a_size_is_a_whole_number(size) -> None:
     rule = f"integer of at least 1 pixel. Received: size={size!r}"
     with pytest.raises(ValueError, match=rule):
         PillowResize(size)
-
-
-def test_an_input_of_unknown_height_is_refused() -> None:
-    with pytest.raises(ValueError, match="known beforehand"):
-        ErrorLevel()(keras.Input((None, 8, 3), dtype="uint8"))

@@ -22,7 +22,7 @@ def test_is_of_the_recipe_of_this_package() -> None:
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "keras"])
-def test_gives_the_recorded_scores(runtime: str) -> None:
+def test_gives_the_recorded_scores(runtime) -> None:
     classifier = ElaClassifier.from_pretrained(runtime=runtime)
     recorded = {sample["file"]: sample["score"] for sample in RUN["samples"]}
     pictures = sample_pictures()

@@ -25,7 +25,7 @@ def named(image: Image.Image) -> dict[str, float]:
 
 @settings(max_examples=15)
 @given(width=st.integers(1, 300), height=st.integers(1, 300))
-def test_any_size_gives_finite_numbers(width: int, height: int) -> None:
+def test_any_size_gives_finite_numbers(width, height) -> None:
     found = error_level_statistics(noise(width, height))
     assert found.dtype == np.float32
     assert found.shape == (len(STATISTICS),)
@@ -64,7 +64,7 @@ def test_moments_are_those_of_the_residual() -> None:
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
-def test_the_grid_tells_the_quality_an_image_was_saved_with(quality: int) -> None:
+def test_the_grid_tells_the_quality_an_image_was_saved_with(quality) -> None:
     file = io.BytesIO()
     picture = noise(152, 152).resize((304, 304), Image.Resampling.BICUBIC)
     picture.save(file, "JPEG", quality=quality)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
@@ -55,7 +55,7 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["default", "reference"])
-def test_the_network_sees_pixels_behind_the_error_levels(recipe: str) -> None:
+def test_the_network_sees_pixels_behind_the_error_levels(recipe) -> None:
     image = noise(300, 200)
     recipes = [
         load_recipe(recipe, [override])
@@ -107,7 +107,7 @@ def test_an_image_up_to_the_longest_side_is_left_as_it_is(protocol) -> None:
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000))
-def test_parts_lie_within_the_image(width: int, height: int) -> None:
+def test_parts_lie_within_the_image(width, height) -> None:
     for box in view_boxes((width, height), FITTED):
         assert box.x >= 0 <= box.y
         assert box.width > 0 < box.height
@@ -144,13 +144,12 @@ def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
         assert np.array_equal(view, expected)
 
 
-@settings(max_examples=25)
 @given(
     width=st.integers(1, 200),
     height=st.integers(1, 200),
     protocol=st.sampled_from(["as_is", "aligned"]),
 )
-def test_any_size_gives_views_of_the_fixed_shape(width: int, height: int, protocol) -> None:
+def test_any_size_gives_views_of_the_fixed_shape(width, height, protocol) -> None:
     image = noise(width, height)
     for recipe in (REFERENCE, DEFAULT):
         views = evaluation_views(image, recipe, protocol, key="k")
@@ -178,15 +177,15 @@ def test_draws_depend_on_the_key_alone() -> None:
 def test_alignment_equalises_size_and_jpeg_history() -> None:
     images = [noise(1200, 700), noise(260, 300), reencode(noise(500, 500), 40)]
     sides, qualities = set(), set()
-    for i in range(60):
+    for i in range(24):
         aligned = align(images[i % 3], key=str(i))
         sides.add(max(aligned.size))
         # Of all qualities, the one that an image went through last changes it least.
-        changes = [error_level(aligned, q).mean() for q in range(70, 100)]
-        qualities.add(70 + int(np.argmin(changes[:-2])))
+        changes = [error_level(aligned, q).mean() for q in range(74, 98)]
+        qualities.add(74 + int(np.argmin(changes)))
     assert min(sides) >= ALIGNED_SIDE[0]
     assert max(sides) <= ALIGNED_SIDE[1]
-    assert len(sides) > 20
+    assert len(sides) > 12
     assert min(qualities) >= ALIGNED_QUALITY[0] - 1
     assert len(qualities) > 8
 
@@ -200,11 +199,8 @@ def test_versions_name_what_decides_the_pixels() -> None:
     assert {"ela", "views", "pillow", "libjpeg", "webp"} <= set(pixel_versions())
 
 
-def test_real_images_give_views_of_both_classes(pool) -> None:
-    paths = sorted(pool.glob("test/*/*"))[::20]
-    spread = [
-        evaluation_views(load_image(path).pixels, DEFAULT, "aligned", path.name).std()
-        for path in paths
-    ]
-    assert len(spread) > 10
-    assert min(spread) > 0
+def test_real_images_give_views_that_tell_something(pictures) -> None:
+    for path in pictures:
+        image = load_image(path).pixels
+        for protocol in ("as_is", "aligned"):
+            assert evaluation_views(image, DEFAULT, protocol, path.name).std() > 0

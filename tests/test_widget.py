@@ -6,10 +6,10 @@ import re
 import pytest
 from huggingface_hub import SpaceCard, constants
 
+from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.errors import ReleaseError
-from hf_ela.hub.samples import sample_pictures
+from hf_ela.hub.samples import SAMPLES
 from hf_ela.hub.spaces import widget_files
-from hf_ela.hub.wheel import wheel
 from widget_page import WIDGET
 
 
@@ -20,8 +20,10 @@ def test_the_files_say_what_they_show() -> None:
     assert card.data["models"] == ["user/model"]
     assert len(card.data["short_description"]) <= 60
     place = json.loads(files["widget.json"])
-    assert place["samples"] == list(sample_pictures())
-    assert {f"samples/{name}" for name in place.pop("samples")} <= {*files}
+    samples = {sample["file"]: sample["title"] for sample in place.pop("samples")}
+    assert samples == SAMPLES
+    assert {f"samples/{name}" for name in samples} <= {*files}
+    assert place.pop("synthetic_notice") == SYNTHETIC_NOTICE
     assert place == {"endpoint": constants.ENDPOINT, "repo": "user/model", "revision": "a" * 40}
     assert {path.name for path in WIDGET.iterdir()} <= {*files}
 
@@ -57,9 +59,3 @@ def test_the_page_may_reach_the_hub_that_it_was_made_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(constants, "ENDPOINT", "https://a.b; script-src *")
     with pytest.raises(ReleaseError, match="HF_ENDPOINT="):
         widget_files("user/model", "a" * 40)
-
-
-def test_the_wheel_has_the_page() -> None:
-    contents = wheel()[1]
-    for path in WIDGET.iterdir():
-        assert f"hf_ela/assets/widget/{path.name}".encode() in contents

@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from huggingface_hub import constants
 from PIL import Image
 
 from bad_files import encode, picture, png_bomb
 from conftest import TINY
 from hf_ela import ElaClassifier
+from hf_ela._text import LABEL_WORDS, SYNTHETIC_NOTICE
+from hf_ela.cli import main
+from hf_ela.cli.predict import meaning
 from hf_ela.ela.views import view_boxes
-from hf_ela.hub.samples import sample_pictures
+from hf_ela.hub.samples import SAMPLES, sample_label, sample_pictures
 from hf_ela.hub.spaces import widget_files
 from hf_ela.images.jpeg import reencode
-from hf_ela.models.networks import build_model
 from hf_ela.recipes.loading import load_recipe
 from hub_server import LocalHub
-from test_release import command
+from networks import network_of
 from widget_page import TIMEOUT, WidgetPage, base64_of, served
 
 RECIPES = {
@@ -36,42 +37,42 @@ pytestmark = pytest.mark.second_lane
 Visit = Callable[..., WidgetPage]
 
 
-@pytest.fixture(scope="module")
-def hub() -> Iterator[LocalHub]:
-    with LocalHub() as hub:
-        yield hub
-
-
 @pytest.fixture(scope="module", params=RECIPES)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def models(hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ElaClassifier]:
-    """A model of each recipe, on the Hub too, as ``user/NAME``."""
+def models() -> dict[str, ElaClassifier]:
+    """A model of each recipe."""
     made = {}
     for name, overrides in RECIPES.items():
         recipe = load_recipe("reference" if name == "reference" else "default", overrides)
-        network = build_model(recipe)
-        rng = np.random.default_rng(2)
-        for weight in (weight for weight in network.weights if weight.name == "kernel"):
-            deviation = np.prod(weight.shape[:-1]) ** -0.5
-            weight.assign(rng.normal(0, deviation, weight.shape))
         # A low temperature, so that images differ for an untrained network too.
-        made[name] = ElaClassifier(network, recipe, temperature=0.3, threshold=0.65)
-        folder = tmp_path_factory.mktemp("models") / name
-        made[name].save_pretrained(folder)
-        hub.add_model(f"user/{name}", {path.name: path.read_bytes() for path in folder.iterdir()})
+        made[name] = ElaClassifier(
+            network_of(recipe, seed=2), recipe, temperature=0.6, threshold=0.65
+        )
     return made
 
 
+@pytest.fixture(scope="module")
+def saved(
+    models: dict[str, ElaClassifier], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, bytes]]:
+    """The files of each model."""
+    found = {}
+    for name, model in models.items():
+        folder = tmp_path_factory.mktemp("models") / name
+        model.save_pretrained(folder)
+        found[name] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return found
+
+
 @pytest.fixture
-def visit(
-    browser: Any, hub: LocalHub, models: object, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Visit]:
-    """Open the page of a model; keyword arguments go to the browser's context."""
-    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+def visit(browser: Any, hub: LocalHub, saved: dict[str, dict[str, bytes]]) -> Iterator[Visit]:
+    """Open the page of a model, ``user/NAME``; keyword arguments go to the browser's context."""
+    for name, files in saved.items():
+        hub.add_model(f"user/{name}", files)
     opened, servers = [], []
 
     def open_page(name: str = "default", *, start: bool = True, **options: Any) -> WidgetPage:
@@ -88,7 +89,6 @@ def visit(
         page.context.close()
     for server in servers:
         server.__exit__(None, None, None)
-    hub.clear_faults()
     for page in opened:
         assert page.foreign == []
 
@@ -124,8 +124,8 @@ def test_the_score_is_that_of_python(
         widget.choose(name, data)
         found[name] = widget.score(name)
         assert found[name] == pytest.approx(expected, abs=TOLERANCE), name
-        says = {"fake": "AI-generated", "real": "human-made"}[models[kind].label(expected)]
-        heading = widget.page.get_by_role("heading", name=f"To the model this looks {says}")
+        says = LABEL_WORDS[models[kind].label(expected)]
+        heading = widget.page.get_by_role("heading", name=f"The model says: {says}")
         assert heading.is_visible()
         assert widget.page.inner_text("#score") == f"{expected:.3f}"
     assert np.ptp([*found.values()]) > 0.05  # or equal scores would show nothing
@@ -134,8 +134,6 @@ def test_the_score_is_that_of_python(
 def test_the_meaning_of_the_answer_is_that_of_the_command_line(
     visit: Visit, models: dict[str, ElaClassifier]
 ) -> None:
-    from hf_ela.cli.predict import meaning
-
     widget = visit()
     widget.choose("a.png", pictures()["small.png"])
     widget.score("a.png")
@@ -144,15 +142,13 @@ def test_the_meaning_of_the_answer_is_that_of_the_command_line(
     label = widget.page.get_attribute("#scale", "aria-label")
     assert "the threshold is 0.650" in label
     place = "all => all.map(one => one.style.getPropertyValue('--at'))"
-    assert widget.page.eval_on_selector_all(".limit", place) == ["0.65"]
+    assert widget.page.eval_on_selector_all("i.threshold", place) == ["0.65"]
 
 
 def test_an_uncertain_answer_says_so(
     visit: Visit, hub: LocalHub, models: dict[str, ElaClassifier]
 ) -> None:
     """At the end of the band and beside it, by the same model."""
-    from hf_ela.cli.predict import meaning
-
     model, data = models["default"], pictures()["odd.jpg"]
     widget = visit()
     widget.choose("a.jpg", data)
@@ -161,11 +157,11 @@ def test_an_uncertain_answer_says_so(
     widget.page.close()
     files = dict(hub.repositories["models", "user/default"].find("main").files)
     settings = json.loads(files["hf_ela.json"])
-    leans = {"fake": "AI-generated", "real": "human-made"}[model.label(score)]
+    leans = LABEL_WORDS[model.label(score)]
     away = 1e-6 if model.label(score) == "fake" else -1e-6
     for end, verdict in (
-        (score, f"The model does not know; it leans to {leans}"),
-        (score - away, f"To the model this looks {leans}"),
+        (score, f"The model is uncertain; it leans towards {leans}"),
+        (score - away, f"The model says: {leans}"),
     ):
         band = sorted((end, model.threshold))
         files["hf_ela.json"] = json.dumps(settings | {"uncertain": band}).encode()
@@ -379,7 +375,7 @@ def test_a_wrong_byte_of_the_runtime_is_refused(visit: Visit, damaged: str) -> N
     sound = widget.runtime[url]
     widget.runtime[url] = sound[:-1] + bytes([sound[-1] ^ 1])
     widget.open()
-    widget.assert_problem("is not the file that this page was made for, and was not used")
+    widget.assert_problem("is not the file that this page expects, so it was not used")
     widget.runtime[url] = sound
     widget.choose("a.png", pictures()["small.png"])  # the next picture tries again
     widget.score("a.png")
@@ -391,14 +387,14 @@ def test_a_wrong_byte_of_the_model_is_refused(visit: Visit, hub: LocalHub) -> No
     sound = files["model.onnx"]
     hub.add_model("user/damaged", files | {"model.onnx": sound[:-1] + bytes([sound[-1] ^ 1])})
     widget = visit("damaged")
-    widget.assert_problem("model.onnx is not the file that this page was made for")
+    widget.assert_problem("model.onnx is not the file that this page expects")
     assert widget.page.get_by_role("button", name="Try again").is_visible()
 
 
 def test_what_cannot_be_fetched_is_named_and_tried_again(visit: Visit, hub: LocalHub) -> None:
     hub.fault("GET", "model.onnx", times=1, drop="half")
     widget = visit()
-    widget.assert_problem("The download of model.onnx broke off")
+    widget.assert_problem("The download of model.onnx was interrupted")
     widget.page.get_by_role("button", name="Try again").press("Enter")
     widget.choose("a.png", pictures()["small.png"])
     widget.score("a.png")
@@ -410,26 +406,26 @@ def test_settings_of_another_version_are_refused(visit: Visit, hub: LocalHub) ->
     for change in ({"schema": 99}, {"sha256": {}}):
         files["hf_ela.json"] = json.dumps(settings | change).encode()
         hub.add_model("user/other", files)
-        visit("other").assert_problem("another version of hf-ela made it")
+        visit("other").assert_problem("it comes from another version of hf-ela")
 
 
 def test_what_is_no_picture_gets_its_reason(visit: Visit) -> None:
     widget, sound = visit(), pictures()["odd.jpg"]
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
     for name, data, reason in (
-        ("a.txt", b"hello", "it must be a JPEG, PNG, WebP, AVIF, GIF or BMP file"),
-        ("a.svg", svg, "it must be a JPEG"),
+        ("a.txt", b"hello", "it is not a JPEG, PNG, WebP, AVIF, GIF or BMP file"),
+        ("a.svg", svg, "it is not a JPEG"),
         ("empty.png", b"", "the file is empty"),
-        ("cut.jpg", sound[: len(sound) // 2], "it is damaged or cut off"),
+        ("cut.jpg", sound[: len(sound) // 2], "it is damaged or truncated"),
         (
             "bomb.png",
             png_bomb(30_000, 30_000),
-            "it has 30000 × 30000 pixels; the most is 64 million",
+            "it has 30000 × 30000 pixels; the limit is 64 million",
         ),
-        ("<img src=x onerror=alert(1)>.png", b"\x89PNG", "it must be a JPEG"),
+        ("<img src=x onerror=alert(1)>.png", b"\x89PNG", "it is not a JPEG"),
     ):
         widget.choose(name, data)
-        widget.assert_problem(f"{name} cannot be judged: {reason}")
+        widget.assert_problem(f"{name} cannot be read: {reason}")
     widget.choose("next.jpg", sound)  # and the next one works
     widget.score("next.jpg")
 
@@ -472,7 +468,7 @@ def test_what_a_browser_decodes_in_its_own_way_is_told(visit: Visit) -> None:
     ):
         widget.choose(name, data)
         widget.score(name)
-        note = widget.page.get_by_text("the estimate there may differ")
+        note = widget.page.get_by_text("the score there may differ")
         assert note.is_visible() == (kind is not None), name
         assert kind is None or f"This is {kind}, " in note.inner_text()
 
@@ -557,10 +553,27 @@ def test_pictures_come_by_drop_paste_button_and_sample(
     chooser.value.set_files({"name": "chosen.jpg", "mimeType": "image/jpeg", "buffer": data})
     assert widget.score("chosen.jpg") == pytest.approx(expected, abs=TOLERANCE)
     for name, path in sample_pictures().items():
-        label = Path(name).stem.replace("-", ", ")
-        page.get_by_role("button", name=label).press("Space")
+        page.get_by_role("button", name=SAMPLES[name]).press("Space")
         expected = next(iter(models["default"].scores([path])))
-        assert widget.score(name) == pytest.approx(expected, abs=TOLERANCE)
+        assert widget.score(SAMPLES[name]) == pytest.approx(expected, abs=TOLERANCE)
+        truth, answer = sample_label(name), models["default"].label(expected)
+        outcome = "right" if answer == truth else "wrong"
+        shown = f"Truth: {LABEL_WORDS[truth]}. The model is {outcome}."
+        assert page.inner_text("#truth") == shown
+    widget.choose("mine.jpg", data)  # of which nobody knows the truth
+    widget.score("mine.jpg")
+    assert page.locator("#truth").is_hidden()
+    assert page.locator("#synthetic").is_hidden()
+
+
+def test_a_model_trained_on_synthetic_samples_says_so(
+    visit: Visit, hub: LocalHub, saved: dict[str, dict[str, bytes]]
+) -> None:
+    files = dict(saved["default"])
+    settings = json.loads(files["hf_ela.json"]) | {"data": {"synthetic": True}}
+    hub.add_model("user/demo", files | {"hf_ela.json": json.dumps(settings).encode()})
+    widget = visit("demo")
+    widget.expect(widget.page.locator("#synthetic")).to_have_text(SYNTHETIC_NOTICE, timeout=TIMEOUT)
 
 
 CONTRAST = """() => {
@@ -619,7 +632,7 @@ def test_nothing_sticks_out(visit: Visit, width: int) -> None:
     for file, data in files.items():
         widget.choose(file, data)
         if data == b"hello":
-            widget.assert_problem("cannot be judged")
+            widget.assert_problem("cannot be read")
         else:
             widget.score(file)
             widget.expect(widget.page.locator("#ela")).to_be_visible(timeout=TIMEOUT)
@@ -651,7 +664,7 @@ def test_keys_and_screen_readers(visit: Visit) -> None:
         if reached and focused == reached[0]:
             break
         reached.append(focused)
-    samples = [Path(name).stem.replace("-", ", ") for name in sample_pictures()]
+    samples = [*SAMPLES.values()]
     names = [name for name, _ in reached if name]
     order = ["Choose a file", *samples, "Show the evidence", "Strength"]
     assert names[: len(order)] == order
@@ -660,7 +673,7 @@ def test_keys_and_screen_readers(visit: Visit) -> None:
     tree = page.locator("body").aria_snapshot()
     for expected in (
         'heading "Human-made or AI-generated?" [level=1]'.replace("AI-", "AI‑"),
-        'heading "To the model this looks',
+        'heading "The model says:',
         'img "P(fake) is',
         'img "The evidence, in colour',
         'checkbox "Show the evidence" [checked]',
@@ -708,31 +721,17 @@ def test_an_old_browser_is_told(visit: Visit) -> None:
 
 
 def test_a_release_with_a_widget_runs_in_the_browser(
-    browser: Any, hub: LocalHub, tiny: Path, tmp_path: Path
+    browser: Any, hub: LocalHub, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = hub.environment(tmp_path / "home") | {"HF_TOKEN": hub.token}
-    settings = [word for override in TINY for word in ("--set", override)]
-    run = tmp_path / "run"
-    words = ["train.py", "--data", tiny, "--out", run, "--cache-dir", tmp_path, *settings]
-    for script in (
-        words,
-        ["push_to_hub.py", run, "tester/art", "--tag", "v1.0.0", "--widget", "tester/page"],
-    ):
-        done = command(environment, *script)
-        assert done.status == 0, done.err
-    space = hub.repositories["spaces", "tester/page"]
-    assert space.sdk == "static"
-    files = space.find("main").files
-    place = json.loads(files["widget.json"])
-    assert place["revision"] == hub.repositories["models", "tester/art"].find("v1.0.0").sha
-    recorded = json.loads((run / "run.json").read_text("utf-8"))["samples"]
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    assert main(["push", str(tiny_run), "tester/art", "--widget", "tester/page"]) == 0
+    files = hub.repositories["spaces", "tester/page"].find("main").files
     with served(files) as url:
         widget = WidgetPage(browser, url, hub.endpoint)
         widget.open()
-        for sample in recorded:
-            label = Path(sample["file"]).stem.replace("-", ", ")
-            widget.page.get_by_role("button", name=label).click()
-            shown = widget.score(sample["file"])
+        for sample in json.loads((tiny_run / "run.json").read_text("utf-8"))["samples"]:
+            widget.page.get_by_role("button", name=sample["title"]).click()
+            shown = widget.score(sample["title"])
             assert shown == pytest.approx(sample["score"], abs=1e-3)
         widget.context.close()
         assert widget.foreign == []

@@ -1,10 +1,16 @@
-"""The widget in a real browser: its files served on loopback, the runtime from its npm package."""
+"""The widget in a real browser: its files served on loopback, the runtime from its npm package.
+
+    python tests/widget_page.py docs/answer.png
+
+draws the answer of the packaged model about the first sample picture.
+"""
 
 import base64
 import mimetypes
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -15,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from conftest import REPOSITORY
+from conftest import HUB, REPOSITORY, chromium
 
-WIDGET = REPOSITORY / "src" / "hf_ela" / "assets" / "widget"
+WIDGET = REPOSITORY / "src" / "hf_ela" / "hub" / "assets" / "widget"
 CDN = "https://cdn.jsdelivr.net/npm/onnxruntime-web@"
 TIMEOUT = 60_000
 
@@ -140,3 +147,36 @@ class WidgetPage:
 
 def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def draw_answer(path: str, *, width: int = 1280, sample: int = 0, whole: bool = False) -> None:
+    """Draw what the page says about a sample picture: its answer, or the whole page."""
+    from playwright.sync_api import sync_playwright
+
+    from hf_ela.hub.locate import packaged_model
+    from hf_ela.hub.samples import SAMPLES
+    from hf_ela.hub.spaces import widget_files
+
+    title = list(SAMPLES.values())[sample]
+    names = ("hf_ela.json", "model.onnx")
+    with HUB as hub, sync_playwright() as playwright:
+        files = {name: (packaged_model() / name).read_bytes() for name in names}
+        commit = hub.add_model("user/art", files).find("main").sha
+        chrome = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        with served(widget_files("user/art", commit)) as url:
+            viewport = {"width": width, "height": 900}
+            widget = WidgetPage(chrome, url, hub.endpoint, viewport=viewport)
+            widget.open()
+            widget.page.get_by_role("button", name=title).click()
+            widget.score(title)
+            widget.expect(widget.page.locator("#ela")).to_be_visible(timeout=TIMEOUT)
+            place = widget.page if whole else widget.page.locator("#answer")
+            place.screenshot(path=path, **({"full_page": True} if whole else {}))
+        chrome.close()
+
+
+if __name__ == "__main__":
+    draw_answer(sys.argv[1])
+    with Image.open(sys.argv[1]) as drawn:
+        drawn.thumbnail((800, 2000))
+        drawn.convert("RGB").quantize(128).save(sys.argv[1], optimize=True)  # a README is for all

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from hf_ela._threads import cores
 from hf_ela.ela.views import draw_alignment
@@ -19,7 +18,7 @@ def pack(data: Path, out: Path, scale: float) -> None:
     def write(number: int) -> int:
         side, quality = draw_alignment(np.random.default_rng(number))
         image = load_image(paths[number]).pixels
-        small = rescale(image, scale * side / max(image.size), Image.Resampling.LANCZOS)
+        small = rescale(image, scale * side / max(image.size))
         copy = out / paths[number].relative_to(data).parent / f"{number:05}.jpg"
         copy.parent.mkdir(parents=True, exist_ok=True)
         small.save(copy, quality=quality)

@@ -181,7 +181,7 @@ class ElaClassifier(Detector):
                 decode paths, bytes and arrays; a file object or a PIL image is read by the caller.
             batch_size: Images drawn at a time, each with `recipe.evaluation_views` views. The Keras
                 runtime scores them in one step.
-            progress: Show a bar on standard error.
+            progress: Show progress on standard error: a bar, or in a log a line every ten seconds.
             abstain: Answer ``uncertain`` for images for which the model abstains.
 
         Raises:

@@ -25,7 +25,6 @@ What the real Hub does beyond that cannot be known here. So these are this serve
 - Both tokens see every private repository. Nobody has access to a gated one.
 - A stale parent is 412, always. The Hub is said to answer 409 at times: make that with a fault.
 - A Gradio Space can be made by anybody; the Hub may ask for a subscription (402).
-- A merge is one commit that takes the pull request's side.
 - Rates are unlimited, and nothing is scanned.
 """
 

@@ -132,15 +132,6 @@ class Repository:
             self.refs[f"refs/pr/{opened.number}"] = base.sha
         return opened
 
-    def merge(self, number: int) -> str:
-        """Bring what a pull request changes to main, as one commit."""
-        discussion, head = self.discussions[number - 1], self.find(f"refs/pr/{number}")
-        before = discussion.base.files if discussion.base else {}
-        changes: dict[str, bytes | None] = dict.fromkeys(before.keys() - head.files.keys())
-        changes |= {path: data for path, data in head.files.items() if before.get(path) != data}
-        discussion.status = "merged"
-        return self.commit(changes, title=f"{discussion.title} (#{number})")
-
     def find(self, revision: str) -> Commit:
         """The commit of a branch, a tag, a full ref, or of its own name (7 characters will do)."""
         for ref in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):

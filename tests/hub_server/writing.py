@@ -37,23 +37,6 @@ def create(request: Request) -> Response:
     return as_json({"url": url, "name": repo_id, "id": blob_id(repo_id.encode())[:24]})
 
 
-@route("DELETE", "/api/repos/delete")
-def delete(request: Request) -> Response:
-    kind, owner, name = _owned(request, request.json)
-    request.named(kind, f"{owner}/{name}")
-    del request.hub.repositories[kind, f"{owner}/{name}"]
-    return as_json({})
-
-
-@route("PUT", REPOSITORY + "/settings")
-def settings(request: Request) -> Response:
-    repository, asked = request.written(), request.json
-    if "private" in asked or "visibility" in asked:
-        repository.private = _private(asked)
-    repository.gated = bool(asked.get("gated", repository.gated))
-    return as_json({"private": repository.private})
-
-
 def _owned(request: Request, asked: dict[str, Any]) -> tuple[str, str, str]:
     """Kind, owner and name in a body; refuses who may not write there."""
     owner = asked.get("organization") or request.hub.user
@@ -212,22 +195,10 @@ def tag(request: Request) -> Response:
     return _new_ref(request, "tags", request.json["tag"], request.parts["revision"])
 
 
-@route("DELETE", REPOSITORY + "/tag/{ref}")
-def delete_tag(request: Request) -> Response:
-    return _delete_ref(request, "tags")
-
-
 @route("POST", REPOSITORY + "/branch/{ref}")
 def branch(request: Request) -> Response:
     start = request.json.get("startingPoint") or "main"
     return _new_ref(request, "heads", request.parts["ref"], start)
-
-
-@route("DELETE", REPOSITORY + "/branch/{ref}")
-def delete_branch(request: Request) -> Response:
-    if request.parts["ref"] == "main":
-        raise HubError(403, "", "The main branch cannot be deleted")
-    return _delete_ref(request, "heads")
 
 
 def _new_ref(request: Request, kind: str, name: str, revision: str) -> Response:
@@ -239,23 +210,3 @@ def _new_ref(request: Request, kind: str, name: str, revision: str) -> Response:
         raise HubError(409, "", f"Reference already exists: {ref}")
     repository.refs[ref] = commit.sha
     return as_json({})
-
-
-def _delete_ref(request: Request, kind: str) -> Response:
-    repository, name = request.written(), request.parts["ref"]
-    if repository.refs.pop(f"refs/{kind}/{name}", None) is None:
-        raise HubError(404, "RevisionNotFound", f"Invalid rev id: {name}")
-    return as_json({})
-
-
-@route("POST", REPOSITORY + "/discussions")
-def discuss(request: Request) -> Response:
-    repository, asked = request.written(propose=True), request.json
-    base = repository.find("main") if asked.get("pullRequest") else None
-    opened = repository.discuss(asked["title"], request.hub.user, base, "draft" if base else "open")
-    return as_json({"num": opened.number})
-
-
-@route("POST", REPOSITORY + "/discussions/{number}/merge")
-def merge(request: Request) -> Response:
-    return as_json({"commitOid": request.written().merge(int(request.parts["number"]))})

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from huggingface_hub import HfApi, RepoCard, constants
+from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
@@ -211,17 +211,21 @@ def check_metadata(plan: Plan) -> str:
     Raises:
         CardError: The Hub would refuse the card.
     """
-    card = RepoCard(content_of(plan.files[CARD]).decode(), ignore_metadata_errors=True)
+    # `RepoCard.validate` of huggingface_hub 1 knows no HF_ENDPOINT.
+    body = {"repoType": plan.repository.kind, "content": content_of(plan.files[CARD]).decode()}
+    no_answer: tuple[type[Exception], ...] = (*CLIENT_ERRORS, ValueError, KeyError, TypeError)
     try:
-        card.validate(plan.repository.kind)
-    except ValueError as error:
-        raise CardError(
-            f"The Hub would refuse the card of {plan.repository.url}. Received: "
-            f"{printable(str(error))[:2000]}. Fix the metadata of the card."
-        ) from error
-    except CLIENT_ERRORS as error:
+        response = get_session().post(f"{constants.ENDPOINT}/api/validate-yaml", json=body)
+        if response.status_code != 400:
+            response.raise_for_status()
+            return "The Hub accepts the card's metadata."
+        errors = "; ".join(str(error["message"]) for error in response.json()["errors"])
+    except no_answer as error:
         return f"The check of the card's metadata did not answer ({type(error).__name__})."
-    return "The Hub accepts the card's metadata."
+    raise CardError(
+        f"The Hub would refuse the card of {plan.repository.url}. Received: "
+        f"{printable(errors)[:2000]}. Fix the metadata of the card."
+    )
 
 
 def read_tree(api: HfApi, repository: Repository, revision: str) -> dict[str, str]:

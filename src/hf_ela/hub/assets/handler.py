@@ -22,6 +22,7 @@ import binascii
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +89,15 @@ class EndpointHandler:
                     raise
                 answers.append({"error": str(error)})
             else:
-                answer = [{"label": "fake", "score": score}, {"label": "real", "score": 1 - score}]
-                if score < threshold:
-                    answer.reverse()
-                if abstain and self.classifier.is_uncertain(score):
-                    answer.insert(0, {"label": "uncertain", "score": answer[0]["score"]})
+                answer = self.classifier.answer(score, threshold=threshold, abstain=abstain)
                 answers.append(_noted(answer[:top_k], self.notice))
         return answers if images is inputs else answers[0]
 
 
-def _noted(answer: list[dict[str, Any]], notice: str | None) -> list[dict[str, Any]]:
+def _noted(answer: Sequence[Mapping[str, Any]], notice: str | None) -> list[Mapping[str, Any]]:
     """Return an answer with the notice, if there is one, in its first entry."""
-    return [answer[0] | {"notice": notice}, *answer[1:]] if notice else answer
+    first, *rest = answer
+    return [{**first, "notice": notice} if notice else first, *rest]
 
 
 def _image(value: object) -> bytes | Image.Image:
