@@ -76,9 +76,11 @@ def snippets(document: str, name: str = "") -> list[Snippet]:
 
 
 ALL = [s for path in DOCUMENTS for s in snippets(path.read_text("utf-8"), path.name)]
-COMMANDS = [
-    s for s in ALL if s.language == "sh" and s.words[0] == "hf-ela" and not PARSED.search(s.text)
-]
+COMMANDS = {  # each once, wherever it is shown
+    tuple(s.words): s
+    for s in ALL
+    if s.language == "sh" and s.words[0] == "hf-ela" and not PARSED.search(s.text)
+}.values()
 PROGRAMS = [s for s in ALL if s.language == "python"]
 
 
