@@ -10,23 +10,6 @@ from typing import Any, TypeVar
 
 from hf_ela.errors import HfElaError
 
-__all__ = [
-    "LABEL_WORDS",
-    "SYNTHETIC_NOTICE",
-    "above_bars",
-    "few_bars_in_logs",
-    "in_words",
-    "more_right",
-    "native_messages_held_back",
-    "no_width",
-    "over_seeds",
-    "perturbation_label",
-    "printable",
-    "printable_error",
-    "progress_bar",
-    "synthetic_notice",
-]
-
 SYNTHETIC_NOTICE = (
     "This model was trained on synthetic sample pictures: its answers say nothing about art."
 )

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from hf_ela.backend import keras
     from hf_ela.models.explain import Evidence
 
-__all__ = ["ElaClassifier", "LabelScore"]
-
 OneImage = TypeVar("OneImage", bound=ImageSource)
 
 

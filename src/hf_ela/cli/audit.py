@@ -12,8 +12,6 @@ from hf_ela._text import in_words, printable
 from hf_ela.cli.options import add_data_options, data_options, use_token
 from hf_ela.errors import needs_extra
 
-__all__ = ["add_audit"]
-
 REJECTED_SHOWN = 3
 """Unreadable images of each class that are listed by name; the JSON has all of them."""
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
     from hf_ela.models.explain import Evidence
 
-__all__ = ["add_predict"]
-
 MEANING = (
     "P(fake) is the model's estimate that an image is AI-generated. Images with {threshold:.3f} or "
     "more are called fake. An estimate is not proof: it rests on traces of generation and "

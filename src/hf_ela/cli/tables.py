@@ -9,8 +9,6 @@ from hf_ela._text import in_words, no_width, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["print_report"]
-
 
 def print_report(report: Mapping[str, Any]) -> None:
     """Print the tables of each model, and of two models side by side."""

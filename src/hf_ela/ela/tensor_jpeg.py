@@ -20,15 +20,6 @@ from hf_ela.backend import keras
 from hf_ela.ela.cosine_transform import Tensor, forward, inverse, shifted
 from hf_ela.images.jpeg import quantisation_tables
 
-__all__ = [
-    "Subsampling",
-    "Tensor",
-    "check_subsampling",
-    "image_tensor",
-    "round_trip",
-    "round_trips",
-]
-
 ops = keras.ops
 Subsampling = Literal["4:2:0", "4:4:4"]
 

@@ -17,15 +17,6 @@ from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import rescale
 from hf_ela.recipes.schema import Crops, Preprocessing, Protocol, Resize
 
-__all__ = [
-    "ALIGNED_QUALITY",
-    "ALIGNED_SIDE",
-    "align",
-    "draw_alignment",
-    "drawn_by",
-    "rescale_and_reencode",
-]
-
 ALIGNED_SIDE = (256, 384)
 """Longest side of an aligned image in pixels, drawn uniformly: below most images of the art
 datasets, so that alignment rarely enlarges."""

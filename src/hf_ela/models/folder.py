@@ -42,8 +42,6 @@ from hf_ela.recipes.schema import Recipe
 if TYPE_CHECKING:
     from hf_ela.backend import keras
 
-__all__ = ["read_model", "read_network", "saved_files", "write_model"]
-
 _ALWAYS = frozenset({"config.json", "metadata.json", WEIGHTS_FILE, SETTINGS_FILE})
 _ONNX_FILES = frozenset({ONNX_FILE, NETWORK_FILE})
 
