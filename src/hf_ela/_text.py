@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from statistics import mean
 from typing import Any, TypeVar
 
@@ -58,14 +58,6 @@ def progress_bar(
         delay=0 if terminal else 10,
         unit=" images",
     )
-
-
-def above_bars() -> AbstractContextManager[None]:
-    """Return a context in which text is printed above the bars on the same terminal."""
-    from tqdm import tqdm
-
-    bars: AbstractContextManager[None] = tqdm.external_write_mode()
-    return bars
 
 
 @contextmanager
