@@ -20,7 +20,6 @@ from hf_ela.cli.tables import print_report
 from hf_ela.errors import DataError, RunError, needs_extra
 
 if TYPE_CHECKING:
-    from hf_ela.classifier import ElaClassifier
     from hf_ela.evaluation.evaluator import EvaluationResult
 
 
@@ -74,15 +73,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         classifiers[_name(options.compare, classifiers)] = load_classifier(options.compare, "keras")
     found = {
         name: evaluate(
-            classifier,
-            data,
-            split=options.split,
-            base=options.base,
-            progress=sys.stderr.isatty(),
+            classifier, data, split=options.split, base=options.base, progress=sys.stderr.isatty()
         )
         for name, classifier in classifiers.items()
     }
-    results = {name: _described(classifiers[name]) | one.sections for name, one in found.items()}
+    results = {
+        name: {"recipe": one.recipe.name, "parameters": one.model.count_params()}
+        | found[name].sections
+        for name, one in classifiers.items()
+    }
     (split,) = {found["data"]["split"] for found in results.values()}
     if split != options.split:
         print(
@@ -126,10 +125,6 @@ def _compared(found: Mapping[str, "EvaluationResult"]) -> dict[str, Any]:
         )
     tests = {name: mcnemar(ours.correct(name), theirs.correct(name)) for name in ours.scores}
     return {"models": [*found], "mcnemar": tests}
-
-
-def _described(classifier: "ElaClassifier") -> dict[str, Any]:
-    return {"recipe": classifier.recipe.name, "parameters": classifier.model.count_params()}
 
 
 def _write(report: dict[str, Any], found: Mapping[str, "EvaluationResult"], folder: Path) -> None:

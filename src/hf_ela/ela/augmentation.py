@@ -9,14 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from hf_ela.ela.views import (
-    at_least,
-    at_most,
-    draw_alignment,
-    drawn_by,
-    network_channels,
-    rescale_and_reencode,
-)
+from hf_ela.ela.views import at_least, at_most, draw_alignment, drawn_by, network_channels
 from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import add_noise, blur, reencode_webp, rescale
 from hf_ela.recipes.schema import BORDER, Augmentation, Crops, Preprocessing
@@ -86,7 +79,7 @@ def _augmented_crop(
         side, quality = draw_alignment(rng)
         factor = side / max(image.size)
         image = _random_crop(image, int(np.ceil((needed + BORDER) / factor)), rng)
-        image = rescale_and_reencode(image, factor, quality)
+        image = reencode(rescale(image, factor), quality)
     else:
         image = at_most(image, settings)
     image = rescale(_random_crop(image, needed, rng), scale, kernel)

@@ -27,18 +27,13 @@ ALIGNED_QUALITY = (75, 95)
 def align(image: Image.Image, key: str) -> Image.Image:
     """Return the image under the aligned protocol; the draws depend on `key` alone."""
     side, quality = draw_alignment(drawn_by(f"align {key}"))
-    return rescale_and_reencode(image, side / max(image.size), quality)
+    return reencode(rescale(image, side / max(image.size)), quality)
 
 
 def draw_alignment(rng: np.random.Generator) -> tuple[int, int]:
     """Draw a longest side in pixels and a JPEG quality."""
     side = rng.integers(*ALIGNED_SIDE, endpoint=True)
     return int(side), int(rng.integers(*ALIGNED_QUALITY, endpoint=True))
-
-
-def rescale_and_reencode(image: Image.Image, factor: float, quality: int) -> Image.Image:
-    """Return the image rescaled and saved as JPEG."""
-    return reencode(rescale(image, factor), quality)
 
 
 def drawn_by(key: str) -> np.random.Generator:
