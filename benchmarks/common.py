@@ -22,7 +22,8 @@ from hf_ela._text import native_messages_held_back
 from hf_ela.backend import BACKENDS
 from hf_ela.cli.options import add_data_options
 from hf_ela.data.synthetic.painting import STYLES, paint
-from hf_ela.images.loading import IMAGE_SUFFIXES, load_image
+from hf_ela.images.loading import load_image
+from hf_ela.images.sources import IMAGE_SUFFIXES
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -134,6 +135,18 @@ def linked_copy(folder: Path, to: Path) -> Path:
     """Copy a folder by hard links: unlink a file before you write another in its place."""
     shutil.copytree(folder, to, copy_function=os.link)
     return to
+
+
+def wait_until_gone(group: int, seconds: float = 120) -> None:
+    """Wait until no process of a group is left."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("workers are still there")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import hf_ela.ela
-from conftest import REPOSITORY, TINY, picture, write_flat, write_folder
+from conftest import REPOSITORY, TINY, picture, wait_until_gone, write_flat, write_folder
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
 from hf_ela.ela.augmentation import training_views
@@ -75,8 +75,17 @@ def test_one_and_two_processes_share_the_cache_and_the_pixels(tiny, cache) -> No
         assert np.array_equal(again.train.store.views("augmented", row), expected)
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("what", ["ela version", "views version", "codec", "quality", "content"])
+@pytest.mark.parametrize(
+    ("what", "streaming"),
+    [
+        ("ela version", False),
+        ("views version", False),
+        ("codec", True),
+        ("quality", False),
+        ("content", False),
+        ("content", True),
+    ],
+)
 def test_whatever_changes_the_pixels_computes_again(
     tmp_path, cache, monkeypatch, streaming, what
 ) -> None:
@@ -110,25 +119,24 @@ def test_training_settings_do_not_touch_the_cache(tiny, cache) -> None:
 
 
 def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
-    """A real process is killed by SIGKILL once some shards of 64 images are there."""
-    folder = write_folder(tmp_path / "data", train=130, test=2)
+    """A real process is killed once a shard of 64 images is there; its workers follow."""
+    folder = write_folder(tmp_path / "data", train=80, test=2)
     script = tmp_path / "stream.py"
     script.write_text(
         "import sys\n"
-        "from hf_ela.data.preparation import prepare\n"
-        "from hf_ela.recipes.loading import load_recipe\n"
-        "from hf_ela.data.loading import DataOptions\n"
+        "from hf_ela.data import DataOptions, prepare\n"
+        "from hf_ela.recipes import load_recipe\n"
         "if __name__ == '__main__':\n"
         "    source, cache, *overrides = sys.argv[1:]\n"
-        "    options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=1)\n"
-        "    data = prepare(options, load_recipe('default', overrides))\n"
-        "    print('counts', data.computed, data.cached)\n"
+        "    options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=2)\n"
+        "    prepare(options, load_recipe('default', overrides))\n"
     )
     slow = [*TINY, "augmentation.views=40"]
-    command = [sys.executable, str(script), str(folder), str(tmp_path / "cache"), *slow]
     process = subprocess.Popen(
-        command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
+        [sys.executable, str(script), str(folder), str(tmp_path / "cache"), *slow],
+        cwd=REPOSITORY, start_new_session=True,
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (there := list((tmp_path / "cache").glob("train-*/[0-9]*.arrow"))):
         assert process.poll() is None
@@ -136,13 +144,13 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    wait_until_gone(process.pid)
     there = list((tmp_path / "cache").glob("train-*/[0-9]*.arrow"))
-    assert 1 <= len(there) < 5  # 260 images are 5 shards
-    done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=True
-    )
-    cached = 64 * len(there)
-    assert f"counts {264 - cached} {cached}" in done.stdout
+    sizes = sum(64 if path.stem != "00002" else 32 for path in there)  # 160 images are 3 shards
+    assert len(there) >= 1
+    options = {"streaming": True, "cache_dir": str(tmp_path / "cache")}
+    again = prepared(folder, load_recipe("default", slow), **options)
+    assert counts(again) == (164 - sizes, sizes)
 
 
 def test_bad_images_are_skipped_and_listed(tmp_path, cache) -> None:
@@ -329,18 +337,15 @@ def test_cache_dir_holds_what_is_mapped(tiny, cache, tmp_path) -> None:
     assert counts(prepared(tiny, cache_dir=str(tmp_path / "mine"))) == (0, 44)
 
 
-@pytest.mark.parametrize("damage", ["delete", "empty"])
-def test_a_damaged_shard_is_computed_again(tiny, cache, tmp_path, damage) -> None:
+def test_a_damaged_shard_is_computed_again(tiny, cache, tmp_path) -> None:
     options = {"streaming": True, "cache_dir": str(tmp_path / "mine")}
     first = prepared(tiny, **options)
     shard = next((tmp_path / "mine").glob("test-*/00000.arrow"))
-    if damage == "delete":
-        shard.unlink()
-    else:
-        shard.write_bytes(b"")
-    again = prepared(tiny, **options)
-    assert counts(again) == (12, 32)
-    assert again.summary == first.summary
+    for damage in (shard.unlink, lambda: shard.write_bytes(b"")):  # as a power loss leaves it
+        damage()
+        again = prepared(tiny, **options)
+        assert counts(again) == (12, 32)
+        assert again.summary == first.summary
 
 
 def test_groups_that_name_no_image_are_an_error(tiny, cache, tmp_path) -> None:
@@ -401,9 +406,7 @@ def test_labels_without_a_name_say_what_to_do(tmp_path, cache) -> None:
     rows = datasets.Dataset.from_dict({"image": [image] * 4, "label": labels}, features=features)
     for split in ("train", "test"):
         rows.to_parquet(tmp_path / "p" / f"{split}.parquet")
-    with pytest.raises(
-        LabelError, match="`label_map`, such as 0=fake,1=real|`label_map`, such as ai=fake"
-    ):
+    with pytest.raises(LabelError, match="`label_map`, such as"):
         prepared(tmp_path / "p")
     with pytest.raises(LabelError, match="Received: -1"):
         prepared(tmp_path / "p", label_map={"0": "fake", "1": "real"})

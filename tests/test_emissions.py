@@ -1,41 +1,34 @@
 """Emissions of a training, measured by the real codecarbon."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
 from conftest import TINY
-
-Python = Callable[..., CompletedProcess[str]]
-
-
-def train(python: Python, tiny: Path, folder: Path, *more: str) -> CompletedProcess[str]:
-    settings = [word for override in TINY for word in ("--set", override)]
-    options = ["--data", tiny, "--out", folder / "run", "--cache-dir", folder / "cache"]
-    return python(["train.py", *options, *settings, *more], KERAS_BACKEND="jax")
+from hf_ela.cli import main
+from hf_ela.data import DataOptions
+from hf_ela.recipes import load_recipe
+from hf_ela.training import train
 
 
 @pytest.mark.second_lane
-def test_a_named_country_is_recorded_with_the_grams(
-    python: Python, tiny: Path, tmp_path: Path
-) -> None:
+@pytest.mark.filterwarnings("ignore:The save_to_:DeprecationWarning")  # of codecarbon
+def test_a_named_country_is_recorded_with_the_grams(tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("codecarbon")
-    done = train(python, tiny, tmp_path, "--emissions", "FRA")
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "run" / "run.json").read_text())["co2_eq_emissions"]
+    options = DataOptions(str(tiny), num_proc=1, cache_dir=str(tmp_path / "cache"))
+    cheap = {"plots": False, "export": False, "resamples": 20, "perturbations": ["blur"]}
+    recipe = load_recipe("default", TINY)
+    run = train(recipe, options, tmp_path / "run", country="FRA", **cheap)
+    found = run.co2_eq_emissions
     assert found["geographical_location"] == "France"
     assert 0 < found["emissions"] < 100  # seconds of two cores
 
 
 def test_an_unknown_country_is_refused_before_training(
-    python: Python, tiny: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("codecarbon")
-    done = train(python, tiny, tmp_path, "--emissions", "France")
-    assert done.returncode == 1
-    assert "three-letter ISO code" in done.stderr
-    assert "Traceback" not in done.stderr
+    words = ["train", "--data", str(tiny), "--out", str(tmp_path / "run"), "--emissions", "France"]
+    assert main(words) == 2
+    assert "three-letter ISO code" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,18 +24,12 @@ print(json.dumps({"revision": classifier.revision, "scores": scores}))
 """
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[LocalHub]:
-    """A Hub with a dataset of synthetic images."""
-    folder = write_folder(tmp_path / "art")
-    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*g")}
-    with LocalHub() as hub:
-        hub.add_dataset(DATASET, files)
-        yield hub
-
-
 @pytest.mark.second_lane
 def test_a_release_is_trained_pushed_loaded_and_reproduced(hub: LocalHub, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "art")
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*g")}
+    hub.add_dataset(DATASET, files)
+
     def command(*words: object, home: str, token: str = "") -> str:
         """Run a command as a user with a home of their own; return what it printed."""
         environment = hub.environment(tmp_path / home) | {"KERAS_BACKEND": "jax"}
@@ -56,16 +49,16 @@ def test_a_release_is_trained_pushed_loaded_and_reproduced(hub: LocalHub, tmp_pa
     # A maintainer trains from the Hub, looks at the plan, and releases.
     run = tmp_path / "run"
     settings = [word for override in TINY for word in ("--set", override)]
-    command("python", "train.py", "--data", DATASET, "--out", run, *settings, home="maintainer")
+    command("hf-ela", "train", "--data", DATASET, "--out", run, *settings, home="maintainer")
     plan = command(
-        *("python", "push_to_hub.py", run, MODEL, "--tag", "v1.0.0", "--dry-run"),
+        *("hf-ela", "push", run, MODEL, "--tag", "v1.0.0", "--dry-run"),
         home="maintainer",
     )
     assert "nothing was sent" in plan
     assert ("models", MODEL) not in hub.repositories
     pushed = command(
-        "python",
-        "push_to_hub.py",
+        "hf-ela",
+        "push",
         run,
         MODEL,
         "--tag",

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from hf_ela import ElaClassifier, load_image
 from hf_ela._text import in_words, no_width
 from hf_ela.backend import keras
 from hf_ela.cli import main
+from hf_ela.data import DataOptions
+from hf_ela.evaluation import evaluate
 from hf_ela.evaluation.intervals import measure
 from hf_ela.models.networks import build_model
 from hf_ela.recipes.loading import load_recipe
@@ -125,8 +128,8 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
             for m in (mine, other)
         ]
         assert test["only_a"] - test["only_b"] == right[0] - right[1]
-        line = f"mine alone is right about {test['only_a']} images, mine (compared) alone about"
-        assert f"{line} {test['only_b']}, p = " in " ".join(printed.split())
+        line = f"only mine is right on {test['only_a']} images, only mine (compared) on"
+        assert f"{line} {test['only_b']}; p = " in " ".join(printed.split())
     for section in ("parameters", "calibration", "evaluation", "sources", "robustness"):
         assert mine[section] != other[section]
 
@@ -142,10 +145,10 @@ def test_what_the_uncertain_band_leaves_is_measured(
     assert f"uncertain from {low:.3f} to {high:.3f}" in " ".join(printed.split())
     (share,) = (line for line in printed.splitlines() if "coverage" in line)
     assert "0.583 (" in share  # 7 of 12
-    assert "accuracy of the covered" in printed
+    assert "accuracy when certain" in printed
     found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]["mine"]
     assert found["calibration"]["uncertain"] == [low, high]
-    (row,) = (line for line in printed.splitlines() if "ece if calibrated" in line)
+    (row,) = (line for line in printed.splitlines() if "ece of a calibrated model" in line)
     as_is, aligned = map(in_words, found["evaluation"]["chance_ece"].values())
     assert row.index(as_is) < row.rindex(aligned)
     shipped = found["evaluation"]["coverage"]["as_is"]["shipped"]
@@ -184,7 +187,7 @@ def test_a_run_keeps_its_plots(tiny: Path, model: Path, tmp_path: Path, capsys) 
         path.write_text("of a training")
     words = ["evaluate", str(tiny), "--model", str(model), "--limit", "2", "--out", str(tmp_path)]
     assert main(words) == 2
-    assert "must not hold a run" in capsys.readouterr().err
+    assert "must not be a run folder" in capsys.readouterr().err
     assert [path.read_text() for path in kept] == ["of a training"] * 2
 
 
@@ -204,41 +207,43 @@ def test_without_a_model_it_is_the_packaged_one(tiny: Path, capsys) -> None:
     assert found["calibration"]["threshold"] == packaged.threshold
 
 
-def test_a_dataset_of_one_split_is_measured_whole(tiny: Path, model: Path, tmp_path: Path, capsys):
+def quick(classifier: ElaClassifier, data: Path, **options: Any) -> dict[str, Any]:
+    found = evaluate(classifier, DataOptions(str(data), **options), resamples=20, perturbations=[])
+    return found.sections
+
+
+def test_a_dataset_of_one_split_is_measured_whole(
+    tiny: Path, model: Path, classifier: ElaClassifier, tmp_path: Path, capsys
+) -> None:
     shutil.copytree(tiny / "test", tmp_path / "held/test")
-    for data, n, split in (
-        (write_flat(tmp_path / "flat", 10), 20, "train"),
-        (tmp_path / "held", 12, "test"),
-    ):
-        assert main(["evaluate", str(data), "--model", str(model), "--json"]) == 0
-        out, err = capsys.readouterr()
-        found = json.loads(out)["models"]["mine"]["data"]
-        assert (found["n"], found["split"]) == (n, split)
-        assert ("has no split test: measured on its only one, train" in err) == (split == "train")
+    data = quick(classifier, tmp_path / "held")["data"]
+    assert (data["n"], data["split"]) == (12, "test")
+    flat = write_flat(tmp_path / "flat", 4)
+    assert main(["evaluate", str(flat), "--model", str(model), "--json"]) == 0
+    out, err = capsys.readouterr()
+    data = json.loads(out)["models"]["mine"]["data"]
+    assert (data["n"], data["split"]) == (8, "train")
+    assert "has no split test: measured on train, its only one." in err
 
 
 def test_a_refused_image_is_listed_and_too_many_are_an_error(
-    model: Path, tmp_path: Path, capsys
+    model: Path, classifier: ElaClassifier, tmp_path: Path, capsys
 ) -> None:
-    data = write_folder(tmp_path / "data", train=2, test=40)
+    data = write_folder(tmp_path / "data", train=2, test=25)
     (data / "test/fake/test000.png").write_text("no image")
-    words = ["evaluate", str(data), "--model", str(model), "--limit", "80", "--json"]
-    assert main(words) == 0
-    found = json.loads(capsys.readouterr().out)["models"]["mine"]
-    assert (found["data"]["fake"], found["data"]["real"]) == (39, 40)
-    (refused,) = found["data"]["rejected"]
+    found = quick(classifier, data)["data"]
+    assert (found["fake"], found["real"]) == (24, 25)
+    (refused,) = found["rejected"]
     assert refused["file"] == "test/fake/test000.png"
     assert refused["reason"].startswith("NotAnImageError")
     for path in sorted((data / "test/real").iterdir())[:3]:
         path.write_text("no image")
-    assert main(words) == 2
+    assert main(["evaluate", str(data), "--model", str(model), "--json"]) == 2
     err = capsys.readouterr().err
     assert "At most 2.0%" in err
     assert "raise --max-rejected:\n  test/fake/test000.png: NotAnImageError" in err
-    assert main([*words, "--max-rejected", "0.05"]) == 0
-    found = json.loads(capsys.readouterr().out)["models"]["mine"]
-    assert (found["data"]["fake"], found["data"]["real"]) == (39, 37)
-    assert len(found["data"]["rejected"]) == 4
+    found = quick(classifier, data, max_rejected=0.1)["data"]
+    assert (found["fake"], found["real"], len(found["rejected"])) == (24, 22, 4)
 
 
 def test_a_name_in_an_error_makes_no_line_of_its_own(model: Path, tmp_path: Path, capsys) -> None:

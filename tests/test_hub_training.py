@@ -1,9 +1,6 @@
-"""Trainings on a dataset of the Hub: the real clients against a Hub over loopback."""
+"""Training on a dataset of the Hub: the real clients against a Hub over loopback."""
 
-import json
 import subprocess
-import sys
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,25 +8,26 @@ from typing import Any
 import datasets
 import pytest
 
-from conftest import REPOSITORY, TINY
-from hub_server import LocalHub, Repository
+from conftest import COMMAND, LIVE, TINY
+from hf_ela.data import DataOptions, prepare
+from hf_ela.data.preparation import Prepared
+from hf_ela.errors import DatasetNotFoundError, TooManyRejectedError
+from hf_ela.recipes import load_recipe
+from hf_ela.run_record import read_run
+from hf_ela.training import train
+from hub_server import LocalHub
 
 ID = "somebody/art"
-
-
-@pytest.fixture
-def hub() -> Iterator[LocalHub]:
-    with LocalHub() as server:
-        yield server
+RECIPE = load_recipe("default", [*TINY, "training.epochs=1"])
 
 
 @pytest.fixture(scope="module")
-def files(tiny) -> dict[str, bytes]:
+def files(tiny: Path) -> dict[str, bytes]:
     return {p.relative_to(tiny).as_posix(): p.read_bytes() for p in sorted(tiny.rglob("*.*g"))}
 
 
 @pytest.fixture(scope="module")
-def parquet(tiny, tmp_path_factory) -> dict[str, bytes]:
+def parquet(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     cache = str(tmp_path_factory.mktemp("cache"))
     rows = datasets.load_dataset("imagefolder", data_dir=str(tiny), cache_dir=cache)
     found = {}
@@ -43,121 +41,99 @@ def parquet(tiny, tmp_path_factory) -> dict[str, bytes]:
     return found
 
 
-def train(hub: LocalHub, home: Path, *words: object, endpoint: str = "") -> tuple[Any, str]:
-    """Return run.json (None where the training failed) and what was printed."""
-    out = home / f"run{len(list(home.glob('run*')))}"
-    command = [sys.executable, "train.py", "--data", ID, "--out", out, "--num-proc", 1, *words]
-    for override in [*TINY, "training.epochs=1"]:
-        command += ["--set", override]
-    environment = hub.environment(home) | ({"HF_ENDPOINT": endpoint} if endpoint else {})
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=REPOSITORY,
-        env=environment | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    run = out / "run.json"
-    return json.loads(run.read_text()) if run.exists() else None, done.stdout + done.stderr
+def prepared(folder: Path, **options: Any) -> Prepared:
+    return prepare(DataOptions(ID, num_proc=1, cache_dir=str(folder), **options), RECIPE)
 
 
 def image_requests(hub: LocalHub) -> int:
     return sum(".jpg" in request or ".png" in request for request in hub.requests)
 
 
-@pytest.mark.second_lane
-def test_parquet_dataset_streams_by_default_and_is_cached(hub, parquet, tmp_path) -> None:
-    repository: Repository = hub.add_dataset(ID, parquet)
-    run, printed = train(hub, tmp_path)
-    assert run, printed
-    assert run["data"]["id"] == ID
-    assert run["data"]["revision"] == repository.refs["refs/heads/main"]
-    assert run["data"]["conversion"] is None
-    assert run["ela"] == {"computed": 44, "cached": 0}
-    assert list(tmp_path.glob("datasets/hf_ela/train-*/00000.arrow"))
-    again, _ = train(hub, tmp_path)
-    assert again["ela"] == {"computed": 0, "cached": 44}
-    assert again["evaluation"] == run["evaluation"]
-    mapped, _ = train(hub, tmp_path, "--no-streaming")
-    assert mapped["data"]["fingerprint"] == run["data"]["fingerprint"]
-    assert mapped["ela"] == {"computed": 44, "cached": 0}
+def test_parquet_dataset_streams_by_default_and_is_cached(hub, parquet, tmp_path, cache) -> None:
+    repository = hub.add_dataset(ID, parquet)
+    data = prepared(tmp_path / "ela")
+    assert data.summary["id"] == ID
+    assert data.summary["revision"] == repository.refs["refs/heads/main"]
+    assert data.summary["conversion"] is None
+    assert (data.computed, data.cached) == (44, 0)
+    assert list(tmp_path.glob("ela/train-*/00000.arrow"))
+    again = prepared(tmp_path / "ela")
+    assert (again.computed, again.cached) == (0, 44)
+    assert again.summary == data.summary
+    mapped = prepared(tmp_path / "mapped", streaming=False)
+    assert mapped.summary["fingerprint"] == data.summary["fingerprint"]
+    assert (mapped.computed, mapped.cached) == (44, 0)
 
 
 def test_imagefolder_is_read_by_its_conversion_and_both_commits_recorded(
-    hub, files, parquet, tmp_path
+    hub, files, parquet, tmp_path, cache
 ) -> None:
     repository = hub.add_dataset(ID, files)
     converted = repository.convert(
         {f"default/{name[5:].split('-')[0]}/0000.parquet": data for name, data in parquet.items()}
     )
-    run, printed = train(hub, tmp_path)
-    assert run, printed
-    assert run["data"]["revision"] == repository.refs["refs/heads/main"]
-    assert run["data"]["conversion"] == converted
+    found = prepared(tmp_path).summary
+    assert found["revision"] == repository.refs["refs/heads/main"]
+    assert found["conversion"] == converted
     assert image_requests(hub) == 0
 
 
-@pytest.mark.second_lane
-def test_imagefolder_at_a_pinned_revision_streams_file_by_file(hub, files, tmp_path) -> None:
+def test_imagefolder_at_a_pinned_revision_streams_file_by_file(hub, files, tmp_path, cache) -> None:
     repository = hub.add_dataset(ID, files)
     first = repository.refs["refs/heads/main"]
     repository.commit({"train/real/train000.png": b"no image any more"})
-    run, printed = train(hub, tmp_path, "--revision", first)
-    assert run, printed
-    assert run["data"]["revision"] == first
-    assert run["data"]["rejected"] == []
+    found = prepared(tmp_path, revision=first).summary
+    assert (found["revision"], found["rejected"]) == (first, [])
     assert image_requests(hub) >= 44
     repository.tag("v1", first)
-    tagged, _ = train(hub, tmp_path, "--revision", "v1")
-    assert tagged["data"]["revision"] == first
-    assert tagged["ela"]["computed"] == 0
-    newest, printed = train(hub, tmp_path)
-    assert newest is None
-    assert "train/real/train000.png: NotAnImageError" in printed
+    tagged = prepared(tmp_path, revision="v1")
+    assert (tagged.summary["revision"], tagged.computed) == (first, 0)
+    with pytest.raises(TooManyRejectedError, match=r"train/real/train000\.png: NotAnImageError"):
+        prepared(tmp_path)
 
 
-def test_private_dataset_needs_the_token_which_is_never_shown(hub, parquet, tmp_path) -> None:
-    hub.add_dataset(ID, parquet, private=True)
-    run, printed = train(hub, tmp_path)
-    assert run is None
-    assert "train.py: " in printed
-    assert "hf auth login" in printed
-    run, printed = train(hub, tmp_path, "--token", hub.token)
-    assert run, printed
-    assert hub.token not in printed
+def test_a_private_dataset_trains_with_the_token_which_is_never_written(
+    hub, parquet, tmp_path, cache, monkeypatch
+) -> None:
+    repository, said = hub.add_dataset(ID, parquet, private=True), []
+    options = DataOptions(ID, num_proc=1, cache_dir=str(tmp_path / "ela"))
+    cheap = {"plots": False, "export": False, "resamples": 20, "perturbations": ["blur"]}
+    with pytest.raises(DatasetNotFoundError, match="hf auth login"):
+        train(RECIPE, options, tmp_path / "run", say=said.append)
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    train(RECIPE, options, tmp_path / "run", say=said.append, **cheap)
+    assert read_run(tmp_path / "run").data.revision == repository.refs["refs/heads/main"]
+    assert hub.token not in "".join(said)
     written = (path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert all(hub.token.encode() not in content for content in written)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [((), f"{ID}"), (("--revision", "v9"), "v9")],
-)
-def test_what_does_not_exist_is_named(hub, parquet, tmp_path, words, said) -> None:
-    if words:
-        hub.add_dataset(ID, parquet)
-    run, printed = train(hub, tmp_path, *words)
-    assert run is None
-    assert "train.py: " in printed
-    assert said in printed
+def test_what_does_not_exist_is_named(hub, parquet, tmp_path) -> None:
+    with pytest.raises(DatasetNotFoundError, match=ID):
+        prepared(tmp_path)
+    hub.add_dataset(ID, parquet)
+    with pytest.raises(DatasetNotFoundError, match="v9"):
+        prepared(tmp_path, revision="v9")
 
 
 def test_no_hub_offers_a_way_out(hub, tmp_path) -> None:
-    run, printed = train(hub, tmp_path, endpoint="http://127.0.0.1:9")
-    assert run is None
-    assert "--data" in printed
-    assert "HF_ENDPOINT" in printed
+    environment = hub.environment(tmp_path) | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    command = [*COMMAND, "train", "--data", ID, "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "local" in done.stderr
+    assert "HF_ENDPOINT" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.network
 def test_the_published_dataset_trains(tmp_path, python) -> None:
     """With the live Hub: a few images of the published dataset, streamed."""
-    words = ["train.py", "--limit", 20, "--out", tmp_path / "run", "--cache-dir", tmp_path / "c"]
+    words = ["-m", "hf_ela", "train", "--limit", 20, "--out", tmp_path / "run"]
+    words += ["--cache-dir", tmp_path / "c"]
     for override in [*TINY, "training.epochs=1"]:
         words += ["--set", override]
-    done = python(words, HF_HUB_OFFLINE="0")
+    done = python(words, **({"HF_ENDPOINT": "https://huggingface.co"} | LIVE))
     assert done.returncode == 0, done.stderr
-    assert len(json.loads((tmp_path / "run/run.json").read_text())["data"]["revision"]) == 40
+    assert len(read_run(tmp_path / "run").data.revision or "") == 40

@@ -22,8 +22,9 @@ from hf_ela.errors import (
     TruncatedImageError,
     UnsupportedModeError,
 )
-from hf_ela.images.loading import IMAGE_SUFFIXES, MAX_PIXELS, ImageInfo, load_image
+from hf_ela.images.loading import MAX_PIXELS, ImageInfo, load_image
 from hf_ela.images.rgb import RGB_MODES
+from hf_ela.images.sources import IMAGE_SUFFIXES
 
 PLAIN = plain_files()
 SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}

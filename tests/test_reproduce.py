@@ -1,7 +1,7 @@
 import copy
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -302,12 +302,6 @@ class TestLocalRelease:
         text = comparison_text(Reproduction("a", None, 4, rows, differences(evil, run), True))
         assert "\x1b" not in text
         assert "QUICK CHECK with 4 images of every split" in text
-
-
-@pytest.fixture
-def hub() -> Iterator[LocalHub]:
-    with LocalHub() as server:
-        yield server
 
 
 def command(hub: LocalHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:

@@ -8,15 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from exact_cases import picture
 from hf_ela.ela.error_level import error_level
 from hf_ela.ela.statistics import QUALITIES, SQUARE, STATISTICS, error_level_statistics
 from hf_ela.errors import NotAnImageError
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    return Image.fromarray(
-        np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    )
+    return Image.fromarray(picture("noise", height, width, seed))
 
 
 def named(image: Image.Image) -> dict[str, float]:

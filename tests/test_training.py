@@ -21,6 +21,7 @@ from conftest import (
     REPOSITORY,
     TINY,
     picture,
+    wait_until_gone,
     with_test_classes_exchanged,
     write_folder,
 )
@@ -329,13 +330,7 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path: Path, how
     else:
         process.kill()
         process.communicate(timeout=60)
-    while time.monotonic() < deadline:  # no worker outlives it
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    pytest.fail("workers are still there")
+    wait_until_gone(process.pid)
 
 
 # ------------------------------------------------------------------------------------- refusals

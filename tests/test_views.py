@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
+from exact_cases import picture
 from hf_ela.ela.augmentation import training_views
 from hf_ela.ela.error_level import error_level
 from hf_ela.ela.views import (
@@ -38,9 +39,7 @@ QUIET = load_recipe(
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    return Image.fromarray(
-        np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    )
+    return Image.fromarray(picture("noise", height, width, seed))
 
 
 def test_reference_view_is_the_published_recipe_step_by_step() -> None:

@@ -7,8 +7,9 @@ import numpy as np
 
 from hf_ela._threads import cores
 from hf_ela.ela.views import draw_alignment
-from hf_ela.images.loading import IMAGE_SUFFIXES, load_image
+from hf_ela.images.loading import load_image
 from hf_ela.images.operations import rescale
+from hf_ela.images.sources import IMAGE_SUFFIXES
 
 
 def pack(data: Path, out: Path, scale: float) -> None:

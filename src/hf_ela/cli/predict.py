@@ -109,7 +109,7 @@ def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
 
     The folder for the pictures of ``--explain`` is skipped.
     """
-    from hf_ela.images.loading import IMAGE_SUFFIXES
+    from hf_ela.images.sources import IMAGE_SUFFIXES
 
     apart = os.path.realpath(explained) if explained else None
 

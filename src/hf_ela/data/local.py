@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 
 from hf_ela.errors import DataError, DatasetNotFoundError
-from hf_ela.images.loading import IMAGE_SUFFIXES
+from hf_ela.images.sources import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),

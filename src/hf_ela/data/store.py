@@ -9,7 +9,14 @@ import mmap
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -162,8 +169,7 @@ def _compute_missing(
     number = 0
     running: set[Future[None]] = set()
     images = progress_bar(stream, _title(settings))
-    # Spawned, not forked: a fork of a process that runs threads (a stream's, a backend's) may hang.
-    with ProcessPoolExecutor(num_proc, get_context("spawn"), initializer=_start_worker) as pool:
+    with _workers(num_proc) as pool:
         for number, rows in enumerate(batched(images, SHARD_ROWS), start=1):
             path = _shard(folder, number - 1)
             if path.exists():
@@ -178,6 +184,14 @@ def _compute_missing(
         for future in running:
             future.result()
     return number
+
+
+def _workers(num_proc: int) -> Executor:
+    """Return an executor of so many processes; one alone is a thread of this process."""
+    if num_proc == 1:
+        return ThreadPoolExecutor(1)
+    # Spawned, not forked: a fork of a process that runs threads (a stream's, a backend's) may hang.
+    return ProcessPoolExecutor(num_proc, get_context("spawn"), initializer=_start_worker)
 
 
 def _start_worker() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_ela._checks import Gain, check_settings
 from hf_ela.backend import keras
+from hf_ela.ela.cosine_transform import shifted
 from hf_ela.ela.error_level import Color
 from hf_ela.ela.tensor_jpeg import (
     Subsampling,
@@ -17,7 +18,6 @@ from hf_ela.ela.tensor_jpeg import (
     check_subsampling,
     image_tensor,
     round_trips,
-    shifted,
 )
 
 __all__ = ["ErrorLevel", "PillowResize", "register"]

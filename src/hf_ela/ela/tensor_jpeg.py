@@ -7,9 +7,7 @@ point; the same sums and shifts in int32 give the same pixels on TensorFlow, JAX
 compiled. Products reach 2**29, too large for float32.
 
 Sources: ITU-T T.81 (JPEG) and T.871 (its colours); libjpeg-turbo 3 `jccolor.c`, `jcsample.c`,
-`jfdctint.c`, `jcdctmgr.c`, `jidctint.c`, `jdsample.c`, `jdcolor.c`. Names in the transforms are
-theirs; the algorithm is C. Loeffler, A. Ligtenberg and G. Moschytz, "Practical Fast 1-D DCT
-Algorithms with 11 Multiplications", ICASSP 1989.
+`jcdctmgr.c`, `jdsample.c`, `jdcolor.c`; `hf_ela.ela.cosine_transform` names those of the transform.
 """
 
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ import numpy as np
 
 from hf_ela._checks import checked_quality
 from hf_ela.backend import keras
+from hf_ela.ela.cosine_transform import Tensor, forward, inverse, shifted
 from hf_ela.images.jpeg import quantisation_tables
 
 __all__ = [
@@ -28,15 +27,10 @@ __all__ = [
     "image_tensor",
     "round_trip",
     "round_trips",
-    "shifted",
 ]
 
 ops = keras.ops
-Tensor = Any  # of whichever backend, or a symbolic one of Keras
 Subsampling = Literal["4:2:0", "4:4:4"]
-
-CONST_BITS, PASS1_BITS = 13, 2  # of jfdctint.c and jidctint.c
-ONE = 1 << CONST_BITS
 
 
 def round_trip(images: Tensor, quality: Any, subsampling: Subsampling = "4:2:0") -> Tensor:
@@ -156,7 +150,7 @@ def _encoded(images: Tensor, subsampling: str) -> tuple[Tensor, Tensor]:
     luma, chroma = planes[..., :1], planes[..., 1:]
     if subsampling == "4:2:0":
         chroma = _halved(chroma)
-    return _forward(_blocks(luma)), _forward(_blocks(chroma))
+    return forward(_blocks(luma)), forward(_blocks(chroma))
 
 
 def _decoded(
@@ -172,7 +166,7 @@ def _decoded(
     height, width = shape[1:3]
     small = ((height + 1) // 2, (width + 1) // 2) if subsampling == "4:2:0" else (height, width)
     luma, chroma = (
-        _pixels(_inverse(_quantised(coefficients[kind], [t[kind] for t in tables])), *layout)
+        _pixels(inverse(_quantised(coefficients[kind], [t[kind] for t in tables])), *layout)
         for kind, layout in enumerate([((height, width), 1), (small, 2)])
     )
     if subsampling == "4:2:0":
@@ -190,14 +184,6 @@ def _quantised(coefficients: Tensor, tables: Sequence[Any]) -> Tensor:
     # Division of a positive number: the formats of exported models round others towards zero.
     levels = [(size + 4 * table) // (8 * table) * table * sign for table in tables]
     return levels[0] if len(levels) == 1 else ops.concatenate(levels, axis=2)
-
-
-def shifted(values: Tensor, bits: int) -> Tensor:
-    """Divide values above -2**30 by a power of two, rounding down.
-
-    Made positive first: the formats that a model is exported to have no shift of a negative number.
-    """
-    return ops.right_shift(values + (1 << 30), bits) - (1 << (30 - bits))
 
 
 # ----------------------------------------------------------------------------------------- colour
@@ -283,67 +269,3 @@ def _pixels(blocks: Tensor, size: tuple[int, int], channels: int) -> Tensor:
     planes = ops.transpose(planes, (2, 3, 0, 4, 1, 5))
     planes = ops.reshape(planes, (-1, down * 8, across * 8, channels))
     return planes[:, :height, :width]
-
-
-# ------------------------------------------------------------------------------- cosine transform
-
-
-def _fix(value: float) -> int:
-    return int(value * ONE + 0.5)
-
-
-def _descaled(value: Tensor, bits: int) -> Tensor:
-    return shifted(value + (1 << (bits - 1)), bits)
-
-
-def _forward(blocks: Tensor) -> Tensor:
-    """The forward transform of jfdctint.c: rows, then columns."""
-    rows = _forward_1d(blocks - 128, 1, CONST_BITS - PASS1_BITS)
-    return _forward_1d(rows, 0, CONST_BITS + PASS1_BITS)
-
-
-def _inverse(coefficients: Tensor) -> Tensor:
-    """The inverse transform of jidctint.c: columns, then rows; to 0..255."""
-    columns = _inverse_1d(coefficients, 0, CONST_BITS - PASS1_BITS)
-    return ops.clip(_inverse_1d(columns, 1, CONST_BITS + PASS1_BITS + 3) + 128, 0, 255)
-
-
-def _forward_1d(x: Tensor, axis: int, bits: int) -> Tensor:
-    x = ops.unstack(x, 8, axis)
-    sums = [x[k] + x[7 - k] for k in range(4)]
-    differences = [x[k] - x[7 - k] for k in range(4)]
-    tmp10, tmp13 = sums[0] + sums[3], sums[0] - sums[3]
-    tmp11, tmp12 = sums[1] + sums[2], sums[1] - sums[2]
-    out2, out6 = _even_rotation(tmp13, tmp12)
-    out7, out5, out3, out1 = _odd_rotations(*differences[::-1])
-    out0, out4 = (tmp10 + tmp11) * ONE, (tmp10 - tmp11) * ONE
-    outputs = [out0, out1, out2, out3, out4, out5, out6, out7]
-    return ops.stack([_descaled(value, bits) for value in outputs], axis=axis)
-
-
-def _inverse_1d(x: Tensor, axis: int, bits: int) -> Tensor:
-    x = ops.unstack(x, 8, axis)
-    tmp3, tmp2 = _even_rotation(x[2], x[6])
-    tmp0, tmp1 = (x[0] + x[4]) * ONE, (x[0] - x[4]) * ONE
-    even = [tmp0 + tmp3, tmp1 + tmp2, tmp1 - tmp2, tmp0 - tmp3]
-    odd = _odd_rotations(x[7], x[5], x[3], x[1])[::-1]
-    outputs = [a + b for a, b in zip(even, odd, strict=True)]
-    outputs += [a - b for a, b in zip(even[::-1], odd[::-1], strict=True)]
-    return ops.stack([_descaled(value, bits) for value in outputs], axis=axis)
-
-
-def _even_rotation(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    z1 = (a + b) * _fix(0.541196100)
-    return z1 + a * _fix(0.765366865), z1 - b * _fix(1.847759065)
-
-
-def _odd_rotations(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> list[Tensor]:
-    z5 = (a + b + c + d) * _fix(1.175875602)
-    z1, z2 = (a + d) * -_fix(0.899976223), (b + c) * -_fix(2.562915447)
-    z3, z4 = z5 - (a + c) * _fix(1.961570560), z5 - (b + d) * _fix(0.390180644)
-    return [
-        a * _fix(0.298631336) + z1 + z3,
-        b * _fix(2.053119869) + z2 + z4,
-        c * _fix(3.072711026) + z2 + z3,
-        d * _fix(1.501321110) + z1 + z4,
-    ]

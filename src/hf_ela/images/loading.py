@@ -5,75 +5,31 @@ is read. The EXIF (or XMP) orientation is applied. A damaged EXIF block is ignor
 not concern the pixels (except for AVIF, whose decoder checks how the block begins).
 """
 
-import os
-import stat
 import threading
 import warnings
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import IO, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, ImageOps
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import ExifTags, Image, ImageOps
 from PIL.WebPImagePlugin import WebPImageFile
 
 from hf_ela.errors import (
     EmptyImageError,
     ImageError,
-    ImageNotReadableError,
     ImageTooLargeError,
-    NotAnImageError,
     TruncatedImageError,
     UnsupportedModeError,
 )
 from hf_ela.images.jpeg import chroma_subsampling, estimate_quality
 from hf_ela.images.rgb import RGB_MODES, to_rgb
+from hf_ela.images.sources import ImageSource, from_array, name_of, read_bytes, reader_of
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "ImageInfo", "ImageSource", "LoadedImage", "load_image"]
-
-ImageSource: TypeAlias = (
-    str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | IO[bytes]
-    | Image.Image
-    | NDArray[np.uint8]
-)
+__all__ = ["MAX_PIXELS", "ImageInfo", "ImageSource", "LoadedImage", "load_image"]
 
 MAX_PIXELS = 2**30 // 4 // 3
 """Default limit of width × height, 89,478,485: a quarter of a GiB of RGB, where Pillow warns."""
-
-# Opened by class instead of `Image.open`, which applies a process-wide limit (this module has its
-# own), tries decoders that start other programs, and refuses a JPEG for a broken MPO index.
-_READERS: dict[str, type[ImageFile.ImageFile]] = {
-    str(reader.format): reader
-    for reader in (
-        AvifImageFile,
-        BmpImageFile,
-        GifImageFile,
-        JpegImageFile,
-        Jpeg2KImageFile,
-        PngImageFile,
-        TiffImageFile,
-        WebPImageFile,
-    )
-}
-
-IMAGE_SUFFIXES = frozenset(
-    suffix for suffix, reader in Image.EXTENSION.items() if reader in _READERS
-)
-"""Suffixes of image files, in lower case with the dot."""
 
 _quiet = threading.Lock()
 
@@ -153,11 +109,11 @@ def load_image(
             floating point.
         TypeError: ``source`` has another type.
     """
-    name = name if name is not None else _name(source)
+    name = name if name is not None else name_of(source)
     if isinstance(source, np.ndarray):
-        source = _from_array(source, name)
+        source = from_array(source, name)
     elif not isinstance(source, Image.Image):
-        source = _read(source, name)
+        source = read_bytes(source, name)
     job = partial(_decode, source, name, max_pixels)
     try:
         return job()
@@ -169,90 +125,12 @@ def load_image(
             return job()
 
 
-def _name(source: object) -> str:
-    if isinstance(source, str | os.PathLike):
-        return os.fsdecode(source)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return "<bytes>"
-    given = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
-    return given if isinstance(given, str) and given else f"<{type(source).__name__}>"
-
-
-def _read(source: Any, name: str) -> bytes:
-    """Return all bytes of a path, a buffer or a file object."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
-    is_path = isinstance(source, str | os.PathLike)
-    if not is_path and not hasattr(source, "read"):
-        raise TypeError(
-            "`source` must be a path, bytes, a binary file object, a PIL image or a uint8 array. "
-            f"Received: {type(source).__name__}."
-        )
-    try:
-        data = _read_file(source, name) if is_path else source.read()
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise ImageTooLargeError(name, "the file does not fit in memory") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or a closed file
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageNotReadableError(name, f"cannot be read: {reason}") from error
-    if not isinstance(data, bytes):
-        raise TypeError(
-            "A file object must return bytes: open it in binary mode. "
-            f"Received: {type(data).__name__} from {name}."
-        )
-    return data
-
-
-def _read_file(path: str | os.PathLike[str], name: str) -> bytes:
-    kind = os.stat(path).st_mode  # noqa: PTH116  (Path() would refuse what os.fspath allows)
-    if stat.S_ISDIR(kind):
-        raise ImageNotReadableError(name, "is a folder; name an image file")
-    if not stat.S_ISREG(kind):  # opening a pipe could wait for a writer without end
-        raise ImageNotReadableError(name, "is a pipe, socket or device; pass a file object instead")
-    with open(path, "rb") as stream:  # noqa: PTH123  (as above)
-        _reader(stream.read(16), name)  # a video is refused before it fills the memory
-        stream.seek(0)
-        return stream.read()
-
-
-def _reader(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
-    """Return the decoder for the first 16 bytes of a file."""
-    if not prefix:
-        raise EmptyImageError(name, "has zero bytes")
-    for reader_format, reader in _READERS.items():
-        accept = Image.OPEN[reader_format][1]
-        answer = accept(prefix) if accept else False
-        if isinstance(answer, str):  # a known format that this build of Pillow lacks
-            raise NotAnImageError(name, answer)
-        if answer:
-            return reader
-    raise NotAnImageError(
-        name,
-        f"must be an image: one of {', '.join(_READERS)}. "
-        f"Received: a file that begins with hex {prefix[:8].hex(' ')}",
-    )
-
-
-def _from_array(array: NDArray[Any], name: str) -> Image.Image:
-    if array.dtype != np.uint8 or not (
-        array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    ):
-        raise UnsupportedModeError(
-            name,
-            "an array must be uint8 of shape (H, W, 3), (H, W) or (H, W, 4). "
-            f"Received: {array.dtype} of shape {array.shape}",
-        )
-    return Image.fromarray(array)
-
-
 def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedImage:
     """Decode a file's bytes, or use an image unchanged, and convert it."""
     opened: Image.Image
     try:
         if isinstance(source, bytes):
-            reader = _reader(source[:16], name)
+            reader = reader_of(source[:16], name)
             if reader is WebPImageFile and (size := _webp_size(source)):
                 # The decoder allocates the canvas when it is created.
                 _check_size(*size, name, max_pixels)

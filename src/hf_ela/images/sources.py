@@ -1,0 +1,149 @@
+"""Sources of images: paths, bytes, file objects and arrays, and the decoder that knows a file."""
+
+import os
+import stat
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from hf_ela.errors import (
+    EmptyImageError,
+    ImageError,
+    ImageNotReadableError,
+    ImageTooLargeError,
+    NotAnImageError,
+    UnsupportedModeError,
+)
+
+__all__ = ["IMAGE_SUFFIXES", "ImageSource", "from_array", "name_of", "read_bytes", "reader_of"]
+
+ImageSource: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | IO[bytes]
+    | Image.Image
+    | NDArray[np.uint8]
+)
+
+# Opened by class instead of `Image.open`, which applies a process-wide limit (this module has its
+# own), tries decoders that start other programs, and refuses a JPEG for a broken MPO index.
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    str(reader.format): reader
+    for reader in (
+        AvifImageFile,
+        BmpImageFile,
+        GifImageFile,
+        JpegImageFile,
+        Jpeg2KImageFile,
+        PngImageFile,
+        TiffImageFile,
+        WebPImageFile,
+    )
+}
+
+IMAGE_SUFFIXES = frozenset(
+    suffix for suffix, reader in Image.EXTENSION.items() if reader in _READERS
+)
+"""Suffixes of image files, in lower case with the dot."""
+
+
+def name_of(source: object) -> str:
+    """Return the path of a source, or a stand-in such as ``<bytes>``."""
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    given = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
+    return given if isinstance(given, str) and given else f"<{type(source).__name__}>"
+
+
+def read_bytes(source: Any, name: str) -> bytes:
+    """Return all bytes of a path, a buffer or a file object.
+
+    Raises:
+        ImageError: The file cannot be read, or is not an image.
+        TypeError: The source has another type.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    is_path = isinstance(source, str | os.PathLike)
+    if not is_path and not hasattr(source, "read"):
+        raise TypeError(
+            "`source` must be a path, bytes, a binary file object, a PIL image or a uint8 array. "
+            f"Received: {type(source).__name__}."
+        )
+    try:
+        data = _read_file(source, name) if is_path else source.read()
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageTooLargeError(name, "the file does not fit in memory") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or a closed file
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageNotReadableError(name, f"cannot be read: {reason}") from error
+    if not isinstance(data, bytes):
+        raise TypeError(
+            "A file object must return bytes: open it in binary mode. "
+            f"Received: {type(data).__name__} from {name}."
+        )
+    return data
+
+
+def _read_file(path: str | os.PathLike[str], name: str) -> bytes:
+    kind = os.stat(path).st_mode  # noqa: PTH116  (Path() would refuse what os.fspath allows)
+    if stat.S_ISDIR(kind):
+        raise ImageNotReadableError(name, "is a folder; name an image file")
+    if not stat.S_ISREG(kind):  # opening a pipe could wait for a writer without end
+        raise ImageNotReadableError(name, "is a pipe, socket or device; pass a file object instead")
+    with open(path, "rb") as stream:  # noqa: PTH123  (as above)
+        reader_of(stream.read(16), name)  # a video is refused before it fills the memory
+        stream.seek(0)
+        return stream.read()
+
+
+def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
+    """Return the decoder for the first 16 bytes of a file."""
+    if not prefix:
+        raise EmptyImageError(name, "has zero bytes")
+    for reader_format, reader in _READERS.items():
+        accept = Image.OPEN[reader_format][1]
+        answer = accept(prefix) if accept else False
+        if isinstance(answer, str):  # a known format that this build of Pillow lacks
+            raise NotAnImageError(name, answer)
+        if answer:
+            return reader
+    raise NotAnImageError(
+        name,
+        f"must be an image: one of {', '.join(_READERS)}. "
+        f"Received: a file that begins with hex {prefix[:8].hex(' ')}",
+    )
+
+
+def from_array(array: NDArray[Any], name: str) -> Image.Image:
+    """Return an array as an image.
+
+    Raises:
+        UnsupportedModeError: The dtype or the shape has no defined conversion to RGB.
+    """
+    if array.dtype != np.uint8 or not (
+        array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    ):
+        raise UnsupportedModeError(
+            name,
+            "an array must be uint8 of shape (H, W, 3), (H, W) or (H, W, 4). "
+            f"Received: {array.dtype} of shape {array.shape}",
+        )
+    return Image.fromarray(array)
