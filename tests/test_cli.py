@@ -165,7 +165,7 @@ class TestPredict:
         environment = os.environ | {"PYTHONPATH": str(folder / "site")}
         done = run("predict", "art", env=environment)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("hf-ela: Without a name, the model that comes with hf-ela")
+        assert done.stderr.startswith("hf-ela: This hf-ela was built without a model")
         assert "built without one" in done.stderr
         shutil.copytree(model, folder / "site" / "hf_ela" / PACKAGED)
         table = run("predict", "art", env=environment).stdout
