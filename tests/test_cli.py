@@ -166,7 +166,6 @@ class TestPredict:
         done = run("predict", "art", env=environment)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("hf-ela: This hf-ela was built without a model")
-        assert "built without one" in done.stderr
         shutil.copytree(model, folder / "site" / "hf_ela" / PACKAGED)
         table = run("predict", "art", env=environment).stdout
         assert table.endswith("Model: the model packaged with hf-ela, a research baseline\n")
