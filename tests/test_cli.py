@@ -166,7 +166,6 @@ class TestPredict:
         done = run("predict", "art", env=environment)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("hf-ela: This hf-ela was built without a model")
-        assert "built without one" in done.stderr
         shutil.copytree(model, folder / "site" / "hf_ela" / PACKAGED)
         table = run("predict", "art", env=environment).stdout
         assert table.endswith("Model: the model packaged with hf-ela, a research baseline\n")
@@ -566,7 +565,7 @@ class TestStart:
         for command in (["audit", tmp_path], ["evaluate", tmp_path], ["train", "--data", tmp_path]):
             assert main([*map(str, command), "--max-rejected", "3"]) == 2
             err = capsys.readouterr().err
-            assert err.startswith("hf-ela: --max-rejected is a share from 0 to 1. Received: 3.0")
+            assert err.startswith("hf-ela: --max-rejected must be a share from 0 to 1. Received: 3.0")
 
     @pytest.mark.parametrize("command", ["train", "evaluate", "audit", "reproduce"])
     def test_commands_share_the_data_options(
@@ -583,7 +582,7 @@ class TestStart:
     @pytest.mark.parametrize(
         ("script", "words", "answer"),
         [
-            ("train.py", ["--limit", "1"], "--limit must be 2 or more"),
+            ("train.py", ["--limit", "1"], "--limit must be at least 2"),
             ("push_to_hub.py", ["nowhere", "user/repo", "--dry-run"], "Received: nowhere"),
         ],
     )
