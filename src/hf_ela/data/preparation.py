@@ -1,7 +1,7 @@
 """From a dataset's name to the three splits of a training, ELA computed and cached.
 
 The rows of `hf_ela.data.loading` go into a store of `hf_ela.data.store`; refused images are
-counted; validation is held out of the train split, groups and near-duplicates on one side.
+counted; validation is held out of train, groups and near-duplicates on one side.
 """
 
 import json
@@ -24,8 +24,7 @@ from hf_ela.errors import DataError, TooManyRejectedError
 from hf_ela.hub.datasets import HubDataset
 from hf_ela.recipes.schema import Recipe
 
-REJECTED_LISTED = 20
-"""Number of refused images that an error names."""
+REJECTED_LISTED = 20  # refused images that an error names
 
 
 @dataclass(frozen=True)
