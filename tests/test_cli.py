@@ -565,7 +565,9 @@ class TestStart:
         for command in (["audit", tmp_path], ["evaluate", tmp_path], ["train", "--data", tmp_path]):
             assert main([*map(str, command), "--max-rejected", "3"]) == 2
             err = capsys.readouterr().err
-            assert err.startswith("hf-ela: --max-rejected must be a share from 0 to 1. Received: 3.0")
+            assert err.startswith(
+                "hf-ela: --max-rejected must be a share from 0 to 1. Received: 3.0"
+            )
 
     @pytest.mark.parametrize("command", ["train", "evaluate", "audit", "reproduce"])
     def test_commands_share_the_data_options(
