@@ -51,6 +51,7 @@ def _push(options: argparse.Namespace) -> int:
         message=options.message,
         replace_card=options.replace_card,
     )
+
     def say(text: str) -> None:
         # A plan quotes the card, which stays as it is.
         print(text if "\n" in text else with_flags(text, options.parser), flush=True)
