@@ -50,6 +50,15 @@ def test_importing_the_surface_imports_nothing_else(python) -> None:
     assert done.returncode == 0, done.stderr
     surface, images = map(json.loads, done.stdout.splitlines())
     assert {name for name in surface if name.startswith("hf_ela")} == LIGHT
-    heavy = {"pydantic", "keras", "tensorflow", "jax", "torch", "datasets", "huggingface_hub"}
+    heavy = {
+        "pydantic",
+        "keras",
+        "tensorflow",
+        "jax",
+        "torch",
+        "datasets",
+        "huggingface_hub",
+        "rich",
+    }
     assert not {"numpy", "PIL", *heavy} & {*surface}
     assert not heavy & {*images}

@@ -13,8 +13,6 @@ from hf_ela.errors import ModelError, RunError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["JSON_LIMIT", "check_output", "read_json", "whole_file", "write_json"]
-
 
 def check_output(folder: Path, data: str) -> None:
     """Refuse a folder for results before any work; nothing is made yet.

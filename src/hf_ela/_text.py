@@ -4,28 +4,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from statistics import mean
 from typing import Any, TypeVar
 
 from hf_ela.errors import HfElaError
-
-__all__ = [
-    "LABEL_WORDS",
-    "SYNTHETIC_NOTICE",
-    "above_bars",
-    "few_bars_in_logs",
-    "in_words",
-    "more_right",
-    "native_messages_held_back",
-    "no_width",
-    "over_seeds",
-    "perturbation_label",
-    "printable",
-    "printable_error",
-    "progress_bar",
-    "synthetic_notice",
-]
 
 SYNTHETIC_NOTICE = (
     "This model was trained on synthetic sample pictures: its answers say nothing about art."
@@ -75,14 +58,6 @@ def progress_bar(
         delay=0 if terminal else 10,
         unit=" images",
     )
-
-
-def above_bars() -> AbstractContextManager[None]:
-    """Return a context in which text is printed above the bars on the same terminal."""
-    from tqdm import tqdm
-
-    bars: AbstractContextManager[None] = tqdm.external_write_mode()
-    return bars
 
 
 @contextmanager

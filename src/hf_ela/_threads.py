@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["batched", "cores", "in_threads"]
-
 Result = TypeVar("Result")
 
 MOST = 8

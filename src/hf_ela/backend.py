@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hf_ela.errors import BackendError, install_command
 
 if TYPE_CHECKING:
-    import keras
-
-__all__ = [
-    "BACKENDS",
-    "choose_backend",
-    "exporting_backends",
-    "has_gpu",
-    "keras",
-    "litert_interpreter",
-]
+    import keras as keras  # exported
 
 BACKENDS = ("tensorflow", "jax", "torch")
 _ONNX_CONVERTERS = {"tensorflow": "tf2onnx", "torch": "onnxscript"}

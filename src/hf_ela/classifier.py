@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from hf_ela.backend import keras
     from hf_ela.models.explain import Evidence
 
-__all__ = ["ElaClassifier", "LabelScore"]
-
 OneImage = TypeVar("OneImage", bound=ImageSource)
 
 
@@ -106,11 +104,7 @@ class ElaClassifier(Detector):
                 installed.
         """
         find = partial(
-            locate,
-            source,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            locate, source, token=token, cache_dir=cache_dir, local_files_only=local_files_only
         )
         folder, commit = find(revision=revision, runtime=runtime)
         model, settings = read_model(folder, runtime)
@@ -128,38 +122,28 @@ class ElaClassifier(Detector):
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is iterable too; the first match counts
-        self,
-        images: OneImage,
-        *,
-        batch_size: int = 32,
-        progress: bool = False,
-        abstain: bool = False,
+        self, images: OneImage, *, batch_size: int = ..., progress: bool = ..., abstain: bool = ...
     ) -> list[LabelScore]: ...
     @overload
     def predict(  # type: ignore[overload-overlap]  # as above, a list before any other iterable
         self,
         images: list[OneImage] | tuple[OneImage, ...],
         *,
-        batch_size: int = 32,
-        progress: bool = False,
-        abstain: bool = False,
+        batch_size: int = ...,
+        progress: bool = ...,
+        abstain: bool = ...,
     ) -> list[list[LabelScore]]: ...
     @overload
     def predict(
         self,
         images: Iterable[OneImage],
         *,
-        batch_size: int = 32,
-        progress: bool = False,
-        abstain: bool = False,
+        batch_size: int = ...,
+        progress: bool = ...,
+        abstain: bool = ...,
     ) -> Iterator[list[LabelScore]]: ...
     def predict(
-        self,
-        images: Any,
-        *,
-        batch_size: int = 32,
-        progress: bool = False,
-        abstain: bool = False,
+        self, images: Any, *, batch_size: int = 32, progress: bool = False, abstain: bool = False
     ) -> list[LabelScore] | list[list[LabelScore]] | Iterator[list[LabelScore]]:
         """Return the probability of each class, in the shape of a ``transformers`` pipeline.
 
@@ -240,16 +224,7 @@ class ElaClassifier(Detector):
             ExportError: The ONNX files cannot be made.
             BackendError: Keras or a backend of it is not installed.
         """
-        write_model(
-            Path(folder),
-            self.model,
-            self.recipe,
-            temperature=self.temperature,
-            threshold=self.threshold,
-            uncertain=self.uncertain,
-            data=self.data,
-            onnx=onnx,
-        )
+        write_model(Path(folder), self, data=self.data, onnx=onnx)
 
     def push_to_hub(
         self,

@@ -1,32 +1,5 @@
 """The exceptions of this package.
 
-::
-
-    HfElaError
-    ├── ImageError (ValueError)         an image is refused; `.name`, `.reason`
-    │   ├── ImageNotReadableError       missing, a folder, no permission
-    │   ├── EmptyImageError             zero bytes, or no pixels
-    │   ├── NotAnImageError             of no known format
-    │   ├── TruncatedImageError         starts as an image, cannot be decoded to the end
-    │   ├── ImageTooLargeError          more pixels than the limit
-    │   └── UnsupportedModeError        a pixel layout without a defined conversion to RGB
-    ├── RecipeError (ValueError)        a recipe or an override that is not valid
-    ├── DataError                       a dataset that cannot be used as asked
-    │   ├── DatasetNotFoundError        no such folder, repository, revision, or not for this token
-    │   ├── LabelError                  class names that are not `fake` and `real`
-    │   └── TooManyRejectedError        more refused images than allowed
-    ├── ModelError                      not a usable model: damaged, of another kind, too new
-    │   └── ModelNotFoundError          no such repository or revision, or not for this token
-    ├── ExportError                     a model cannot be exported, or the export differs from Keras
-    ├── HubUnreachableError             no answer from the Hub
-    ├── ReleaseError                    a release that cannot be made or sent
-    │   ├── CardError                   a model card that the Hub would refuse, or cannot be merged
-    │   ├── HeadMovedError              the repository changed in the meantime
-    │   └── VerificationError           what the Hub gives back is not what was released
-    ├── RunError                        a folder cannot take results, a run diverged or cannot be
-    │                                   resumed, or an extra is missing
-    └── BackendError (ImportError)      no Keras backend is installed
-
 Every message says what failed, the value received if there was one, and one remedy.
 """
 

@@ -5,14 +5,16 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_ela._files import check_output, write_json
 from hf_ela._text import in_words, printable
 from hf_ela.cli.options import add_data_options, data_options, use_token
+from hf_ela.cli.tables import new_table, printing
 from hf_ela.errors import needs_extra
 
-__all__ = ["add_audit"]
+if TYPE_CHECKING:
+    from rich.table import Table
 
 REJECTED_SHOWN = 3
 """Unreadable images of each class that are listed by name; the JSON has all of them."""
@@ -71,14 +73,10 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    tables = [_of_classifiers(found, Table), _of_values(found, Table), _of_classes(found, Table)]
+    tables = [_of_classifiers(found), _of_values(found), _of_classes(found)]
     if found.get("matrix"):
-        tables.append(_of_matrix(found["matrix"], Table))
-    with console.capture() as captured:  # rich itself would exit on a closed pipe
+        tables.append(_of_matrix(found["matrix"]))
+    with printing() as console:
         for table in tables:
             if table.row_count:
                 console.print(table)
@@ -87,11 +85,12 @@ def _print(found: Mapping[str, Any]) -> None:
         console.print("\nVerdict", style="bold")
         for sentence in found["verdict"]:
             console.print(f"- {printable(sentence)}", markup=False, highlight=False)
-    sys.stdout.write(captured.get())
 
 
-def _of_classifiers(found: Mapping[str, Any], new: Any) -> Any:
-    table = new("Held out, by", "accuracy", "balanced accuracy", "ROC AUC", title="File facts")
+def _of_classifiers(found: Mapping[str, Any]) -> "Table":
+    table = new_table(
+        "Held out, by", "accuracy", "balanced accuracy", "ROC AUC", title="File facts"
+    )
     named = {
         "all file facts": found["classifiers"]["file_facts"],
         "mean error level": found["classifiers"]["mean_error_level"],
@@ -99,22 +98,20 @@ def _of_classifiers(found: Mapping[str, Any], new: Any) -> Any:
     }
     for name, row in named.items():
         if row:
-            cells = (
-                in_words(row[metric]) for metric in ("accuracy", "balanced_accuracy", "roc_auc")
-            )
-            table.add_row(name, *cells)
+            metrics = ("accuracy", "balanced_accuracy", "roc_auc")
+            table.add_row(name, *(in_words(row[metric]) for metric in metrics))
     return table
 
 
-def _of_values(found: Mapping[str, Any], new: Any) -> Any:
-    table = new("Fact", "value", "fake", "real", title="Values that reveal the class")
+def _of_values(found: Mapping[str, Any]) -> "Table":
+    table = new_table("Fact", "value", "fake", "real", title="Values that reveal the class")
     for row in found["values"]:
         table.add_row(row["fact"], printable(row["value"]), str(row["fake"]), str(row["real"]))
     return table
 
 
-def _of_classes(found: Mapping[str, Any], new: Any) -> Any:
-    table = new("Fact", "fake", "real", title="By class")
+def _of_classes(found: Mapping[str, Any]) -> "Table":
+    table = new_table("Fact", "fake", "real", title="By class")
     fake, real = found["tables"]["fake"], found["tables"]["real"]
     table.add_row("images", f"{fake['n']:,}", f"{real['n']:,}")
     for fact in fake["values"]:
@@ -126,10 +123,10 @@ def _of_classes(found: Mapping[str, Any], new: Any) -> Any:
     return table
 
 
-def _of_matrix(matrix: Mapping[str, Any], new: Any) -> Any:
+def _of_matrix(matrix: Mapping[str, Any]) -> "Table":
     cells = matrix["cells"]
     images = matrix["images"]
-    table = new(
+    table = new_table(
         "Trained",
         *(f"tested {name.replace('_', '-')}" for name in cells),
         title=f"Statistics of error levels, {images['fake']} fake and {images['real']} real "

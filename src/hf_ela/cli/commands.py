@@ -9,8 +9,6 @@ from hf_ela.errors import needs_extra
 
 SIGNED_GAIN = 8.0
 
-# ---------------------------------------------------------------------------------------------- ela
-
 
 def add_ela(commands: Commands) -> None:
     """Add `hf-ela ela`."""
@@ -73,9 +71,6 @@ def _ela(options: argparse.Namespace) -> int:
     return 0
 
 
-# ------------------------------------------------------------------------------------------ samples
-
-
 def add_samples(commands: Commands) -> None:
     """Add `hf-ela samples`."""
     samples = commands.add_parser(
@@ -104,9 +99,6 @@ def _samples(options: argparse.Namespace) -> int:
     )
     print(printable(str(folder)))
     return 0
-
-
-# --------------------------------------------------------------------------------------------- card
 
 
 def add_card(commands: Commands) -> None:
@@ -139,9 +131,6 @@ def _card(options: argparse.Namespace) -> int:
     )
     print(printable(str(path)))
     return 0
-
-
-# ------------------------------------------------------------------------------------------- export
 
 
 def add_export(commands: Commands) -> None:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
     from hf_ela.evaluation.evaluator import EvaluationResult
 
-__all__ = ["add_evaluate"]
-
 
 def add_evaluate(commands: Any) -> None:
     """Add the command to a parser."""

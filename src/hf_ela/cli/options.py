@@ -11,19 +11,6 @@ if TYPE_CHECKING:
     from hf_ela.data.loading import DataOptions
     from hf_ela.models.settings import Runtime
 
-__all__ = [
-    "MODEL",
-    "Commands",
-    "add_data_options",
-    "add_model_option",
-    "add_reading_options",
-    "data_options",
-    "load_classifier",
-    "reading_options",
-    "use_token",
-    "with_flags",
-]
-
 Commands = Any
 """What `add_subparsers` returns; argparse keeps its type to itself."""
 

@@ -9,18 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ela._text import above_bars, printable, progress_bar, synthetic_notice
+from hf_ela._text import printable, progress_bar, synthetic_notice
 from hf_ela.cli.options import add_model_option, load_classifier
+from hf_ela.cli.tables import new_table, plain_text, printing
 from hf_ela.errors import ImageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from hf_ela.classifier import ElaClassifier
     from hf_ela.models.explain import Evidence
-
-__all__ = ["add_predict"]
 
 MEANING = (
     "P(fake) is the model's estimate that an image is AI-generated. Images with {threshold:.3f} or "
@@ -225,41 +223,32 @@ def _print_lines(results: Iterable[dict[str, Any]]) -> int:
 
 
 def _print_table(results: Iterable[dict[str, Any]], meaning: str) -> int:
-    from rich.console import Console
-
     from hf_ela._threads import batched
 
-    console, refused, shown = Console(), 0, 0
+    refused = shown = 0
     for rows in batched(results, ROWS):
         refused += sum("error" in row for row in rows)
         shown += len(rows)
-        _print(console, _table(rows))
+        _print(_table(rows))
     if shown > refused:
-        _print(console, meaning)
+        _print(meaning)
     return refused
 
 
 def _table(results: Sequence[dict[str, Any]]) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("File", "Label", "P(fake)", "Note")
-    for column in table.columns:
-        column.overflow = "fold"
+    table = new_table("File", "Label", "P(fake)", "Note")
     for result in results:
-        # Text, since a file name may look like markup.
-        file = Text(printable(result["file"]))
+        file = plain_text(result["file"])
         if "error" in result:
-            table.add_row(file, "-", "-", Text(printable(result["error"]["message"])))
+            table.add_row(file, "-", "-", plain_text(result["error"]["message"]))
         else:
             label = f"uncertain ({result['label']}?)" if result["uncertain"] else result["label"]
             table.add_row(file, label, f"{result['scores']['fake']:.3f}", "")
     return table
 
 
-def _print(console: "Console", content: "Table | str") -> None:
-    with console.capture() as captured:  # rich itself would exit on a closed pipe
+def _print(content: "Table | str") -> None:
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(), printing() as console:  # above a bar on the same terminal
         console.print(content)
-    with above_bars():
-        sys.stdout.write(captured.get())
-        sys.stdout.flush()

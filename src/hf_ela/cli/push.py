@@ -6,8 +6,6 @@ from pathlib import Path
 
 from hf_ela.cli.options import Commands, with_flags
 
-__all__ = ["add_push"]
-
 
 def add_push(commands: Commands) -> None:
     """Add the command to a parser."""

@@ -15,8 +15,6 @@ from hf_ela.cli.options import (
     with_flags,
 )
 
-__all__ = ["add_reproduce"]
-
 
 def add_reproduce(commands: Commands) -> None:
     """Add the command to a parser."""

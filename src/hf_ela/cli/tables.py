@@ -1,26 +1,52 @@
-"""The tables that `hf-ela evaluate` prints from ``evaluation.json``."""
+"""Tables on the terminal, and those that `hf-ela evaluate` prints from ``evaluation.json``."""
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hf_ela._text import in_words, no_width, printable
+from hf_ela._text import in_words, no_width, perturbation_label, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-__all__ = ["print_report"]
+
+@contextmanager
+def printing() -> Iterator["Console"]:
+    """Yield a console, and write what it prints at the end: rich would exit on a closed pipe."""
+    from rich.console import Console
+
+    console = Console()
+    with console.capture() as captured:
+        yield console
+    sys.stdout.write(captured.get())
+    sys.stdout.flush()
+
+
+def new_table(*headings: str, title: str | None = None) -> "Table":
+    """Return a table that folds long cells."""
+    from rich.table import Table
+
+    table = Table(*headings, title=title)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def plain_text(text: str) -> Any:
+    """Return a cell with a text from outside, which may look like markup."""
+    from rich.text import Text
+
+    return Text(printable(text))
 
 
 def print_report(report: Mapping[str, Any]) -> None:
     """Print the tables of each model, and of two models side by side."""
-    from rich.console import Console
-
     from hf_ela.evaluation.leak_audit.verdict import ungrouped
 
     results = report["models"]
-    console = Console()
-    with console.capture() as captured:  # rich itself would exit on a closed pipe
+    with printing() as console:
         for name, found in results.items():
             data, calibration = found["data"], found["calibration"]
             band = calibration["uncertain"]
@@ -45,14 +71,11 @@ def print_report(report: Mapping[str, Any]) -> None:
             console.print(_side_by_side(results))
             for line in _compared(report):
                 console.print(line, markup=False, highlight=False)
-    sys.stdout.write(captured.get())
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
-    from hf_ela._text import perturbation_label
-
     by_protocol = found["evaluation"][found["data"]["split"]]
-    metrics = _table("Metric", *map(_protocol, by_protocol))
+    metrics = new_table("Metric", *map(_protocol, by_protocol))
     for metric in next(iter(by_protocol.values())):
         if metric != "confusion":
             metrics.add_row(metric, *(in_words(cells[metric]) for cells in by_protocol.values()))
@@ -66,12 +89,12 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
 
     for section in found["spread"]:
         headings = ("n (groups)", "fake", "real", "right, as-is", "right, aligned")
-        table = _table(section.capitalize(), *headings)
+        table = new_table(section.capitalize(), *headings)
         as_is, aligned = (found[section][protocol] for protocol in ("as_is", "aligned"))
         for row, other in zip(as_is, aligned, strict=True):
             right = (in_words(row["accuracy"]), in_words(other["accuracy"]))
             n = f"{row['n']} ({row['groups']})" if "groups" in row else str(row["n"])
-            table.add_row(_text(row["source"]), n, str(row["fake"]), str(row["real"]), *right)
+            table.add_row(plain_text(row["source"]), n, str(row["fake"]), str(row["real"]), *right)
         yield table
         spread = _spread_table(section, found["spread"][section])
         if spread.row_count:  # else none has enough images
@@ -79,27 +102,20 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
 
     changed = found["robustness"]
     heading = f"{_protocol(changed['base'])}, n={changed['n']}, then"
-    table = _table(heading, "balanced accuracy", "loss", "recall", "specificity", "AUC")
+    table = new_table(heading, "balanced accuracy", "loss", "recall", "specificity", "AUC")
     for row in changed["rows"]:
         values = (f"{row[name]['value']:.3f}" for name in ("recall", "specificity", "roc_auc"))
-        loss = f"{row['loss']:+.3f}"
-        table.add_row(
-            perturbation_label(row["perturbation"]),
-            in_words(row["balanced_accuracy"]),
-            loss,
-            *values,
-        )
+        cells = (in_words(row["balanced_accuracy"]), f"{row['loss']:+.3f}", *values)
+        table.add_row(perturbation_label(row["perturbation"]), *cells)
     yield table
 
 
 def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
     """Return the balanced accuracy of both models after each perturbation."""
-    from hf_ela._text import perturbation_label
-
     ours, theirs = results.values()
-    table = _table(f"Balanced accuracy, {_protocol(ours['robustness']['base'])}, then")
+    table = new_table(f"Balanced accuracy, {_protocol(ours['robustness']['base'])}, then")
     for name in (*results, "difference"):
-        table.add_column(_text(name), overflow="fold")
+        table.add_column(plain_text(name), overflow="fold")
     pairs = zip(ours["robustness"]["rows"], theirs["robustness"]["rows"], strict=True)
     for row, other in pairs:
         cells = row["balanced_accuracy"], other["balanced_accuracy"]
@@ -123,7 +139,7 @@ def _compared(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _spread_table(section: str, by_protocol: Mapping[str, Any]) -> "Table":
-    table = _table(f"Over {section}", "counted", "mean", "minimum", "where")
+    table = new_table(f"Over {section}", "counted", "mean", "minimum", "where")
     for protocol, spread in by_protocol.items():
         for label, measure in (("fake", "recall"), ("real", "specificity")):
             one = spread[label]
@@ -133,24 +149,9 @@ def _spread_table(section: str, by_protocol: Mapping[str, Any]) -> "Table":
                     str(one["sources"]),
                     f"{one['mean']:.3f}",
                     f"{one['minimum']:.3f}",
-                    _text(one["worst"]),
+                    plain_text(one["worst"]),
                 )
     return table
-
-
-def _table(*headings: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(*headings)
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
-
-
-def _text(name: str) -> Any:
-    from rich.text import Text
-
-    return Text(printable(name))  # it may look like markup
 
 
 def _protocol(name: str) -> str:

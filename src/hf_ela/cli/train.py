@@ -9,8 +9,6 @@ from hf_ela._text import printable
 from hf_ela.cli.options import Commands, add_data_options, data_options, use_token, with_flags
 from hf_ela.errors import needs_extra
 
-__all__ = ["add_train"]
-
 
 def add_train(commands: Commands) -> None:
     """Add the command to a parser."""

@@ -21,11 +21,7 @@ from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import add_noise, blur, reencode_webp, rescale
 from hf_ela.recipes.schema import BORDER, Augmentation, Crops, Preprocessing
 
-_KERNELS = (
-    Image.Resampling.BILINEAR,
-    Image.Resampling.BICUBIC,
-    Image.Resampling.LANCZOS,
-)
+_KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
 def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:

@@ -9,8 +9,6 @@ from typing import Any
 
 from hf_ela.backend import keras
 
-__all__ = ["Tensor", "forward", "inverse", "shifted"]
-
 ops = keras.ops
 Tensor = Any  # a tensor of any backend, or a symbolic one of Keras
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from hf_ela.backend import keras
+from hf_ela.ela.cosine_transform import Tensor
 from hf_ela.ela.layers import register
-from hf_ela.ela.tensor_jpeg import Tensor, round_trip
+from hf_ela.ela.tensor_jpeg import round_trip
 from hf_ela.ela.views import ALIGNED_QUALITY
 from hf_ela.recipes.schema import BORDER, Preprocessing
-
-__all__ = ["DRAWS", "DeviceAugmentation", "draw", "no_draws"]
 
 ops = keras.ops
 

@@ -21,11 +21,7 @@ Color = Literal["RGB", "YCbCr"]
 def codec_versions() -> dict[str, str]:
     """Return what the exact pixels depend on: Pillow, its JPEG library, and `ELA_VERSION`."""
     libjpeg = pillow_features.version("libjpeg_turbo") or pillow_features.version("jpg")
-    return {
-        "ela": str(ELA_VERSION),
-        "pillow": PIL.__version__,
-        "libjpeg": libjpeg or "unknown",
-    }
+    return {"ela": str(ELA_VERSION), "pillow": PIL.__version__, "libjpeg": libjpeg or "unknown"}
 
 
 def error_level(

@@ -10,11 +10,10 @@ import numpy as np
 
 from hf_ela._checks import Gain, check_settings
 from hf_ela.backend import keras
-from hf_ela.ela.cosine_transform import shifted
+from hf_ela.ela.cosine_transform import Tensor, shifted
 from hf_ela.ela.error_level import Color
 from hf_ela.ela.tensor_jpeg import (
     Subsampling,
-    Tensor,
     check_subsampling,
     image_tensor,
     round_trips,

@@ -17,8 +17,6 @@ from hf_ela.ela.views import align
 from hf_ela.images.jpeg import reencode
 from hf_ela.images.loading import ImageSource, load_image
 
-__all__ = ["QUALITIES", "SQUARE", "STATISTICS", "error_level_statistics"]
-
 QUALITIES = (75, 85, 95)
 MCU = 16
 """Side of the coding unit of a 4:2:0 JPEG in pixels: luma repeats every 8, chroma every 16. A

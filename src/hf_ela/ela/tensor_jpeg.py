@@ -20,15 +20,6 @@ from hf_ela.backend import keras
 from hf_ela.ela.cosine_transform import Tensor, forward, inverse, shifted
 from hf_ela.images.jpeg import quantisation_tables
 
-__all__ = [
-    "Subsampling",
-    "Tensor",
-    "check_subsampling",
-    "image_tensor",
-    "round_trip",
-    "round_trips",
-]
-
 ops = keras.ops
 Subsampling = Literal["4:2:0", "4:4:4"]
 
@@ -138,9 +129,6 @@ def check_subsampling(subsampling: str) -> None:
         )
 
 
-# ---------------------------------------------------------------------------- encoder and decoder
-
-
 def _encoded(images: Tensor, subsampling: str) -> tuple[Tensor, Tensor]:
     """Return the coefficients of luma and of chroma, 8 times as large as the standard's.
 
@@ -186,9 +174,6 @@ def _quantised(coefficients: Tensor, tables: Sequence[Any]) -> Tensor:
     return levels[0] if len(levels) == 1 else ops.concatenate(levels, axis=2)
 
 
-# ----------------------------------------------------------------------------------------- colour
-
-
 def _ycc(images: Tensor) -> Tensor:
     """RGB to YCbCr (jccolor.c): 16 bits after the point, Cb and Cr rounded a little down."""
     r, g, b = ops.unstack(ops.cast(images, "int32"), 3, axis=-1)
@@ -206,9 +191,6 @@ def _rgb(y: Tensor, cb: Tensor, cr: Tensor) -> Tensor:
     g = y + shifted(-22554 * cb - 46802 * cr + half, 16)
     b = y + shifted(116130 * cb + half, 16)
     return ops.cast(ops.clip(ops.stack([r, g, b], axis=-1), 0, 255), "uint8")
-
-
-# ----------------------------------------------------------------------------- chroma subsampling
 
 
 def _halved(planes: Tensor) -> Tensor:
@@ -237,9 +219,6 @@ def _doubled(planes: Tensor) -> Tensor:
     right = ops.concatenate([rows[:, :, 1:], rows[:, :, -1:]], axis=2)
     pair = [shifted(3 * rows + left + 8, 4), shifted(3 * rows + right + 7, 4)]
     return ops.reshape(ops.stack(pair, axis=3), (-1, 2 * height, 2 * width, channels))
-
-
-# ----------------------------------------------------------------------------------------- blocks
 
 
 def _extended(planes: Tensor, down: int, right: int) -> Tensor:

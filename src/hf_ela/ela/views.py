@@ -17,15 +17,6 @@ from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import rescale
 from hf_ela.recipes.schema import Crops, Preprocessing, Protocol, Resize
 
-__all__ = [
-    "ALIGNED_QUALITY",
-    "ALIGNED_SIDE",
-    "align",
-    "draw_alignment",
-    "drawn_by",
-    "rescale_and_reencode",
-]
-
 ALIGNED_SIDE = (256, 384)
 """Longest side of an aligned image in pixels, drawn uniformly: below most images of the art
 datasets, so that alignment rarely enlarges."""
@@ -110,9 +101,9 @@ def evaluation_pixels(
         return np.asarray(image.resize((settings.before, settings.before)))[np.newaxis]
     image = at_most(image, settings)
     boxes = _boxes(*image.size, settings)
-    image = at_least(image, settings.size)
-    crops = (_crop(image, box.x, box.y, settings.size) for box in boxes)
-    return np.stack([np.asarray(crop) for crop in crops])
+    pixels = np.asarray(at_least(image, settings.size))
+    side = settings.size
+    return np.stack([pixels[box.y : box.y + side, box.x : box.x + side] for box in boxes])
 
 
 def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
@@ -149,17 +140,10 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
 
 def network_channels(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
     """Return what a network sees of an image: ELA, RGB pixels, or both in this order."""
-    settings = recipe.ela
-    if settings is None:
+    if recipe.ela is None:
         return np.asarray(image)
-    levels = error_level(
-        image,
-        settings.qualities,
-        signed=settings.signed,
-        color=settings.color,
-        gain=settings.gain,
-    )
-    return np.concatenate([levels, image], axis=2) if settings.with_pixels else levels
+    levels = error_level(image, recipe.ela.qualities, **recipe.ela.settings)
+    return np.concatenate([levels, image], axis=2) if recipe.ela.with_pixels else levels
 
 
 def _resized(view: np.ndarray, recipe: Preprocessing) -> np.ndarray:
@@ -208,7 +192,3 @@ def _steps(length: int, settings: Crops) -> list[int]:
     places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
     off_grid = [max(min(int(place), room - 4), 0) // 8 * 8 + 4 for place in places]
     return [min(place, room) for place in off_grid]  # with less than 4 pixels to spare
-
-
-def _crop(image: Image.Image, x: int, y: int, size: int) -> Image.Image:
-    return image.crop((x, y, x + size, y + size))

@@ -8,8 +8,6 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageFilter
 
-__all__ = ["add_noise", "blur", "reencode_webp", "rescale"]
-
 
 def rescale(
     image: Image.Image, factor: float, kernel: Image.Resampling = Image.Resampling.LANCZOS

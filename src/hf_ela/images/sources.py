@@ -25,8 +25,6 @@ from hf_ela.errors import (
     UnsupportedModeError,
 )
 
-__all__ = ["IMAGE_SUFFIXES", "ImageSource", "from_array", "name_of", "read_bytes", "reader_of"]
-
 ImageSource: TypeAlias = (
     str
     | os.PathLike[str]

@@ -25,17 +25,6 @@ from hf_ela.models.settings import INPUT, OUTPUT, VIEWS
 from hf_ela.recipes.loading import parse_recipe
 from hf_ela.recipes.schema import LABELS, Preprocessing, Recipe
 
-__all__ = [
-    "OPSET",
-    "OnnxFiles",
-    "converted",
-    "converted_elsewhere",
-    "joined",
-    "preprocessing",
-    "quietly",
-    "write_onnx",
-]
-
 OPSET = 18
 """Version of ONNX's operators (December 2022): the newest that tf2onnx writes."""
 

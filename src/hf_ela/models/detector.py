@@ -19,15 +19,6 @@ from hf_ela.recipes.schema import LABELS, Recipe
 if TYPE_CHECKING:
     from hf_ela.backend import keras
 
-__all__ = [
-    "Detector",
-    "Probabilities",
-    "image_logits",
-    "keras_probabilities",
-    "sigmoid",
-    "view_logits",
-]
-
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """From N views, uint8, to N x 2 probabilities in the order of `LABELS`: a Keras network, or
 `OnnxModel.probabilities`."""

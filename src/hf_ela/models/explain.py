@@ -11,8 +11,6 @@ from hf_ela.ela.views import Box, view_boxes
 from hf_ela.images.loading import ImageSource, load_image
 from hf_ela.models.detector import Detector
 
-__all__ = ["Evidence", "evidence", "overlay"]
-
 Rgb = tuple[int, int, int]
 
 OVERLAY_SIDE = 768

@@ -120,9 +120,6 @@ def _check_place(path: Path) -> None:
         )
 
 
-# --------------------------------------------------------------------------------------- comparison
-
-
 @native_messages_held_back()  # of Keras's first prediction, and of the runtimes
 def _check_onnx(files: OnnxFiles, network: keras.Model, recipe: Recipe) -> None:
     pixels = _probes(recipe.pixel_side)

@@ -41,8 +41,7 @@ from hf_ela.recipes.schema import Recipe
 
 if TYPE_CHECKING:
     from hf_ela.backend import keras
-
-__all__ = ["read_model", "read_network", "saved_files", "write_model"]
+    from hf_ela.models.detector import Detector
 
 _ALWAYS = frozenset({"config.json", "metadata.json", WEIGHTS_FILE, SETTINGS_FILE})
 _ONNX_FILES = frozenset({ONNX_FILE, NETWORK_FILE})
@@ -114,15 +113,7 @@ def _read_network(folder: Path, settings: Settings) -> "keras.Model":
 
 
 def write_model(
-    folder: Path,
-    model: "keras.Model",
-    recipe: Recipe,
-    *,
-    temperature: float,
-    threshold: float,
-    uncertain: tuple[float, float] | None,
-    data: dict[str, Any] | None,
-    onnx: bool,
+    folder: Path, detector: "Detector", *, data: dict[str, Any] | None, onnx: bool
 ) -> None:
     """Write a saved model, with or without its ONNX files; see `ElaClassifier.save_pretrained`.
 
@@ -138,25 +129,25 @@ def write_model(
     temporary = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     try:
         # A new network is not compiled and in full precision, whatever training used.
-        network = _full_precision_network(recipe)
-        network.set_weights(model.get_weights())
+        network = _full_precision_network(detector.recipe)
+        network.set_weights(detector.model.get_weights())
         network.save(temporary, zipped=False)
         (temporary / "assets").rmdir()  # Keras makes it for every model; built-in layers have none
         files: list[ModelFile] = [WEIGHTS_FILE]
         if onnx:
             from hf_ela.models.export import onnx_files
 
-            exported = onnx_files(network, recipe)
+            exported = onnx_files(network, detector.recipe)
             (temporary / ONNX_FILE).write_bytes(exported.from_pixels)
             (temporary / NETWORK_FILE).write_bytes(exported.from_views)
             files += [ONNX_FILE, NETWORK_FILE]
         settings = Settings(
             schema=SCHEMA,
             labels=("fake", "real"),
-            recipe=recipe,
-            temperature=temperature,
-            threshold=threshold,
-            uncertain=uncertain,
+            recipe=detector.recipe,
+            temperature=detector.temperature,
+            threshold=detector.threshold,
+            uncertain=detector.uncertain,
             sha256={name: _sha256(temporary / name) for name in files},
             data=data,
             versions={

@@ -16,8 +16,6 @@ from typing import Any
 from hf_ela.errors import ModelError
 from hf_ela.recipes.schema import Recipe
 
-__all__ = ["check_onnx", "check_weights", "largest_weights"]
-
 DEPTH, ENTRIES = 8, 50_000
 """Most nested groups, and most groups and arrays: Keras needs 4, and about 2,000 for our deepest
 network."""

@@ -34,7 +34,7 @@ def preprocessing_model(recipe: Preprocessing) -> keras.Model:
     side, ela = recipe.pixel_side, recipe.ela
     x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     if ela:
-        x = ErrorLevel(ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain)(x)
+        x = ErrorLevel(ela.qualities, **ela.settings)(x)
         if ela.with_pixels:
             x = layers.Concatenate(dtype="uint8")([x, pixels])
     if recipe.input.kind == "resize":

@@ -12,8 +12,6 @@ from hf_ela.models.guards import check_onnx
 from hf_ela.models.settings import OUTPUT, VIEWS
 from hf_ela.recipes.schema import LABELS, Recipe
 
-__all__ = ["OnnxModel"]
-
 MEMORY = 2**32
 """Most bytes that all models of this process may work in: a file can ask for any amount."""
 PIXELS = 2**18

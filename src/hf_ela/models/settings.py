@@ -9,20 +9,6 @@ from hf_ela._files import read_json
 from hf_ela.errors import ModelError
 from hf_ela.recipes.schema import Recipe
 
-__all__ = [
-    "INPUT",
-    "NETWORK_FILE",
-    "ONNX_FILE",
-    "OUTPUT",
-    "SCHEMA",
-    "SETTINGS_FILE",
-    "VIEWS",
-    "WEIGHTS_FILE",
-    "Runtime",
-    "Settings",
-    "read_settings",
-]
-
 Runtime = Literal["onnx", "keras"]
 """What computes the probabilities: ONNX Runtime or Keras."""
 

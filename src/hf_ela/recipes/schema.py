@@ -6,7 +6,7 @@ training did. The built-in ones are `recipes/reference.toml` and `recipes/defaul
 
 import math
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -42,8 +42,13 @@ class Ela(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_settings(self.qualities, signed=self.signed, color=self.color, gain=self.gain)
+        check_settings(self.qualities, **self.settings)
         return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `error_level` beside the qualities."""
+        return {"signed": self.signed, "color": self.color, "gain": self.gain}
 
 
 class Resize(_Section):
