@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from hypothesis import strategies as st
 from PIL import ExifTags, Image, features
 
 from hf_ela.errors import (
@@ -44,6 +45,13 @@ def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
+
+
+def damaged(content: bytes, data: Any) -> bytes:
+    """The content with up to 8 bytes replaced by up to 8 others, drawn by hypothesis."""
+    first = data.draw(st.integers(0, len(content) - 1))
+    rest = content[first + data.draw(st.integers(0, 8)) :]
+    return content[:first] + data.draw(st.binary(max_size=8)) + rest
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:
@@ -173,10 +181,8 @@ def _readable() -> Iterator[tuple[str, bytes]]:
     yield "colour and alpha.png", encode(image.convert("RGBA"), "PNG")
     yield "palette.png", encode(palette, "PNG")
     yield "palette, one colour clear.png", encode(palette, "PNG", transparency=3)
-    yield (
-        "palette, each its alpha.png",
-        encode(palette, "PNG", transparency=bytes(range(0, 256, 16))),
-    )
+    alphas = bytes(range(0, 256, 16))
+    yield "palette, each its alpha.png", encode(palette, "PNG", transparency=alphas)
     yield "colour, one clear.png", encode(image, "PNG", transparency=(1, 2, 3))
     yield "1x1.png", encode(image.crop((0, 0, 1, 1)), "PNG")
     yield "1x1.jpg", encode(image.crop((0, 0, 1, 1)), "JPEG")

@@ -1,11 +1,17 @@
 """Pictures of every kind of content, and what Pillow makes of them as JPEG."""
 
+from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
+import pytest
 from PIL import Image
 
 KINDS = ("noise", "extremes", "gradient", "grain", "flat", "blocks", "stripes")
+OTHER_BACKENDS = [
+    pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason="not installed"))
+    for name in ("jax", "torch")
+]
 QUALITIES = np.arange(1, 101, dtype=np.int32)
 
 

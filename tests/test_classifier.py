@@ -58,11 +58,8 @@ class TestPredict:
         fake, real = {"label": "fake", "score": 0.5}, {"label": "real", "score": 0.5}
         assert unsure.answer(0.5) == [fake, real]
         assert unsure.answer(0.5, threshold=0.51) == [real, fake]
-        assert unsure.answer(0.5, abstain=True) == [
-            {"label": "uncertain", "score": 0.5},
-            fake,
-            real,
-        ]
+        uncertain = {"label": "uncertain", "score": 0.5}
+        assert unsure.answer(0.5, abstain=True) == [uncertain, fake, real]
         assert [len(unsure.answer(s, abstain=True)) for s in (0.29, 0.3, 0.6, 0.61)] == [2, 3, 3, 2]
         # At one half the entries are sorted by score.
         for score in np.linspace(0, 1, 21):

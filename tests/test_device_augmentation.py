@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 
 from conftest import TINY
+from exact_cases import OTHER_BACKENDS
 from hf_ela.backend import keras
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, held_view_set, prepare, training_view_set
@@ -50,11 +50,7 @@ def test_history_and_ela_equal_the_cpu_to_the_bit() -> None:
     for source, drawn, crop, level in zip(sources, draws, crops, levels, strict=True):
         expected = by_pillow(source, drawn, 32)
         assert np.array_equal(crop, expected)
-        how = recipe.ela
-        assert np.array_equal(
-            level,
-            error_level(expected, how.qualities, signed=how.signed, color=how.color, gain=how.gain),
-        )
+        assert np.array_equal(level, error_level(expected, [75, 95], **recipe.ela.settings))
 
 
 def test_draws_are_of_the_recipe() -> None:
@@ -128,10 +124,8 @@ def test_a_training_on_the_device(split, tmp_path) -> None:
 
 
 @pytest.mark.second_lane
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_other_backends_equal_the_cpu_too(backend, python) -> None:
-    if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     tests = [test_history_and_ela_equal_the_cpu_to_the_bit, test_rescaling_is_about_the_centre]
     names = [f"tests/test_device_augmentation.py::{test.__name__}" for test in tests]
     done = python(["-m", "pytest", "-q", "-p", "no:cacheprovider", *names], KERAS_BACKEND=backend)

@@ -1,7 +1,7 @@
 """ELA against Pillow's own arithmetic, written out the long way."""
 
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -96,18 +96,9 @@ def test_descriptor_and_buffer_give_the_same_pixels(name, monkeypatch) -> None:
 def test_threads_do_not_disturb_each_other() -> None:
     images = [noise(64, 64, seed) for seed in range(8)]
     expected = [error_level(image, 80) for image in images]
-    found: dict[int, np.ndarray] = {}
-
-    def work(i: int) -> None:
-        for _ in range(10):
-            found[i] = error_level(images[i], 80)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(np.array_equal(found[i], expected[i]) for i in range(8))
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda image: error_level(image, 80), images * 10))
+    assert np.array_equal(found, expected * 10)
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")

@@ -5,14 +5,13 @@ Operation by operation on TensorFlow, `test_jpeg.py` and `test_layers.py` compar
 
 import shutil
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from exact_cases import QUALITIES, pictures, saved
+from exact_cases import OTHER_BACKENDS, QUALITIES, pictures, saved
 from hf_ela.backend import keras
 from hf_ela.ela.error_level import error_level
 from hf_ela.ela.layers import ErrorLevel, PillowResize
@@ -78,10 +77,8 @@ def test_compiled_they_equal_pillow_to_the_bit(mode, name) -> None:
 
 
 @pytest.mark.second_lane
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_other_backends_too(backend, python) -> None:
-    if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     words = ["-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", "-k", "compiled", __file__]
     done = python(words, KERAS_BACKEND=backend)
     assert done.returncode == 0, done.stdout

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,10 +35,7 @@ class TestBoxes:
         assert len(boxes) == len(views) == 9
         for box, view in zip(boxes, views, strict=True):
             part = image.crop((box.x, box.y, box.x + box.width, box.y + box.height))
-            ela = CROPS.ela
-            expected = error_level(
-                part, ela.qualities, signed=ela.signed, color=ela.color, gain=ela.gain
-            )
+            expected = error_level(part, CROPS.ela.qualities, **CROPS.ela.settings)
             assert np.array_equal(view, np.concatenate([expected, part], axis=-1))
 
     def test_of_an_image_smaller_than_a_crop_stay_inside(self) -> None:
@@ -137,19 +136,13 @@ class TestOverlay:
 
     def test_the_colours_of_the_picture_do_not_pass_for_evidence(self) -> None:
         found = self.evidence(0.6, (0.6, 0.6))
-        red = Evidence(**{**vars(found), "image": Image.new("RGB", (100, 50), (200, 30, 30))})
+        red = replace(found, image=Image.new("RGB", (100, 50), (200, 30, 30)))
         assert len(set(overlay(red).getpixel((100, OVERLAY_SIDE // 4)))) == 1
 
     def test_a_narrow_image_leaves_room_for_the_legend(self) -> None:
         found = self.evidence(0.5, (0.9, 0.1))
-        narrow = Evidence(
-            **{
-                **vars(found),
-                "image": Image.new("RGB", (10, 900)),
-                "map": np.zeros((900, 10), "f4"),
-            }
-        )
-        drawn = overlay(narrow)
+        image, seen = Image.new("RGB", (10, 900)), np.zeros((900, 10), "f4")
+        drawn = overlay(replace(found, image=image, map=seen))
         assert drawn.width > 300
         assert drawn.height > OVERLAY_SIDE
 

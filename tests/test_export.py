@@ -13,13 +13,20 @@ import onnxruntime
 import pytest
 
 from conftest import TINY
-from exact_cases import pictures
+from exact_cases import OTHER_BACKENDS, pictures
 from hf_ela import ElaClassifier
 from hf_ela.backend import keras
 from hf_ela.ela.views import network_inputs
 from hf_ela.errors import ExportError
 from hf_ela.hub.locate import packaged_model
-from hf_ela.models.export import OPSET, TOLERANCE, export_litert, export_onnx, onnx_files
+from hf_ela.models.export import (
+    OPSET,
+    TOLERANCE,
+    _litert_function,
+    export_litert,
+    export_onnx,
+    onnx_files,
+)
 from hf_ela.models.networks import build_model, with_error_level
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.recipes.loading import load_recipe
@@ -30,32 +37,12 @@ PIXELS = load_recipe("default", [*TINY, "ela=none"])
 """Without ELA: what is quick to export."""
 
 WAYS: dict[str, Callable[..., None]] = {"onnx": export_onnx, "tflite": export_litert}
-LITERT_NAMES_A_SUCCESSOR = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 
 
 @pytest.fixture(params=["crops", "resized"])
 def saved(request) -> Path:
     """A folder with both ONNX files, of a recipe with crops or with a resized image."""
     return request.getfixturevalue(f"saved_{request.param}")
-
-
-def litert_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """An interpreter of its own for each call, as each resizes its input."""
-    import tensorflow
-
-    def run(images: np.ndarray) -> np.ndarray:
-        interpreter = tensorflow.lite.Interpreter(str(path))
-        (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
-        interpreter.resize_tensor_input(given["index"], images.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], images)
-        interpreter.invoke()
-        return np.array(interpreter.get_tensor(answer["index"]))
-
-    return run
-
-
-# --------------------------------------------------------------------------------------------- ONNX
 
 
 def test_the_files_have_one_input_and_one_output_of_any_batch_size(saved) -> None:
@@ -151,33 +138,25 @@ def test_without_an_exporter_the_extra_is_named(missing, tmp_path, monkeypatch) 
     assert not list(tmp_path.iterdir())
 
 
-# ------------------------------------------------------------------------------------------- LiteRT
-
-
-@LITERT_NAMES_A_SUCCESSOR
 def test_ela_inside_litert_has_the_bits_of_pillow(tmp_path) -> None:
     recipe = load_recipe("default", [*TINY, "input.size=16", "network.patch=4"])
     inputs = keras.Input(recipe.input_shape, dtype="uint8")
     views = keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))  # what a network would see
     export_litert(views, recipe, tmp_path / "views.tflite")
     images = pictures(14, 16, 16)
-    found = litert_of(tmp_path / "views.tflite")(images)
+    found = _litert_function(tmp_path / "views.tflite")(images)
     assert found.dtype == np.float32
     assert np.array_equal(found, network_inputs(images, recipe))
 
 
-@LITERT_NAMES_A_SUCCESSOR
 def test_litert_gives_keras_probabilities(tmp_path) -> None:
     network, images = network_of(PIXELS), pictures(14, 32, 32)
     export_litert(network, PIXELS, tmp_path / "model.tflite")
     assert [file.name for file in tmp_path.iterdir()] == ["model.tflite"]
-    run = litert_of(tmp_path / "model.tflite")
+    run = _litert_function(tmp_path / "model.tflite")
     expected = np.asarray(network.predict_on_batch(images))
     for count in (1, 3, 14):
         assert np.abs(run(images[:count]) - expected[:count]).max() < TOLERANCE
-
-
-# ------------------------------------------------------------------------------------------ refusal
 
 
 def without_numbers(recipe: Recipe) -> Any:
@@ -227,8 +206,6 @@ def test_a_place_for_no_file_is_refused_before_the_work(place, what, kind, tmp_p
         WAYS[kind](None, None, tmp_path / place)  # nothing is looked at before
 
 
-# ----------------------------------------------------------------------------------- other backends
-
 ELSEWHERE = """
 import sys
 from pathlib import Path
@@ -247,10 +224,8 @@ except ExportError as error:
 
 
 @pytest.mark.second_lane
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_another_backend_exports_the_same(backend, saved_crops, tmp_path, python) -> None:
-    if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     if backend == "torch" and find_spec("onnxscript") is None:
         pytest.skip("onnxscript, by which torch exports, is not installed")
     done = python(["-c", ELSEWHERE, saved_crops, tmp_path / "out"], KERAS_BACKEND=backend)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
+from bad_files import damaged
 from conftest import TINY
 from hf_ela.backend import keras
 from hf_ela.errors import ModelError
@@ -22,8 +23,6 @@ from networks import CROPS
 
 RECIPE = load_recipe("default", [*TINY, "ela=none", "network.widths=[4]"])
 SHAPE = RECIPE.input_shape
-
-# --------------------------------------------------------------------------------------------- ONNX
 
 
 def means(given: Any = ("N", *SHAPE), kind: int = TensorProto.UINT8) -> ModelProto:
@@ -97,12 +96,6 @@ class TestOnnx:
             ),
             (node_with(type=AttributeProto.TENSOR, t=external("secret.bin")), OTHER_FILE),
             (node_with(type=AttributeProto.TENSORS, tensors=[external("secret.bin")]), OTHER_FILE),
-            (
-                lambda m: m.graph.initializer.add(
-                    name="c", dims=[1], data_type=1, data_location=TensorProto.EXTERNAL
-                ),
-                OTHER_FILE,
-            ),
             (node_with(type=AttributeProto.GRAPH, g=BODY), "within a node"),
             (node_with(type=AttributeProto.GRAPHS, graphs=[BODY]), "within a node"),
             (lambda m: m.functions.add(name="f", domain="own"), "functions"),
@@ -230,11 +223,9 @@ class TestOnnx:
 
     @given(data=st.data())
     def test_any_damage_is_typed(self, saved_crops, data) -> None:
-        damaged = bytearray((saved_crops / "network.onnx").read_bytes())
-        first = data.draw(st.integers(0, len(damaged) - 1))
-        damaged[first : first + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+        content = damaged((saved_crops / "network.onnx").read_bytes(), data)
         with contextlib.suppress(ModelError):
-            model = OnnxModel(bytes(damaged), CROPS)
+            model = OnnxModel(content, CROPS)
             found = model.probabilities(np.zeros((2, *CROPS.input_shape), np.uint8))
             assert found.shape == (2, 2)
 
@@ -329,9 +320,6 @@ class TestWeights:
     @given(data=st.data())
     def test_any_damage_is_typed(self, weights, tmp_path_factory, data) -> None:
         path = tmp_path_factory.mktemp("damaged") / "a.h5"
-        damaged = bytearray(weights)
-        first = data.draw(st.integers(0, len(damaged) - 1))
-        damaged[first : first + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
-        path.write_bytes(damaged)
+        path.write_bytes(damaged(weights, data))
         with contextlib.suppress(ModelError):
             check_weights(path, RECIPE)

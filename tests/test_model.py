@@ -1,11 +1,10 @@
 """The networks: parameters, outputs, and the same weights on every backend."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
 from conftest import TINY
+from exact_cases import OTHER_BACKENDS
 from hf_ela.backend import keras
 from hf_ela.models.networks import add_bias, build_model, describe
 from hf_ela.recipes.loading import load_recipe
@@ -70,10 +69,8 @@ def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) ->
 
 
 @pytest.mark.second_lane
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_backends_load_each_others_weights(backend, tmp_path, python) -> None:
-    if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     keras.utils.set_random_seed(1)
     recipe = load_recipe("default", TINY)
     model = build_model(recipe)

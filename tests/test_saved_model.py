@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bad_files import picture
+from bad_files import damaged, picture
 from conftest import linked_copy
 from hf_ela import ElaClassifier
 from hf_ela.backend import keras
@@ -79,10 +79,8 @@ def folder(saved_crops: Path, tmp_path: Path) -> Path:
 
 class TestSaving:
     def test_round_trip_is_exact(self, saved_crops) -> None:
-        loaded, classifier = (
-            ElaClassifier.from_pretrained(saved_crops, runtime="keras"),
-            crops_classifier(),
-        )
+        loaded = ElaClassifier.from_pretrained(saved_crops, runtime="keras")
+        classifier = crops_classifier()
         assert loaded.predict(images(5)) == classifier.predict(images(5))
         assert loaded.recipe == classifier.recipe
         assert (loaded.temperature, loaded.threshold, loaded.data) == (1.7, 0.4, None)
@@ -292,10 +290,8 @@ class TestDamage:
     @given(data=st.data())
     def test_of_any_kind_to_the_weights_is_typed(self, saved_crops, tmp_path_factory, data) -> None:
         folder = linked_copy(saved_crops, tmp_path_factory.mktemp("damaged") / "model")
-        weights = bytearray((folder / "model.weights.h5").read_bytes())
-        first = data.draw(st.integers(0, len(weights) - 1))
-        weights[first : first + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
-        replace("model.weights.h5", bytes(weights))(folder)
+        weights = damaged((folder / "model.weights.h5").read_bytes(), data)
+        replace("model.weights.h5", weights)(folder)
         with contextlib.suppress(ModelError):
             loaded = ElaClassifier.from_pretrained(folder, runtime="keras")
             assert loaded.model.count_params() == crops_classifier().model.count_params()
@@ -305,11 +301,7 @@ class TestDamage:
         self, saved_crops, tmp_path_factory, data
     ) -> None:
         folder = linked_copy(saved_crops, tmp_path_factory.mktemp("damaged") / "model")
-        text = bytearray((folder / "hf_ela.json").read_bytes())
-        first = data.draw(st.integers(0, len(text) - 1))
-        length = data.draw(st.integers(0, 12))
-        text[first : first + length] = data.draw(st.binary(max_size=4))
-        write("hf_ela.json", bytes(text))(folder)
+        write("hf_ela.json", damaged((folder / "hf_ela.json").read_bytes(), data))(folder)
         with contextlib.suppress(ModelError):
             # What still loads gives scores.
             assert 0 <= next(ElaClassifier.from_pretrained(folder).scores([picture()])) <= 1
