@@ -246,14 +246,6 @@ def test_a_groups_file_that_names_a_few_images_is_said(tmp_path: Path) -> None:
         assert (f"The groups file names 3 {sentence}" in said(found)) == (count == 3)
 
 
-def test_groups_of_other_images_are_refused(tmp_path: Path) -> None:
-    others = grouped(
-        [fact | {"file_name": f"x/{fact['file_name']}"} for fact in rows()], 5, tmp_path / "g.csv"
-    )
-    with pytest.raises(DataError, match=r"names 120 images, none of this.*such as 1/0\.jpg"):
-        audit_of({"train": rows()}, others)
-
-
 def test_a_class_of_which_nothing_can_be_read_is_told_why(cache: Path, tmp_path: Path) -> None:
     folder = write_flat(tmp_path / "data", 3)
     for path in (folder / "real").iterdir():
@@ -306,30 +298,26 @@ def test_all_pairs_are_counted_and_twenty_listed() -> None:
 def naive(splits: dict[str, list[dict]]) -> dict[str, Any]:
     """The pairs one by one."""
     images = [(split, fact) for split, listed in splits.items() for fact in listed]
-    found: dict[str, list[dict[str, Any]]] = {"exact": [], "near": []}
+    pairs: dict[str, list[dict[str, Any]]] = {"exact": [], "near": []}
     members: dict[str, set[int]] = {"exact": set(), "near": set()}
     for (i, one), (j, other) in combinations(enumerate(images), 2):
         different = one[1]["perceptual_hash"] ^ other[1]["perceptual_hash"]
         if (different & (2**64 - 1)).bit_count() <= 3:
             kind = "exact" if one[1]["key"] == other[1]["key"] else "near"
             members[kind] |= {i, j}
-            found[kind].append(
-                {
-                    "files": [one[1]["file_name"], other[1]["file_name"]],
-                    "splits": [one[0], other[0]],
-                    "labels": ["fake" if fact["label"] else "real" for _, fact in (one, other)],
-                }
-            )
+            files = [fact["file_name"] for _, fact in (one, other)]
+            labels = ["fake" if fact["label"] else "real" for _, fact in (one, other)]
+            pairs[kind].append({"files": files, "splits": [one[0], other[0]], "labels": labels})
     result = {}
-    for kind, pairs in found.items():
-        alike = [pair for pair in pairs if len(set(pair["labels"])) == 1]
-        conflicts = [pair for pair in pairs if len(set(pair["labels"])) == 2]
+    for kind, found in pairs.items():
+        alike = [pair for pair in found if len({*pair["labels"]}) == 1]
+        conflicts = [pair for pair in found if len({*pair["labels"]}) == 2]
         result[kind] = {
-            "pairs": len(pairs),
+            "pairs": len(found),
             "images": len(members[kind]),
-            "across_splits": sum(len(set(pair["splits"])) == 2 for pair in pairs),
+            "across_splits": sum(len({*pair["splits"]}) == 2 for pair in found),
             "across_classes": len(conflicts),
-            "listed": sorted(alike, key=lambda pair: len(set(pair["splits"])) == 1)[:20],
+            "listed": sorted(alike, key=lambda pair: len({*pair["splits"]}) == 1)[:20],
             "conflicts": conflicts[:20],
         }
     return result
@@ -503,9 +491,7 @@ def test_a_folder_that_cannot_take_the_results_is_refused_before_the_work(
     (tmp_path / "file").write_text("x")
     (tmp_path / "linked").symlink_to(tiny)
     for out, rule in (
-        (tiny / "out", "outside the data"),
         (tmp_path / "linked/out", "outside the data"),
-        (tmp_path / "file", "must be writable"),
         (tmp_path / "file/out", "must be writable"),
     ):
         assert main(["audit", str(tiny), "--out", str(out)]) == 2

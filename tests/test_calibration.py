@@ -1,4 +1,7 @@
-"""What is fitted on validation: temperature, bias and threshold."""
+"""What is fitted on validation: temperature, bias, threshold, uncertain band; and coverage."""
+
+import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -7,7 +10,16 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.metrics import balanced_accuracy_score
 
-from hf_ela.evaluation.calibration import fit_calibration, fit_threshold
+from hf_ela.evaluation.calibration import (
+    MOST_UNCERTAIN,
+    certainty,
+    coverage_curve,
+    fit_calibration,
+    fit_threshold,
+    fit_uncertain,
+    is_certain,
+    measure_coverage,
+)
 from hf_ela.evaluation.metrics import confusion
 from hf_ela.models.detector import sigmoid
 
@@ -59,11 +71,8 @@ def test_calibration_that_the_data_does_not_set_changes_nothing(labels, logits):
 
 def test_temperature_stays_in_bounds_when_scores_are_the_wrong_way_round():
     assert fit_calibration([1, 1, 0, 0], [-9, -8, 7, 6])[0] == pytest.approx(20, rel=1e-3)
-
-
-def test_calibration_survives_huge_logits():
-    temperature, _ = fit_calibration([1, 1, 0, 0, 0], [1e4, -1e4, 1e4, -1e4, -1e4])
-    assert temperature == pytest.approx(20, rel=1e-3)
+    huge = [1e4, -1e4, 1e4, -1e4, -1e4]
+    assert fit_calibration([1, 1, 0, 0, 0], huge)[0] == pytest.approx(20, rel=1e-3)
 
 
 def test_infinite_logits_are_refused():
@@ -115,3 +124,149 @@ def test_no_other_cut_between_scores_is_better(rows):
     best = balanced_accuracy_score(labels, scores >= fit_threshold(labels, scores))
     for cut in distinct[1:]:
         assert best >= balanced_accuracy_score(labels, scores >= cut) - 1e-12
+
+
+# ---------------------------------------------------------------------------- the uncertain band
+
+THRESHOLDS = [0.0, 0.2, 0.35, 0.5, 0.8, 1.0]
+# Few different scores: many are tied, on the threshold, or as far from it on both sides.
+SCORES = [0.0, 0.1, 0.2, 1 / 3, 0.4, 0.5, 0.6, 0.8, 0.9, 0.95, 1.0]
+rows = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from(SCORES) | st.floats(0, 1)), max_size=60
+)
+thresholds = st.sampled_from(THRESHOLDS)
+shares = st.sampled_from([0.51, 0.75, 0.9, 1.0])
+
+
+def arrays(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row[0] for row in rows], int), np.array([row[1] for row in rows], float)
+
+
+def outside(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, width: float
+) -> tuple[int, float]:
+    """Images farther from the threshold than a width, and the accuracy among them."""
+    there = certainty(scores, threshold) > width
+    right = ((scores >= threshold) == (labels == 1))[there]
+    return int(there.sum()), float(right.mean()) if there.any() else 0.0
+
+
+def sample(n: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated scores: the nearer to one half, the more often wrong."""
+    rng = np.random.default_rng(seed)
+    scores = rng.beta(0.8, 0.8, size=n)
+    return (rng.uniform(size=n) < scores).astype(int), scores
+
+
+@given(rows, thresholds, shares)
+def test_the_band_is_the_narrowest_that_reaches_the_accuracy_or_else_the_best(
+    rows: list[tuple[int, float]], threshold: float, certain: float
+) -> None:
+    labels, scores = arrays(rows)
+    band = fit_uncertain(labels, scores, threshold, certain)
+    if not rows:
+        assert band is None
+        return
+    # By definition: every band, from none up, that leaves enough images outside.
+    widths = [-1.0, *np.unique(certainty(scores, threshold))]
+    choices = [outside(labels, scores, threshold, width) for width in widths]
+    choices = [one for one in choices if one[0] >= (1 - MOST_UNCERTAIN) * len(rows)]
+    enough = [one for one in choices if one[1] >= certain]
+    count, accuracy = enough[0] if enough else max(choices, key=lambda one: (one[1], one[0]))
+    there = is_certain(scores, band)
+    assert there.sum() == count
+    assert ((scores >= threshold) == (labels == 1))[there].mean() == pytest.approx(accuracy)
+
+
+@given(rows, thresholds, shares)
+def test_a_band_contains_the_threshold_and_ends_at_scores(
+    rows: list[tuple[int, float]], threshold: float, certain: float
+) -> None:
+    labels, scores = arrays(rows)
+    band = fit_uncertain(labels, scores, threshold, certain)
+    if band is not None:
+        assert band[0] <= threshold <= band[1]
+        assert set(band) <= {threshold, *scores.tolist()}
+        assert not is_certain(scores, band).all()
+
+
+def test_both_ends_of_a_band_are_uncertain() -> None:
+    band = fit_uncertain([1, 0, 1, 0, 1, 0], [0.9, 0.1, 0.45, 0.58, 0.95, 0.02], 0.5, 0.9)
+    assert band == (0.45, 0.58)
+    found = is_certain([np.nextafter(0.45, 0), 0.45, 0.5, 0.58, np.nextafter(0.58, 1)], band)
+    assert found.tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"),
+    [
+        ([1, 0, 1], [0.9, 0.1, 0.6]),  # all right
+        ([1, 0, 1, 0], [0.1, 0.9, 0.9, 0.1]),  # as often wrong far away as near
+        ([1, 1, 0, 0], [0.55, 0.6, 0.9, 0.95]),  # worse far away
+        ([], []),
+    ],
+    ids=["right", "no better", "worse", "empty"],
+)
+def test_where_a_band_does_not_help_there_is_none(labels: list[int], scores: list[float]) -> None:
+    assert fit_uncertain(labels, scores, 0.5, 0.9) is None
+
+
+def test_of_an_unreachable_accuracy_comes_the_best_within_half_of_the_images() -> None:
+    scores = np.array([0.5, 0.52, 0.55, 0.6, 0.7, 0.8, 0.9, 0.95])
+    labels = np.array([0, 0, 0, 1, 0, 1, 1, 0])  # three of the last four and of the last five
+    assert fit_uncertain(labels, scores, 0.5, 0.9) == (0.5, 0.55)
+    everything = fit_uncertain([0] * 8, scores, 0.5, 0.9)
+    assert everything is None  # wrong about all, whatever the band
+
+
+def test_a_larger_share_takes_a_wider_band_and_the_share_holds_on_other_images() -> None:
+    widths = []
+    for certain in (0.8, 0.85, 0.9):
+        band = fit_uncertain(*sample(), 0.5, certain)
+        assert band is not None
+        widths.append(band[1] - band[0])
+        found = measure_coverage(*sample(seed=1), 0.5, band)
+        assert found["accuracy"]["value"] == pytest.approx(certain, abs=0.02)
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1]
+
+
+def test_measures_count_the_images_that_they_are_about() -> None:
+    labels, scores = [1, 0, 1, 0, 1], [0.9, 0.1, 0.45, 0.58, 0.02]
+    found = measure_coverage(labels, scores, 0.5, (0.45, 0.58))
+    assert (found["coverage"]["value"], found["coverage"]["n"]) == (0.6, 5)
+    assert (found["accuracy"]["value"], found["accuracy"]["n"]) == (pytest.approx(2 / 3), 3)
+    for cell in found.values():
+        assert cell["low"] < cell["value"] < cell["high"]
+    everything = measure_coverage(labels, scores, 0.5, None)
+    assert (everything["coverage"]["value"], everything["accuracy"]["value"]) == (1.0, 0.4)
+    nothing = measure_coverage(labels, scores, 0.5, (0.0, 1.0))
+    assert nothing["coverage"]["value"] == 0.0
+    assert nothing["accuracy"] == {"value": None, "low": None, "high": None, "n": 0}
+
+
+@given(rows, thresholds, st.integers(1, 12))
+def test_each_row_of_the_curve_is_what_its_band_leaves(
+    rows: list[tuple[int, float]], threshold: float, points: int
+) -> None:
+    labels, scores = arrays(rows)
+    curve = coverage_curve(labels, scores, threshold, points)
+    assert len(curve) == (points if rows else 0)
+    for i, row in enumerate(curve):
+        found = measure_coverage(labels, scores, threshold, row["uncertain"])
+        assert row["coverage"] == found["coverage"]["value"] >= (1 - i / points) - 1e-12
+        assert row["accuracy"] == found["accuracy"]["value"]
+    assert all(first["coverage"] >= second["coverage"] for first, second in pairwise(curve))
+    json.dumps(curve, allow_nan=False)
+
+
+def test_of_ten_images_the_curve_leaves_out_one_after_the_other() -> None:
+    scores = np.linspace(0.55, 1, 10)
+    curve = coverage_curve([0] * 3 + [1] * 7, scores, 0.5)
+    assert [row["coverage"] for row in curve] == pytest.approx(np.linspace(1, 0.1, 10))
+    assert [row["accuracy"] for row in curve[:5]] == pytest.approx([0.7, 7 / 9, 7 / 8, 1, 1])
+
+
+def test_certainty_is_the_share_of_the_way() -> None:
+    found = certainty([0.0, 0.2, 0.4, 0.7, 1.0], 0.4)
+    assert found == pytest.approx([1, 0.5, 0, 0.5, 1])

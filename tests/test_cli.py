@@ -152,7 +152,7 @@ class TestPredict:
         environment = os.environ | {"PYTHONPATH": str(folder / "site")}
         done = run("predict", "art", env=environment)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("hf-ela: This hf-ela was built without a model.")
+        assert done.stderr.startswith("hf-ela: This hf-ela was built without a model")
         shutil.copytree(model, folder / "site" / "hf_ela" / PACKAGED)
         table = run("predict", "art", env=environment).stdout
         assert table.endswith("Model: the model packaged with hf-ela, a research baseline\n")

@@ -50,22 +50,11 @@ def test_a_release_is_trained_pushed_loaded_and_reproduced(hub: LocalHub, tmp_pa
     run = tmp_path / "run"
     settings = [word for override in TINY for word in ("--set", override)]
     command("hf-ela", "train", "--data", DATASET, "--out", run, *settings, home="maintainer")
-    plan = command(
-        *("hf-ela", "push", run, MODEL, "--tag", "v1.0.0", "--dry-run"),
-        home="maintainer",
-    )
+    push = ("hf-ela", "push", run, MODEL, "--tag", "v1.0.0")
+    plan = command(*push, "--dry-run", home="maintainer")
     assert "nothing was sent" in plan
     assert ("models", MODEL) not in hub.repositories
-    pushed = command(
-        "hf-ela",
-        "push",
-        run,
-        MODEL,
-        "--tag",
-        "v1.0.0",
-        home="maintainer",
-        token=hub.token,
-    )
+    pushed = command(*push, home="maintainer", token=hub.token)
     assert "Tagged v1.0.0" in pushed
     released = hub.repositories["models", MODEL].find("v1.0.0")
     record = json.loads((run / "run.json").read_text())

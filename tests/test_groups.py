@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
-from conftest import REPOSITORY, picture
+from conftest import REPOSITORY
 from hf_ela.data.duplicates import near_duplicates, perceptual_hash
 from hf_ela.data.groups import GroupTable, clusters, grouped_split
 from hf_ela.errors import DataError
@@ -157,11 +157,6 @@ def test_no_cluster_is_on_both_sides(sizes, fraction, seed) -> None:
 def test_too_few_groups_is_said() -> None:
     with pytest.raises(DataError, match="at least 5 groups of each class"):
         grouped_split(np.array([0, 1] * 10), np.array([0, 1] * 10), 0.2, 0)
-
-
-def test_hash_of_fixture_pictures_differs() -> None:
-    hashes = {perceptual_hash(picture(seed, fake=False)) for seed in range(20)}
-    assert len(hashes) == 20
 
 
 @pytest.mark.parametrize(

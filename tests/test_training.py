@@ -350,9 +350,12 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path: Path, how
         (["--groups", "a\n  \x1b[31m.csv"], "file a\\n  \\x1b[31m.csv cannot"),
         (["--out", str(REPOSITORY / "README.md" / "run")], "must be writable"),
         (["--cache-dir", str(REPOSITORY / "README.md")], "README.md"),
+        (["--emissions", "France"], "three-letter ISO code"),
     ],
 )
 def test_wrong_usage_is_one_line(tiny: Path, tmp_path: Path, capsys, words, message) -> None:
+    if "--emissions" in words:
+        pytest.importorskip("codecarbon")
     command = ["train", "--data", str(tiny), "--out", str(tmp_path / "run"), *words]
     assert main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -414,3 +417,13 @@ def test_synthetic_data_is_said_and_a_card_that_fails_loses_nothing(
     assert (tmp_path / "run" / "weights" / "model.weights.h5").is_file()
     assert not (tmp_path / "run" / "README.md").exists()
     assert "its card could not be written" in said[-1]
+
+
+@pytest.mark.second_lane
+@pytest.mark.filterwarnings("ignore:The save_to_:DeprecationWarning")  # of codecarbon
+def test_emissions_in_a_named_country_are_recorded(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("codecarbon")
+    options = DataOptions(str(tiny), num_proc=1, cache_dir=str(tmp_path / "cache"))
+    found = train(RECIPE, options, tmp_path / "run", country="FRA", **CHEAP).co2_eq_emissions
+    assert found["geographical_location"] == "France"
+    assert 0 < found["emissions"] < 100  # grams, of seconds of two cores

@@ -1,8 +1,7 @@
 """``run.json``, the record of a training: one model of it, read and written here alone.
 
-A release carries the record of its training, so what is read may come from a stranger: what is
-known has its type and its limits, what is not is kept as it is (a later hf-ela, or a person, may
-record more), and nothing in it becomes a path.
+A release carries the record of its training, so it may come from a stranger: known fields have
+types and limits, others are kept as they are, and nothing in it becomes a path.
 """
 
 import json
@@ -18,21 +17,7 @@ from hf_ela._files import read_json, whole_file
 from hf_ela.errors import RunError
 from hf_ela.recipes.schema import Protocol, Recipe
 
-__all__ = [
-    "RUN_SCHEMA",
-    "Band",
-    "CoverageRow",
-    "Interval",
-    "Label",
-    "Metrics",
-    "Robustness",
-    "RobustnessRow",
-    "Run",
-    "SourceRow",
-    "Spread",
-    "read_run",
-    "write_run",
-]
+__all__ = ["RUN_SCHEMA", "Interval", "Run", "read_run", "write_run"]
 
 RUN_SCHEMA = 1
 """Version of the layout of ``run.json``."""
@@ -44,14 +29,10 @@ Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Label = Literal["fake", "real"]
 
 
-# ------------------------------------------------------------------------------------- measurements
-
-
 class Interval(TypedDict):
-    """A value, its 95 % interval, and the number of images it was measured on.
+    """A value with its 95 % interval, all None where undefined, and the number of its images.
 
-    All three numbers are None where the data does not define them. ``groups`` counts the groups of
-    images that were drawn as a whole for the interval.
+    ``groups`` counts the groups of images that were drawn as a whole for the interval.
     """
 
     value: float | None
@@ -62,10 +43,10 @@ class Interval(TypedDict):
 
 
 def _check_order(interval: Interval) -> Interval:
-    numbers = (interval["low"], interval["value"], interval["high"])
-    defined = [number for number in numbers if number is not None]
+    ends = interval["low"], interval["value"], interval["high"]
+    defined = [number for number in ends if number is not None]
     if len(defined) not in (0, 3) or sorted(defined) != defined:
-        raise ValueError(f"low <= value <= high, or none of them. Received: {numbers}")
+        raise ValueError(f"low <= value <= high, or none of them. Received: {ends}")
     return interval
 
 
@@ -84,11 +65,7 @@ class CoverageRow(TypedDict):
 
 
 class SourceRow(TypedDict):
-    """Results for one source; ``recall`` has only the classes that the source has.
-
-    ``groups`` counts the groups among its images, where groups are known. The intervals disregard
-    them.
-    """
+    """Results for one source; ``recall`` has only its classes, the intervals disregard groups."""
 
     source: str
     n: Count
@@ -121,10 +98,7 @@ class RobustnessRow(TypedDict):
 
 
 class Robustness(TypedDict):
-    """The robustness table; the first row, ``none``, is that of the unperturbed images.
-
-    ``base`` says under which protocol images were brought before they were perturbed.
-    """
+    """The robustness table; the first row, ``none``, is that of the images of ``base`` itself."""
 
     base: Protocol
     threshold: float
@@ -132,44 +106,35 @@ class Robustness(TypedDict):
     rows: list[RobustnessRow]
 
 
-# ----------------------------------------------------------------------------------------- sections
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Groups(_Section):
-    """The CSV that kept groups on one side of the split."""
-
+class _Groups(_Section):
     sha256: Hash
 
 
-class LeftOut(_Section):
-    """Images that were kept out of training, as ``COLUMN=VALUE`` of that CSV."""
-
+class _LeftOut(_Section):
     rule: Text
 
 
-class SplitSize(_Section):
-    """The images of a split."""
-
+class _SplitSize(_Section):
     n: Count
 
 
 class Data(_Section):
-    """What the model was trained on."""
+    """What the model was trained on: `groups` is the CSV of groups, `left_out` a rule on it."""
 
     id: Text
     revision: Commit | None
     conversion: Commit | None
     fingerprint: Hash
     classes: Annotated[dict[Text, Label], Field(max_length=100)]
-    splits: dict[Literal["train", "validation", "test"], SplitSize]
+    splits: dict[Literal["train", "validation", "test"], _SplitSize]
     limit: Annotated[int, Field(ge=2)] | None
     synthetic: bool = False
-    groups: Groups | None
-    left_out: LeftOut | None = None
+    groups: _Groups | None
+    left_out: _LeftOut | None = None
     rejected: list[JsonValue]
 
     @model_validator(mode="after")
@@ -251,7 +216,7 @@ class Sample(_Section):
 
 
 class Fit(_Section):
-    """What fitting did, epoch by epoch."""
+    """The fit, epoch by epoch."""
 
     epochs: Count
     best_epoch: Count | None
@@ -266,8 +231,7 @@ class Run(_Section):
         ela: How many images had their ELA computed, and how many found it in the cache.
         model: Network, parameters and layers, `hf_ela.models.networks.describe`.
         spread: By table (`sources`, `generators`), protocol and class.
-        plots: Names of the plots that show no image of the dataset.
-        timing: Seconds of each step.
+        plots: Names of the plots without images of the dataset.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -295,9 +259,6 @@ class Run(_Section):
     def content(self) -> dict[str, Any]:
         """Return what ``run.json`` holds: plain values, and nothing that it does not have."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
-# ------------------------------------------------------------------------------------- the file
 
 
 def read_run(folder: Path) -> Run:

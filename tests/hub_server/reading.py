@@ -11,16 +11,6 @@ from hub_server.http import REPOSITORY, SITE, HubError, Request, Response, as_js
 from hub_server.repository import Commit, Repository, blob_id
 
 
-@route("GET", "/api/whoami-v2")
-def whoami(request: Request) -> Response:
-    if request.role is None:
-        raise HubError(401, "", "Invalid username or password.")
-    hub = request.hub
-    orgs = [{"type": "org", "name": name, "roleInOrg": "write"} for name in hub.organizations]
-    access = {"accessToken": {"displayName": "test", "role": request.role}}
-    return as_json({"type": "user", "name": hub.user, "orgs": orgs, "auth": access})
-
-
 @route("GET", REPOSITORY)
 @route("GET", REPOSITORY + "/revision/{revision}")
 def info(request: Request) -> Response:
@@ -37,7 +27,7 @@ def info(request: Request) -> Response:
         "gated": "manual" if repository.gated else False,
         "disabled": False,
         "cardData": card,
-        "tags": tags(card),
+        "tags": card.get("tags") or [],
         "siblings": [
             {
                 "rfilename": path,
@@ -54,25 +44,9 @@ def info(request: Request) -> Response:
     return as_json(answer)
 
 
-def tags(card: dict[str, Any]) -> list[str]:
-    """What the Hub lists as tags of a repository, from its card."""
-    found = [card[key] for key in ("library_name", "pipeline_tag") if key in card]
-    found += card.get("tags") or []
-    for key, prefix in (("datasets", "dataset:"), ("license", "license:"), ("language", "")):
-        values = card.get(key) or []
-        found += [prefix + value for value in ([values] if isinstance(values, str) else values)]
-    return list(dict.fromkeys(found))
-
-
 @route("GET", REPOSITORY + "/auth-check")
 def auth_check(request: Request) -> Response:
     request.check_gate()
-    return Response(b"")
-
-
-@route("GET", REPOSITORY + "/auth-check/write")
-def auth_check_write(request: Request) -> Response:
-    request.written()
     return Response(b"")
 
 
@@ -95,16 +69,6 @@ def refs(request: Request) -> Response:
     if request.flag("include_prs"):
         answer["pullRequests"] = named("refs/pr/")
     return as_json(answer)
-
-
-@route("GET", REPOSITORY + "/commits/{revision}")
-def commits(request: Request) -> Response:
-    return as_json(
-        [
-            {**summary(commit), "message": "", "authors": [{"user": request.hub.user}]}
-            for commit in request.commit.history()
-        ]
-    )
 
 
 @route("GET", REPOSITORY + "/tree/{revision}")
@@ -166,35 +130,21 @@ def resolve(request: Request) -> Response:
 
 @route("GET", REPOSITORY + "/discussions")
 def discussions(request: Request) -> Response:
-    found = request.repository.discussions
-    if request.query.get("p", "0") != "0":
-        found = []
-    shown = [discussion(request.repository, item.number) for item in found]
+    repository = request.repository
+    found = [] if request.query.get("p", "0") != "0" else repository.discussions
+    shown = [
+        {
+            "num": number,
+            "title": item.title,
+            "author": {"name": item.author},
+            "createdAt": iso(item.date),
+            "status": item.status,
+            "isPullRequest": item.base is not None,
+            "repo": {"name": repository.id, "type": repository.kind.removesuffix("s")},
+        }
+        for number, item in enumerate(found, 1)
+    ]
     return as_json({"count": len(shown), "start": 0, "discussions": shown})
-
-
-@route("GET", REPOSITORY + "/discussions/{number}")
-def discussion_details(request: Request) -> Response:
-    shown = discussion(request.repository, int(request.parts["number"]))
-    return as_json(
-        {**shown, "events": [], "filesWithConflicts": [], "changes": {"base": "refs/heads/main"}}
-    )
-
-
-def discussion(repository: Repository, number: int) -> dict[str, Any]:
-    """A discussion or pull request, in the spelling of lists."""
-    if not 0 < number <= len(repository.discussions):
-        raise HubError(404, "", f"There is no discussion {number}")
-    item = repository.discussions[number - 1]
-    return {
-        "num": number,
-        "title": item.title,
-        "author": {"name": item.author},
-        "createdAt": iso(item.date),
-        "status": item.status,
-        "isPullRequest": item.base is not None,
-        "repo": {"name": repository.id, "type": repository.kind.removesuffix("s")},
-    }
 
 
 def iso(date: datetime) -> str:

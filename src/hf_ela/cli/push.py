@@ -49,6 +49,11 @@ def _push(options: argparse.Namespace) -> int:
         message=options.message,
         replace_card=options.replace_card,
     )
+
+    def say(text: str) -> None:
+        # A plan quotes the card, which stays as it is.
+        print(text if "\n" in text else with_flags(text, options.parser), flush=True)
+
     try:
         release(
             options.folder,
@@ -58,7 +63,7 @@ def _push(options: argparse.Namespace) -> int:
             widget=options.widget,
             token=options.token,
             dry_run=options.dry_run,
-            say=lambda text: print(with_flags(text, options.parser), flush=True),
+            say=say,
         )
     except KeyboardInterrupt:
         print("\ninterrupted; the same command finishes the job", file=sys.stderr)

@@ -1,7 +1,7 @@
 """From a dataset's name to the three splits of a training, ELA computed and cached.
 
 The rows of `hf_ela.data.loading` go into a store of `hf_ela.data.store`; refused images are
-counted; validation is held out of the train split, groups and near-duplicates on one side.
+counted; validation is held out of train, groups and near-duplicates on one side.
 """
 
 import json
@@ -24,8 +24,7 @@ from hf_ela.errors import DataError, TooManyRejectedError
 from hf_ela.hub.datasets import HubDataset
 from hf_ela.recipes.schema import Recipe
 
-REJECTED_LISTED = 20
-"""Number of refused images that an error names."""
+REJECTED_LISTED = 20  # refused images that an error names
 
 
 @dataclass(frozen=True)
@@ -83,24 +82,19 @@ class Prepared:
 def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
     """Load a dataset at a pinned revision, compute its ELA or find it in the cache, and split it.
 
-    Args:
-        options: Which dataset, and which of its images.
-        recipe: Decides the ELA, and how validation is held out.
-
     Raises:
         DataError: The dataset cannot be reached or used as asked; see `hf_ela.errors`.
     """
     groups = GroupTable.read(options.groups)
     source = open_for_training(options, groups)
-    stores: dict[str, ElaStore] = {}
-    for name in source.splits:
-        stores[name] = row_store(options, source, _row_settings(name, recipe, source))
+    stores = {
+        name: row_store(options, source, _row_settings(name, recipe, source))
+        for name in source.splits
+    }
     rejected = refused({name: store.facts for name, store in stores.items()})
-    check_rejected(
-        rejected, sum(len(store.facts) for store in stores.values()), options.max_rejected
-    )
-    splits = {name: _good(name, store) for name, store in stores.items()}
-    left_out = None
+    total = sum(len(store.facts) for store in stores.values())
+    check_rejected(rejected, total, options.max_rejected)
+    splits, left_out = {name: _good(name, store) for name, store in stores.items()}, None
     if options.leave_out:
         splits, left_out = _without(splits, options.leave_out, groups)
     if "validation" not in splits:
@@ -166,7 +160,7 @@ def training_view_set(recipe: Recipe) -> ViewSet:
 
 
 def held_view_set(recipe: Recipe) -> ViewSet:
-    """Return the view set that training validates on after every epoch."""
+    """Return the view set of validation after every epoch."""
     return "pixels" if recipe.training.ela == "on_device" else recipe.input.training
 
 
@@ -221,10 +215,7 @@ def refused(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, s
 def check_rejected(rejected: Sequence[Mapping[str, str]], total: int, max_rejected: float) -> None:
     """Check that not too many images were refused.
 
-    Args:
-        rejected: `file` and `reason` of each refused image.
-        total: Number of all images, these included.
-        max_rejected: Share that is tolerated.
+    `total` counts all images, the refused ones included.
 
     Raises:
         TooManyRejectedError: The share is exceeded.

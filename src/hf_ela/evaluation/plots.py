@@ -1,4 +1,4 @@
-"""The plots of a run: arrays in, one PNG out, written whole or not at all.
+"""The plots of an evaluation: arrays in, one PNG out, written whole or not at all.
 
 Labels, scores and thresholds are those of `hf_ela.evaluation.metrics`. Curves are keyed by protocol
 (``as_is``, ``aligned``).
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import auc, roc_curve
 
@@ -34,7 +33,7 @@ from hf_ela.evaluation.metrics import calibration_bins, check, confusion, expect
 from hf_ela.evaluation.perturbations import JPEG_QUALITIES, SUITE
 from hf_ela.run_record import Interval, Robustness, SourceRow
 
-__all__ = ["robustness_table"]
+__all__ = ["per_source", "performance", "robustness_table"]
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
@@ -164,10 +163,7 @@ def reliability(curves: Curves, path: Path) -> None:
 def coverage(coverage_by_protocol: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Draw accuracy against coverage under each protocol, and mark the band of the model.
 
-    Args:
-        coverage_by_protocol: ``curve`` from `hf_ela.evaluation.calibration.coverage_curve` and
-            ``shipped`` from `measure_coverage`.
-        path: The PNG to write.
+    ``curve`` is that of `calibration.coverage_curve`, ``shipped`` that of `measure_coverage`.
     """
     figure = new_figure(5.6, 4.4)
     axes = figure.subplots()
@@ -208,45 +204,6 @@ def coverage(coverage_by_protocol: Mapping[str, Mapping[str, Any]], path: Path) 
     write_figure(figure, path)
 
 
-def training_curves(
-    history: Mapping[str, Sequence[float]], path: Path, *, monitor: str = "val_loss"
-) -> None:
-    """Draw loss and accuracy of every epoch, and mark the best epoch by ``monitor``.
-
-    Args:
-        history: Keras's: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
-        path: The PNG to write.
-        monitor: The quantity that early stopping watches: the first lowest value of a loss, or the
-            first highest of anything else, is best. Nothing is marked where it is missing.
-    """
-    figure = new_figure(9.2, 3.9)
-    best = _best_epoch(history.get(monitor, ()), lowest=monitor.endswith("loss"))
-    epochs = len(history.get("loss", ()))
-    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, name, (colour, line, marker) in zip(
-            (quantity, f"val_{quantity}"), ("train", "validation"), STYLES, strict=False
-        ):
-            values = history.get(key, ())
-            axes.plot(
-                np.arange(1, len(values) + 1),
-                values,
-                color=colour,
-                linestyle=line,
-                marker=marker if epochs <= 40 else None,
-                markersize=4,
-                label=name,
-            )
-        if best:
-            axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label=f"best: {best}")
-        axes.set_xlabel("epoch")
-        axes.set_xlim(0.5, max(epochs, 1) + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.legend(framealpha=0.85, edgecolor="none")
-        heading(axes, f"{quantity}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
-        tidy(axes)
-    write_figure(figure, path)
-
-
 def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> None:
     """Draw the accuracy of each source with its interval.
 
@@ -281,15 +238,6 @@ def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> No
 
 def _name(protocol: str) -> str:
     return protocol.replace("_", "-")
-
-
-def _best_epoch(values: Sequence[float], *, lowest: bool) -> int | None:
-    """Return the best epoch, counted from 1; None when no value is finite."""
-    worst = np.inf if lowest else -np.inf
-    finite = np.where(np.isfinite(values), values, worst)
-    if not np.isfinite(finite).any():
-        return None
-    return int(finite.argmin() if lowest else finite.argmax()) + 1
 
 
 def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:

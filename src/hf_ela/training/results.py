@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from hf_ela._files import whole_file
@@ -102,7 +101,11 @@ def write_results(
         shutil.copyfile(path, out / "samples" / name)
     (out / "plots").mkdir(exist_ok=True)
     if plots:
-        _draw(sections, classifier, checkpoint, data.test, scores, out / "plots")
+        from hf_ela.training.run_plots import draw_run, training_curves  # half a second of imports
+
+        draw_run(sections, classifier.threshold, data.test, scores, out / "plots")
+        monitor = checkpoint.stopping.monitor if checkpoint.stopping else "val_loss"
+        training_curves(checkpoint.history, out / "plots" / "training.png", monitor=monitor)
     drawn = {path.name for path in (out / "plots").iterdir()}
     return {
         "calibration": {
@@ -170,57 +173,4 @@ def _predictions(test: Split, scores: Scores, columns: dict[str, list[str | None
             **columns,
             **{fact: [row[fact] for row in facts] for fact in kept},
         }
-    )
-
-
-def _draw(
-    sections: dict[str, Any],
-    classifier: ElaClassifier,
-    checkpoint: Checkpoint,
-    test: Split,
-    scores: Scores,
-    folder: Path,
-) -> None:
-    from hf_ela.evaluation import plots  # half a second of imports
-
-    found, threshold = sections["evaluation"], classifier.threshold
-    curves = {str(protocol): (test.labels, scores[protocol]) for protocol in PROTOCOLS}
-    plots.performance(found["test"], found["coverage"], curves, folder, threshold=threshold)
-    monitor = checkpoint.stopping.monitor if checkpoint.stopping else "val_loss"
-    plots.training_curves(checkpoint.history, folder / "training.png", monitor=monitor)
-    for protocol, rows in sections["sources"].items():
-        if rows:
-            title = f"{protocol.replace('_', '-')}, n = {len(test)}"
-            plots.per_source(rows, folder / f"sources_{protocol}.png", title=title)
-    plots.robustness_table({"aligned": sections["robustness"]}, folder / "robustness.png")
-    _draw_sheets(test, scores["as_is"], threshold, folder)
-
-
-def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path) -> None:
-    from hf_ela.evaluation import sheets
-
-    labels = test.labels
-
-    def item(position: int) -> tuple[str, np.ndarray, np.ndarray]:
-        name = Path(test.facts[position]["file_name"]).name
-        return name, *test.store.pictures(int(test.rows[position]))
-
-    shown = []
-    for label, kind in ((1, "fake"), (0, "real")):
-        here = np.flatnonzero(labels == label)
-        for position in here[np.linspace(0, len(here) - 1, min(6, len(here))).astype(int)]:
-            name, image, ela = item(position)
-            shown.append((f"{kind} · {name}", image, ela))
-    title = "Test images and their ELA at quality 90, brightened for viewing"
-    sheets.ela_sheet(shown, folder / "ela.png", title=title)
-    wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
-    worst = wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))][:12]
-    title = (
-        f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong at the threshold {threshold:.2f}"
-    )
-    sheets.mistakes(
-        [(*item(i), scores[i]) for i in worst],
-        folder / "mistakes.png",
-        threshold=threshold,
-        title=title,
     )

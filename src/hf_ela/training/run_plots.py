@@ -1,0 +1,118 @@
+"""The plots of a run: those of its evaluation, its training curves, and sheets of images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from hf_ela.data.preparation import Split
+from hf_ela.evaluation import plots, sheets
+from hf_ela.evaluation.figures import GREY, STYLES, heading, new_figure, tidy, write_figure
+from hf_ela.evaluation.summary import PROTOCOLS, Scores
+
+__all__ = ["draw_run", "training_curves"]
+
+
+def draw_run(
+    sections: Mapping[str, Any],
+    threshold: float,
+    test: Split,
+    scores: Scores,
+    folder: Path,
+) -> None:
+    """Draw what a run says of its test split; `training_curves` draws the rest.
+
+    Args:
+        sections: From `hf_ela.evaluation.summary.evaluation_sections`.
+        threshold: The model's threshold.
+        test: The images.
+        scores: By protocol, the probability of fake of each.
+        folder: Where the PNGs go.
+    """
+    found = sections["evaluation"]
+    curves = {str(protocol): (test.labels, scores[protocol]) for protocol in PROTOCOLS}
+    plots.performance(found["test"], found["coverage"], curves, folder, threshold=threshold)
+    for protocol, rows in sections["sources"].items():
+        if rows:
+            title = f"{protocol.replace('_', '-')}, n = {len(test)}"
+            plots.per_source(rows, folder / f"sources_{protocol}.png", title=title)
+    plots.robustness_table({"aligned": sections["robustness"]}, folder / "robustness.png")
+    _draw_sheets(test, scores["as_is"], threshold, folder)
+
+
+def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path) -> None:
+    labels = test.labels
+
+    def item(position: int) -> tuple[str, np.ndarray, np.ndarray]:
+        name = Path(test.facts[position]["file_name"]).name
+        return name, *test.store.pictures(int(test.rows[position]))
+
+    shown = []
+    for label, kind in ((1, "fake"), (0, "real")):
+        here = np.flatnonzero(labels == label)
+        for position in here[np.linspace(0, len(here) - 1, min(6, len(here))).astype(int)]:
+            name, image, ela = item(position)
+            shown.append((f"{kind} · {name}", image, ela))
+    title = "Test images and their ELA at quality 90, brightened for viewing"
+    sheets.ela_sheet(shown, folder / "ela.png", title=title)
+    wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
+    worst = wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))][:12]
+    title = (
+        f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong at the threshold {threshold:.2f}"
+    )
+    sheets.mistakes(
+        [(*item(i), scores[i]) for i in worst],
+        folder / "mistakes.png",
+        threshold=threshold,
+        title=title,
+    )
+
+
+def training_curves(
+    history: Mapping[str, Sequence[float]], path: Path, *, monitor: str = "val_loss"
+) -> None:
+    """Draw loss and accuracy of every epoch, and mark the best epoch by ``monitor``.
+
+    Args:
+        history: Keras's: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+        path: The PNG to write.
+        monitor: The quantity that early stopping watches: the first lowest value of a loss, or the
+            first highest of anything else, is best. Nothing is marked where it is missing.
+    """
+    figure = new_figure(9.2, 3.9)
+    best = _best_epoch(history.get(monitor, ()), lowest=monitor.endswith("loss"))
+    epochs = len(history.get("loss", ()))
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for key, name, (colour, line, marker) in zip(
+            (quantity, f"val_{quantity}"), ("train", "validation"), STYLES, strict=False
+        ):
+            values = history.get(key, ())
+            axes.plot(
+                np.arange(1, len(values) + 1),
+                values,
+                color=colour,
+                linestyle=line,
+                marker=marker if epochs <= 40 else None,
+                markersize=4,
+                label=name,
+            )
+        if best:
+            axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label=f"best: {best}")
+        axes.set_xlabel("epoch")
+        axes.set_xlim(0.5, max(epochs, 1) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.legend(framealpha=0.85, edgecolor="none")
+        heading(axes, f"{quantity}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
+        tidy(axes)
+    write_figure(figure, path)
+
+
+def _best_epoch(values: Sequence[float], *, lowest: bool) -> int | None:
+    """Return the best epoch, counted from 1; None when no value is finite."""
+    worst = np.inf if lowest else -np.inf
+    finite = np.where(np.isfinite(values), values, worst)
+    if not np.isfinite(finite).any():
+        return None
+    return int(finite.argmin() if lowest else finite.argmax()) + 1
