@@ -457,3 +457,9 @@ def test_neither_order_nor_agreement_counts_and_the_sides_are_alike(rows, random
 def test_it_refuses_what_is_not_paired(a, b):
     with pytest.raises(ValueError, match="must be bool, of one shape"):
         mcnemar(a, b)
+
+
+def test_ece_has_fifteen_bins_of_equal_width() -> None:
+    """One fifteenth lies between the scores, and one tenth above both."""
+    assert expected_calibration_error([1, 0], [0.05, 0.08]) == pytest.approx((0.95 + 0.08) / 2)
+    assert expected_calibration_error([1, 0], [0.05, 0.06]) == pytest.approx(1 / 2 - 0.055)
