@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from hf_ela._text import native_messages_held_back
+from hf_ela._terminal import native_messages_held_back
 from hf_ela.backend import BACKENDS
 from hf_ela.cli.options import add_data_options
 from hf_ela.data.synthetic.painting import STYLES, paint

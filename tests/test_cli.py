@@ -489,7 +489,7 @@ class TestStart:
         assert (tmp_path / "run/README.md").is_file()
 
     def test_a_command_is_needed(self, capsys) -> None:
-        for words, message in (([], "COMMAND"), (["predct", "x.jpg"], "nearest is 'predict'")):
+        for words, message in (([], "COMMAND"), (["predct", "x.jpg"], "Choose predict")):
             assert message in usage_error(words, capsys)
 
     def test_options_are_named_as_flags(self, tmp_path, capsys) -> None:

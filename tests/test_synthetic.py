@@ -218,7 +218,7 @@ def test_other_settings_or_foreign_files_are_refused_and_left_alone(tmp_path):
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")
     before = _contents(tmp_path)
-    with pytest.raises(DataError, match=r"'seed': 0.*requested: .*'seed': 7"):
+    with pytest.raises(DataError, match=r"seed 0.*requested: .*seed 7"):
         write_samples(folder, per_class=1, test_per_class=1, seed=7)
     with pytest.raises(DataError, match="something else"):
         write_samples(foreign, per_class=1, test_per_class=1)

@@ -1,4 +1,4 @@
-"""Tell human-made art from AI-generated art by Error Level Analysis.
+"""Estimate whether art is human-made or AI-generated, by Error Level Analysis.
 
 ``ElaClassifier`` predicts, ``error_level`` is the transform; everything heavy is imported on
 first use, so that ``import hf_ela`` costs next to nothing.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
 import numpy as np
 from PIL import Image
 
-from hf_ela._text import progress_bar
+from hf_ela._terminal import progress_bar
 from hf_ela.errors import ImageError
 from hf_ela.hub.locate import locate
 from hf_ela.images.loading import ImageSource

@@ -272,7 +272,7 @@ def read_run(folder: Path) -> Run:
     if path.is_file():
         return read_json(path, Run, RUN_SCHEMA)
     hint = (
-        f"Finish the run: hf-ela train --out {folder} --resume"
+        "The run is unfinished: resume its training first."
         if (folder / "checkpoint").is_dir()
         else "Give the folder of a finished run or of a release."
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
 
-from hf_ela._text import few_bars_in_logs, printable_error
+from hf_ela._terminal import few_bars_in_logs, printable_error
 from hf_ela._version import __version__
 from hf_ela.cli.audit import add_audit
 from hf_ela.cli.commands import add_card, add_ela, add_export, add_samples
@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        (near,) = get_close_matches(words[0], COMMANDS, n=1, cutoff=0)
-        parser.error(f"no command {words[0]!r}. The nearest is {near!r}.")
+        near = get_close_matches(words[0].casefold(), COMMANDS, n=1) or COMMANDS
+        parser.error(f"unknown command {words[0]!r}. Choose {', '.join(near)}.")
     options = parser.parse_args(words)
     few_bars_in_logs()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's news about itself
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hf-ela", description="Tell human-made art from AI-generated art."
+        prog="hf-ela", description="Estimate whether pictures are human-made or AI-generated."
     )
     parser.add_argument("--version", action="version", version=f"hf-ela {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela._files import check_output, write_json
-from hf_ela._text import in_words, printable
+from hf_ela._terminal import printable
+from hf_ela._text import in_words
 from hf_ela.cli.options import add_data_options, data_options, use_token
 from hf_ela.cli.tables import new_table, printing
 from hf_ela.errors import needs_extra

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from hf_ela._text import native_messages_held_back, printable
-from hf_ela.cli.options import MODEL, Commands, load_classifier
+from hf_ela._terminal import native_messages_held_back, printable
+from hf_ela.cli.options import MODEL, Commands, load_classifier, with_flags
 from hf_ela.errors import needs_extra
 
 SIGNED_GAIN = 8.0
@@ -41,9 +41,11 @@ def add_ela(commands: Commands) -> None:
 
 def _gain(text: str) -> float | str:
     try:
-        return text if text == "max" else float(text)
+        if text == "max" or 0 < float(text) < float("inf"):
+            return text if text == "max" else float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be max or a number. Received: {text}.") from None
+        pass
+    raise argparse.ArgumentTypeError(f"must be max or a number above 0. Received: {text}.")
 
 
 def _ela(options: argparse.Namespace) -> int:
@@ -56,13 +58,16 @@ def _ela(options: argparse.Namespace) -> int:
         options.parser.error(f"the output must be a .png file. Received: {output}.")
     if output.exists() and Path(options.image).exists() and output.samefile(options.image):
         options.parser.error(f"the output must not be the image itself. Received: {output}.")
+    if not output.parent.is_dir():
+        options.parser.error(f"the output must lie in an existing folder. Received: {output}.")
     usual: Gain = SIGNED_GAIN if options.signed else "max"
     gain = usual if options.gain is None else options.gain
     settings = {"signed": options.signed, "color": options.color, "gain": gain}
     try:
         check_settings(options.qualities, **settings)
     except ValueError as error:
-        options.parser.error(str(error))
+        message = str(error).replace("`quality`", "`qualities`")
+        options.parser.error(with_flags(message, options.parser))
 
     picture = ela_picture(options.image, options.qualities, **settings)
     with whole_file(output) as temporary:

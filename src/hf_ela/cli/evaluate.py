@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela._files import check_output, write_json
-from hf_ela._text import native_messages_held_back, printable
+from hf_ela._terminal import native_messages_held_back, printable
 from hf_ela.cli.options import (
     add_data_options,
     add_model_option,

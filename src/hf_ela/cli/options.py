@@ -103,7 +103,7 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
 
 def load_classifier(origin: str | None, runtime: "Runtime | None" = None) -> "ElaClassifier":
     """Load what ``--model`` names; a download shows its progress, a starting backend is quiet."""
-    from hf_ela._text import native_messages_held_back
+    from hf_ela._terminal import native_messages_held_back
     from hf_ela.classifier import ElaClassifier
     from hf_ela.hub.locate import locate, split_revision
 

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_ela._text import printable, progress_bar, synthetic_notice
+from hf_ela._terminal import printable, progress_bar
+from hf_ela._text import synthetic_notice
 from hf_ela.cli.options import add_model_option, load_classifier
 from hf_ela.cli.tables import new_table, plain_text, printing
-from hf_ela.errors import ImageError
+from hf_ela.errors import ImageError, RunError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +29,7 @@ MEANING = (
 UNCERTAIN = (
     " Between {low:.3f} and {high:.3f} the answer is uncertain: the model is wrong too often there."
 )
-PACKAGED = "the model packaged with hf-ela, a research baseline"
+PACKAGED_MODEL = "the model packaged with hf-ela, a research baseline"
 
 ROWS = 200
 """Rows of a table: more come in several tables, as they are scored, so that memory stays flat."""
@@ -75,6 +76,8 @@ def _predict(options: argparse.Namespace) -> int:
     classifier = load_classifier(options.model, options.runtime)
     files = list(_files(options.paths, options.explain))
     if options.explain:
+        if options.explain.exists() and not options.explain.is_dir():
+            raise RunError(f"`explain` must name a folder. Received: {options.explain}, a file.")
         options.explain.mkdir(parents=True, exist_ok=True)
         results = _explained(classifier, files, options.explain)
     else:
@@ -85,7 +88,7 @@ def _predict(options: argparse.Namespace) -> int:
     show = _print_lines if options.json else partial(_print_table, meaning=meaning(classifier))
     status = 1 if show(shown) else 0
     if not options.json:
-        print(f"Model: {printable(options.model or PACKAGED)}")
+        print(f"Model: {printable(options.model or PACKAGED_MODEL)}")
         if notice := synthetic_notice(classifier.data):
             print(notice)
     if options.explain and not options.json:

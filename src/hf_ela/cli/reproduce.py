@@ -5,7 +5,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from hf_ela._text import printable
+from hf_ela._terminal import printable
 from hf_ela.cli.options import (
     MODEL,
     Commands,

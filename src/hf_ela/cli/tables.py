@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hf_ela._text import in_words, no_width, perturbation_label, printable
+from hf_ela._terminal import printable
+from hf_ela._text import in_words, no_width, perturbation_label
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from hf_ela._files import whole_file, write_json
-from hf_ela._text import progress_bar
+from hf_ela._terminal import progress_bar
 from hf_ela._threads import batched
 from hf_ela.data.rows import FACT_COLUMNS, RowSettings, ViewSet, compute_row
 from hf_ela.ela.statistics import CONDITIONS

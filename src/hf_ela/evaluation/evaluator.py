@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from hf_ela._text import progress_bar
+from hf_ela._terminal import progress_bar
 from hf_ela.data.groups import GroupTable
 from hf_ela.data.loading import DataOptions, OpenedDataset, open_dataset
 from hf_ela.data.preparation import check_rejected

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from hf_ela._text import progress_bar
+from hf_ela._terminal import progress_bar
 from hf_ela._threads import in_threads
 from hf_ela.ela.views import align
 from hf_ela.errors import DataError, ImageError

@@ -11,7 +11,8 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, RepoCard
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from hf_ela._text import LABEL_WORDS, printable
+from hf_ela._terminal import printable
+from hf_ela._text import LABEL_WORDS
 from hf_ela.errors import CardError
 
 __all__ = [

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment
 from markupsafe import Markup
 
+from hf_ela._terminal import printable
 from hf_ela._text import (
     LABEL_WORDS,
     SYNTHETIC_NOTICE,
@@ -18,7 +19,6 @@ from hf_ela._text import (
     no_width,
     over_seeds,
     perturbation_label,
-    printable,
 )
 from hf_ela._version import __version__
 from hf_ela.errors import install_command

@@ -14,7 +14,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
-from hf_ela._text import printable
+from hf_ela._terminal import printable
 from hf_ela.errors import CardError, ReleaseError
 from hf_ela.hub.card_text import CAPTIONS
 from hf_ela.hub.client import CLIENT_ERRORS, Repository, hub_errors, malformed

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, SpaceCard
 from huggingface_hub.errors import HfHubHTTPError
 
-from hf_ela._text import native_messages_held_back
+from hf_ela._terminal import native_messages_held_back
 from hf_ela.errors import HeadMovedError, ModelError, ReleaseError, VerificationError
 from hf_ela.hub.client import Repository, hub_errors
 from hf_ela.hub.plan import MakeFiles, Plan, are_held_by, make_plan, read_tree

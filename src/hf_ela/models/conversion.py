@@ -16,7 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from hf_ela._text import native_messages_held_back
+from hf_ela._terminal import native_messages_held_back
 from hf_ela._version import __version__
 from hf_ela.backend import keras
 from hf_ela.errors import ExportError

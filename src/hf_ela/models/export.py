@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_ela._files import whole_file
-from hf_ela._text import native_messages_held_back
+from hf_ela._terminal import native_messages_held_back
 from hf_ela.backend import exporting_backends, keras, litert_interpreter
 from hf_ela.ela.views import network_inputs
 from hf_ela.errors import ExportError, install_command

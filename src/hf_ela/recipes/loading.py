@@ -51,7 +51,7 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     except ValidationError as error:
         problems = [_explain(problem) for problem in error.errors(include_url=False)]
         raise RecipeError(
-            f"recipe {source} is not valid:", *(f"  {problem}" for problem in problems)
+            f"Recipe {source} is not valid:", *(f"  {problem}" for problem in problems)
         ) from None
 
 
@@ -60,15 +60,16 @@ def _read(recipe: str | Path) -> dict[str, Any]:
         return tomllib.loads(files("hf_ela.recipes").joinpath(f"{recipe}.toml").read_text("utf-8"))
     path = Path(recipe)
     if not path.is_file():
-        (near,) = get_close_matches(path.stem, built_in_recipes(), n=1, cutoff=0.0)
+        near = get_close_matches(str(recipe).casefold(), built_in_recipes(), n=1)
+        hint = f" The nearest valid name is `{near[0]}`." if near else ""
         raise RecipeError(
             f"`recipe` must be {' or '.join(built_in_recipes())}, or the path of a TOML file. "
-            f"Received: {recipe}, which is neither. The nearest valid name is `{near}`."
+            f"Received: {recipe}, which is neither.{hint}"
         )
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {path} is not valid TOML: {error}") from None
+        raise RecipeError(f"Recipe {path} is not valid TOML: {error}") from None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -79,7 +80,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
             f"An override is written KEY=VALUE, as in training.epochs=3. Received: {override!r}."
         )
     if key not in known_keys():
-        raise RecipeError(f"override of an unknown key: {_unknown(key)}")
+        raise RecipeError(f"Override of an unknown key: {_unknown(key)}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_ela._files import write_json
-from hf_ela._text import in_words, printable
+from hf_ela._terminal import printable
+from hf_ela._text import in_words
 from hf_ela.errors import RunError, needs_extra
 from hf_ela.hub.locate import repository_of
 from hf_ela.run_record import Interval, Metrics, Run, read_run
@@ -266,11 +267,11 @@ def _data_source(record: Run, data: str | None, origin: str) -> dict[str, str]:
             raise RunError(f"`data` must be a local folder. Received: {data}. Check the path.")
         return {"source": data}
     if recorded.revision is None:
-        groups = " --groups FILE" if recorded.groups else ""
+        groups = ", and their CSV as `groups`" if recorded.groups else ""
         raise RunError(
             f"The release was trained on a local folder, {recorded.id!r}, with the fingerprint "
-            f"{recorded.fingerprint[:12]}. Give the same images: "
-            f"hf-ela reproduce {origin} --data FOLDER{groups}"
+            f"{recorded.fingerprint[:12]}. Give the folder with the same images "
+            f"as `data`{groups}."
         )
     if Path(recorded.id).exists():
         raise RunError(

@@ -16,7 +16,8 @@ from time import perf_counter
 from typing import Any
 
 from hf_ela._files import check_output, write_json
-from hf_ela._text import in_words, native_messages_held_back, no_width
+from hf_ela._terminal import native_messages_held_back
+from hf_ela._text import in_words, no_width
 from hf_ela.backend import choose_backend
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare

@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -25,7 +25,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from hf_ela._text import progress_bar
+from hf_ela._terminal import progress_bar
 from hf_ela.data.synthetic.painting import STYLES, Pixels, paint
 from hf_ela.errors import DataError
 
@@ -87,6 +87,11 @@ def _write_pair(folder: Path, seed: int, split: str, index: int) -> list[tuple[s
     return rows
 
 
+def _in_words(settings: Mapping[str, int]) -> str:
+    named = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items()]
+    return ", ".join(named) or "other files"
+
+
 def _is_complete(folder: Path, settings: dict[str, int]) -> bool:
     """Return whether `folder` already holds the set; False if it is empty or missing.
 
@@ -98,12 +103,13 @@ def _is_complete(folder: Path, settings: dict[str, int]) -> bool:
     try:
         found = json.loads((folder / "samples.json").read_text())["settings"]
     except (OSError, ValueError, KeyError, TypeError):
-        found = "something else"
+        found = {}
     if found == settings:
         return True
     raise DataError(
         "Samples need a new or empty folder, or one with a set of the same settings. Received: "
-        f"{folder}, which holds {found}; requested: {settings}. Choose another folder."
+        f"{folder}, with {_in_words(found)}; requested: {_in_words(settings)}. Choose another "
+        "folder."
     )
 
 
@@ -141,6 +147,8 @@ def write_samples(
     for name, value in settings.items():
         if value < (least := 0 if name == "seed" else 1):
             raise DataError(f"`{name}` must be at least {least}. Received: {value}.")
+    if num_proc < 1:
+        raise DataError(f"`num_proc` must be at least 1. Received: {num_proc}.")
     settings["version"] = SAMPLES_VERSION
     folder = Path(folder)
     if _is_complete(folder, settings):

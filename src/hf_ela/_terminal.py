@@ -1,0 +1,80 @@
+"""The terminal: progress bars, and what people are shown and spared."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from hf_ela.errors import HfElaError
+
+
+def few_bars_in_logs() -> None:
+    """Let the bars of `datasets` and the Hub's clients write every ten seconds into a log.
+
+    For commands, before anything imports tqdm, which reads its defaults from the environment once.
+    In a terminal they move ten times a second, which leaves thousands of lines in a file.
+    """
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
+
+
+Item = TypeVar("Item")
+
+
+def progress_bar(
+    items: Iterable[Item], description: str, total: int | None = None, *, shown: bool = True
+) -> Iterable[Item]:
+    """Show a bar on standard error while images are drawn; in a log, a line every ten seconds.
+
+    Work of less than ten seconds leaves nothing in a log.
+    """
+    if not shown:
+        return items
+    from tqdm.auto import tqdm  # what `datasets` and the client of the Hub show
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        description,
+        total,
+        leave=not terminal,
+        mininterval=0.1 if terminal else 10,
+        delay=0 if terminal else 10,
+        unit=" images",
+    )
+
+
+@contextmanager
+def native_messages_held_back() -> Iterator[None]:
+    """Keep what libraries write to stderr while a backend starts; shown only if that fails.
+
+    TensorFlow's first lines ignore its own log level. They bypass Python, hence descriptors.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except (HfElaError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def printable_error(error: Exception) -> str:
+    """Return the message of an error, each of its own lines `printable`."""
+    lines = error.args if isinstance(error, HfElaError) else [error]
+    return "\n".join(printable(str(line)) for line in lines)
+
+
+def printable(text: str) -> str:
+    """Escape what could break or steer a terminal: line ends, controls, surrogates."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
