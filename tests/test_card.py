@@ -160,7 +160,7 @@ def test_a_local_folder_is_not_called_a_dataset_of_the_hub() -> None:
     found = metadata(card)
     assert "datasets" not in found
     assert "revision" not in found["model-index"][0]["results"][0]["dataset"]
-    assert "hf-ela reproduce user/repo@v1.0.0 --data FOLDER\n" in card
+    assert "hf-ela reproduce user/repo@v1.0.0 --data FOLDER --groups CSV\n" in card
     assert "Label trap" not in card
     assert "other data" in card
 
@@ -168,7 +168,7 @@ def test_a_local_folder_is_not_called_a_dataset_of_the_hub() -> None:
 def test_the_card_of_a_run_folder_works_from_within_it() -> None:
     card = make_card(RUN)
     assert 'ElaClassifier.from_pretrained(".")' in card
-    assert "hf-ela reproduce .\n" in card
+    assert "hf-ela reproduce . --groups CSV\n" in card
     assert 'pip install ".[train,jax]"' in card
 
 
@@ -176,7 +176,16 @@ def test_without_a_tag_the_newest_release_is_meant() -> None:
     card = make_card(RUN, repo_id="user/repo")
     assert 'from_pretrained("user/repo").predict' in card
     assert "/resolve/main/hf_ela-" in card
-    assert "hf-ela reproduce user/repo\n" in card
+    assert "hf-ela reproduce user/repo --groups CSV\n" in card
+
+
+def test_the_command_that_reproduces_asks_for_the_groups() -> None:
+    card = make_card(RUN)
+    assert "hf-ela reproduce . --groups CSV\n" in card
+    assert "If you do not have it, omit `--groups`" in card
+    card = make_card(changed(data={"groups": None}))
+    assert "hf-ela reproduce .\n" in card
+    assert "--groups" not in card
 
 
 def test_a_quick_trial_says_so_first() -> None:
@@ -255,11 +264,22 @@ def test_a_run_without_what_a_card_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [{"repo_id": "no-user"}, {"repo_id": 'a/b").x('}, {"repo_id": "a/b", "revision": "`"}]
+    ("names", "said"),
+    [
+        ({"repo_id": "no-user"}, "`repo_id` must be user/name. Received: 'no-user'"),
+        ({"repo_id": 'a/b").x('}, "`repo_id` must be user/name. Received: "),
+        ({"repo_id": "a/b", "revision": "`"}, "`revision` must be a tag or a branch"),
+        ({"revision": "v1.0.0"}, "`revision` requires `repo_id`"),
+    ],
 )
-def test_names_that_would_break_a_command(names) -> None:
-    with pytest.raises(CardError, match="must match"):
+def test_names_that_would_break_a_command(names, said) -> None:
+    with pytest.raises(CardError, match=said):
         make_card(RUN, **names)
+
+
+def test_a_release_to_a_branch_names_the_branch() -> None:
+    card = make_card(RUN, repo_id="user/repo", revision="next/try")
+    assert "hf-ela reproduce user/repo@next/try --groups CSV\n" in card
 
 
 # ------------------------------------------------------------------------------------ its escaping
@@ -541,6 +561,16 @@ def test_the_command_writes_the_card_of_a_real_run(tiny_run, tmp_path, capsys) -
     assert "not UTF-8" in capsys.readouterr().err
     assert main(["card", str(run), "--replace-card"]) == 0
     assert card.read_bytes().decode() == first
+
+
+def test_the_command_refuses_the_tags_that_push_refuses(tiny_run, tmp_path, capsys) -> None:
+    run = linked_copy(tiny_run, tmp_path / "run")
+    before = (run / "README.md").read_bytes()
+    assert main(["card", str(run), "--repo", "user/repo", "--tag", "1.0"]) == 2
+    assert "--tag must be vX.Y.Z, such as v1.0.0. Received: '1.0'" in capsys.readouterr().err
+    assert main(["card", str(run), "--tag", "v1.0.0"]) == 2
+    assert "`revision` requires `repo_id`" in capsys.readouterr().err
+    assert (run / "README.md").read_bytes() == before
 
 
 def test_the_command_needs_a_run(tmp_path, capsys) -> None:

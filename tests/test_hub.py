@@ -284,6 +284,7 @@ def test_no_answer_from_the_hub() -> None:
         silent.bind(("127.0.0.1", 0))
         refused = errors(1, HF_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}")
     offline = errors(2, HF_HUB_OFFLINE="1")
+    assert "could not be reached to read 'user/any'" in refused[0]
     assert "or pass a local folder" in refused[0]
     assert "HF_ENDPOINT" in refused[0]
     assert "HF_HUB_OFFLINE" in offline[0]

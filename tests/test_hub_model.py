@@ -225,7 +225,7 @@ class TestRefusals:
             ("hf_ela.json", b"{}", "`recipe`: Field required", {"hf_ela.json"}),
             ("hf_ela.json", b'{"schema": 5}', "Upgrade", {"hf_ela.json"}),
             ("hf_ela.json", b"[" * 9999, "JSON", {"hf_ela.json"}),
-            # Damaged.
+            # Corrupt.
             ("model.weights.h5", b"\x89HDF", "checksum", {"hf_ela.json", "model.weights.h5"}),
             ("network.onnx", b"no ONNX", "checksum", {"hf_ela.json", "network.onnx"}),
             ("model.weights.h5", None, "has no model.weights.h5", {"hf_ela.json"}),

@@ -91,11 +91,19 @@ def test_a_dry_run_says_everything_and_sends_nothing(hub: LocalHub, push: Push) 
     assert {line.split()[1] for line in asked} == {"/api/validate-yaml"}
 
 
+def test_a_plan_that_cannot_read_the_hub_sends_nothing_again(hub: LocalHub, push: Push) -> None:
+    hub.fault("GET", "/api/models/", status=500, times=40, retry_after=0)
+    done = push("tester/dry", "--dry-run")
+    assert done.status == 2
+    assert "could not be reached to read 'tester/dry'. Received: status 500." in done.err
+    assert "and repeat the command." in done.err
+
+
 def test_the_hub_checks_the_metadata_of_a_card(hub: LocalHub, push: Push) -> None:
     hub.fault("POST", "/api/validate-yaml", status=500, retry_after=0)
     done = push("tester/card", "--dry-run")
     assert done.status == 0, done.err
-    assert "The check of the card's metadata did not answer" in done.out
+    assert "The Hub could not be reached to check the card's metadata" in done.out
     hub.clear_faults()
     hub.add_model("tester/card", {"README.md": b"---\nlicense: my-own\n---\n# Mine\n"})
     before = history(hub, "tester/card")

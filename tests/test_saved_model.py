@@ -198,7 +198,7 @@ class TestRuntime:
     def test_onnx_that_is_missing_or_damaged_is_named(self, folder) -> None:
         sound = (folder / "network.onnx").read_bytes()
         write("network.onnx", sound[:-1] + b"\0")(folder)
-        with pytest.raises(ModelError, match=r"network.onnx must have the checksum .* damaged"):
+        with pytest.raises(ModelError, match=r"network.onnx must have the checksum .* corrupt"):
             ElaClassifier.from_pretrained(folder)
         replace("network.onnx", sound[:-9])(folder)
         with pytest.raises(ModelError, match=r"too soon.*do not use it"):
@@ -264,7 +264,7 @@ class TestDamage:
         ("damage", "message"),
         [
             (lambda folder: (folder / "model.weights.h5").unlink(), r"does not hold .*weights\.h5"),
-            (write("model.weights.h5", b"other"), r"weights\.h5 with [0-9a-f]{64}\. It is damaged"),
+            (write("model.weights.h5", b"other"), r"weights\.h5 with [0-9a-f]{64}\. It is corrupt"),
             (replace("model.weights.h5", b"no HDF5"), "as Keras writes it.*do not use it"),
             (change(**WIDER), "must fit the network of the recipe"),
             (change(**DEEPER), "must fit the network of the recipe"),

@@ -236,7 +236,7 @@ def test_card_of_a_run(
     assert use.promise
     assert shape(ast.literal_eval(capsys.readouterr().out)) == shape(json.loads(use.promise))
     parse(install.words)
-    assert again.text == "hf-ela reproduce . --data FOLDER"
+    assert again.text == "hf-ela reproduce . --data FOLDER --groups CSV"
     parse(again.words)
 
 
@@ -247,7 +247,7 @@ def test_card_of_a_release(run: Run, hub: LocalHub, tmp_path: Path) -> None:
     card = hub.repositories["models", "user/repo"].find("v1.0.0").files["README.md"].decode()
     install, use, with_training, again = snippets(card)
     parse(with_training.words)
-    assert again.text == "hf-ela reproduce user/repo@v1.0.0 --data FOLDER"
+    assert again.text == "hf-ela reproduce user/repo@v1.0.0 --data FOLDER --groups CSV"
     environment = os.environ | {"HF_TOKEN": "", "PYTHONPATH": "site", "PYTHONWARNINGS": "ignore"}
 
     def stranger(*words: str, text: str = "") -> str:

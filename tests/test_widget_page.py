@@ -416,7 +416,7 @@ def test_what_is_no_picture_gets_its_reason(visit: Visit) -> None:
         ("a.txt", b"hello", "it is not a JPEG, PNG, WebP, AVIF, GIF or BMP file"),
         ("a.svg", svg, "it is not a JPEG"),
         ("empty.png", b"", "the file is empty"),
-        ("cut.jpg", sound[: len(sound) // 2], "it is damaged or truncated"),
+        ("cut.jpg", sound[: len(sound) // 2], "it is corrupt or truncated"),
         (
             "bomb.png",
             png_bomb(30_000, 30_000),

@@ -5,12 +5,12 @@
 draws the answer of the packaged model about the first sample picture.
 """
 
+import argparse
 import base64
 import mimetypes
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import threading
@@ -176,7 +176,10 @@ def draw_answer(path: str, *, width: int = 1280, sample: int = 0, whole: bool = 
 
 
 if __name__ == "__main__":
-    draw_answer(sys.argv[1])
-    with Image.open(sys.argv[1]) as drawn:
+    parser = argparse.ArgumentParser(description="Draw the answer about the first sample picture.")
+    parser.add_argument("path", metavar="PNG", help="the picture to write")
+    path = parser.parse_args().path
+    draw_answer(path)
+    with Image.open(path) as drawn:
         drawn.thumbnail((800, 2000))
-        drawn.convert("RGB").quantize(128).save(sys.argv[1], optimize=True)  # a README is for all
+        drawn.convert("RGB").quantize(128).save(path, optimize=True)  # a README is for all

@@ -17,6 +17,7 @@ from hf_ela._files import whole_file
 from hf_ela.errors import CardError
 from hf_ela.hub.card_metadata import body_of, metadata_of, parse_card, with_metadata
 from hf_ela.hub.card_text import REPOSITORY, generated_text
+from hf_ela.hub.client import check_tag
 from hf_ela.hub.samples import MODEL_CARD
 from hf_ela.run_record import read_run
 
@@ -43,19 +44,21 @@ def make_card(
     Args:
         run: What ``run.json`` holds; what is missing has no section.
         repo_id: ``user/name`` of the release; None for the card of a run folder.
-        revision: Tag of the release, as in ``v1.0.0``.
+        revision: Tag of the release, as in ``v1.0.0``, or its branch; it requires `repo_id`.
         previous: The earlier card. Its text outside the markers stays, and so do metadata that a
             person wrote. None writes the card anew.
 
     Raises:
-        CardError: The previous card cannot be merged, or `run` is damaged.
+        CardError: The previous card cannot be merged, `run` is corrupt, or a name is not valid.
     """
-    for name, value, rule in (
-        ("repo_id", repo_id, REPOSITORY),
-        ("revision", revision, r"[\w./-]+"),
-    ):
-        if value is not None and not re.fullmatch(rule, value, re.ASCII):
-            raise CardError(f"`{name}` must match {rule}. Received: {value!r}. Check the name.")
+    if repo_id is not None and not re.fullmatch(REPOSITORY, repo_id, re.ASCII):
+        raise CardError(f"`repo_id` must be user/name. Received: {repo_id!r}.")
+    if revision is not None and not re.fullmatch(r"[\w./-]+", revision, re.ASCII):
+        raise CardError(f"`revision` must be a tag or a branch. Received: {revision!r}.")
+    if revision is not None and repo_id is None:
+        raise CardError(
+            f"`revision` requires `repo_id`. Received: {revision!r} alone. Give both, or neither."
+        )
     default = parse_card((MODEL_CARD / "prose.md").read_text("utf-8"), ModelCard)
     before = (previous or "").strip("\ufeff\r\n ")
     card = parse_card(previous or "", ModelCard) if before else default
@@ -71,7 +74,7 @@ def make_card(
     except (AttributeError, KeyError, TypeError, ValueError, TemplateError) as error:
         raise CardError(
             "A card needs a run.json that a training wrote. Received: one that is incomplete or "
-            f"damaged: {type(error).__name__}: {error}. Copy the run again."
+            f"corrupt: {type(error).__name__}: {error}. Copy the run again."
         ) from error
 
 
@@ -87,7 +90,7 @@ def write_card(
     Args:
         folder: A run folder with its ``run.json``.
         repo_id: As for `make_card`.
-        revision: As for `make_card`.
+        revision: Tag of the release, ``vX.Y.Z``; it requires `repo_id`.
         replace_card: Write the card anew, whatever a person wrote.
 
     Returns:
@@ -96,8 +99,11 @@ def write_card(
     Raises:
         RunError: There is no ``run.json``.
         ModelError: It is not valid.
+        ReleaseError: The tag is not valid.
         CardError: The card cannot be made; an earlier one stays as it was.
     """
+    if revision is not None:
+        check_tag(revision)
     path = folder / "README.md"
     run = read_run(folder).content()
     before = decode_card(path.read_bytes()) if path.exists() and not replace_card else None

@@ -38,11 +38,13 @@ class Repository:
         id: ``user/name``.
         kind: The `repo_type` of the clients.
         writing: Whether this package writes to it.
+        planning: Whether it is still only read, to plan the writing.
     """
 
     id: str
     kind: Literal["dataset", "model", "space"]
     writing: bool = False
+    planning: bool = False
 
     @property
     def url(self) -> str:
@@ -53,9 +55,16 @@ class Repository:
     @property
     def remedy(self) -> str:
         """What to do if the Hub does not answer, as the end of a sentence."""
+        if self.planning:
+            return "and repeat the command"
         if self.writing:
             return "and repeat the command: files that arrived are not sent again"
         return "or pass a local folder"
+
+    @property
+    def verb(self) -> str:
+        """What is done with it now."""
+        return "write" if self.writing and not self.planning else "read"
 
     def unusable(self, message: str) -> HfElaError:
         """Return the error for a refusal, or for something else in its place."""
@@ -94,6 +103,16 @@ def checked(token: str | None) -> str | None:
     return token or None
 
 
+def check_tag(tag: str) -> None:
+    """Refuse a tag of a release that is not ``vX.Y.Z``.
+
+    Raises:
+        ReleaseError: It is not.
+    """
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", tag):
+        raise ReleaseError(f"`tag` must be vX.Y.Z, such as v1.0.0. Received: {tag!r}.")
+
+
 @contextmanager
 def hub_errors(repository: Repository, *more: type[Exception]) -> Iterator[None]:
     """Turn exceptions of the clients into errors of this package.
@@ -119,8 +138,7 @@ def malformed(repository: Repository) -> HfElaError:
     """Return the error for an id that the Hub does not allow."""
     return repository.not_found(
         f"A {repository.kind} on the Hub is named user/name, with letters, digits, '-', '_' and "
-        f"'.', at most 96 characters. Received: {repository.id!r}. "
-        + ("Check the name." if repository.writing else "For a local folder, check that it exists.")
+        f"'.', at most 96 characters. Received: {repository.id!r}. Check the name."
     )
 
 
@@ -170,10 +188,10 @@ def _known_error(error: BaseException, repository: Repository) -> HfElaError | N
         received = f"status {status}"
     else:
         return None
-    verb = "write" if repository.writing else "read"
     return HubUnreachableError(
-        f"The Hub at {constants.ENDPOINT} did not {verb} {repository.id!r}. Received: {received}. "
-        f"Check the network and HF_ENDPOINT, {repository.remedy}."
+        f"The Hub at {constants.ENDPOINT} could not be reached to {repository.verb} "
+        f"{repository.id!r}. Received: {received}. Check the network and HF_ENDPOINT, "
+        f"{repository.remedy}."
     )
 
 
@@ -184,9 +202,8 @@ def _unexpected(error: BaseException, repository: Repository) -> HfElaError:
             f"`datasets` cannot load the dataset {repository.id}: it must hold image files or "
             f"Parquet. {received} Fix the dataset, or download it and pass a local folder."
         )
-    verb = "write" if repository.writing else "read"
     return repository.unusable(
-        f"The Hub refused to {verb} the {repository.kind} {repository.id}. {received}"
+        f"The Hub refused to {repository.verb} the {repository.kind} {repository.id}. {received}"
     )
 
 

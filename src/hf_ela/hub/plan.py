@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from huggingface_hub.utils.sha import git_hash
 from hf_ela._terminal import printable
 from hf_ela.errors import CardError, ReleaseError
 from hf_ela.hub.card_text import CAPTIONS
-from hf_ela.hub.client import CLIENT_ERRORS, Repository, hub_errors, malformed
+from hf_ela.hub.client import CLIENT_ERRORS, Repository, check_tag, hub_errors, malformed
 from hf_ela.hub.release_files import CARD, RECORD, Files, content_of
 from hf_ela.models.settings import SETTINGS_FILE
 
@@ -37,7 +37,6 @@ MARKS = (SETTINGS_FILE, "model.json", "widget.json")
 HOUSEKEEPING = {".gitattributes", "README.md"}
 """The files that the Hub puts into a new repository."""
 
-_TAG = re.compile(r"v\d+\.\d+\.\d+")
 # Files that an earlier release may have left behind.
 _WHEEL = re.compile(r"hf_ela-[^/]+\.whl")
 _PLOTS = {f"plots/{name}" for name in CAPTIONS}
@@ -65,8 +64,8 @@ class PushOptions:
 
     def __post_init__(self) -> None:
         """Refuse options that contradict each other."""
-        if self.tag and not _TAG.fullmatch(self.tag):
-            raise ReleaseError(f"`tag` must be vX.Y.Z, such as v1.0.0. Received: {self.tag!r}.")
+        if self.tag:
+            check_tag(self.tag)
         if self.tag and self.create_pr:
             raise ReleaseError(
                 "`tag` and `create_pr` exclude each other: a tag names a commit on a branch. Merge "
@@ -169,7 +168,7 @@ def make_plan(
     """
     if repository.id.count("/") != 1:  # the client would pass it on to the Hub
         raise malformed(repository)
-    with hub_errors(repository):
+    with hub_errors(replace(repository, planning=True)):
         head = _read_head(api, repository, options)
     files = make_files(head)
     changes: dict[str, Any] = {}
@@ -206,7 +205,7 @@ def check_metadata(plan: Plan) -> str:
     """Have the Hub check the metadata of the card, as it will at the commit.
 
     Returns:
-        A line that says what it found, or that it did not answer.
+        A line that says what it found, or that it could not be reached.
 
     Raises:
         CardError: The Hub would refuse the card.
@@ -221,7 +220,10 @@ def check_metadata(plan: Plan) -> str:
             return "The Hub accepts the card's metadata."
         errors = "; ".join(str(error["message"]) for error in response.json()["errors"])
     except no_answer as error:
-        return f"The check of the card's metadata did not answer ({type(error).__name__})."
+        return (
+            "The Hub could not be reached to check the card's metadata. Received: "
+            f"{type(error).__name__}."
+        )
     raise CardError(
         f"The Hub would refuse the card of {plan.repository.url}. Received: "
         f"{printable(errors)[:2000]}. Fix the metadata of the card."

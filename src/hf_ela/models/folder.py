@@ -70,7 +70,7 @@ def read_model(
 
     Raises:
         ModelError: The folder does not exist or does not hold a usable model: settings are missing,
-            damaged or of a newer hf-ela, or the weights or the ONNX file are missing, damaged or of
+            corrupt or of a newer hf-ela, or the weights or the ONNX file are missing, corrupt or of
             another network.
         BackendError: The Keras network is needed, and Keras or its backend is not installed.
     """
@@ -201,7 +201,7 @@ def _check_sha256(path: Path, digest: str, stated: str) -> None:
     if digest != stated:
         raise ModelError(
             f"{path.name} must have the checksum {stated}, as {SETTINGS_FILE} states. Received: "
-            f"{path} with {digest}. It is damaged or belongs to another model: copy or download "
+            f"{path} with {digest}. It is corrupt or belongs to another model: copy or download "
             "the folder again."
         )
 

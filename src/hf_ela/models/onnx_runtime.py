@@ -45,7 +45,7 @@ class OnnxModel:
             received = " to ".join(map(_described, ends))
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise ModelError(
-                f"ONNX Runtime cannot load the ONNX file: {_short(error)}. The file is damaged, or "
+                f"ONNX Runtime cannot load the ONNX file: {_short(error)}. The file is corrupt, or "
                 "newer than this onnxruntime: copy or download the folder again, or run "
                 "pip install -U onnxruntime"
             ) from error

@@ -142,7 +142,7 @@ export async function fetchChecked(url, integrity, onBytes) {
   if (btoa(String.fromCharCode(...new Uint8Array(digest))) !== wanted) {
     throw new ModelError(
       `${name} is not the file that this page expects, so it was not used. ` +
-        "It may be damaged: try again, and tell the owner of the page if this persists.",
+        "It may be corrupt: try again, and tell the owner of the page if this persists.",
     );
   }
   return bytes;

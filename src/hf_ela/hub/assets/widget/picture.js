@@ -47,7 +47,7 @@ export class Picture {
       const options = { ...AS_STORED, imageOrientation: "from-image" };
       return new Picture(await createImageBitmap(file, options), size.unlike);
     } catch {
-      throw new PictureError("it is damaged or truncated, or this browser does not support it");
+      throw new PictureError("it is corrupt or truncated, or this browser does not support it");
     }
   }
 
