@@ -98,10 +98,12 @@ def test_settings_that_cannot_work_together(tmp_path) -> None:
 
 
 def test_no_such_recipe_lists_the_built_in_ones(tmp_path) -> None:
-    nearest = {"defualt": "default", "ref": "reference", "x/referense.toml": "reference"}
+    nearest = {"defualt": "default", "Reference": "reference"}
     for wrong, near in nearest.items():
         with pytest.raises(RecipeError, match=rf"default or reference.*{wrong}.*nearest.*`{near}`"):
             load_recipe(wrong)
+    with pytest.raises(RecipeError, match=r"my\.toml, which is neither\.$"):
+        load_recipe("my.toml")
     (tmp_path / "bad.toml").write_text("name = [")
     with pytest.raises(RecipeError, match="not valid TOML"):
         load_recipe(tmp_path / "bad.toml")

@@ -18,7 +18,7 @@ IN_MODULES = {
     "hf_ela.ela.tensor_jpeg": ["round_trip"],
     "hf_ela.errors": ["HfElaError", "ImageError", "ModelError"],
 }
-LIGHT = {"hf_ela", "hf_ela._lazy", "hf_ela._version", *SURFACE}
+LIGHT = {"hf_ela", "hf_ela._lazy", "hf_ela._version", "hf_ela.errors", *SURFACE}
 
 IMPORT = """
 import importlib, json, sys

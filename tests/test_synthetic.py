@@ -220,9 +220,9 @@ def test_other_settings_or_foreign_files_are_refused_and_left_alone(tmp_path):
     before = _contents(tmp_path)
     with pytest.raises(DataError, match=r"seed 0.*requested: .*seed 7"):
         write_samples(folder, per_class=1, test_per_class=1, seed=7)
-    with pytest.raises(DataError, match="something else"):
+    with pytest.raises(DataError, match="other files"):
         write_samples(foreign, per_class=1, test_per_class=1)
-    with pytest.raises(DataError, match="something else"):
+    with pytest.raises(DataError, match="other files"):
         write_samples(foreign / "notes.txt", per_class=1, test_per_class=1)
     assert _contents(tmp_path) == before
 
