@@ -59,6 +59,17 @@ def pictures() -> list[Path]:
     return sorted((REPOSITORY / "tests" / "data").glob("*-*.*"))
 
 
+@pytest.fixture
+def real_folder(pictures: list[Path], tmp_path: Path) -> Path:
+    """The real pictures as an imagefolder: four of each class to train on, two to test."""
+    for label in ("fake", "real"):
+        for number, path in enumerate(p for p in pictures if p.name.startswith(label)):
+            place = tmp_path / "real" / ("train" if number < 4 else "test") / label
+            place.mkdir(parents=True, exist_ok=True)
+            (place / path.name).symlink_to(path)
+    return tmp_path / "real"
+
+
 @pytest.fixture(scope="session")
 def pool() -> Path:
     """The pool of real images, where a checkout has it beside it."""

@@ -521,6 +521,17 @@ def test_without_the_extra_it_says_what_to_install(
     assert '[train]"' in err
 
 
+def test_the_format_gives_the_pictures_of_the_repository_away(
+    real_folder: Path, cache: Path
+) -> None:
+    found = audit(DataOptions(str(real_folder), num_proc=1), sample=0)
+    assert found["images"] == {"train": {"fake": 4, "real": 4}, "test": {"fake": 2, "real": 2}}
+    formats = {kind: table["values"]["format"] for kind, table in found["tables"].items()}
+    assert formats == {"fake": {"WEBP": 6}, "real": {"JPEG": 6}}
+    (alone,) = (row for row in found["facts"] if row["fact"] == "format")
+    assert alone["roc_auc"]["value"] == 1.0
+
+
 @pytest.mark.second_lane
 def test_the_confounds_of_the_pool_are_found(pool: Path, pool_csv: Path, cache: Path) -> None:
     found = audit(DataOptions(str(pool), groups=str(pool_csv), limit=1200), sample=0)

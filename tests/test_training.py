@@ -387,13 +387,17 @@ def test_a_finished_run_is_neither_overwritten_nor_resumed(tiny_run: Path, tiny:
 
 
 @pytest.mark.second_lane
+@pytest.mark.parametrize("where", ["repository", "pool"])
 def test_the_published_recipe_runs_on_real_images(
-    pool: Path, pool_csv: Path, tmp_path: Path
+    where: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    folder = request.getfixturevalue("real_folder" if where == "repository" else "pool")
+    groups = str(request.getfixturevalue("pool_csv")) if where == "pool" else None
     options = DataOptions(
-        str(pool), groups=str(pool_csv), limit=24, cache_dir=str(tmp_path / "cache")
+        str(folder), groups=groups, limit=24, cache_dir=str(tmp_path / "cache"), num_proc=1
     )
-    found = train(load_recipe("reference", ["training.epochs=1"]), options, tmp_path / "run")
+    recipe = load_recipe("reference", ["training.epochs=1"])
+    found = train(recipe, options, tmp_path / "run")
     content = found.content()
     assert content["model"]["parameters"] == 29_520_034
     assert content["calibration"] == {
