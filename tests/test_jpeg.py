@@ -162,7 +162,7 @@ def test_bad_input_says_the_rule_and_what_came(arguments, rule, received) -> Non
         (np.array([90, 80]), "list of integers.*Received: ndarray"),
         ([90, 10**12], f"{QUALITY}. Received: quality=1000000000000"),
         ([90, 90.5], f"{QUALITY}. Received: quality=90.5"),
-        ([], "at least one JPEG quality. Received: none"),
+        ([], "at least one JPEG quality"),
     ],
 )
 def test_several_qualities_are_a_list(qualities, message) -> None:

@@ -33,7 +33,7 @@ def check_settings(
         ValueError: A setting is out of range or does not fit another.
     """
     if not qualities:
-        raise ValueError("`quality` must name at least one JPEG quality. Received: none.")
+        raise ValueError("`quality` must name at least one JPEG quality. The list is empty.")
     for quality in qualities:
         checked_quality(quality)
     if color not in ("RGB", "YCbCr"):

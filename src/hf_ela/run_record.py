@@ -170,7 +170,7 @@ class Metrics(_Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.__pydantic_extra__:
-            raise ValueError("at least one metric. Received: none")
+            raise ValueError("at least one metric is required")
         return self
 
 

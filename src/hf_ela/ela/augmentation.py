@@ -27,7 +27,7 @@ def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.nd
     """
     augmentation, settings = recipe.augmentation, recipe.input
     if augmentation is None or settings.kind == "resize":
-        raise ValueError("`training_views` requires a recipe with `augmentation`. Received: none.")
+        raise ValueError("`training_views` requires a recipe with an `augmentation` section.")
     rngs = (drawn_by(f"augment {key} {number}") for number in range(augmentation.views))
     crops = (_augmented_crop(image, settings, augmentation, rng) for rng in rngs)
     return np.stack([network_channels(crop, recipe) for crop in crops])
@@ -46,7 +46,7 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
     """
     augmentation, settings = recipe.augmentation, recipe.input
     if augmentation is None or settings.kind == "resize":
-        raise ValueError("`source_views` requires a recipe with `augmentation`. Received: none.")
+        raise ValueError("`source_views` requires a recipe with an `augmentation` section.")
     views = []
     for number in range(augmentation.views):
         rng = drawn_by(f"source {key} {number}")

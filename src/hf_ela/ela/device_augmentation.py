@@ -27,7 +27,7 @@ def draw(rng: np.random.Generator, images: int, recipe: Preprocessing) -> np.nda
     """Return draws for a batch: int32, images x `DRAWS`."""
     how = recipe.augmentation
     if how is None:
-        raise ValueError("`draw` requires a recipe with `augmentation`. Received: none.")
+        raise ValueError("`draw` requires a recipe with an `augmentation` section.")
     none = np.zeros(images, np.int64)
     low, high = ALIGNED_QUALITY if recipe.input.training == "aligned" else (0, 0)
     first = rng.integers(low, high, images, endpoint=True)

@@ -85,7 +85,7 @@ def round_trips(
             f"Received: {type(qualities).__name__}, {qualities!r:.100}."
         )
     if not qualities:
-        raise ValueError("`qualities` must name at least one JPEG quality. Received: none.")
+        raise ValueError("`qualities` must name at least one JPEG quality. The list is empty.")
     rows = [checked_quality(quality) - 1 for quality in qualities]
     tables = [quantisation_tables()[row].reshape(2, 8, 8, 1, 1) for row in rows]
     decoded = _decoded(_encoded(images, subsampling), tables, images.shape, subsampling)
