@@ -84,10 +84,14 @@ def add_samples(commands: Commands) -> None:
         description="Write a small labelled set of synthetic images, the same on every machine.",
     )
     samples.add_argument("folder", metavar="FOLDER")
-    samples.add_argument("--per-class", type=int, default=240, metavar="N")
-    samples.add_argument("--test-per-class", type=int, default=60, metavar="N")
-    samples.add_argument("--seed", type=int, default=0, metavar="N")
-    samples.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes")
+    samples.add_argument(
+        "--per-class", type=int, default=240, metavar="N", help="training images a class (240)"
+    )
+    samples.add_argument(
+        "--test-per-class", type=int, default=60, metavar="N", help="test images a class (60)"
+    )
+    samples.add_argument("--seed", type=int, default=0, metavar="N", help="other pictures (0)")
+    samples.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes (1)")
     samples.set_defaults(run=_samples, parser=samples)
 
 
