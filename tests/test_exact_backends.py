@@ -17,6 +17,9 @@ from hf_ela.ela.error_level import error_level
 from hf_ela.ela.layers import ErrorLevel, PillowResize
 from hf_ela.ela.tensor_jpeg import round_trip
 
+# torch.compile itself calls what torch calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
 MODES = {"tensorflow": ["graph", "xla"], "jax": ["jit"], "torch": ["eager", "inductor"]}
 SETTINGS: dict[str, dict[str, Any]] = {
     "maximum": {"quality": [90, 40], "gain": "max"},
