@@ -62,7 +62,7 @@ def _start(backend: str | None) -> None:
     if backend:
         os.environ["KERAS_BACKEND"] = backend
         with native_messages_held_back():
-            from hf_ela.backend import keras  # noqa: F401
+            from hf_ela.backend import keras  # noqa: F401  (imported to start it)
 
 
 def compiled(function: Callable[..., Any], *, xla: bool = False) -> Callable[..., np.ndarray]:

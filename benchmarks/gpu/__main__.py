@@ -24,9 +24,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
 
 from common import save  # noqa: E402  (it lies in the folder above)
-from pack import pack  # noqa: E402
-from rates import BATCHES, device, ela_rates  # noqa: E402
-from training import trained  # noqa: E402
+from pack import pack  # noqa: E402  (as above)
+from rates import BATCHES, device, ela_rates  # noqa: E402  (as above)
+from training import trained  # noqa: E402  (as above)
 
 RECIPES = ("reference", "default")
 PUBLISHED = "7-10 minutes on an RTX 3080"
