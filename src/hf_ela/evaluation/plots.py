@@ -161,7 +161,7 @@ def reliability(curves: Curves, path: Path) -> None:
 
 
 def coverage(coverage_by_protocol: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw accuracy against coverage under each protocol, and mark where the model abstains.
+    """Draw accuracy against coverage under each protocol, and mark the model as released.
 
     ``curve`` is that of `calibration.coverage_curve`, ``shipped`` that of `measure_coverage`.
     """
@@ -191,7 +191,7 @@ def coverage(coverage_by_protocol: Mapping[str, Mapping[str, Any]], path: Path) 
                 markeredgecolor="white",
                 zorder=3,
             )
-    axes.plot([], [], "o", color=GREY, label="where the model abstains, with 95 % interval")
+    axes.plot([], [], "o", color=GREY, label="the model as released, with 95 % interval")
     axes.set(xlim=(1.02, -0.02))
     axes.set_xlabel("images with a certain answer (coverage)")
     axes.set_ylabel("correct among them (accuracy)")
