@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_ela._files import check_output, write_json
 from hf_ela._terminal import printable
-from hf_ela._text import in_words
+from hf_ela._text import in_words, no_width
 from hf_ela.cli.options import add_data_options, data_options, use_token
 from hf_ela.cli.tables import new_table, printing
 from hf_ela.errors import needs_extra
@@ -81,6 +81,11 @@ def _print(found: Mapping[str, Any]) -> None:
         for table in tables:
             if table.row_count:
                 console.print(table)
+        matrix = found.get("matrix") or {"cells": {}}
+        cells = [cell for row in matrix["cells"].values() for cell in row.values()]
+        measured = [row for row in found["classifiers"].values() if row]
+        if warning := no_width((*measured, *found["facts"], *cells)):
+            console.print(warning, highlight=False)
         for line in (*_of_copies(found), *_of_rejected(found)):
             console.print(printable(line), markup=False, highlight=False)
         console.print("\nVerdict", style="bold")

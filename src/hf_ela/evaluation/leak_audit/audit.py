@@ -79,7 +79,10 @@ def audit(
         split: [facts for facts in found if not facts["error"]] for split, found in rows.items()
     }
     rejected = refused(rows)
-    found = audit_facts(splits, groups, rejected, resamples=resamples) | {"rejected": rejected}
+    found = audit_facts(
+        splits, groups, rejected, ordered=source.hub is not None, resamples=resamples
+    )
+    found["rejected"] = rejected
     if sample:
         found["matrix"] = _matrix(options, rows, groups, sample, resamples, say)
     return found | {"verdict": verdict(found)}
@@ -95,7 +98,13 @@ def audit_prepared(data: Prepared, *, resamples: int = RESAMPLES) -> dict[str, A
         name: [split.store.facts[row] for row in np.sort(split.rows)]
         for name, split in splits.items()
     }
-    return audit_facts(facts, data.groups, data.summary["rejected"], resamples=resamples)
+    return audit_facts(
+        facts,
+        data.groups,
+        data.summary["rejected"],
+        ordered=data.summary["revision"] is not None,
+        resamples=resamples,
+    )
 
 
 def audit_facts(
@@ -103,6 +112,7 @@ def audit_facts(
     groups: GroupTable,
     rejected: Sequence[Mapping[str, str]] = (),
     *,
+    ordered: bool = True,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Audit what is known of every file; pure.
@@ -113,14 +123,16 @@ def audit_facts(
             in every test of significance.
         rejected: Images that cannot be read (`hf_ela.data.preparation.refused`): counted in the
             verdict, and named where a class is missing.
+        ordered: Whether the order of rows belongs to the dataset, as on the Hub; a local folder is
+            read class by class.
         resamples: Draws of the bootstrap for each interval.
 
     Returns:
         Fit for JSON: ``images``; ``groups``, how many images the groups file names (None without
         one); ``classifiers``, held-out metrics of file facts and of the mean error level (None for
         too few images); ``facts``, each alone, the most telling first; ``values``, single values
-        that reveal the class; ``duplicates``; ``order``; ``tables``, per class; ``verdict``,
-        sentences.
+        that reveal the class; ``duplicates``; ``order``, empty unless `ordered`; ``tables``, per
+        class; ``verdict``, sentences.
 
     Raises:
         DataError: A class has no image, or the groups file names other images.
@@ -157,7 +169,7 @@ def audit_facts(
         "facts": ranked_facts(table, labels, folds, members, resamples=resamples) if folds else [],
         "values": telling_values(table, labels, members),
         "duplicates": find_duplicates(splits),
-        "order": class_order(splits),
+        "order": class_order(splits) if ordered else {},
         "tables": {kind: _table(table[labels == label]) for kind, label in KINDS},
     }
     return found | {"verdict": verdict(found | {"rejected": rejected})}

@@ -7,13 +7,18 @@ from typing import Any
 from scipy.stats import fisher_exact
 
 from hf_ela._text import in_words
+from hf_ela.evaluation.leak_audit.leaks import FOLDS
 
 __all__ = ["CLEAR", "SLIGHT", "STRONG", "ungrouped", "verdict"]
 
 # Bounds for the lower end of the 95 % interval of a held-out AUC; 0.5 is chance. Below `SLIGHT` a
 # difference may be luck; at `STRONG` the fact alone orders nine of ten pairs of images.
 STRONG, CLEAR, SLIGHT = 0.9, 0.7, 0.55
-MOST = 0.5
+ENOUGH = 25
+"""Images or groups of each class with which a fact whose AUC is `CLEAR` gets an interval above
+`SLIGHT` (standard error of an AUC: Hanley and McNeil, Radiology 143, 1982). With fewer, finding
+nothing says little."""
+CARRIES_MOST = 0.5
 """Share of the AUC of all facts above chance from which a fact alone "carries most of it"."""
 REJECTED_SIGNIFICANCE = 0.01
 """P-value below which unreadable images of one class alone reveal that class."""
@@ -67,19 +72,28 @@ def ungrouped(matched: int, images: int) -> Iterator[str]:
 def _of_facts(found: Mapping[str, Any]) -> Iterator[str]:
     together = found["classifiers"]["file_facts"]
     if together is None:
-        yield "Too few images, or groups of images, to measure what a classifier learns from files."
+        yield (
+            f"{_images(found)} are too few to measure what file facts give away. It takes {FOLDS} "
+            f"of each class, and {ENOUGH} to tell much; near-duplicates, and images of one group, "
+            "count as one."
+        )
     else:
         strength = _strength(together["roc_auc"])
         auc = in_words(together["roc_auc"], "–")
         if strength:
             best = found["facts"][0]
             alone = best["roc_auc"]["value"]
-            most = alone - 0.5 >= MOST * (together["roc_auc"]["value"] - 0.5)
+            most = alone - 0.5 >= CARRIES_MOST * (together["roc_auc"]["value"] - 0.5)
             role = "carries most of it" if most else "reveals most by itself, but not all"
             yield (
                 f"File facts alone reveal {strength} of the class: AUC {auc}. "
                 f"{_word(best['fact'])} {role} ({alone:.3f} alone). "
                 "A detector's as-is score on this data may reflect file history."
+            )
+        elif too_few := _too_few(found, together["roc_auc"]["groups"]):
+            yield (
+                f"{too_few} are too few to tell whether file facts give the class away: AUC {auc}. "
+                f"It takes about {ENOUGH} of each class."
             )
         else:
             yield f"File facts alone reveal nothing significant about the class: AUC {auc}."
@@ -153,7 +167,10 @@ def _of_duplicates(found: Mapping[str, Any]) -> Iterator[str]:
     for kind, name in (("exact", "exact copies"), ("near", "near-duplicates")):
         copies = found["duplicates"][kind]
         if copies["across_classes"]:
-            yield f"Different labels: {_pairs(copies['across_classes'])} of {name}."
+            yield (
+                f"In both classes: {_pairs(copies['across_classes'])} of {name}. Unless they are "
+                "meant to show the same picture, a label is wrong."
+            )
         if copies["across_splits"]:
             yield f"In two splits: {_pairs(copies['across_splits'])} of {name}."
 
@@ -187,6 +204,20 @@ def _value(row: Mapping[str, Any]) -> str:
         name = {"exif": "EXIF", "icc": "colour profile"}[row["fact"]]
         return name if row["value"] == "yes" else f"no {name}"
     return f"{_word(row['fact']).removeprefix('The ')} {row['value']}"
+
+
+def _too_few(found: Mapping[str, Any], groups: int) -> str | None:
+    """Return the images, where finding nothing in them says little."""
+    counts = [table["n"] for table in found["tables"].values()]
+    if min(groups / 2, *counts) >= ENOUGH:
+        return None
+    return f"{_images(found)}, in {groups} groups," if groups < sum(counts) else _images(found)
+
+
+def _images(found: Mapping[str, Any]) -> str:
+    """Return the images by class, as in "6 fake and 6 real images"."""
+    counts = (f"{table['n']:,} {kind}" for kind, table in found["tables"].items())
+    return f"{' and '.join(counts)} images"
 
 
 def _share(found: Mapping[str, Any], row: Mapping[str, Any], kind: str) -> str:
