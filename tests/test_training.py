@@ -347,7 +347,7 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path: Path, how
         (["--out", str(REPOSITORY / "src")], "new or empty"),
         (["--out", str(REPOSITORY / "src"), "--resume"], "interrupted run"),
         (["--groups", "missing.csv"], "missing.csv"),
-        (["--groups", "a\n  \x1b[31m.csv"], "file a\\n  \\x1b[31m.csv cannot"),
+        (["--groups", "a\n  \x1b[31m.csv"], "file a\\n  \\x1b[31m.csv does not exist"),
         (["--out", str(REPOSITORY / "README.md" / "run")], "must be writable"),
         (["--cache-dir", str(REPOSITORY / "README.md")], "README.md"),
         (["--emissions", "France"], "three-letter ISO code"),
@@ -356,11 +356,11 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path: Path, how
 def test_wrong_usage_is_one_line(tiny: Path, tmp_path: Path, capsys, words, message) -> None:
     if "--emissions" in words:
         pytest.importorskip("codecarbon")
-    command = ["train", "--data", str(tiny), "--out", str(tmp_path / "run"), *words]
+    command = ["train", "--data", str(tiny), "--out", str(tmp_path / "runs/one"), *words]
     assert main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
-    assert not (tmp_path / "run").exists()  # it is not in the way of the next try
+    assert not (tmp_path / "runs").exists()  # it is not in the way of the next try
 
 
 def test_a_run_inside_its_data_is_refused(tmp_path: Path) -> None:

@@ -77,11 +77,11 @@ def train(
             "Emissions are measured over a whole training: a resumed run cannot measure them."
         )
     tracker = tracker_for(country)
-    claim(out, recipe, options, resume=resume)
+    made = claim(out, recipe, options, resume=resume)
     seconds: dict[str, float] = {}
     with _timed(seconds, "data"):
         say(f"Preparing {options.source} ...")
-        data = _prepare(out, recipe, options, resume=resume)
+        data = _prepare(out, recipe, options, made)
         found = data.summary
         say(
             f"ELA: {data.computed} images computed, {data.cached} cached, "
@@ -150,8 +150,8 @@ def train(
     return run
 
 
-def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> Prepared:
-    """Prepare the data, the same as before where a run is resumed."""
+def _prepare(out: Path, recipe: Recipe, options: DataOptions, made: Sequence[Path]) -> Prepared:
+    """Prepare the data, the same as before where a run is resumed; else remove what was `made`."""
     pinned = out / "checkpoint" / "data.json"
     before = json.loads(pinned.read_text("utf-8")) if pinned.exists() else None
     if before and before["revision"]:
@@ -159,10 +159,11 @@ def _prepare(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -
     try:
         data = prepare(options, recipe)
     except Exception:
-        if not resume:  # nothing is lost by removing the folder, and the next try needs it empty
-            shutil.rmtree(out / "checkpoint")
-            with suppress(OSError):
-                out.rmdir()
+        if made:
+            (out / "checkpoint" / "settings.json").unlink()
+        for folder in made:
+            with suppress(OSError):  # something else may have come into it
+                folder.rmdir()
         raise
     now = {key: data.summary[key] for key in ("revision", "fingerprint")}
     if before not in (None, now):
@@ -191,8 +192,11 @@ def recorded(out: str | Path) -> tuple[Recipe, DataOptions]:
     return parse_recipe(settings["recipe"], source=str(path)), DataOptions(**settings["data"])
 
 
-def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> None:
+def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> list[Path]:
     """Reserve a folder for a run, before anything is computed.
+
+    Returns:
+        The folders that were made for it, the innermost first; none for a run that is resumed.
 
     Raises:
         RunError: The folder holds something else, lies in the data, or cannot be written.
@@ -211,7 +215,7 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> N
                 "The settings differ from those of the interrupted run. Leave them out, or train "
                 "into another folder."
             )
-        return
+        return []
     check_output(out, options.source)
     try:
         if out.exists() and any(out.iterdir()):
@@ -220,11 +224,14 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> N
                 f"A run folder must be new or empty. Received: {out}. "
                 + ("Continue that run with `resume`." if interrupted else "Choose another folder.")
             )
-        (out / "checkpoint").mkdir(parents=True, exist_ok=True)
+        folder = out / "checkpoint"
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
         settings = {"recipe": recipe.model_dump(), "data": asdict(options)}
-        write_json(out / "checkpoint" / "settings.json", settings)
+        write_json(folder / "settings.json", settings)
     except OSError as error:
         raise RunError(f"A run folder must be writable. Received: {out}: {error}") from error
+    return made
 
 
 @contextmanager
