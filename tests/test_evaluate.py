@@ -224,6 +224,10 @@ def test_a_dataset_of_one_split_is_measured_whole(
     data = json.loads(out)["models"]["mine"]["data"]
     assert (data["n"], data["split"]) == (8, "train")
     assert "has no split test: measured on train, its only one." in err
+    assert main(["evaluate", str(flat), "--model", str(model), "--split", "val"]) == 2
+    assert (
+        "has no split val. Choose one of its splits as --split: train." in capsys.readouterr().err
+    )
 
 
 def test_a_refused_image_is_listed_and_too_many_are_an_error(
@@ -270,7 +274,10 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
         path.write_text("no image")
     (tmp_path / "others.csv").write_text("file_name,group\nnothing.jpg,1\n")
     for words, message in (
-        ([tiny, "--split", "dev"], "must be one of ['test', 'train']"),
+        (
+            [tiny, "--split", "dev"],
+            "no split dev. Choose one of its splits as --split: test, train.",
+        ),
         ([tmp_path / "none"], "there is no such folder"),
         (
             [one_class],
@@ -278,7 +285,7 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
         ),
         ([one_left, "--max-rejected", 0.5], "Received: 0 fake and 6 real images in the split test"),
         ([tiny, "--groups", tmp_path / "others.csv"], "names 1 images, none of this dataset"),
-        ([tiny, "--groups", tmp_path / "none.csv"], "cannot be read"),
+        ([tiny, "--groups", tmp_path / "none.csv"], "does not exist"),
         ([tiny, "--compare", tmp_path], "hf_ela.json"),
         ([tiny, "--compare", tmp_path, "--out", tiny / "out"], "must lie outside the data"),
         ([tiny, "--compare", tmp_path, "--out", model / "hf_ela.json"], "must be writable"),

@@ -39,7 +39,7 @@ def add_evaluate(commands: Any) -> None:
         metavar="MODEL",
         help="a second model to measure on the same images, with McNemar's test of the difference",
     )
-    evaluate.add_argument("--split", default="test", help="split (test, or the only one)")
+    evaluate.add_argument("--split", help="split (test, or the only one)")
     add_data_options(evaluate)
     evaluate.add_argument(
         "--base",
@@ -83,10 +83,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         for name, one in classifiers.items()
     }
     (split,) = {found["data"]["split"] for found in results.values()}
-    if split != options.split:
+    if split != (options.split or "test"):
         print(
-            f"{printable(options.data)} has no split {printable(options.split)}: measured on "
-            f"{printable(split)}, its only one.",
+            f"{printable(options.data)} has no split test: measured on {printable(split)}, its "
+            "only one.",
             file=sys.stderr,
         )
     report = {"schema": 1, "models": results}

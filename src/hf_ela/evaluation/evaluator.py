@@ -65,18 +65,18 @@ def evaluate(
     detector: Detector,
     options: DataOptions,
     *,
-    split: str = "test",
+    split: str | None = None,
     base: Protocol = "aligned",
     resamples: int = RESAMPLES,
     perturbations: Sequence[str] = tuple(SUITE),
     progress: bool = False,
 ) -> EvaluationResult:
-    """Measure a detector on a split of a dataset, at its own temperature, threshold and band.
+    """Measure a detector on a split of a dataset, at its own temperature and threshold.
 
     Args:
         detector: What is measured, such as an `ElaClassifier`.
         options: Where the images come from; `max_rejected` counts for the split.
-        split: Which of its splits; of a dataset with one split it is that one, whatever its name.
+        split: Which of its splits; by default ``test``, or the only one, whatever its name.
         base: Protocol under which images are perturbed for the robustness table.
         resamples: Draws of the bootstrap for each interval.
         perturbations: Rows of the robustness table, names of
@@ -180,15 +180,18 @@ def _check(
     groups.matched([name for name, _ in images])
 
 
-def _find_split(source: OpenedDataset, asked: str) -> str:
-    """Return the split that was asked for, or the only one."""
-    if asked in source.splits:
-        return asked
-    if len(source.splits) == 1:
-        return next(iter(source.splits))
-    raise DataError(
-        f"`split` must be one of {sorted(source.splits)} for {source.id}. Received: {asked!r}."
-    )
+def _find_split(source: OpenedDataset, asked: str | None) -> str:
+    """Return the split that was asked for; by default test, or the only one."""
+    names = sorted(source.splits)
+    if asked is None and len(names) == 1:
+        return names[0]
+    found = asked or "test"
+    if found not in names:
+        raise DataError(
+            f"{source.id} has no split {found}. Choose one of its splits as `split`: "
+            f"{', '.join(names)}."
+        )
+    return found
 
 
 def score_images(
