@@ -273,7 +273,7 @@ def test_other_class_names_need_a_map(tmp_path, cache) -> None:
         (folder / split / "real").rename(folder / split / "human")
     with pytest.raises(LabelError, match="`label_map`, such as ai=fake"):
         prepared(folder)
-    with pytest.raises(LabelError, match="human"):
+    with pytest.raises(LabelError, match=r"names humans, but the classes .* are human, machine"):
         prepared(folder, label_map={"machine": "fake", "humans": "real"})
     data = prepared(folder, label_map={"machine": "fake", "human": "real"})
     assert data.summary["classes"] == {"human": "real", "machine": "fake"}
@@ -286,7 +286,7 @@ def test_other_class_names_need_a_map(tmp_path, cache) -> None:
         ({"limit": 1}, "at least 2"),
         ({"max_rejected": 1.5}, "from 0 to 1"),
         ({"num_proc": 0}, "at least 1"),
-        ({"leave_out": "source=x"}, "of a groups file"),
+        ({"leave_out": "source=x"}, "as `groups`"),
         ({"leave_out": "wikiart", "groups": "g.csv"}, "COLUMN=VALUE"),
     ],
 )
@@ -310,6 +310,18 @@ def test_a_name_that_is_no_text_is_named(tiny, cache, tmp_path) -> None:
 def test_revision_of_a_local_folder_is_refused(tiny) -> None:
     with pytest.raises(DataError, match="needs a dataset on the Hub"):
         DataOptions(source=str(tiny), revision="main")
+
+
+def test_folders_of_classes_are_asked_for_by_name(tmp_path, cache) -> None:
+    folder = write_flat(tmp_path / "data", 2)
+    for label in ("Fake", "Real"):
+        (folder / label.lower()).rename(folder / label)
+    with pytest.raises(LabelError, match=r"`label_map`, such as Fake=fake,Real=real\.$"):
+        prepared(folder)
+    for path in list(folder.rglob("*.*g")):
+        path.rename(folder / f"{path.parent.name}-{path.name}")
+    with pytest.raises(LabelError, match="in a folder for each class"):
+        prepared(folder)
 
 
 def test_a_folder_that_is_no_dataset(tmp_path, cache) -> None:

@@ -53,7 +53,7 @@ def test_table_refusals(tmp_path) -> None:
         table(tmp_path, "file_name,group\na.png,g1\na.png,g2\n")
     with pytest.raises(DataError, match="file_name and group"):
         table(tmp_path, "name,group\na,b\n")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="does not exist"):
         GroupTable.read(tmp_path / "missing.csv")
 
 

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from hf_ela.data.duplicates import Facts, fingerprints, near_blocks
 from hf_ela.errors import DataError
 
-COLUMNS = ("group", "source", "generator")
+GROUP_COLUMNS = ("group", "source", "generator")
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class GroupTable:
             content = Path(path).read_bytes()
             reader = csv.DictReader(StringIO(content.decode("utf-8-sig"), newline=""))
             listed = [row for row in reader if row.get("file_name")]
+        except FileNotFoundError:
+            raise DataError(f"The groups file {path} does not exist. Check the path.") from None
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"The groups file {path} cannot be read: {error}") from None
         if not {"file_name", "group"} <= set(reader.fieldnames or ()):
             raise DataError(
                 "A groups file is a CSV with the columns file_name and group. "
-                f"Received: {path} with the columns {reader.fieldnames}. Rename the columns."
+                f"Received: {path} with {', '.join(reader.fieldnames or ()) or 'no columns'}. "
+                "Rename the columns."
             )
         rows: dict[str, dict[str, str]] = {}
         last_parts: dict[str, list[dict[str, str]]] = {}
@@ -78,7 +81,7 @@ class GroupTable:
 
     def columns(self, file_names: Sequence[str]) -> dict[str, list[str | None]]:
         """Return `group`, `source` and `generator` of each image; None where not known."""
-        return {column: [self.get(name, column) for name in file_names] for column in COLUMNS}
+        return {column: [self.get(name, column) for name in file_names] for column in GROUP_COLUMNS}
 
     def matched(self, file_names: Sequence[str]) -> int:
         """Return how many of the images have a group in the table.
@@ -133,7 +136,8 @@ def grouped_split(
     if len(counts) < 2 or min(counts) < folds:
         raise DataError(
             f"Holding out {fraction:.0%} needs at least {folds} groups of each class. "
-            f"Received: {counts} groups. Add images, or choose a rounder validation.fraction."
+            f"Received: {' and '.join(map(str, counts))} groups. Add images, or choose a "
+            "rounder validation.fraction."
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = [part for _, part in splitter.split(labels, labels, members)]

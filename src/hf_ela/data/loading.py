@@ -76,10 +76,15 @@ class DataOptions:
             )
         if self.num_proc < 1:
             raise DataError(f"`num_proc` must be at least 1. Received: {self.num_proc}.")
-        if self.leave_out is not None and not (self.groups and "=" in self.leave_out):
+        if self.leave_out is not None and "=" not in self.leave_out:
             raise DataError(
-                "`leave_out` must be COLUMN=VALUE of a groups file, such as source=wikiart. "
-                f"Received: {self.leave_out!r}, with groups={self.groups}."
+                "`leave_out` must be COLUMN=VALUE, such as source=wikiart. "
+                f"Received: {self.leave_out}."
+            )
+        if self.leave_out is not None and not self.groups:
+            raise DataError(
+                "`leave_out` needs a groups file with its column. "
+                f"Received: {self.leave_out} alone. Give the CSV as `groups`."
             )
         if self.revision and Path(self.source).exists():
             raise DataError(
@@ -128,7 +133,7 @@ def open_for_training(options: DataOptions, groups: GroupTable) -> OpenedDataset
     if "train" not in source.splits:
         raise DataError(
             f"Training needs a split named train. Received: {source.id} with the splits "
-            f"{sorted(source.splits)}. Rename the split to learn from."
+            f"{', '.join(sorted(source.splits))}. Rename the split to learn from."
         )
     if "test" not in source.splits:
         source = _with_test(source, groups)
@@ -170,8 +175,8 @@ def _check_columns(splits: Mapping[str, Any]) -> None:
         columns = list(rows.features or ())
         if not {"image", "label"} <= set(columns):
             raise DataError(
-                f"Every split needs the columns image and label. Received: {name} with {columns}. "
-                "Rename the columns."
+                f"Every split needs the columns image and label. Received: {name} with "
+                f"{', '.join(columns) or 'none'}. Rename the columns."
             )
         if not isinstance(rows.features["image"], datasets.Image):
             raise DataError(
@@ -186,14 +191,23 @@ def _classes(feature: Any, label_map: Mapping[str, str]) -> tuple[dict[str, str]
     named = isinstance(feature, datasets.ClassLabel)
     names = feature.names if named else sorted(label_map) or list(LABELS)
     classes = {name: label_map.get(name, name) for name in names}
-    if set(classes.values()) != set(LABELS) or not set(label_map) <= set(names):
-        missing = [label for label in LABELS if label not in classes.values()]
-        without = f" (without {' and '.join(missing)})" if missing else ""
+    if absent := sorted(set(label_map) - set(names)):
+        raise LabelError(
+            f"`label_map` names {', '.join(absent)}, but the classes of the dataset are "
+            f"{', '.join(names)}. Correct the names."
+        )
+    if unknown := [name for name, label in classes.items() if label not in LABELS]:
+        alike = all(name.lower() in LABELS for name in unknown)
+        pairs = [f"{name}={name.lower()}" for name in unknown] if alike else ["ai=fake,human=real"]
         raise LabelError(
             "Classes must be named fake (AI-generated) and real (human-made). "
-            f"Received: {names}, with the label map {dict(label_map)}{without}. "
-            "Add the missing class, or map other names with `label_map`, such as "
-            "ai=fake,human=real."
+            f"Received: {', '.join(unknown)}. Map other names with `label_map`, such as "
+            f"{','.join(pairs)}."
+        )
+    if missing := [label for label in LABELS if label not in classes.values()]:
+        raise LabelError(
+            f"Both classes, fake and real, are needed. Received: {', '.join(names)}, without "
+            f"{' and '.join(missing)}. Add images of the missing class."
         )
     if not named:
         return classes, classes
@@ -206,7 +220,7 @@ def _with_test(source: OpenedDataset, groups: GroupTable) -> OpenedDataset:
     if not isinstance(train, datasets.Dataset):
         raise DataError(
             "Training on a stream needs a test split. Received: the splits "
-            f"{sorted(source.splits)}. Add a test split, or turn `streaming` off."
+            f"{', '.join(sorted(source.splits))}. Add a test split, or turn `streaming` off."
         )
     hashed = train.map(
         hash_row,
@@ -283,5 +297,5 @@ def parse_label_map(text: str) -> dict[str, str]:
     """
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(name.strip() and label.strip() in LABELS for name, _, label in pairs):
-        raise LabelError(f"A label map must look like ai=fake,human=real. Received: {text!r}.")
+        raise LabelError(f"A label map must look like ai=fake,human=real. Received: {text}.")
     return {name.strip(): label.strip() for name, _, label in pairs}

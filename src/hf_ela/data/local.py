@@ -5,7 +5,7 @@ from typing import Any
 
 import datasets
 
-from hf_ela.errors import DataError, DatasetNotFoundError
+from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
 from hf_ela.images.sources import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS = {
@@ -29,6 +29,7 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
 
     Raises:
         DatasetNotFoundError: `datasets` finds no rows there.
+        LabelError: Images lie in no folders of classes.
         DataError: The name of a file is not UTF-8.
     """
     _check_names(folder)
@@ -74,13 +75,20 @@ def _how_to_load(folder: Path) -> dict[str, Any]:
     if folder.is_file():
         kind = "parquet" if folder.suffix == ".parquet" else "imagefolder"
         return {"path": kind, "data_files": {"train": str(folder)}}
-    if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
+    parents = {path.parent for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES}
+    if not parents:
         return {"path": "parquet", "data_dir": str(folder)}
     files = {
         split: [f"{folder / name}/**" for name in names if (folder / name).is_dir()]
         for split, names in SPLIT_FOLDERS.items()
     }
     found = {split: patterns for split, patterns in files.items() if patterns}
+    whole = {folder / name for names in SPLIT_FOLDERS.values() for name in names}
+    if parents <= {folder, *whole}:
+        raise LabelError(
+            "Images must lie in a folder for each class, fake and real. "
+            f"Received: {folder}, with images in none. Move them into such folders."
+        )
     return {
         "path": "imagefolder",
         "data_files": found or {"train": f"{folder}/**"},

@@ -240,10 +240,11 @@ def _good(name: str, store: ElaStore) -> Split:
 
 
 def _with_both(name: str, split: Split) -> Split:
-    if len(set(split.labels.tolist())) < 2:
+    counts = _counts(split)
+    if not (counts["fake"] and counts["real"]):
         raise DataError(
-            f"Every split needs images of both classes. Received: {_counts(split)} in {name}. "
-            "Add images."
+            f"Every split needs images of both classes. Received: {counts['fake']} fake and "
+            f"{counts['real']} real images in {name}. Add images."
         )
     return split
 

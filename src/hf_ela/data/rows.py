@@ -175,8 +175,9 @@ def name_and_label(
     """
     name = file_name(image["path"], root) or f"{split}/{index:06d}"
     if str(label) not in labels:
+        found = "no label" if label is None else label
         raise LabelError(
-            f"A label must be one of {sorted(labels)}. Received: {label} for {name}. "
+            f"A label must be one of {', '.join(sorted(labels))}. Received: {found} for {name}. "
             "Fix the dataset, or map its labels with `label_map`, such as 0=fake,1=real."
         )
     return name, labels[str(label)]
