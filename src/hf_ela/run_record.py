@@ -52,16 +52,16 @@ def _check_order(interval: Interval) -> Interval:
 
 Ordered = Annotated[Interval, AfterValidator(_check_order)]
 
-Band = tuple[float, float]
+Uncertain = tuple[float, float]
 """Lowest and highest score for which a model abstains, both included."""
 
 
 class CoverageRow(TypedDict):
-    """Share of images outside a band, and of correct ones among them; None means no band."""
+    """Share of images with a certain score, and of correct ones among them."""
 
     coverage: float
     accuracy: float
-    uncertain: Band | None
+    uncertain: Uncertain | None
 
 
 class SourceRow(TypedDict):
@@ -157,7 +157,7 @@ class Calibration(_Section):
     temperature: float
     bias: float = 0.0
     threshold: float
-    uncertain: Band | None = None
+    uncertain: Uncertain | None = None
 
 
 class Metrics(_Section):
@@ -182,7 +182,7 @@ class Test(_Section):
 
 
 class Coverage(_Section):
-    """What the model's own band leaves, and what other bands would."""
+    """What the model's own uncertain scores leave, and what others would."""
 
     shipped: dict[Literal["coverage", "accuracy"], Ordered]
     curve: list[CoverageRow]

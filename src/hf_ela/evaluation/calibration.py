@@ -1,4 +1,4 @@
-"""Calibration of logits, threshold and uncertain band. Pure: arrays in, numbers out.
+"""Calibration of logits, threshold and uncertain scores. Pure: arrays in, numbers out.
 
 Everything is fitted on validation data, never on the images that are measured.
 """
@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from hf_ela.evaluation.intervals import wilson
 from hf_ela.evaluation.metrics import Floats, check
 from hf_ela.models.detector import sigmoid
-from hf_ela.run_record import Band, CoverageRow, Interval
+from hf_ela.run_record import CoverageRow, Interval, Uncertain
 
 __all__ = [
     "TEMPERATURES",
@@ -94,14 +94,14 @@ def fit_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 MOST_UNCERTAIN = 0.5
-"""Largest share of the validation images in a band: a model that abstains from most images needs
-better training, not a wider band."""
+"""Largest share of the validation images with uncertain scores: a model that abstains from most
+images needs better training."""
 
 
 class _Step(NamedTuple):
     inside: int
     right_outside: int
-    band: Band | None
+    uncertain: Uncertain | None
 
 
 def certainty(scores: ArrayLike, threshold: float) -> Floats:
@@ -117,51 +117,53 @@ def certainty(scores: ArrayLike, threshold: float) -> Floats:
 
 def fit_uncertain(
     labels: ArrayLike, scores: ArrayLike, threshold: float, certain: float
-) -> Band | None:
-    """Return the narrowest band outside which accuracy is high enough; fit it on validation data.
+) -> Uncertain | None:
+    """Return the fewest uncertain scores that leave a high accuracy; fit them on validation data.
 
-    Among the bands around the threshold that hold at most `MOST_UNCERTAIN` of the images, it is the
-    one with the fewest images that leaves an accuracy of at least `certain` among the others. Where
-    none does, the one that leaves the highest accuracy. None, so that no image is uncertain, where
-    the accuracy is reached without a band, where no band raises it, and without images.
+    Among the intervals around the threshold that hold at most `MOST_UNCERTAIN` of the images, it is
+    the one with the fewest images that leaves an accuracy of at least `certain` among the others.
+    Where none does, the one that leaves the highest accuracy. None, so that no image is uncertain,
+    where all images reach the accuracy, where no interval raises it, and without images.
 
     Args:
         labels: 1 for fake, 0 for real, shape (N,).
         scores: Calibrated probabilities of fake, shape (N,).
         threshold: Lowest score that is called fake.
-        certain: Accuracy among the images outside the band, from 0 to 1.
+        certain: Accuracy among the images with a certain score, from 0 to 1.
     """
     n = np.size(scores)
     best, best_accuracy = None, -1.0
-    for inside, right, band in _steps(labels, scores, threshold):
+    for inside, right, uncertain in _steps(labels, scores, threshold):
         if not n or inside > MOST_UNCERTAIN * n:
             break
         accuracy = right / (n - inside)
         if accuracy > best_accuracy:
-            best, best_accuracy = band, accuracy
+            best, best_accuracy = uncertain, accuracy
         if accuracy >= certain:
             break
     return best
 
 
-def is_certain(scores: ArrayLike, band: Band | None) -> np.ndarray:
-    """Return which scores lie outside a band: booleans in the shape of `scores`."""
+def is_certain(scores: ArrayLike, uncertain: Uncertain | None) -> np.ndarray:
+    """Return which scores lie outside the uncertain ones: bool, in the shape of `scores`."""
     s = np.asarray(scores, np.float64)
-    return np.ones(s.shape, bool) if band is None else (s < band[0]) | (s > band[1])
+    if uncertain is None:
+        return np.ones(s.shape, bool)
+    return (s < uncertain[0]) | (s > uncertain[1])
 
 
 def measure_coverage(
-    labels: ArrayLike, scores: ArrayLike, threshold: float, band: Band | None
+    labels: ArrayLike, scores: ArrayLike, threshold: float, uncertain: Uncertain | None
 ) -> dict[str, Interval]:
-    """Measure the ``coverage`` of a band, and the ``accuracy`` outside it, with Wilson intervals.
+    """Measure ``coverage``, and ``accuracy`` among certain scores, with Wilson intervals.
 
-    Coverage is the share of images outside the band; its ``n`` counts all images, that of the
-    accuracy those outside.
+    Coverage is the share of images with a certain score; its ``n`` counts all images, that of the
+    accuracy the certain ones.
     """
     y, s = check(labels, scores)
-    outside = is_certain(s, band)
+    certain = is_certain(s, uncertain)
     right = (s >= threshold) == (y == 1)
-    return {"coverage": wilson(outside), "accuracy": wilson(right[outside])}
+    return {"coverage": wilson(certain), "accuracy": wilson(right[certain])}
 
 
 def coverage_curve(
@@ -169,7 +171,7 @@ def coverage_curve(
 ) -> list[CoverageRow]:
     """Return accuracy against coverage, from all images down to about one in `points`.
 
-    Row i has the widest band that leaves at least ``1 - i / points`` of the images outside. Images
+    Row i has the most uncertain scores that leave at least ``1 - i / points`` of the images. Those
     of equal certainty go together, so that two rows can be the same. Empty without images.
     """
     n = np.size(scores)
@@ -177,16 +179,16 @@ def coverage_curve(
     rows = []
     for i in range(points if n else 0):
         # In integers: seven tenths of ten images are seven of them.
-        inside, right, band = [step for step in steps if step.inside * points <= i * n][-1]
-        outside = n - inside
-        rows.append(CoverageRow(coverage=outside / n, accuracy=right / outside, uncertain=band))
+        inside, right, uncertain = [step for step in steps if step.inside * points <= i * n][-1]
+        left = n - inside
+        rows.append(CoverageRow(coverage=left / n, accuracy=right / left, uncertain=uncertain))
     return rows
 
 
 def _steps(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Iterator[_Step]:
-    """Yield every band from none up, with the images inside and the correct ones outside.
+    """Yield all choices of uncertain scores from none up, with images inside, correct ones outside.
 
-    The edges of a band are scores, or the threshold, so that no rounding moves an image over one.
+    Its ends are scores, or the threshold, so that no rounding moves an image over one.
     """
     y, s = check(labels, scores)
     right = (s >= threshold) == (y == 1)
@@ -197,5 +199,5 @@ def _steps(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Iterator[_
     right_outside = right.sum() - np.cumsum(right[order])
     yield _Step(0, int(right.sum()), None)
     for last in np.flatnonzero(np.append(levels[1:] != levels[:-1], True)[: y.size]):
-        band = float(low[last]), float(high[last])
-        yield _Step(int(last) + 1, int(right_outside[last]), band)
+        uncertain = float(low[last]), float(high[last])
+        yield _Step(int(last) + 1, int(right_outside[last]), uncertain)

@@ -19,7 +19,7 @@ INK, GREY, PALE = "#222222", "#8A8A8A", "#E0E0E0"
 FAKE, REAL = VERMILLION, BLUE
 DPI = 150
 # Colour, line and marker of the curves of a plot, in order.
-STYLES = ((BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"))
+LINE_STYLES = ((BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"))
 
 
 def new_figure(width: float, height: float) -> Figure:

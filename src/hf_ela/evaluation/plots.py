@@ -20,8 +20,8 @@ from hf_ela.evaluation.figures import (
     GREEN,
     GREY,
     INK,
+    LINE_STYLES,
     REAL,
-    STYLES,
     heading,
     new_figure,
     shortened,
@@ -93,7 +93,7 @@ def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
     for (protocol, (labels, scores)), (colour, line, marker) in zip(
-        curves.items(), cycle(STYLES), strict=False
+        curves.items(), cycle(LINE_STYLES), strict=False
     ):
         y, s = check(labels, scores)
         if not 0 < y.sum() < y.size:
@@ -168,7 +168,7 @@ def coverage(coverage_by_protocol: Mapping[str, Mapping[str, Any]], path: Path) 
     figure = new_figure(5.6, 4.4)
     axes = figure.subplots()
     for (protocol, found), (colour, line, marker) in zip(
-        coverage_by_protocol.items(), cycle(STYLES), strict=False
+        coverage_by_protocol.items(), cycle(LINE_STYLES), strict=False
     ):
         share, correct = found["shipped"]["coverage"], found["shipped"]["accuracy"]
         steps = [(row["coverage"], row["accuracy"]) for row in found["curve"]]
@@ -254,7 +254,7 @@ def robustness_table(tables: Mapping[str, Robustness], path: Path) -> None:
     others = [name for name in ("none", *SUITE) if name in drawn and not name.startswith("jpeg_")]
     height = 0.8 / max(len(tables), 1)
     for number, ((model, table), (colour, line, marker)) in enumerate(
-        zip(tables.items(), STYLES, strict=False)
+        zip(tables.items(), LINE_STYLES, strict=False)
     ):
         cells = {row["perturbation"]: row["balanced_accuracy"] for row in table["rows"]}
         values, errors = _with_errors([cells.get(f"jpeg_{quality}") for quality in qualities])

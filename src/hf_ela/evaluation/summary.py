@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
-COLUMNS = {"sources": "source", "generators": "generator"}
+TABLE_COLUMNS = {"sources": "source", "generators": "generator"}
 """Sections of a result, and the columns of a groups file that they are made of."""
 _LABELS: tuple[Label, ...] = ("fake", "real")
 FEWEST = 5
@@ -55,7 +55,7 @@ def evaluation_sections(
     perturbations: Sequence[str] = tuple(SUITE),
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure a detector by its scores on a split, at its own threshold and uncertain band.
+    """Measure a detector by its scores on a split, at its own threshold and uncertain scores.
 
     Args:
         detector: What gave the scores.
@@ -127,13 +127,13 @@ def _tables(
     scores: Scores,
     threshold: float,
 ) -> dict[str, Any]:
-    """Return a section for each of `COLUMNS`, protocol to its rows, and `spread` over them."""
+    """Return each of `TABLE_COLUMNS`, protocol to its rows, and `spread` over them."""
     found = {
         section: {
             protocol: by_source(columns[column], labels, s, threshold, columns["group"])
             for protocol, s in scores.items()
         }
-        for section, column in COLUMNS.items()
+        for section, column in TABLE_COLUMNS.items()
     }
     spreads = {
         section: {protocol: spread(rows) for protocol, rows in by_protocol.items()}

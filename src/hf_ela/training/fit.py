@@ -24,7 +24,7 @@ from hf_ela.models.networks import build_model, with_error_level
 from hf_ela.models.settings import INPUT
 from hf_ela.recipes.schema import EarlyStopping, Recipe
 
-Curves = dict[str, list[float]]
+History = dict[str, list[float]]
 DRAWN = "draws"
 
 
@@ -105,7 +105,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         self.seed = seed
         self.folder = folder
         self.stopping = stopping
-        self.history: Curves = {}
+        self.history: History = {}
         self.seconds = 0.0
         self.finished = False
         state = folder / "state.json"

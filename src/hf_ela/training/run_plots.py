@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hf_ela.data.preparation import Split
 from hf_ela.evaluation import plots, sheets
-from hf_ela.evaluation.figures import GREY, STYLES, heading, new_figure, tidy, write_figure
+from hf_ela.evaluation.figures import GREY, LINE_STYLES, heading, new_figure, tidy, write_figure
 from hf_ela.evaluation.summary import PROTOCOLS, Scores
 
 __all__ = ["draw_run", "training_curves"]
@@ -86,7 +86,7 @@ def training_curves(
     epochs = len(history.get("loss", ()))
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, name, (colour, line, marker) in zip(
-            (quantity, f"val_{quantity}"), ("train", "validation"), STYLES, strict=False
+            (quantity, f"val_{quantity}"), ("train", "validation"), LINE_STYLES, strict=False
         ):
             values = history.get(key, ())
             axes.plot(

@@ -35,7 +35,7 @@ SAMPLES_VERSION = 1
 """Increased whenever the same settings give different pictures."""
 
 # Drawn once for both files of a picture: JPEG quality, both ends included, and chroma subsampling.
-QUALITIES = (82, 96)
+SAVED_QUALITIES = (82, 96)
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 
 README = """---
@@ -71,7 +71,7 @@ def _write_pair(folder: Path, seed: int, split: str, index: int) -> list[tuple[s
     """Write both files of a picture; return their rows of `groups.csv`."""
     rng = np.random.default_rng([seed, ("train", "test").index(split), index])
     style, decoder = list(STYLES)[index % len(STYLES)], list(DECODERS)[index % len(DECODERS)]
-    quality = int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
+    quality = int(rng.integers(SAVED_QUALITIES[0], SAVED_QUALITIES[1] + 1))
     encode = partial(_jpeg, quality=quality, subsampling=str(rng.choice(SUBSAMPLINGS)))
     pixels = paint(rng, style)
     group = f"{split}-{index:04d}"
