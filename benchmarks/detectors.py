@@ -29,7 +29,7 @@ from hf_ela._text import more_right, over_seeds
 from hf_ela.cli.options import data_options
 from hf_ela.data.loading import DataOptions
 from hf_ela.errors import HfElaError
-from hf_ela.evaluation.mcnemar import mcnemar
+from hf_ela.evaluation.intervals import mcnemar
 from hf_ela.evaluation.metrics import ArtMetrics
 from hf_ela.hub.card import write_card
 from hf_ela.recipes.schema import Protocol, Recipe

@@ -11,8 +11,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from hf_ela.evaluation.intervals import chance_calibration_error, measure
-from hf_ela.evaluation.mcnemar import mcnemar
+from hf_ela.evaluation.intervals import chance_calibration_error, mcnemar, measure
 from hf_ela.evaluation.metrics import (
     METRICS,
     ArtMetrics,

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_ela.evaluation import plots, sheets
+from hf_ela.evaluation import figures, plots
 from hf_ela.evaluation.calibration import coverage_curve, measure_coverage
-from hf_ela.evaluation.figures import DPI
 from hf_ela.evaluation.metrics import confusion
 from hf_ela.evaluation.summary import by_source
 from hf_ela.training import run_plots
@@ -63,10 +62,10 @@ DRAW = {
         {name: covered(*data) for name, data in curves(seed).items()}, path
     ),
     "training_curves": lambda seed, path: run_plots.training_curves(history(seed), path),
-    "ela_sheet": lambda seed, path: sheets.ela_sheet(
+    "ela_sheet": lambda seed, path: figures.ela_sheet(
         [("a", noise(seed), noise(seed + 1)), ("b", noise(seed + 2), noise(seed)[..., 0])], path
     ),
-    "mistakes": lambda seed, path: sheets.mistakes([("a", noise(seed), noise(2), 0.7)], path),
+    "mistakes": lambda seed, path: figures.mistakes([("a", noise(seed), noise(2), 0.7)], path),
     "per_source": lambda seed, path: plots.per_source(
         by_source(["a", "b", "c"] * 20, *scores(seed), 0.5), path
     ),
@@ -121,10 +120,10 @@ def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
         (run_plots.training_curves, history(0, epochs=1)),
         (run_plots.training_curves, {"loss": [np.nan] * 3, "val_loss": [np.nan] * 3}),
         (run_plots.training_curves, {"loss": [1.0, np.inf], "val_loss": [1.0, np.nan]}),
-        (sheets.ela_sheet, []),
-        (sheets.ela_sheet, [("1x1", flat(9, 9, 9, shape=(1, 1)), flat(0, 0, 0, shape=(1, 1)))]),
-        (sheets.ela_sheet, [("long", flat(9, 9, 9, shape=(1, 5000)), flat(0, 0, 0))]),
-        (sheets.mistakes, []),
+        (figures.ela_sheet, []),
+        (figures.ela_sheet, [("1x1", flat(9, 9, 9, shape=(1, 1)), flat(0, 0, 0, shape=(1, 1)))]),
+        (figures.ela_sheet, [("long", flat(9, 9, 9, shape=(1, 5000)), flat(0, 0, 0))]),
+        (figures.mistakes, []),
         (plots.per_source, []),
     ],
 )
@@ -135,9 +134,9 @@ def test_odd_data_gives_a_page_too(draw, data, tmp_path):
 
 @pytest.mark.parametrize("title", ["$x_{1$ 墨竹 رسم 🎨\nnext", "a" * 500, ""])
 def test_any_file_name_can_be_a_title(title, tmp_path):
-    sheets.ela_sheet([(title, noise(1), noise(2))], tmp_path / "sheet.png", title=title)
+    figures.ela_sheet([(title, noise(1), noise(2))], tmp_path / "sheet.png", title=title)
     plots.per_source(by_source([title] * 60, *scores(1), 0.5), tmp_path / "source.png")
-    assert pixels(tmp_path / "sheet.png").shape[1] == DPI * 7
+    assert pixels(tmp_path / "sheet.png").shape[1] == figures.DPI * 7
 
 
 def test_best_epoch_is_that_of_the_monitored_quantity(tmp_path):
@@ -159,18 +158,18 @@ def columns_of(page: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
 
 def test_sheet_puts_each_ela_right_of_its_image(tmp_path):
-    sheets.ela_sheet([("a", RED, GREEN), ("b", YELLOW, BLACK)], tmp_path / "sheet.png")
+    figures.ela_sheet([("a", RED, GREEN), ("b", YELLOW, BLACK)], tmp_path / "sheet.png")
     page = pixels(tmp_path / "sheet.png")
     edges = [columns_of(page, colour) for colour in (RED, GREEN, YELLOW, BLACK)]
     # An image is at least an inch wide, and the next begins after it.
-    assert all(len(edge) > DPI for edge in edges)
+    assert all(len(edge) > figures.DPI for edge in edges)
     assert all(left.max() < right.min() for left, right in pairwise(edges))
 
 
 def test_mistakes_come_worst_first(tmp_path):
     """Above the threshold a mistake is real, below it fake: the true classes got .75, .15, .1."""
     items = [("c", YELLOW, BLACK, 0.75), ("b", RED, BLACK, 0.85), ("a", GREEN, BLACK, 0.1)]
-    sheets.mistakes(items, tmp_path / "sheet.png", threshold=0.8)
+    figures.mistakes(items, tmp_path / "sheet.png", threshold=0.8)
     page = pixels(tmp_path / "sheet.png")
     a, b, c = (columns_of(page, colour) for colour in (GREEN, RED, YELLOW))
     assert a.max() < b.min() <= b.max() < c.min()
@@ -178,7 +177,7 @@ def test_mistakes_come_worst_first(tmp_path):
 
 def test_mistakes_beyond_the_limit_are_left_out(tmp_path):
     items = [("b", YELLOW, BLACK, 0.6), ("a", RED, BLACK, 0.9)]
-    sheets.mistakes(items, tmp_path / "sheet.png", limit=1)
+    figures.mistakes(items, tmp_path / "sheet.png", limit=1)
     page = pixels(tmp_path / "sheet.png")
     assert len(columns_of(page, RED)) > 0
     assert len(columns_of(page, YELLOW)) == 0

@@ -15,8 +15,17 @@ from hf_ela.classifier import ElaClassifier
 from hf_ela.errors import DataError, NotAnImageError
 from hf_ela.evaluation import plots
 from hf_ela.evaluation.intervals import measure
-from hf_ela.evaluation.perturbations import CROP, JPEG_QUALITIES, NOISE, SUITE, WEBP_QUALITY, crop
-from hf_ela.evaluation.robustness import BalancedSample, load_aligned, measure_robustness
+from hf_ela.evaluation.robustness import (
+    CROP,
+    JPEG_QUALITIES,
+    NOISE,
+    SUITE,
+    WEBP_QUALITY,
+    BalancedSample,
+    crop,
+    load_aligned,
+    measure_robustness,
+)
 from hf_ela.recipes.loading import load_recipe
 
 LABELS = [1, 0] * 8

@@ -50,7 +50,7 @@ def over_seeds(values: Sequence[float], dash: str = "-") -> str:
 
 
 def more_right(tests: Sequence[Mapping[str, Any]]) -> str:
-    """Return what McNemar's test (`evaluation.mcnemar`) of each seed says, lowest to highest.
+    """Return what McNemar's test (`evaluation.intervals`) of each seed says, lowest to highest.
 
     First how many more images the second detector is right about, then p.
     """

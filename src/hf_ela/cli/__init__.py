@@ -16,8 +16,7 @@ from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.options import with_flags
 from hf_ela.cli.predict import add_predict
 from hf_ela.cli.push import add_push
-from hf_ela.cli.reproduce import add_reproduce
-from hf_ela.cli.train import add_train
+from hf_ela.cli.train import add_reproduce, add_train
 from hf_ela.errors import HfElaError, ImageError
 
 __all__ = ["main"]

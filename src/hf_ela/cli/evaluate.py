@@ -115,7 +115,7 @@ def _name(origin: str | None, taken: Mapping[str, Any]) -> str:
 
 def _compared(found: Mapping[str, "EvaluationResult"]) -> dict[str, Any]:
     """Return McNemar's test under each protocol; `a` is the first model, `b` the second."""
-    from hf_ela.evaluation.mcnemar import mcnemar
+    from hf_ela.evaluation.intervals import mcnemar
 
     ours, theirs = found.values()
     if ours.sections["data"] != theirs.sections["data"]:

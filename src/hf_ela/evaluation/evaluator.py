@@ -17,8 +17,7 @@ from hf_ela.data.rows import name_and_label
 from hf_ela.ela.views import align
 from hf_ela.errors import DataError, ImageError
 from hf_ela.evaluation.intervals import RESAMPLES
-from hf_ela.evaluation.perturbations import SUITE
-from hf_ela.evaluation.robustness import BalancedSample, Versions, score_versions
+from hf_ela.evaluation.robustness import SUITE, BalancedSample, Versions, score_versions
 from hf_ela.evaluation.summary import PROTOCOLS, Scores, evaluation_sections
 from hf_ela.hub.datasets import read_image
 from hf_ela.images.loading import load_image
@@ -80,7 +79,7 @@ def evaluate(
         base: Protocol under which images are perturbed for the robustness table.
         resamples: Draws of the bootstrap for each interval.
         perturbations: Rows of the robustness table, names of
-            `hf_ela.evaluation.perturbations.SUITE`.
+            `hf_ela.evaluation.robustness.SUITE`.
         progress: Show bars on standard error.
 
     Raises:

@@ -30,7 +30,7 @@ from hf_ela.evaluation.figures import (
 )
 from hf_ela.evaluation.intervals import chance_calibration_error
 from hf_ela.evaluation.metrics import calibration_bins, check, confusion, expected_calibration_error
-from hf_ela.evaluation.perturbations import JPEG_QUALITIES, SUITE
+from hf_ela.evaluation.robustness import JPEG_QUALITIES, SUITE
 from hf_ela.run_record import Interval, Robustness, SourceRow
 
 __all__ = ["per_source", "performance", "robustness_table"]

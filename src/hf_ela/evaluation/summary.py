@@ -16,8 +16,7 @@ from hf_ela.evaluation.intervals import (
     wilson,
 )
 from hf_ela.evaluation.metrics import check, confusion
-from hf_ela.evaluation.perturbations import SUITE
-from hf_ela.evaluation.robustness import BalancedSample, measure_robustness
+from hf_ela.evaluation.robustness import SUITE, BalancedSample, measure_robustness
 from hf_ela.models.detector import Detector
 from hf_ela.recipes.schema import Protocol
 from hf_ela.run_record import Label, SourceRow, Spread

@@ -8,8 +8,17 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from hf_ela.data.preparation import Split
-from hf_ela.evaluation import plots, sheets
-from hf_ela.evaluation.figures import GREY, LINE_STYLES, heading, new_figure, tidy, write_figure
+from hf_ela.evaluation import plots
+from hf_ela.evaluation.figures import (
+    GREY,
+    LINE_STYLES,
+    ela_sheet,
+    heading,
+    mistakes,
+    new_figure,
+    tidy,
+    write_figure,
+)
 from hf_ela.evaluation.summary import PROTOCOLS, Scores
 
 __all__ = ["draw_run", "training_curves"]
@@ -56,13 +65,13 @@ def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path
             name, image, ela = item(position)
             shown.append((f"{kind} · {name}", image, ela))
     title = "Test images and their ELA at quality 90, brightened for viewing"
-    sheets.ela_sheet(shown, folder / "ela.png", title=title)
+    ela_sheet(shown, folder / "ela.png", title=title)
     wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
     worst = wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))][:12]
     title = (
         f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong at the threshold {threshold:.2f}"
     )
-    sheets.mistakes(
+    mistakes(
         [(*item(i), scores[i]) for i in worst],
         folder / "mistakes.png",
         threshold=threshold,

@@ -24,7 +24,7 @@ from hf_ela.data.preparation import Prepared, prepare
 from hf_ela.errors import HfElaError, RunError
 from hf_ela.evaluation.intervals import RESAMPLES
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
-from hf_ela.evaluation.perturbations import SUITE
+from hf_ela.evaluation.robustness import SUITE
 from hf_ela.hub.card import write_card
 from hf_ela.recipes.loading import parse_recipe
 from hf_ela.recipes.schema import Recipe
@@ -59,7 +59,7 @@ def train(
         export: Save the model as ONNX too, not for Keras only.
         resamples: Draws of the bootstrap for each interval.
         perturbations: Rows of the robustness table, names of
-            `hf_ela.evaluation.perturbations.SUITE`.
+            `hf_ela.evaluation.robustness.SUITE`.
         say: Receives a line about each step.
 
     Returns:
