@@ -65,7 +65,6 @@ DRAW = {
     "ela_sheet": lambda seed, path: figures.ela_sheet(
         [("a", noise(seed), noise(seed + 1)), ("b", noise(seed + 2), noise(seed)[..., 0])], path
     ),
-    "mistakes": lambda seed, path: figures.mistakes([("a", noise(seed), noise(2), 0.7)], path),
     "per_source": lambda seed, path: plots.per_source(
         by_source(["a", "b", "c"] * 20, *scores(seed), 0.5), path
     ),
@@ -123,7 +122,6 @@ def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
         (figures.ela_sheet, []),
         (figures.ela_sheet, [("1x1", flat(9, 9, 9, shape=(1, 1)), flat(0, 0, 0, shape=(1, 1)))]),
         (figures.ela_sheet, [("long", flat(9, 9, 9, shape=(1, 5000)), flat(0, 0, 0))]),
-        (figures.mistakes, []),
         (plots.per_source, []),
     ],
 )
@@ -166,21 +164,10 @@ def test_sheet_puts_each_ela_right_of_its_image(tmp_path):
     assert all(left.max() < right.min() for left, right in pairwise(edges))
 
 
-def test_mistakes_come_worst_first(tmp_path):
+def test_mistakes_come_worst_first():
     """Above the threshold a mistake is real, below it fake: the true classes got .75, .15, .1."""
-    items = [("c", YELLOW, BLACK, 0.75), ("b", RED, BLACK, 0.85), ("a", GREEN, BLACK, 0.1)]
-    figures.mistakes(items, tmp_path / "sheet.png", threshold=0.8)
-    page = pixels(tmp_path / "sheet.png")
-    a, b, c = (columns_of(page, colour) for colour in (GREEN, RED, YELLOW))
-    assert a.max() < b.min() <= b.max() < c.min()
-
-
-def test_mistakes_beyond_the_limit_are_left_out(tmp_path):
-    items = [("b", YELLOW, BLACK, 0.6), ("a", RED, BLACK, 0.9)]
-    figures.mistakes(items, tmp_path / "sheet.png", limit=1)
-    page = pixels(tmp_path / "sheet.png")
-    assert len(columns_of(page, RED)) > 0
-    assert len(columns_of(page, YELLOW)) == 0
+    labels, scores = np.array([1, 0, 1, 1]), np.array([0.75, 0.85, 0.1, 0.9])
+    assert run_plots.worst_mistakes(labels, scores, 0.8).tolist() == [2, 1, 0]
 
 
 def test_plots_touch_no_global_state(tmp_path):

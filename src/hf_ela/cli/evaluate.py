@@ -138,18 +138,13 @@ def _write(report: dict[str, Any], found: Mapping[str, "EvaluationResult"], fold
         folder / "plots" / "robustness.png",
     )
     (main, *_), (measured, *_) = results.values(), found.values()
-    plots.performance(
-        main["evaluation"][main["data"]["split"]],
-        main["evaluation"]["coverage"],
-        {name: (measured.labels, scores) for name, scores in measured.scores.items()},
+    plots.draw_evaluation(
+        main,
+        measured.labels,
+        measured.scores,
         folder / "plots",
+        split=main["data"]["split"],
         threshold=measured.threshold,
+        tables=("sources", "generators"),
     )
-    for section in ("sources", "generators"):
-        for protocol, rows in main[section].items():
-            path = folder / "plots" / f"{section}_{protocol}.png"
-            path.unlink(missing_ok=True)  # left by an earlier evaluation, perhaps of other images
-            if rows:
-                title = f"{protocol.replace('_', '-')}, n = {main['data']['n']}"
-                plots.per_source(rows, path, title=title)
     write_json(folder / "evaluation.json", report)

@@ -145,9 +145,8 @@ def _open(options: DataOptions) -> OpenedDataset:
     folder = Path(options.source)
     hub = None
     if folder.exists():
-        splits = load_local_rows(
-            folder, streaming=bool(options.streaming), cache_dir=options.cache_dir
-        )
+        streaming = bool(options.streaming)
+        splits = load_local_rows(folder, streaming=streaming, cache_dir=options.cache_dir)
         name, root = folder.resolve().name, str(folder.resolve())
     else:
         if options.source.startswith((".", "/", "~")) or options.source.count("/") > 1:
@@ -251,30 +250,24 @@ def _limited(source: OpenedDataset, options: DataOptions) -> OpenedDataset:
     if options.limit is None:
         return source
     splits = {
-        name: _first(rows, options.limit, source.labels) for name, rows in source.splits.items()
+        name: rows.select([*_first(enumerate(rows["label"]), options.limit, source.labels)])
+        if isinstance(rows, datasets.Dataset)
+        else _first(((row, row["label"]) for row in rows), options.limit, source.labels)
+        for name, rows in source.splits.items()
     }
     return replace(source, splits=splits)
 
 
-def _first(rows: Any, limit: int, labels: Mapping[str, str]) -> Any:
-    """Return the first `limit` / 2 rows of each class."""
-    if isinstance(rows, datasets.Dataset):
-        numbered = enumerate(rows["label"])
-        return rows.select([index for index, _ in _quota(numbered, limit, labels)])
-    return (row for row, _ in _quota(((row, row["label"]) for row in rows), limit, labels))
-
-
-def _quota(
-    rows: Iterable[tuple[Any, Any]], limit: int, labels: Mapping[str, str]
-) -> Iterator[tuple[Any, Any]]:
+def _first(rows: Iterable[tuple[Any, Any]], limit: int, labels: Mapping[str, str]) -> Iterator[Any]:
+    """Yield the first `limit` / 2 rows of each class, given each row with its label."""
     left = {"fake": limit - limit // 2, "real": limit // 2}
     for row, value in rows:
         label = labels.get(str(value))
         if label is None:
-            yield row, value  # refused later, with its file's name
+            yield row  # refused later, with its file's name
         elif left[label]:
             left[label] -= 1
-            yield row, value
+            yield row
         if not any(left.values()):
             return
 

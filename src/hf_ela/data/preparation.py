@@ -99,8 +99,8 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         splits, left_out = _without(splits, options.leave_out, groups)
     if "validation" not in splits:
         splits |= _validation(splits["train"], recipe, groups)
-    every = (splits["train"], *(split for name, split in splits.items() if name != "train"))
-    matched = groups.matched([name for split in every for name in split.file_names])
+    matched = groups.matched([name for split in splits.values() for name in split.file_names])
+    seen = splits["train"].facts + splits["validation"].facts
     summary = {
         "id": source.id,
         "revision": source.hub.revision if source.hub else None,
@@ -112,7 +112,7 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         "synthetic": (Path(options.source) / "samples.json").is_file(),
         "groups": {"sha256": groups.sha256, "matched": matched} if options.groups else None,
         "left_out": left_out,
-        "test_near_duplicates_of_train": _overlap(splits),
+        "test_near_duplicates_of_train": int(near_duplicates(splits["test"].facts, seen).sum()),
         "rejected": rejected,
     }
     return Prepared(
@@ -254,13 +254,12 @@ def _without(
 ) -> tuple[dict[str, Split], dict[str, Any]]:
     """Drop the images with one value of a column from all splits but test, and count them."""
     column, _, value = rule.partition("=")
-    kept, dropped = dict(splits), 0
+    kept = dict(splits)
     for name, split in splits.items():
-        if name == "test":
-            continue
-        stays = [groups.get(file, column) != value for file in split.file_names]
-        kept[name] = _with_both(name, Split(split.store, split.rows[stays]))
-        dropped += len(split) - len(kept[name])
+        if name != "test":
+            stays = [groups.get(file, column) != value for file in split.file_names]
+            kept[name] = _with_both(name, Split(split.store, split.rows[stays]))
+    dropped = sum(len(split) - len(kept[name]) for name, split in splits.items())
     if not dropped:
         raise DataError(
             "`leave_out` must name a value of training images in the groups file. Received: "
@@ -275,19 +274,10 @@ def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, S
     if how.grouped:
         members = clusters(train.facts, groups)
         kept, held = grouped_split(train.labels, members, how.fraction, how.seed)
+        kept, held = train.rows[kept], train.rows[held]
     else:
-        rows = np.arange(len(train))
-        kept, held = train_test_split(rows, test_size=how.fraction, random_state=how.seed)
-    return {
-        "train": Split(train.store, train.rows[kept]),
-        "validation": Split(train.store, train.rows[held]),
-    }
-
-
-def _overlap(splits: Mapping[str, Split]) -> int:
-    """Count the test images with a near-duplicate in training or validation."""
-    seen = splits["train"].facts + splits["validation"].facts
-    return int(near_duplicates(splits["test"].facts, seen).sum())
+        kept, held = train_test_split(train.rows, test_size=how.fraction, random_state=how.seed)
+    return {"train": Split(train.store, kept), "validation": Split(train.store, held)}
 
 
 def _counts(split: Split) -> dict[str, int]:

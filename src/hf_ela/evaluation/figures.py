@@ -94,33 +94,3 @@ def ela_sheet(items: Iterable[tuple[str, Pixels, Pixels]], path: Path, *, title:
     if not pairs:
         figure.text(0.5, 0.4, "none", ha="center", size=14, color=GREY)
     write_figure(figure, path)
-
-
-def mistakes(
-    items: Iterable[tuple[str, Pixels, Pixels, float]],
-    path: Path,
-    *,
-    threshold: float = 0.5,
-    title: str = "",
-    limit: int = 12,
-) -> None:
-    """Draw the misclassified images with the lowest probability of their true class.
-
-    Args:
-        items: Title, image and ELA as for `ela_sheet`, and score, of misclassified images only.
-        path: The PNG to write; without items it says "none".
-        threshold: Lowest score that is called fake; it implies the true class of each image.
-        title: Heading; name protocol and n.
-        limit: Number of images to draw, the worst first.
-    """
-    worst = sorted(items, key=lambda item: _true_probability(item[3], threshold))[:limit]
-    sheet = [
-        (f"{'real' if score >= threshold else 'fake'}, score {score:.2f} · {name}", image, ela)
-        for name, image, ela, score in worst
-    ]
-    ela_sheet(sheet, path, title=title or "Worst mistakes")
-
-
-def _true_probability(score: float, threshold: float) -> float:
-    """Return the probability of the true class of a misclassified image."""
-    return 1 - score if score >= threshold else score

@@ -1,7 +1,6 @@
 """The plots of an evaluation: arrays in, one PNG out, written whole or not at all.
 
-Labels, scores and thresholds are those of `hf_ela.evaluation.metrics`. Curves are keyed by protocol
-(``as_is``, ``aligned``).
+Labels, scores and thresholds are those of `hf_ela.evaluation.metrics`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,41 +30,59 @@ from hf_ela.evaluation.figures import (
 from hf_ela.evaluation.intervals import chance_calibration_error
 from hf_ela.evaluation.metrics import calibration_bins, check, confusion, expected_calibration_error
 from hf_ela.evaluation.robustness import JPEG_QUALITIES, SUITE
+from hf_ela.evaluation.summary import Scores
 from hf_ela.run_record import Interval, Robustness, SourceRow
 
-__all__ = ["per_source", "performance", "robustness_table"]
+__all__ = ["draw_evaluation", "per_source", "robustness_table"]
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
+"""Labels and scores by protocol."""
+MARK: dict[str, Any] = {"markersize": 9, "markeredgecolor": "white", "zorder": 3}
+"""Where a model stands on its curve."""
 
 
-def performance(
-    metrics_by_protocol: Mapping[str, Mapping[str, Any]],
-    coverage_by_protocol: Mapping[str, Mapping[str, Any]],
-    curves: Curves,
+def draw_evaluation(
+    sections: Mapping[str, Any],
+    labels: np.ndarray,
+    scores: Scores,
     folder: Path,
     *,
+    split: str,
     threshold: float,
+    tables: Sequence[str] = ("sources",),
 ) -> None:
-    """Draw the results of a model on one split: confusion matrix, ROC, reliability and coverage.
+    """Draw the results of a model on one split, all but its robustness.
 
     Args:
-        metrics_by_protocol: Metrics, with their ``confusion``.
-        coverage_by_protocol: See `coverage`.
-        curves: Labels and scores by protocol.
-        folder: Where ``confusion.png``, ``roc.png``, ``reliability.png`` and ``coverage.png`` go.
+        sections: From `hf_ela.evaluation.summary.evaluation_sections`.
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: By protocol, float64, shape (N,).
+        folder: Where ``confusion.png``, ``roc.png``, ``reliability.png``, ``coverage.png`` go, and
+            for each table and protocol ``sources_as_is.png``; an earlier one of these is removed.
+        split: Name of the split.
         threshold: The model's threshold.
+        tables: Sections with a row per source.
     """
-    matrices = {name: metrics["confusion"] for name, metrics in metrics_by_protocol.items()}
+    found = sections["evaluation"]
+    matrices = {name: metrics["confusion"] for name, metrics in found[split].items()}
+    curves = {str(protocol): (labels, values) for protocol, values in scores.items()}
     confusion_matrix(matrices, folder / "confusion.png")
     roc(curves, folder / "roc.png", threshold=threshold)
     reliability(curves, folder / "reliability.png")
-    coverage(coverage_by_protocol, folder / "coverage.png")
+    coverage(found["coverage"], folder / "coverage.png")
+    for table in tables:
+        for protocol, rows in sections[table].items():
+            path = folder / f"{table}_{protocol}.png"
+            path.unlink(missing_ok=True)  # left by an earlier evaluation, perhaps of other images
+            if rows:
+                per_source(rows, path, title=f"{_name(protocol)}, n = {len(labels)}")
 
 
 def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], path: Path) -> None:
     """Draw a matrix per protocol: counts, and shares of the true class."""
-    figure = new_figure(3.6 * max(len(confusion_by_protocol), 1) + 0.6, 3.9)
-    panels = figure.subplots(1, max(len(confusion_by_protocol), 1), squeeze=False)[0]
+    columns = max(len(confusion_by_protocol), 1)
+    figure = new_figure(3.6 * columns + 0.6, 3.9)
+    panels = figure.subplots(1, columns, squeeze=False)[0]
     for axes, (protocol, c) in zip(panels, confusion_by_protocol.items(), strict=False):
         counts = np.array([[c["tp"], c["fn"]], [c["fp"], c["tn"]]])
         shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
@@ -73,10 +90,9 @@ def confusion_matrix(confusion_by_protocol: Mapping[str, Mapping[str, int]], pat
         for (row, column), count in np.ndenumerate(counts):
             share = shares[row, column]
             colour = "white" if share > 0.65 else INK
-            axes.text(column, row - 0.06, count, ha="center", va="center", size=20, color=colour)
-            axes.text(
-                column, row + 0.24, f"{share:.0%}", ha="center", va="center", size=11, color=colour
-            )
+            how = {"ha": "center", "va": "center", "color": colour}
+            axes.text(column, row - 0.06, count, size=20, **how)
+            axes.text(column, row + 0.24, f"{share:.0%}", size=11, **how)
         axes.set_xticks([0, 1], ["fake", "real"])
         axes.set_yticks([0, 1], ["fake", "real"])
         axes.tick_params(length=0)
@@ -104,9 +120,7 @@ def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
         axes.plot(false_positive, true_positive, color=colour, linestyle=line, label=name)
         c = confusion(y, s, threshold)
         at_threshold = c["fp"] / (c["fp"] + c["tn"]), c["tp"] / (c["tp"] + c["fn"])
-        axes.plot(
-            *at_threshold, marker, color=colour, markersize=9, markeredgecolor="white", zorder=3
-        )
+        axes.plot(*at_threshold, marker, color=colour, **MARK)
     axes.plot([], [], "o", color=GREY, label=f"at the threshold {threshold:.3g}")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xlabel("real images called fake (false positive rate)")
@@ -119,10 +133,9 @@ def roc(curves: Curves, path: Path, *, threshold: float = 0.5) -> None:
 
 def reliability(curves: Curves, path: Path) -> None:
     """Draw, per protocol, the share of fakes against the score, and the scores of each class."""
-    figure = new_figure(4.3 * max(len(curves), 1) + 0.4, 5.8)
-    panels = figure.subplots(
-        2, max(len(curves), 1), squeeze=False, sharex=True, height_ratios=[3, 1.2]
-    )
+    columns = max(len(curves), 1)
+    figure = new_figure(4.3 * columns + 0.4, 5.8)
+    panels = figure.subplots(2, columns, squeeze=False, sharex=True, height_ratios=[3, 1.2])
     for (upper, lower), (protocol, (labels, scores)) in zip(panels.T, curves.items(), strict=False):
         y, s = check(labels, scores)
         images, mean_score, share = calibration_bins(y, s)
@@ -182,24 +195,14 @@ def coverage(coverage_by_protocol: Mapping[str, Mapping[str, Any]], path: Path) 
             axes.plot(
                 [share["value"]] * 2, [correct["low"], correct["high"]], color=colour, alpha=0.5
             )
-            axes.plot(
-                share["value"],
-                correct["value"],
-                marker,
-                color=colour,
-                markersize=9,
-                markeredgecolor="white",
-                zorder=3,
-            )
+            axes.plot(share["value"], correct["value"], marker, color=colour, **MARK)
     axes.plot([], [], "o", color=GREY, label="the model as released, with 95 % interval")
     axes.set(xlim=(1.02, -0.02))
     axes.set_xlabel("images with a certain answer (coverage)")
     axes.set_ylabel("correct among them (accuracy)")
     figure.legend(loc="outside lower center", frameon=False, ncols=2)
-    heading(
-        axes,
-        f"Coverage and accuracy: {' and '.join(map(_name, coverage_by_protocol)) or 'no data'}",
-    )
+    names = " and ".join(map(_name, coverage_by_protocol))
+    heading(axes, f"Coverage and accuracy: {names or 'no data'}")
     tidy(axes)
     write_figure(figure, path)
 
@@ -215,17 +218,15 @@ def per_source(table: Sequence[SourceRow], path: Path, *, title: str = "") -> No
     rows = sorted(table, key=lambda row: row["accuracy"]["value"] or 0.0)
     figure = new_figure(7.6, 0.42 * max(len(rows), 1) + 1.1)
     axes = figure.subplots()
+    names = []
     for position, row in enumerate(rows):
         value, low, high = (row["accuracy"][key] or 0.0 for key in ("value", "low", "high"))
-        colour = GREEN if row["fake"] and row["real"] else FAKE if row["fake"] else REAL
+        has = " and ".join(label for label in ("fake", "real") if row[label])
+        names.append(f"{shortened(row['source'], 28)} ({has}, n={row['n']})")
+        colour = {"fake": FAKE, "real": REAL}.get(has, GREEN)
         axes.barh(position, value, color=colour, height=0.62, alpha=0.8)
         axes.plot([low, high], [position, position], "|-", color=INK, linewidth=1.3, markersize=7)
         axes.text(1.03, position, f"{value:.2f}", va="center", size=9, color=INK)
-    classes = [" and ".join(name for name in ("fake", "real") if row[name]) for row in rows]
-    names = [
-        f"{shortened(row['source'], 28)} ({has}, n={row['n']})"
-        for row, has in zip(rows, classes, strict=True)
-    ]
     axes.set_yticks(range(len(rows)), names, parse_math=False)
     axes.set(xlim=(0, 1.1), xticks=np.linspace(0, 1, 6))
     axes.set_xlabel("accuracy, with 95 % interval")

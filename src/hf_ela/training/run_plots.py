@@ -14,12 +14,11 @@ from hf_ela.evaluation.figures import (
     LINE_STYLES,
     ela_sheet,
     heading,
-    mistakes,
     new_figure,
     tidy,
     write_figure,
 )
-from hf_ela.evaluation.summary import PROTOCOLS, Scores
+from hf_ela.evaluation.summary import Scores
 
 __all__ = ["draw_run", "training_curves"]
 
@@ -40,43 +39,38 @@ def draw_run(
         scores: By protocol, the probability of fake of each.
         folder: Where the PNGs go.
     """
-    found = sections["evaluation"]
-    curves = {str(protocol): (test.labels, scores[protocol]) for protocol in PROTOCOLS}
-    plots.performance(found["test"], found["coverage"], curves, folder, threshold=threshold)
-    for protocol, rows in sections["sources"].items():
-        if rows:
-            title = f"{protocol.replace('_', '-')}, n = {len(test)}"
-            plots.per_source(rows, folder / f"sources_{protocol}.png", title=title)
+    plots.draw_evaluation(sections, test.labels, scores, folder, split="test", threshold=threshold)
     plots.robustness_table({"aligned": sections["robustness"]}, folder / "robustness.png")
     _draw_sheets(test, scores["as_is"], threshold, folder)
 
 
 def _draw_sheets(test: Split, scores: np.ndarray, threshold: float, folder: Path) -> None:
-    labels = test.labels
-
-    def item(position: int) -> tuple[str, np.ndarray, np.ndarray]:
+    def pictures(position: int, prefix: str) -> tuple[str, np.ndarray, np.ndarray]:
         name = Path(test.facts[position]["file_name"]).name
-        return name, *test.store.pictures(int(test.rows[position]))
+        return f"{prefix} · {name}", *test.store.pictures(int(test.rows[position]))
 
+    labels = test.labels
     shown = []
     for label, kind in ((1, "fake"), (0, "real")):
         here = np.flatnonzero(labels == label)
-        for position in here[np.linspace(0, len(here) - 1, min(6, len(here))).astype(int)]:
-            name, image, ela = item(position)
-            shown.append((f"{kind} · {name}", image, ela))
+        chosen = here[np.linspace(0, len(here) - 1, min(6, len(here))).astype(int)]
+        shown += [pictures(position, kind) for position in chosen]
     title = "Test images and their ELA at quality 90, brightened for viewing"
     ela_sheet(shown, folder / "ela.png", title=title)
-    wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
-    worst = wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))][:12]
+    wrong = worst_mistakes(labels, scores, threshold)
+    worst = [
+        pictures(i, f"{'fake' if labels[i] else 'real'}, score {scores[i]:.2f}") for i in wrong[:12]
+    ]
     title = (
         f"Worst mistakes as-is: {len(wrong)} of {len(test)} wrong at the threshold {threshold:.2f}"
     )
-    mistakes(
-        [(*item(i), scores[i]) for i in worst],
-        folder / "mistakes.png",
-        threshold=threshold,
-        title=title,
-    )
+    ela_sheet(worst, folder / "mistakes.png", title=title)
+
+
+def worst_mistakes(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the positions of misclassified images, the least probable true class first."""
+    wrong = np.flatnonzero((scores >= threshold) != (labels == 1))
+    return wrong[np.argsort(-np.abs(scores[wrong] - labels[wrong]))]
 
 
 def training_curves(

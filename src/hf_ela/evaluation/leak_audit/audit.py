@@ -7,27 +7,31 @@ run; `audit` adds the matrix of a plain classifier, trained and tested in each c
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy.stats import t as student
 
 from hf_ela.data.duplicates import Splits, class_order, find_duplicates
 from hf_ela.data.groups import GroupTable, clusters
 from hf_ela.data.loading import DataOptions, OpenedDataset, open_dataset
 from hf_ela.data.preparation import Prepared, reasons, refused, row_store
 from hf_ela.data.rows import RowSettings
+from hf_ela.ela.statistics import CONDITIONS
 from hf_ela.errors import DataError
 from hf_ela.evaluation.intervals import RESAMPLES
 from hf_ela.evaluation.leak_audit.leaks import (
     FILE_FACTS,
+    KINDS,
+    count_classes,
+    describe,
     fact_table,
     fold_pairs,
     held_out_metrics,
     held_out_scores,
-    ranked_facts,
     scores_across_conditions,
+    scores_of_facts,
+    telling_values,
 )
 from hf_ela.evaluation.leak_audit.verdict import verdict
 from hf_ela.recipes.loading import load_recipe
@@ -36,13 +40,6 @@ __all__ = ["MATRIX_IMAGES", "audit", "audit_facts", "audit_prepared", "fact_sett
 
 MATRIX_IMAGES = 600
 """Images of each class that the matrix is measured on."""
-KINDS = (("fake", 1), ("real", 0))
-VALUED = ("format", "mode", "shape", "size", "jpeg_quality", "subsampling", "exif", "icc")
-"""Facts whose single values are counted."""
-NUMBERS = ("width", "height", "aspect", "bytes_per_pixel", "jpeg_quality", "mean_error_level")
-VALUES_LISTED = 20
-SIGNIFICANCE = 0.00135
-"""One-sided p-value below which a value is listed: three standard errors."""
 
 
 def audit(
@@ -140,7 +137,7 @@ def audit_facts(
     facts = [row for listed in splits.values() for row in listed]
     labels = np.array([row["label"] for row in facts], np.int64)
     matched = groups.matched([row["file_name"] for row in facts])
-    counts = {kind: int((labels == label).sum()) for kind, label in KINDS}
+    counts = count_classes(labels)
     if not all(counts.values()):
         raise DataError(
             f"An audit compares the readable images of two classes. Received: {counts['fake']} "
@@ -151,99 +148,28 @@ def audit_facts(
     table = fact_table(facts)
     members = clusters(facts, groups)
     folds = fold_pairs(labels, members)
-    classifiers: dict[str, Any] = {"file_facts": None, "mean_error_level": None}
-    if folds:
-        for name, columns in (
-            ("file_facts", FILE_FACTS),
-            ("mean_error_level", ["mean_error_level"]),
-        ):
-            held = held_out_scores(table[[*columns]], labels, folds)
-            classifiers[name] = held_out_metrics(labels, held, members, resamples=resamples)
-    found = {
+    measured = partial(held_out_metrics, labels, members=members, resamples=resamples)
+    found: dict[str, Any] = {
         "images": {
-            split: {kind: sum(row["label"] == label for row in rows) for kind, label in KINDS}
-            for split, rows in splits.items()
+            split: count_classes([row["label"] for row in rows]) for split, rows in splits.items()
         },
         "groups": {"matched": matched} if groups.sha256 else None,
-        "classifiers": classifiers,
-        "facts": ranked_facts(table, labels, folds, members, resamples=resamples) if folds else [],
+        "classifiers": {"file_facts": None, "mean_error_level": None},
+        "facts": [],
         "values": telling_values(table, labels, members),
         "duplicates": find_duplicates(splits),
         "order": class_order(splits) if ordered else {},
-        "tables": {kind: _table(table[labels == label]) for kind, label in KINDS},
+        "tables": {kind: describe(table[labels == label]) for kind, label in KINDS},
     }
+    if folds:
+        inputs = {"file_facts": [*FILE_FACTS], "mean_error_level": ["mean_error_level"]}
+        for name, columns in inputs.items():
+            held = held_out_scores(table[columns], labels, folds)
+            found["classifiers"][name] = measured(held)
+        alone = scores_of_facts(table, labels, folds)
+        facts = [{"fact": name, **measured(held)} for name, held in alone]
+        found["facts"] = sorted(facts, key=lambda row: -row["roc_auc"]["value"])
     return found | {"verdict": verdict(found | {"rejected": rejected})}
-
-
-def telling_values(
-    table: pd.DataFrame, labels: np.ndarray, members: np.ndarray
-) -> list[dict[str, Any]]:
-    """List values that one class has much more often than the other, the widest gap first.
-
-    A value is listed if its shares differ significantly (`SIGNIFICANCE`), and by 0.1 or with at
-    least ten clusters of one class and no image of the other. The test is one of clusters, drawn as
-    a whole: a hundred images of one artist are not a hundred observations. In a class of fewer than
-    nine images or so, no value is significant.
-    """
-    classes = {kind: labels == label for kind, label in KINDS}
-    totals = {kind: int(here.sum()) for kind, here in classes.items()}
-    clustered = sum(len(np.unique(members[here])) for here in classes.values())
-    errors_allowed = float(student.isf(SIGNIFICANCE, max(1, clustered - 2)))
-    found = []
-    for fact in VALUED:
-        values = _values(table, fact)
-        counted = pd.crosstab(values, labels).reindex(columns=[1, 0], fill_value=0)
-        for value, (fake, real) in zip(counted.index, counted.to_numpy(), strict=True):
-            gap = abs(fake / totals["fake"] - real / totals["real"])
-            wide = gap >= 0.1 and value != "no"  # "yes" says the same
-            only = gap < 0.1 and 0 in (fake, real) and max(fake, real) >= 10
-            if not (wide or only):
-                continue
-            has = (values == value).to_numpy()
-            if only and len(np.unique(members[has])) < 10:
-                continue
-            above = has - has.mean()
-            error = np.sqrt(
-                sum(
-                    np.square(np.bincount(members[here], above[here])).sum() / totals[kind] ** 2
-                    for kind, here in classes.items()
-                )
-            )
-            if gap > errors_allowed * error:
-                counts = {"fake": int(fake), "real": int(real)}
-                found.append({"fact": fact, "value": value, **counts, "gap": round(gap, 4)})
-    return sorted(found, key=lambda row: -row["gap"])[:VALUES_LISTED]
-
-
-def _values(table: pd.DataFrame, fact: str) -> pd.Series:
-    """Return a fact as text; a missing fact has no value."""
-    if fact == "shape":
-        kinds = np.sign(table["width"] - table["height"])
-        return kinds.map({-1: "portrait", 0: "square", 1: "landscape"})
-    if fact == "size":
-        sides = table[["width", "height"]].astype(int).astype(str)
-        return sides["width"] + " x " + sides["height"]
-    values = table[fact]
-    if fact in ("exif", "icc"):
-        return values.map({1.0: "yes", 0.0: "no"})
-    return values.map(lambda v: f"{v:g}" if isinstance(v, float) else v, na_action="ignore")
-
-
-def _table(table: pd.DataFrame) -> dict[str, Any]:
-    """Describe one class: counts of values, and quartiles of numbers."""
-    counted = {fact: _values(table, fact).value_counts() for fact in VALUED}
-    quartiles = {fact: table[fact].dropna().quantile([0, 0.25, 0.5, 0.75, 1]) for fact in NUMBERS}
-    return {
-        "n": len(table),
-        "values": {
-            fact: {str(value): int(n) for value, n in counts.items() if n}
-            for fact, counts in ((fact, counts[:VALUES_LISTED]) for fact, counts in counted.items())
-        },
-        "quartiles": {
-            fact: None if values.isna().any() else [round(float(v), 4) for v in values]
-            for fact, values in quartiles.items()
-        },
-    }
 
 
 def fact_settings(split: str, source: OpenedDataset, *, statistics: bool = False) -> RowSettings:
@@ -280,16 +206,12 @@ def _matrix(
     folds = fold_pairs(labels, members)
     if not folds:
         return None
+    measured = partial(held_out_metrics, labels, members=members, resamples=resamples)
     cells = {}
-    for trained, row in scores_across_conditions(
-        statistics, labels, folds, members, resamples=resamples
-    ):
+    for trained, held in scores_across_conditions(statistics, labels, folds):
         say(f"Trained {trained.replace('_', '-')}, tested in every condition")
-        cells[trained] = row
-    return {
-        "images": {kind: int((labels == label).sum()) for kind, label in KINDS},
-        "cells": cells,
-    }
+        cells[trained] = dict(zip(CONDITIONS, map(measured, held), strict=True))
+    return {"images": count_classes(labels), "cells": cells}
 
 
 def _draw_rows(
@@ -297,7 +219,7 @@ def _draw_rows(
 ) -> dict[str, list[int]]:
     """Draw rows of each class from all splits together, by a fixed seed; numbers by split."""
     rng = np.random.default_rng(0)
-    chosen: list[tuple[str, int]] = []
+    chosen: dict[str, list[int]] = {split: [] for split in rows}
     for _, label in KINDS:
         here = [
             (split, number)
@@ -305,7 +227,7 @@ def _draw_rows(
             for number, facts in enumerate(listed)
             if facts["label"] == label and not facts["error"]
         ]
-        drawn = rng.permutation(len(here))[:sample]
-        chosen += [here[number] for number in drawn]
-    by_split = {split: sorted(n for s, n in chosen if s == split) for split in rows}
-    return {split: numbers for split, numbers in by_split.items() if numbers}
+        for drawn in rng.permutation(len(here))[:sample]:
+            split, number = here[drawn]
+            chosen[split].append(number)
+    return {split: sorted(numbers) for split, numbers in chosen.items() if numbers}
