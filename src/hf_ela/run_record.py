@@ -17,8 +17,6 @@ from hf_ela._files import read_json, whole_file
 from hf_ela.errors import RunError
 from hf_ela.recipes.schema import Protocol, Recipe
 
-__all__ = ["RUN_SCHEMA", "Interval", "Run", "read_run", "write_run"]
-
 RUN_SCHEMA = 1
 """Version of the layout of ``run.json``."""
 

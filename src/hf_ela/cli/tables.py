@@ -50,8 +50,8 @@ def print_report(report: Mapping[str, Any]) -> None:
     with printing() as console:
         for name, found in results.items():
             data, calibration = found["data"], found["calibration"]
-            band = calibration["uncertain"]
-            unsure = f", uncertain from {band[0]:.3f} to {band[1]:.3f}" if band else ""
+            ends = calibration["uncertain"]
+            unsure = f", uncertain from {ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
             console.print(
                 f"\n{printable(name)} ({found['recipe']}, {found['parameters']:,} parameters) on "
                 f"{data['id']}, {data['split']}: {data['fake']} fake, {data['real']} real, "

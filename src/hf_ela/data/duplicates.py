@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = ["LISTED", "class_order", "find_duplicates"]
-
 NEAR_DUPLICATE_BITS = 3
 """Perceptual hashes (64 bits) that differ in at most this many bits are near-duplicates."""
 FEWEST_BITS = 8

@@ -151,7 +151,7 @@ def compute_row(
         row |= {
             "thumbnail": _thumbnail(loaded.pixels),
             "ela": _thumbnail(Image.fromarray(brightened(levels))),
-            "aligned_png": _png(align(loaded.pixels, key)),
+            "aligned_png": _encoded(align(loaded.pixels, key), "PNG", compress_level=1),
         }
     if how.statistics:
         row["statistics"] = statistics_by_condition(loaded.pixels, key).tobytes()
@@ -198,15 +198,14 @@ def _views(
 
 
 def _thumbnail(image: Image.Image) -> bytes:
-    small, file = image.copy(), BytesIO()
+    small = image.copy()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    small.save(file, "JPEG", quality=90)
-    return file.getvalue()
+    return _encoded(small, "JPEG", quality=90)
 
 
-def _png(image: Image.Image) -> bytes:
+def _encoded(image: Image.Image, kind: str, **how: int) -> bytes:
     file = BytesIO()
-    image.save(file, "PNG", compress_level=1)
+    image.save(file, kind, **how)
     return file.getvalue()
 
 

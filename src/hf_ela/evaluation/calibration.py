@@ -15,17 +15,6 @@ from hf_ela.evaluation.metrics import Floats, check
 from hf_ela.models.detector import sigmoid
 from hf_ela.run_record import CoverageRow, Interval, Uncertain
 
-__all__ = [
-    "TEMPERATURES",
-    "certainty",
-    "coverage_curve",
-    "fit_calibration",
-    "fit_threshold",
-    "fit_uncertain",
-    "is_certain",
-    "measure_coverage",
-]
-
 TEMPERATURES = (0.05, 20.0)
 """Beyond these the validation set is too small, or the model is useless."""
 

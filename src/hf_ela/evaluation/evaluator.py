@@ -24,8 +24,6 @@ from hf_ela.images.loading import load_image
 from hf_ela.models.detector import Detector
 from hf_ela.recipes.schema import Protocol
 
-__all__ = ["EvaluationResult", "LabelledImage", "evaluate", "labelled_images", "score_images"]
-
 
 class LabelledImage(NamedTuple):
     """An encoded image of a dataset; the label is 1 for fake. What cannot be read has no bytes."""

@@ -23,8 +23,6 @@ from hf_ela.evaluation.metrics import (
 )
 from hf_ela.run_record import Interval
 
-__all__ = ["RESAMPLES", "chance_calibration_error", "mcnemar", "measure", "wilson"]
-
 RESAMPLES = 1000
 """Draws of a bootstrap: the ends of a 95 % interval then hardly depend on the seed."""
 CELLS = 2**18

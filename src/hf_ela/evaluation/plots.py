@@ -33,8 +33,6 @@ from hf_ela.evaluation.robustness import JPEG_QUALITIES, SUITE
 from hf_ela.evaluation.summary import Scores
 from hf_ela.run_record import Interval, Robustness, SourceRow
 
-__all__ = ["draw_evaluation", "per_source", "robustness_table"]
-
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 """Labels and scores by protocol."""
 MARK: dict[str, Any] = {"markersize": 9, "markeredgecolor": "white", "zorder": 3}

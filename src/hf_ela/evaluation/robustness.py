@@ -30,19 +30,6 @@ from hf_ela.models.detector import Detector
 from hf_ela.recipes.schema import Protocol
 from hf_ela.run_record import Robustness, RobustnessRow
 
-__all__ = [
-    "JPEG_QUALITIES",
-    "LOADERS",
-    "SUITE",
-    "BalancedSample",
-    "Perturbation",
-    "Versions",
-    "load_aligned",
-    "load_as_is",
-    "measure_robustness",
-    "score_versions",
-]
-
 Perturbation = Callable[[Image.Image], Image.Image]
 
 JPEG_QUALITIES = (100, 95, 90, 80, 70, 60, 50, 40, 30)

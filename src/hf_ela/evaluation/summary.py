@@ -21,14 +21,6 @@ from hf_ela.models.detector import Detector
 from hf_ela.recipes.schema import Protocol
 from hf_ela.run_record import Label, SourceRow, Spread
 
-__all__ = [
-    "PROTOCOLS",
-    "by_source",
-    "evaluation_sections",
-    "metrics_by_protocol",
-    "spread",
-]
-
 PROTOCOLS: tuple[Protocol, ...] = ("as_is", "aligned")
 TABLE_COLUMNS = {"sources": "source", "generators": "generator"}
 """Sections of a result, and the columns of a groups file that they are made of."""

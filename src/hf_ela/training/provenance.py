@@ -14,8 +14,6 @@ from hf_ela.backend import has_gpu
 from hf_ela.ela.views import pixel_versions
 from hf_ela.errors import RunError, needs_extra
 
-__all__ = ["measure_emissions", "tracker_for"]
-
 _PACKAGES = (
     "hf-ela",
     "keras",

@@ -18,16 +18,6 @@ from hf_ela.errors import RunError, needs_extra
 from hf_ela.hub.locate import repository_of
 from hf_ela.run_record import Interval, Metrics, Run, read_run
 
-__all__ = [
-    "Difference",
-    "MetricRow",
-    "Reproduction",
-    "compare",
-    "comparison_text",
-    "differences",
-    "reproduce",
-]
-
 
 @dataclass(frozen=True)
 class MetricRow:
@@ -84,16 +74,9 @@ def compare(recorded: Run, new: Run) -> list[MetricRow]:
     rows = []
     for protocol in ("as_is", "aligned"):
         then, now = (_intervals(run, protocol) for run in (recorded, new))
-        rows += [
-            MetricRow(
-                protocol,
-                name,
-                then.get(name),
-                now.get(name),
-                _inside(then.get(name), now.get(name)),
-            )
-            for name in dict.fromkeys((*then, *now))
-        ]
+        for name in dict.fromkeys((*then, *now)):
+            cells = then.get(name), now.get(name)
+            rows.append(MetricRow(protocol, name, *cells, _inside(*cells)))
     return rows
 
 

@@ -20,8 +20,6 @@ from hf_ela.evaluation.figures import (
 )
 from hf_ela.evaluation.summary import Scores
 
-__all__ = ["draw_run", "training_curves"]
-
 
 def draw_run(
     sections: Mapping[str, Any],

@@ -31,8 +31,6 @@ from hf_ela.recipes.schema import Recipe
 from hf_ela.run_record import Run, write_run
 from hf_ela.training.provenance import measure_emissions, tracker_for
 
-__all__ = ["recorded", "summary", "train"]
-
 
 def train(
     recipe: Recipe,
@@ -258,10 +256,10 @@ def summary(run: Run, out: Path) -> str:
             lines.append(_row(metric, as_is, test["aligned"][metric]))
     if warning := no_width(test.values()):
         lines.append(warning)
-    if band := found["calibration"]["uncertain"]:
+    if uncertain := found["calibration"]["uncertain"]:
         covered = found["evaluation"]["coverage"]
         as_is, aligned = (covered[protocol]["shipped"] for protocol in test)
-        lines.append(f"Without uncertain scores, from {band[0]:.3f} to {band[1]:.3f}:")
+        lines.append(f"Without uncertain scores, from {uncertain[0]:.3f} to {uncertain[1]:.3f}:")
         lines += [_row(metric, as_is[metric], aligned[metric]) for metric in as_is]
     lines.append(f"Written to {out}: README.md (the model card), run.json, weights/, plots/, ...")
     return "\n".join(lines)

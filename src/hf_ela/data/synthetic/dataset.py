@@ -29,8 +29,6 @@ from hf_ela._terminal import progress_bar
 from hf_ela.data.synthetic.painting import STYLES, Pixels, paint
 from hf_ela.errors import DataError
 
-__all__ = ["DECODERS", "SAMPLES_VERSION", "decode", "write_samples"]
-
 SAMPLES_VERSION = 1
 """Increased whenever the same settings give different pictures."""
 

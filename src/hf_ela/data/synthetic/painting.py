@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-__all__ = ["STYLES", "Pixels", "paint"]
-
 Pixels = NDArray[np.float32]
 Rng = np.random.Generator
 Size = tuple[int, int]
@@ -129,10 +127,10 @@ def _stroke(
     colours: Pixels,
     angles: Pixels,
     rng: Rng,
-    *,
     count: int,
     length: float,
     width: int,
+    *,
     alpha: int = 255,
     jitter: float = 10,
     keep: Pixels | None = None,
@@ -169,7 +167,7 @@ def _oil(scene: Image.Image, rng: Rng) -> Image.Image:
     colours, angles = np.asarray(scene, np.float32), _flow(rng, scene.size)
     canvas = scene.filter(ImageFilter.GaussianBlur(6))
     for count, length, width in ((700, 46, 14), (1800, 28, 7), (2200, 16, 3)):
-        _stroke(canvas, colours, angles, rng, count=count, length=length, width=width, jitter=11)
+        _stroke(canvas, colours, angles, rng, count, length, width, jitter=11)
     relief = canvas.convert("L").filter(ImageFilter.EMBOSS).filter(ImageFilter.GaussianBlur(0.8))
     light = (np.asarray(relief, np.float32) - 128) * rng.uniform(0.15, 0.35)
     shaded = np.asarray(canvas, np.float32) + light[..., None]
@@ -182,17 +180,7 @@ def _watercolour(scene: Image.Image, rng: Rng) -> Image.Image:
     canvas = Image.blend(soft, Image.new("RGB", scene.size, (250, 246, 236)), 0.8)
     angles = _flow(rng, scene.size)
     for count, length, width in ((500, 60, 26), (900, 40, 14), (700, 24, 6)):
-        _stroke(
-            canvas,
-            colours,
-            angles,
-            rng,
-            count=count,
-            length=length,
-            width=width,
-            alpha=70,
-            jitter=8,
-        )
+        _stroke(canvas, colours, angles, rng, count, length, width, alpha=70, jitter=8)
     return canvas.filter(ImageFilter.GaussianBlur(1.5)).filter(ImageFilter.UnsharpMask(7, 90, 0))
 
 
@@ -214,7 +202,7 @@ def _dots(scene: Image.Image, rng: Rng) -> Image.Image:
     colours, angles = np.asarray(scene, np.float32), _flow(rng, scene.size)
     canvas = Image.blend(scene, Image.new("RGB", scene.size, (238, 230, 214)), 0.5)
     for count, width in ((2600, 9), (4200, 6)):
-        _stroke(canvas, colours, angles, rng, count=count, length=width, width=width, jitter=24)
+        _stroke(canvas, colours, angles, rng, count, width, width, jitter=24)
     return canvas
 
 
@@ -222,7 +210,7 @@ def _pastel(scene: Image.Image, rng: Rng) -> Image.Image:
     colours, angles = np.asarray(scene, np.float32), _flow(rng, scene.size)
     canvas = Image.blend(scene, Image.new("RGB", scene.size, (225, 216, 200)), 0.6)
     for count, length, width in ((1500, 40, 8), (3800, 30, 3)):
-        _stroke(canvas, colours, angles, rng, count=count, length=length, width=width, alpha=130)
+        _stroke(canvas, colours, angles, rng, count, length, width, alpha=130)
     tooth = np.clip(0.22 * _noise(rng, scene.size, scene.width / 2.5), 0, 0.45)[..., None]
     chalk = np.asarray(canvas, np.float32) * (1 - tooth) + 232 * tooth
     return Image.fromarray(chalk.astype(np.uint8))

@@ -36,8 +36,6 @@ from hf_ela.evaluation.leak_audit.leaks import (
 from hf_ela.evaluation.leak_audit.verdict import verdict
 from hf_ela.recipes.loading import load_recipe
 
-__all__ = ["MATRIX_IMAGES", "audit", "audit_facts", "audit_prepared", "fact_settings"]
-
 MATRIX_IMAGES = 600
 """Images of each class that the matrix is measured on."""
 

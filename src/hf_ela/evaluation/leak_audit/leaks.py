@@ -19,22 +19,6 @@ from hf_ela.ela.statistics import CONDITIONS
 from hf_ela.evaluation.intervals import RESAMPLES, measure
 from hf_ela.run_record import Interval
 
-__all__ = [
-    "FILE_FACTS",
-    "KINDS",
-    "boosting",
-    "count_classes",
-    "describe",
-    "fact_table",
-    "fold_pairs",
-    "held_out_metrics",
-    "held_out_scores",
-    "one_thread",
-    "scores_across_conditions",
-    "scores_of_facts",
-    "telling_values",
-]
-
 CATEGORIES = ("format", "mode", "subsampling")
 FILE_FACTS = (
     "format",

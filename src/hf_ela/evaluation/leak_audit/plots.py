@@ -8,8 +8,6 @@ import numpy as np
 
 from hf_ela.evaluation.figures import FAKE, INK, REAL, heading, new_figure, shortened, write_figure
 
-__all__ = ["condition_matrix", "draw_audit", "facts_by_class"]
-
 VALUES = 8
 """Number of bars of a panel: the commonest values."""
 

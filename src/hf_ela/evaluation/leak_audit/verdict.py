@@ -9,8 +9,6 @@ from scipy.stats import fisher_exact
 from hf_ela._text import in_words
 from hf_ela.evaluation.leak_audit.leaks import FOLDS
 
-__all__ = ["CLEAR", "SLIGHT", "STRONG", "ungrouped", "verdict"]
-
 # Bounds for the lower end of the 95 % interval of a held-out AUC; 0.5 is chance. Below `SLIGHT` a
 # difference may be luck; at `STRONG` the fact alone orders nine of ten pairs of images.
 STRONG, CLEAR, SLIGHT = 0.9, 0.7, 0.55
