@@ -153,17 +153,15 @@ def _run_metadata(run: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]
 
 
 def sample_answers(run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the recorded sample pictures, each with the model's `answer` beside its `label`."""
+    """Return the recorded sample pictures with the model's `answer`, also as the card `says` it."""
     threshold = run["calibration"]["threshold"]
     low, high = run["calibration"].get("uncertain") or (2, 2)
-    return [
-        {
-            **sample,
-            "answer": "fake" if sample["score"] >= threshold else "real",
-            "uncertain": low <= sample["score"] <= high,
-        }
-        for sample in run.get("samples") or ()
-    ]
+    answers = []
+    for sample in run.get("samples") or ():
+        answer = "fake" if sample["score"] >= threshold else "real"
+        leaning = "uncertain, leaning to " if low <= sample["score"] <= high else ""
+        answers.append({**sample, "answer": answer, "says": leaning + LABEL_WORDS[answer]})
+    return answers
 
 
 def _example(sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,10 +171,10 @@ def _example(sample: Mapping[str, Any]) -> dict[str, Any]:
     """
     scores = {"fake": round(sample["score"], 4), "real": round(1 - sample["score"], 4)}
     decided = ("fake", "real") if sample["answer"] == "fake" else ("real", "fake")
-    truth, answer = LABEL_WORDS[sample["label"]], LABEL_WORDS[sample["answer"]]
+    truth = LABEL_WORDS[sample["label"]]
     return {
         "src": f"samples/{sample['file']}",
-        "example_title": f"{sample['title']}: {truth}, answered {answer}",
+        "example_title": f"{sample['title']}: {truth}; answer: {sample['says']}",
         "output": [{"label": label, "score": scores[label]} for label in decided],
     }
 
