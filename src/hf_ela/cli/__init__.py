@@ -50,10 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    if words[0] == "help":
+        words = [*words[1:2], "--help"]
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
         near = get_close_matches(words[0].casefold(), COMMANDS, n=1) or COMMANDS
         parser.error(f"unknown command {words[0]!r}. Choose {', '.join(near)}.")
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:  # with the usage of the command, unlike `parse_args`
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     few_bars_in_logs()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's news about itself
     try:
@@ -80,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="hf-ela", description="Estimate whether pictures are human-made or AI-generated."
     )
     parser.add_argument("--version", action="version", version=f"hf-ela {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", description="hf-ela COMMAND --help describes a command."
+    )
     for add in COMMANDS.values():
         add(commands)
     return parser

@@ -21,7 +21,7 @@ def add_ela(commands: Commands) -> None:
     )
     ela.add_argument("image", metavar="IMAGE")
     ela.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="default: NAME.ela.png")
-    ela.add_argument("--qualities", type=int, nargs="+", default=[75, 85, 90, 95], metavar="Q")
+    ela.add_argument("--qualities", type=_quality, nargs="+", default=[75, 85, 90, 95], metavar="Q")
     ela.add_argument(
         "--gain",
         type=_gain,
@@ -37,6 +37,16 @@ def add_ela(commands: Commands) -> None:
         help="colour space of the difference (absolute YCbCr is shown as red, green, blue)",
     )
     ela.set_defaults(run=_ela, parser=ela)
+
+
+def _quality(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be integers from 1 to 100. Received: {text}. If that is the image, name it "
+            "before the option."
+        ) from None
 
 
 def _gain(text: str) -> float | str:
@@ -119,8 +129,10 @@ def add_card(commands: Commands) -> None:
         "Your text outside the two marker lines is kept, and so is metadata you added.",
     )
     card.add_argument("folder", type=Path, metavar="RUN", help="a finished run folder")
-    card.add_argument("--repo", metavar="USER/NAME", help="repository of the release")
-    card.add_argument("--tag", metavar="vX.Y.Z", help="tag of that release (main)")
+    card.add_argument(
+        "--repo", dest="repo_id", metavar="USER/NAME", help="repository of the release"
+    )
+    card.add_argument("--tag", dest="revision", metavar="vX.Y.Z", help="tag of that release (main)")
     card.add_argument(
         "--replace-card",
         action="store_true",
@@ -134,8 +146,8 @@ def _card(options: argparse.Namespace) -> int:
 
     path = write_card(
         options.folder,
-        repo_id=options.repo,
-        revision=options.tag,
+        repo_id=options.repo_id,
+        revision=options.revision,
         replace_card=options.replace_card,
     )
     print(printable(str(path)))
@@ -158,6 +170,7 @@ def add_export(commands: Commands) -> None:
 def _export(options: argparse.Namespace) -> int:
     if options.output.suffix not in (".onnx", ".tflite"):
         options.parser.error(f"OUT must end with .onnx or .tflite. Received: {options.output}.")
+    from hf_ela.models.settings import SETTINGS_FILE
     from hf_ela.recipes.schema import LABELS
 
     with needs_extra("train", "An export"), native_messages_held_back():
@@ -175,7 +188,8 @@ def _export(options: argparse.Namespace) -> int:
     print(
         f"{printable(str(options.output))}: {kind}, {options.output.stat().st_size:,} bytes\n"
         f"  in   pixels         uint8    N x {side} x {side} x 3, RGB\n"
-        f"  out  probabilities  float32  N x 2: {', '.join(LABELS)}, before the temperature\n"
+        f"  out  probabilities  float32  N x 2: {', '.join(LABELS)}, before the `temperature` "
+        f"of {SETTINGS_FILE}\n"
         f"  differs from Keras by less than {TOLERANCE:g}"
     )
     return 0

@@ -17,8 +17,10 @@ def add_push(commands: Commands) -> None:
         "finishes whatever was interrupted.",
     )
     push.add_argument("folder", type=Path, metavar="RUN", help="a finished run folder")
-    push.add_argument("repo", metavar="USER/NAME", help="the model repository; created if new")
-    push.add_argument("--dry-run", action="store_true", help="show the plan and send nothing")
+    push.add_argument("repo_id", metavar="USER/NAME", help="the model repository; created if new")
+    push.add_argument(
+        "--dry-run", action="store_true", help="show the plan, read from the Hub, and send nothing"
+    )
     push.add_argument("--tag", metavar="vX.Y.Z", help="tag the release once it is verified")
     push.add_argument("--branch", default="main", help="branch to commit to (main)")
     push.add_argument("--create-pr", action="store_true", help="open a pull request instead")
@@ -57,7 +59,7 @@ def _push(options: argparse.Namespace) -> int:
     try:
         release(
             options.folder,
-            options.repo,
+            options.repo_id,
             how,
             space=options.space,
             widget=options.widget,

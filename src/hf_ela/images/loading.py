@@ -1,7 +1,7 @@
 """Any source of an image to upright 8-bit RGB pixels and the facts of its file, or a typed refusal.
 
 ``hf_ela.images.rgb`` defines how each pixel layout becomes RGB. The first frame or page of a file
-is read. The EXIF (or XMP) orientation is applied. A damaged EXIF block is ignored, since it does
+is read. The EXIF (or XMP) orientation is applied. A corrupt EXIF block is ignored, since it does
 not concern the pixels (except for AVIF, whose decoder checks how the block begins).
 """
 
@@ -173,9 +173,9 @@ def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedIm
         raise ImageTooLargeError(name, f"Pillow refuses it: {error}") from error
     except MemoryError as error:
         raise ImageTooLargeError(name, "does not fit in memory") from error
-    except Exception as error:  # decoders raise nearly any kind for damaged bytes
+    except Exception as error:  # decoders raise nearly any kind for corrupt bytes
         cause = str(error) or repr(error)
-        raise TruncatedImageError(name, f"is truncated or damaged; decoding: {cause}") from error
+        raise TruncatedImageError(name, f"is truncated or corrupt; decoding: {cause}") from error
     return LoadedImage(pixels, info)
 
 
@@ -209,7 +209,7 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Warning:
         raise
-    except Exception:  # damaged EXIF raises nearly any kind, and does not concern the pixels
+    except Exception:  # corrupt EXIF raises nearly any kind, and does not concern the pixels
         return 1
     return int(value) if value in range(2, 9) else 1
 
@@ -219,5 +219,5 @@ def _frames(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
     except Warning:
         raise
-    except Exception:  # damaged later frames raise nearly any kind, and are not used
+    except Exception:  # corrupt later frames raise nearly any kind, and are not used
         return 1
