@@ -21,9 +21,8 @@ from hf_ela import __version__
 from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.cli import main
 from hf_ela.errors import CardError
-from hf_ela.hub.card import BEGIN, END, make_card
-from hf_ela.hub.card_metadata import body_of
-from hf_ela.hub.card_text import CAPTIONS
+from hf_ela.hub.card import CAPTIONS, make_card
+from hf_ela.hub.card_metadata import BEGIN, END, body_of
 from hf_ela.hub.datasets import DEFAULT_DATASET
 from hf_ela.recipes.loading import load_recipe
 from hub_server import cards

@@ -23,8 +23,7 @@ from hf_ela.errors import (
     TruncatedImageError,
     UnsupportedModeError,
 )
-from hf_ela.images.loading import MAX_PIXELS, ImageInfo, load_image
-from hf_ela.images.rgb import RGB_MODES
+from hf_ela.images.loading import MAX_PIXELS, RGB_MODES, ImageInfo, load_image
 from hf_ela.images.sources import IMAGE_SUFFIXES
 
 PLAIN = plain_files()

@@ -11,11 +11,10 @@ from io import TextIOWrapper
 from hf_ela._terminal import few_bars_in_logs, printable_error
 from hf_ela._version import __version__
 from hf_ela.cli.audit import add_audit
-from hf_ela.cli.commands import add_card, add_ela, add_export, add_samples
+from hf_ela.cli.commands import add_card, add_ela, add_export, add_push, add_samples
 from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.options import with_flags
 from hf_ela.cli.predict import add_predict
-from hf_ela.cli.push import add_push
 from hf_ela.cli.reproduce import add_reproduce
 from hf_ela.cli.train import add_train
 from hf_ela.errors import HfElaError, ImageError
