@@ -128,6 +128,21 @@ class FullyConvolutional(_Section):
     block_means: Literal["kept", "removed"] = "kept"
 
 
+class Transfer(_Section):
+    """A network trained on ImageNet, which describes each crop, and a linear layer on top.
+
+    `backbone` names the network and where its weights come from: ``efficientnet-lite0``, from the
+    package `hf_ela.models.backbone.DISTRIBUTION`. The last `trainable_blocks` of its 16 blocks
+    change in training; with 0, it describes every view once, and training takes minutes. ELA and
+    pixels, three channels each, go through the same weights.
+    """
+
+    kind: Literal["transfer"]
+    backbone: Literal["efficientnet-lite0"]
+    trainable_blocks: Annotated[int, Field(ge=0, le=16)] = 0
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
 class EarlyStopping(_Section):
     """Stop when `monitor` has not improved for `patience` epochs."""
 
@@ -233,7 +248,9 @@ class Recipe(Preprocessing):
     """A complete recipe."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    network: Annotated[ReferenceNetwork | FullyConvolutional, Field(discriminator="kind")]
+    network: Annotated[
+        ReferenceNetwork | FullyConvolutional | Transfer, Field(discriminator="kind")
+    ]
     training: Training
     validation: Validation
     calibration: Calibration
@@ -271,6 +288,8 @@ class Recipe(Preprocessing):
         channels, network = self.channels, self.network
         if network.kind == "reference":
             return 25 * 32 * (channels + 32) + ((self.input.size - 8) // 2) ** 2 * 32 * 256
+        if network.kind == "transfer":
+            return 3_350_000 + 2_464 * channels  # a third of them for each stream and class
         widths = network.widths
         stem = network.patch**2 * channels * widths[0]
         strides = sum(4 * a * b for a, b in pairwise(widths))
@@ -283,6 +302,8 @@ class Recipe(Preprocessing):
         layers = [size**2 * self.channels]
         if network.kind == "reference":
             layers.append((size - 4) ** 2 * 32)
+        elif network.kind == "transfer":
+            layers.append(size**2 // 4 * 96)  # the first expansion
         else:
             layers += [
                 (size // network.patch // 2**stage) ** 2 * width
