@@ -32,7 +32,7 @@ class Split:
     """The images of one split.
 
     Attributes:
-        store: The rows, with ELA, of this split and perhaps of others.
+        store: The rows, with their views, of this split and perhaps of others.
         rows: Row numbers of the images in the store, int64.
     """
 
@@ -174,7 +174,13 @@ def _row_settings(split: str, recipe: Recipe, source: OpenedDataset) -> RowSetti
     if not {"augmented", "sources"} & set(view_sets):
         preprocessing = preprocessing.model_copy(update={"augmentation": None})
     return RowSettings(
-        preprocessing, view_sets, source.labels, split, source.root, pictures=split == "test"
+        preprocessing,
+        view_sets,
+        source.labels,
+        split,
+        source.root,
+        pictures=split == "test",
+        in_batches=recipe.training.ela == "in_batches",
     )
 
 

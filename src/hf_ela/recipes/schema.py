@@ -155,7 +155,10 @@ class Training(_Section):
     """Optimisation.
 
     `ela` says where training computes ELA: ``cached``, once for every view on the CPU, or
-    ``on_device``, in every step where the network is, with a newly drawn JPEG history.
+    ``on_device``, in every step where the network is, with a newly drawn JPEG history; or
+    ``in_batches``, on the CPU whenever a view is read, from cached pixels.
+    `balance` says whether each ``source`` of a class is drawn equally often, however many images it
+    has; without it, each image is.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
@@ -168,7 +171,8 @@ class Training(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     order_seed: Annotated[int, Field(ge=0, lt=2**32)]
     mixed_precision: bool
-    ela: Literal["cached", "on_device"] = "cached"
+    ela: Literal["cached", "on_device", "in_batches"] = "cached"
+    balance: Literal["images", "sources"] = "images"
     early_stopping: EarlyStopping | None = None
 
 
@@ -191,11 +195,15 @@ class Calibration(_Section):
     `hf_ela.evaluation.calibration.fit_calibration`; `threshold` is ``fit`` or a fixed value.
     `certain` is the target accuracy of the images outside of the band, see
     `hf_ela.evaluation.calibration.fit_uncertain`; without it, no image is uncertain.
+    `left_out` names a column of the groups file that divides the sources into parts: everything is
+    then fitted on predictions for parts that a network has not seen, see
+    `hf_ela.training.left_out`.
     """
 
     temperature: bool
     threshold: Literal["fit"] | Annotated[float, Field(gt=0, lt=1)]
     certain: Annotated[float, Field(gt=0.5, le=1)] | None = None
+    left_out: str | None = None
 
 
 class Preprocessing(_Section):

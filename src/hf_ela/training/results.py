@@ -23,6 +23,7 @@ from hf_ela.models.networks import add_bias
 from hf_ela.models.settings import ONNX_FILE
 from hf_ela.recipes.schema import Recipe
 from hf_ela.training.fit import Checkpoint
+from hf_ela.training.left_out import score_left_out
 from hf_ela.training.provenance import environment
 
 WITH_IMAGES = {"ela.png", "mistakes.png"}
@@ -54,7 +55,12 @@ def write_results(
     probabilities = keras_probabilities(model)
     bias = 0.0
     held, protocol = data.validation, recipe.input.training
-    logits = image_logits(probabilities, held.views(protocol))
+    left_out = None
+    if recipe.calibration.left_out:
+        left_out = score_left_out(recipe, data, model, out / "checkpoint")
+        held, logits = left_out.split, left_out.logits
+    else:
+        logits = image_logits(probabilities, held.views(protocol))
     classifier = ElaClassifier(model, recipe, data=data.summary)
     if recipe.calibration.temperature:
         classifier.temperature, bias = fit_calibration(held.labels, logits)

@@ -1,0 +1,111 @@
+"""Predictions for images of sources that the network has not seen: cross-fitting by sources.
+
+A network knows the sources that it was trained on, and is surer of them than of what people bring.
+Calibration on held-out images of known sources would promise too much: here the head is trained
+once for every part of the sources, on all others, and scores the images of that part.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hf_ela.backend import keras
+from hf_ela.data.preparation import Prepared, Split, held_view_set
+from hf_ela.ela.views import drawn_by
+from hf_ela.errors import DataError
+from hf_ela.models.detector import image_logits, keras_probabilities
+from hf_ela.models.networks import head_of
+from hf_ela.recipes.schema import Recipe
+from hf_ela.training.fit import fit_model, in_features, initial_model
+
+MOST = 100
+"""Images of a source and class that are scored: the largest source is no better known by more."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Images scored by heads that have not seen their part of the sources.
+
+    Attributes:
+        split: The images, of training and validation.
+        parts: The part of each.
+        logits: Their logits, float64.
+    """
+
+    split: Split
+    parts: list[str]
+    logits: np.ndarray
+
+
+def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder: Path) -> LeftOut:
+    """Train a head without each part of the sources, and score the images of that part.
+
+    Args:
+        recipe: A recipe with a frozen `transfer` network and `calibration.left_out`, the column of
+            the groups file that names the part of an image.
+        data: Its data.
+        network: The trained network; its backbone is used, its head is not.
+        folder: For the state of each training.
+
+    Raises:
+        DataError: The images have fewer than two parts.
+    """
+    column = recipe.calibration.left_out
+    assert column is not None
+    known = Split(
+        data.train.store, np.sort(np.concatenate([data.train.rows, data.validation.rows]))
+    )
+    chosen = _at_most(known, data.groups.columns(known.file_names)["source"])
+    parts = [data.groups.get(name, column) for name in chosen.file_names]
+    training = [data.groups.get(name, column) for name in data.train.file_names]
+    distinct = sorted({part for part in parts if part} & {part for part in training if part})
+    if len(distinct) < 2:
+        raise DataError(
+            f"`calibration.left_out` needs a groups file whose column {column} divides the images "
+            f"into at least two parts. Received: {len(distinct)}. Add the column, or leave the "
+            "setting out."
+        )
+    backbone, _ = head_of(network)
+    view_set = held_view_set(recipe)
+    held = in_features(chosen, view_set, backbone, recipe)
+    seen = in_features(
+        data.train, "augmented" if recipe.augmentation else view_set, backbone, recipe
+    )
+    sources = data.groups.columns(data.train.file_names)["source"]
+    logits = np.full(len(chosen), np.nan)
+    for number, part in enumerate(distinct):
+        inside = np.array([name == part for name in parts])
+        stays = np.array([name != part for name in training])
+        here, others = Split(held.store, held.rows[inside]), Split(seen.store, seen.rows[stays])
+        _, head = head_of(initial_model(recipe))
+        fit_model(
+            head,
+            recipe,
+            others,
+            here,
+            folder / f"left-out-{number}",
+            [source for source, kept in zip(sources, stays, strict=True) if kept],
+        )
+        logits[inside] = image_logits(keras_probabilities(head), here.views(view_set))
+    scored = np.isfinite(logits)
+    return LeftOut(
+        Split(chosen.store, chosen.rows[scored]),
+        [part or "" for part, kept in zip(parts, scored, strict=True) if kept],
+        logits[scored],
+    )
+
+
+def _at_most(split: Split, sources: list[str | None]) -> Split:
+    """Draw at most `MOST` images of each source and class."""
+    drawn = drawn_by("left out").permutation(len(split))
+    taken: Counter[tuple[str | None, int]] = Counter()
+    kept = []
+    labels = split.labels
+    for image in drawn:
+        pair = sources[image], int(labels[image])
+        if taken[pair] < MOST:
+            taken[pair] += 1
+            kept.append(image)
+    return Split(split.store, split.rows[np.sort(kept)])
