@@ -20,17 +20,14 @@ from hf_ela.data.preparation import Split, held_view_set, training_view_set
 from hf_ela.data.rows import ViewSet
 from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation
 from hf_ela.errors import RunError
-from hf_ela.models.backbone import load_published
-from hf_ela.models.networks import BACKBONE, build_model, head_of, with_error_level
+from hf_ela.models.backbone import BACKBONE, load_published
+from hf_ela.models.networks import build_model, head_of, with_error_level
 from hf_ela.models.settings import INPUT
 from hf_ela.recipes.schema import EarlyStopping, Recipe, Transfer
 from hf_ela.training.batches import DRAWN, Batches, balanced_shares
 from hf_ela.training.features import FeatureStore
 
 History = dict[str, list[float]]
-DRAWN = "draws"
-FEW = 20
-"""Images below which a source is not drawn as often as others."""
 
 
 class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
