@@ -54,8 +54,9 @@ pretrained: .venv/.dev
 	    --out runs/pretrained $(if $(wildcard runs/pretrained/checkpoint),--resume)
 	rm -rf src/hf_ela/pretrained
 	cp -r runs/pretrained/weights src/hf_ela/pretrained
-	cp -r $(addprefix runs/pretrained/,README.md run.json plots) src/hf_ela/pretrained/
-	sed -i 's|](samples/|](../../../model_card/samples/|' src/hf_ela/pretrained/README.md
+	cp -r $(addprefix runs/pretrained/,run.json plots) src/hf_ela/pretrained/
+	sed 's|](samples/|](../../../model_card/samples/|' runs/pretrained/README.md \
+	    > src/hf_ela/pretrained/README.md
 	rm src/hf_ela/pretrained/plots/ela.png src/hf_ela/pretrained/plots/mistakes.png # others' images
 
 clean:

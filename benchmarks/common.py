@@ -94,7 +94,7 @@ def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
     """Return a Keras model as a function of arrays that ONNX Runtime computes."""
     import onnxruntime
 
-    from hf_ela.models.conversion import write_onnx
+    from hf_ela.models.onnx_conversion import write_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(model, Path(folder) / "model.onnx")

@@ -21,9 +21,8 @@ from hf_ela import __version__
 from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.cli import main
 from hf_ela.errors import CardError
-from hf_ela.hub.card import BEGIN, END, make_card
-from hf_ela.hub.card_metadata import body_of
-from hf_ela.hub.card_text import CAPTIONS
+from hf_ela.hub.card import CAPTIONS, make_card
+from hf_ela.hub.card_metadata import BEGIN, END, body_of
 from hf_ela.hub.datasets import DEFAULT_DATASET
 from hf_ela.recipes.loading import load_recipe
 from hub_server import cards
@@ -141,8 +140,9 @@ def test_metadata_say_what_was_measured() -> None:
     second = found["widget"][1]  # at the threshold of .47, .48 is fake, though real is likelier
     assert second["output"] == [{"label": "fake", "score": 0.48}, {"label": "real", "score": 0.52}]
     titles = [example["example_title"] for example in found["widget"]]
-    dürer = "Great Piece of Turf, by Albrecht Dürer: human-made, answered human-made"
-    assert dürer in titles
+    uncertain = "AI-generated; answer: uncertain, leaning to AI-generated"
+    assert f"A dark fantasy, by Stable Diffusion: {uncertain}" in titles
+    assert "Great Piece of Turf, by Albrecht Dürer: human-made; answer: human-made" in titles
 
 
 def test_an_undefined_metric_is_left_out() -> None:
@@ -569,7 +569,7 @@ def test_the_command_refuses_the_tags_that_push_refuses(tiny_run, tmp_path, caps
     assert main(["card", str(run), "--repo", "user/repo", "--tag", "1.0"]) == 2
     assert "--tag must be vX.Y.Z, such as v1.0.0. Received: '1.0'" in capsys.readouterr().err
     assert main(["card", str(run), "--tag", "v1.0.0"]) == 2
-    assert "`revision` requires `repo_id`" in capsys.readouterr().err
+    assert "--tag requires --repo" in capsys.readouterr().err
     assert (run / "README.md").read_bytes() == before
 
 

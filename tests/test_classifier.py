@@ -101,6 +101,11 @@ class TestPredict:
         assert [classifier.predict(kind) for kind in kinds] == [expected] * len(kinds)
         with path.open("rb") as file:
             assert classifier.predict(file) == expected
+        assert list(classifier.scores(str(path))) == pytest.approx(fake_scores([expected]))
+
+    def test_is_shown_in_a_line(self, classifier, saved_crops) -> None:
+        expected = f"ElaClassifier({str(saved_crops)!r}, recipe={classifier.recipe.name!r}, "
+        assert repr(classifier) == f"{expected}threshold={classifier.threshold:.3f})"
 
     def test_gives_a_list_for_a_list(self, classifier) -> None:
         expected = [classifier.predict(picture())]

@@ -232,6 +232,8 @@ class TestPredict:
 
     def test_a_bad_file_stops_nothing(self, model, folder, capsys) -> None:
         (folder / "art" / "aa.png").write_text("no image")
+        shutil.copytree(Path(model), folder / "art" / "run")
+        shutil.copy("art/b.PNG", "art/run/plot.png")  # a plot of a model is no picture to score
         assert main(["predict", "missing.jpg", "art", "--model", model, "--json"]) == 1
         out, _ = capsys.readouterr()
         missing, first, bad, *others = lines_of(out)
@@ -252,6 +254,22 @@ class TestPredict:
         assert "P(fake) is the model's" in capsys.readouterr().out
         assert main(["predict", "empty", "--model", model]) == 1
         assert "P(fake) is the model's" not in capsys.readouterr().out  # of no score
+
+    @pytest.mark.parametrize(
+        ("path", "message"),
+        [
+            ("https://example.org/a.jpg", "Save the picture as a file first"),
+            ("-", "Received: standard input (-)"),
+            ("MODEL", "Pass it as the model: hf-ela predict PICTURE --model"),
+        ],
+    )
+    def test_what_holds_no_pictures_is_refused_at_once(
+        self, model, folder, path, message, capsys
+    ) -> None:
+        assert main(["predict", "art", model if path == "MODEL" else path]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert message in err
 
     def test_every_bad_file_gives_a_score_or_its_refusal(self, model, tmp_path) -> None:
         bad_files = write_bad_files(tmp_path)
@@ -424,6 +442,7 @@ class TestEla:
         ("arguments", "message"),
         [
             (["--qualities", "0"], "--qualities must be an integer from 1 to 100"),
+            (["--qualities", "80", "b.png"], "If that is the image, name it before the option."),
             (["--gain", "bright"], "must be max or a number above 0. Received: bright"),
             (["--gain", "nan"], "must be max or a number above 0. Received: nan"),
             (["--gain", "0"], "must be max or a number above 0. Received: 0"),
@@ -488,8 +507,19 @@ class TestStart:
         assert (tmp_path / "run/README.md").is_file()
 
     def test_a_command_is_needed(self, capsys) -> None:
-        for words, message in (([], "COMMAND"), (["predct", "x.jpg"], "Choose predict")):
-            assert message in usage_error(words, capsys)
+        assert "Choose predict" in usage_error(["predct", "x.jpg"], capsys)
+        assert main([]) == 2
+        shown = capsys.readouterr().err
+        for words in (["help"], ["help", "predict"]):
+            with pytest.raises(SystemExit) as stopped:
+                main(words)
+            assert stopped.value.code == 0
+            assert (capsys.readouterr().out == shown) is (words == ["help"])
+
+    def test_an_unknown_option_shows_the_usage_of_its_command(self, capsys) -> None:
+        error = usage_error(["predict", "a.jpg", "--modle", "x"], capsys)
+        assert error.startswith("usage: hf-ela predict ")
+        assert "unrecognized arguments: --modle" in error
 
     def test_options_are_named_as_flags(self, tmp_path, capsys) -> None:
         """The library names its arguments, and the command prints the options they come from."""

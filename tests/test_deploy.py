@@ -24,9 +24,8 @@ from bad_files import encode, picture
 from conftest import REPOSITORY, TINY
 from hf_ela import ElaClassifier
 from hf_ela._text import LABEL_WORDS, SYNTHETIC_NOTICE
-from hf_ela.hub.release_files import content_of, model_files
-from hf_ela.hub.samples import SAMPLES, sample_pictures
-from hf_ela.hub.spaces import space_files
+from hf_ela.hub.package import SAMPLES, sample_pictures
+from hf_ela.hub.release_files import content_of, model_files, space_files
 from hf_ela.recipes.loading import load_recipe
 from hub_server import LocalHub
 from networks import network_of

@@ -14,13 +14,12 @@ from packaging.requirements import Requirement
 from conftest import REPOSITORY
 from hf_ela import ElaClassifier, __version__
 from hf_ela.hub.locate import PACKAGED, packaged_model
-from hf_ela.hub.samples import sample_files
-from hf_ela.hub.wheel import requirements, wheel
+from hf_ela.hub.package import requirements, sample_files, wheel
 from widget_page import WIDGET
 
 NAME, BYTES = wheel()
 
-WHEEL_AGAIN = "import sys, hf_ela.hub.wheel as p; sys.stdout.buffer.write(p.wheel()[1])"
+WHEEL_AGAIN = "import sys, hf_ela.hub.package as p; sys.stdout.buffer.write(p.wheel()[1])"
 
 
 def run_python(code: str, *arguments: object, path: Path) -> subprocess.CompletedProcess[bytes]:
@@ -138,7 +137,7 @@ def test_a_built_wheel_has_the_model_and_predicts_with_it(
     done = run_python(code, pictures[0], path=site)
     expected = ElaClassifier.from_pretrained().predict(pictures[0])
     assert done.stdout.decode() == f"{expected}\n", done.stderr.decode()
-    code = "from hf_ela.hub.samples import *; print(*sample_files().values(), sep='\\n')"
+    code = "from hf_ela.hub.package import *; print(*sample_files().values(), sep='\\n')"
     found = run_python(code, path=site).stdout.decode().splitlines()
     assert all(Path(name).is_relative_to(site) and Path(name).is_file() for name in found)
     assert len(found) == len(sample_files())

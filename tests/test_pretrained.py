@@ -8,7 +8,7 @@ import pytest
 from hf_ela import ElaClassifier
 from hf_ela.hub.card import make_card
 from hf_ela.hub.locate import packaged_model
-from hf_ela.hub.samples import sample_pictures
+from hf_ela.hub.package import sample_pictures
 from hf_ela.recipes.loading import load_recipe
 
 FOLDER = packaged_model()

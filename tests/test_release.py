@@ -18,8 +18,8 @@ from conftest import COMMAND, LIVE, REPOSITORY, linked_copy
 from hf_ela import ElaClassifier
 from hf_ela.cli import main
 from hf_ela.errors import ReleaseError
+from hf_ela.hub.package import SAMPLES
 from hf_ela.hub.release_files import release_files
-from hf_ela.hub.samples import SAMPLES
 from hub_server import LocalHub
 
 FAKE, REAL = next(iter(SAMPLES)), list(SAMPLES)[-1]

@@ -8,8 +8,8 @@ from huggingface_hub import SpaceCard, constants
 
 from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.errors import ReleaseError
-from hf_ela.hub.samples import SAMPLES
-from hf_ela.hub.spaces import widget_files
+from hf_ela.hub.package import SAMPLES
+from hf_ela.hub.release_files import widget_files
 from widget_page import WIDGET
 
 

@@ -19,8 +19,8 @@ from hf_ela._text import LABEL_WORDS, SYNTHETIC_NOTICE
 from hf_ela.cli import main
 from hf_ela.cli.predict import meaning
 from hf_ela.ela.views import view_boxes
-from hf_ela.hub.samples import SAMPLES, sample_label, sample_pictures
-from hf_ela.hub.spaces import widget_files
+from hf_ela.hub.package import SAMPLES, sample_label, sample_pictures
+from hf_ela.hub.release_files import widget_files
 from hf_ela.images.jpeg import reencode
 from hf_ela.recipes.loading import load_recipe
 from hub_server import LocalHub

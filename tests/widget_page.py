@@ -154,8 +154,8 @@ def draw_answer(path: str, *, width: int = 1280, sample: int = 0, whole: bool = 
     from playwright.sync_api import sync_playwright
 
     from hf_ela.hub.locate import packaged_model
-    from hf_ela.hub.samples import SAMPLES
-    from hf_ela.hub.spaces import widget_files
+    from hf_ela.hub.package import SAMPLES
+    from hf_ela.hub.release_files import widget_files
 
     title = list(SAMPLES.values())[sample]
     names = ("hf_ela.json", "model.onnx")

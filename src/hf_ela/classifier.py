@@ -8,13 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
 
-import numpy as np
-from PIL import Image
-
 from hf_ela._terminal import progress_bar
 from hf_ela.errors import ImageError
 from hf_ela.hub.locate import locate
-from hf_ela.images.loading import ImageSource
+from hf_ela.images.sources import ImageSource, is_one_image
 from hf_ela.models.detector import Detector
 from hf_ela.models.folder import read_model, read_network, write_model
 from hf_ela.models.onnx_runtime import OnnxModel
@@ -59,7 +56,17 @@ class ElaClassifier(Detector):
         super().__init__(model, recipe, temperature, threshold, uncertain)
         self.data = data
         self.revision = revision
+        self._source: str | None = None
         self._find_weights: Callable[[], Path] | None = None
+
+    def __repr__(self) -> str:
+        """Return where the model is from, its recipe and its threshold."""
+        source = f"{self._source}, " if self._source else ""
+        revision = f"revision={self.revision!r}, " if self.revision else ""
+        return (
+            f"{type(self).__name__}({source}{revision}recipe={self.recipe.name!r}, "
+            f"threshold={self.threshold:.3f})"
+        )
 
     @classmethod
     def from_pretrained(
@@ -97,8 +104,8 @@ class ElaClassifier(Detector):
             ModelNotFoundError: The repository or the revision does not exist or is not visible to
                 this token; or this package was built without a model.
             ModelError: The folder does not exist or does not hold a usable model: settings are
-                missing, damaged or of a newer hf-ela, or the weights or the ONNX file are missing,
-                damaged or of another network.
+                missing, corrupt or of a newer hf-ela, or the weights or the ONNX file are missing,
+                corrupt or of another network.
             HubUnreachableError: The Hub did not answer, and the cache does not hold the model.
             BackendError: The Keras runtime was requested, and Keras or its backend is not
                 installed.
@@ -110,6 +117,7 @@ class ElaClassifier(Detector):
         model, settings = read_model(folder, runtime)
         found = cls.from_settings(model, settings)
         found.data, found.revision = settings.data, commit
+        found._source = repr("packaged model" if source is None else os.fspath(source))
         # From the same commit, even if the branch has moved on.
         found._find_weights = lambda: find(revision=commit, runtime="keras")[0]
         return found
@@ -173,7 +181,7 @@ class ElaClassifier(Detector):
                 after the results of all images before it. `scores` goes on instead.
             TypeError: An image has none of the types above.
         """
-        if _is_one(images):
+        if is_one_image(images):
             return next(self._predictions([images], 1, progress, abstain))
         predictions = self._predictions(images, batch_size, progress, abstain)
         return list(predictions) if isinstance(images, Sequence) else predictions
@@ -282,8 +290,3 @@ class ElaClassifier(Detector):
                 if isinstance(score, ImageError):
                     raise score
                 yield self.answer(score, abstain=abstain)
-
-
-def _is_one(images: object) -> bool:
-    one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
-    return isinstance(images, one) or hasattr(images, "read") or not isinstance(images, Iterable)

@@ -11,11 +11,10 @@ from io import TextIOWrapper
 from hf_ela._terminal import few_bars_in_logs, printable_error
 from hf_ela._version import __version__
 from hf_ela.cli.audit import add_audit
-from hf_ela.cli.commands import add_card, add_ela, add_export, add_samples
+from hf_ela.cli.commands import add_card, add_ela, add_export, add_push, add_samples
 from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.options import with_flags
 from hf_ela.cli.predict import add_predict
-from hf_ela.cli.push import add_push
 from hf_ela.cli.train import add_reproduce, add_train
 from hf_ela.errors import HfElaError, ImageError
 
@@ -49,10 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    if words[0] == "help":
+        words = [*words[1:2], "--help"]
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
         near = get_close_matches(words[0].casefold(), COMMANDS, n=1) or COMMANDS
         parser.error(f"unknown command {words[0]!r}. Choose {', '.join(near)}.")
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:  # with the usage of the command, unlike `parse_args`
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     few_bars_in_logs()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's news about itself
     try:
@@ -79,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="hf-ela", description="Estimate whether pictures are human-made or AI-generated."
     )
     parser.add_argument("--version", action="version", version=f"hf-ela {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", description="hf-ela COMMAND --help describes a command."
+    )
     for add in COMMANDS.values():
         add(commands)
     return parser

@@ -1,6 +1,8 @@
-"""The small commands: `hf-ela ela`, `samples`, `card` and `export`."""
+"""The commands `hf-ela ela`, `samples`, `card`, `export` and `push`."""
 
 import argparse
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 from hf_ela._terminal import native_messages_held_back, printable
@@ -21,7 +23,7 @@ def add_ela(commands: Commands) -> None:
     )
     ela.add_argument("image", metavar="IMAGE")
     ela.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="default: NAME.ela.png")
-    ela.add_argument("--qualities", type=int, nargs="+", default=[75, 85, 90, 95], metavar="Q")
+    ela.add_argument("--qualities", type=_quality, nargs="+", default=[75, 85, 90, 95], metavar="Q")
     ela.add_argument(
         "--gain",
         type=_gain,
@@ -39,6 +41,16 @@ def add_ela(commands: Commands) -> None:
     ela.set_defaults(run=_ela, parser=ela)
 
 
+def _quality(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be integers from 1 to 100. Received: {text}. If that is the image, name it "
+            "before the option."
+        ) from None
+
+
 def _gain(text: str) -> float | str:
     try:
         if text == "max" or 0 < float(text) < float("inf"):
@@ -51,7 +63,7 @@ def _gain(text: str) -> float | str:
 def _ela(options: argparse.Namespace) -> int:
     from hf_ela._checks import Gain, check_settings
     from hf_ela._files import whole_file
-    from hf_ela.ela.picture import ela_picture
+    from hf_ela.ela.error_level import ela_picture
 
     output = options.output or Path(f"{Path(options.image).stem}.ela.png")
     if output.suffix.lower() != ".png":
@@ -119,8 +131,10 @@ def add_card(commands: Commands) -> None:
         "Your text outside the two marker lines is kept, and so is metadata you added.",
     )
     card.add_argument("folder", type=Path, metavar="RUN", help="a finished run folder")
-    card.add_argument("--repo", metavar="USER/NAME", help="repository of the release")
-    card.add_argument("--tag", metavar="vX.Y.Z", help="tag of that release (main)")
+    card.add_argument(
+        "--repo", dest="repo_id", metavar="USER/NAME", help="repository of the release"
+    )
+    card.add_argument("--tag", dest="revision", metavar="vX.Y.Z", help="tag of that release (main)")
     card.add_argument(
         "--replace-card",
         action="store_true",
@@ -134,8 +148,8 @@ def _card(options: argparse.Namespace) -> int:
 
     path = write_card(
         options.folder,
-        repo_id=options.repo,
-        revision=options.tag,
+        repo_id=options.repo_id,
+        revision=options.revision,
         replace_card=options.replace_card,
     )
     print(printable(str(path)))
@@ -158,6 +172,7 @@ def add_export(commands: Commands) -> None:
 def _export(options: argparse.Namespace) -> int:
     if options.output.suffix not in (".onnx", ".tflite"):
         options.parser.error(f"OUT must end with .onnx or .tflite. Received: {options.output}.")
+    from hf_ela.models.settings import SETTINGS_FILE
     from hf_ela.recipes.schema import LABELS
 
     with needs_extra("train", "An export"), native_messages_held_back():
@@ -175,7 +190,67 @@ def _export(options: argparse.Namespace) -> int:
     print(
         f"{printable(str(options.output))}: {kind}, {options.output.stat().st_size:,} bytes\n"
         f"  in   pixels         uint8    N x {side} x {side} x 3, RGB\n"
-        f"  out  probabilities  float32  N x 2: {', '.join(LABELS)}, before the temperature\n"
+        f"  out  probabilities  float32  N x 2: {', '.join(LABELS)}, before the `temperature` "
+        f"of {SETTINGS_FILE}\n"
         f"  differs from Keras by less than {TOLERANCE:g}"
     )
+    return 0
+
+
+def add_push(commands: Commands) -> None:
+    """Add the command to a parser."""
+    push = commands.add_parser(
+        "push",
+        help="release a run to the Hugging Face Hub",
+        description="Release a run to the Hugging Face Hub in one commit. The release is "
+        "downloaded again and must give the recorded scores before it is tagged. The same command "
+        "finishes whatever was interrupted.",
+    )
+    push.add_argument("folder", type=Path, metavar="RUN", help="a finished run folder")
+    push.add_argument("repo_id", metavar="USER/NAME", help="the model repository; created if new")
+    push.add_argument(
+        "--dry-run", action="store_true", help="show the plan, read from the Hub, and send nothing"
+    )
+    push.add_argument("--tag", metavar="vX.Y.Z", help="tag the release once it is verified")
+    push.add_argument("--branch", default="main", help="branch to commit to (main)")
+    push.add_argument("--create-pr", action="store_true", help="open a pull request instead")
+    push.add_argument("--private", action="store_true", help="create a private repository")
+    push.add_argument("--message", metavar="TEXT", help="commit message")
+    push.add_argument(
+        "--replace-card",
+        action="store_true",
+        help="replace the card on the Hub, hand-written text included, by the card of RUN",
+    )
+    push.add_argument("--space", metavar="USER/NAME", help="also push a Gradio Space that shows it")
+    push.add_argument(
+        "--widget", metavar="USER/NAME", help="also push a static Space that runs it in the browser"
+    )
+    push.add_argument("--token", help="access token (better: `hf auth login`)")
+    push.set_defaults(run=_push, parser=push)
+
+
+def _push(options: argparse.Namespace) -> int:
+    from hf_ela.hub.plan import PushOptions
+    from hf_ela.hub.push import release
+
+    how = PushOptions(**{field.name: getattr(options, field.name) for field in fields(PushOptions)})
+
+    def say(text: str) -> None:
+        # A plan quotes the card, which stays as it is.
+        print(text if "\n" in text else with_flags(text, options.parser), flush=True)
+
+    try:
+        release(
+            options.folder,
+            options.repo_id,
+            how,
+            space=options.space,
+            widget=options.widget,
+            token=options.token,
+            dry_run=options.dry_run,
+            say=say,
+        )
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command finishes the job", file=sys.stderr)
+        raise
     return 0

@@ -115,10 +115,9 @@ def load_classifier(origin: str | None, runtime: "Runtime | None" = None) -> "El
 
 def with_flags(text: str, parser: argparse.ArgumentParser) -> str:
     """Name options where the library names its arguments: --max-rejected for `max_rejected`."""
-    flags = set(re.findall(r"--[a-z-]+", parser.format_usage()))
-
-    def flag(found: re.Match[str]) -> str:
-        option = "--" + found[1].replace("_", "-")
-        return option if option in flags else found[0]
-
-    return re.sub(r"`(\w+)`", flag, text)
+    names = {}
+    for action in parser._actions:  # argparse has no public list of them
+        flags = [flag for flag in action.option_strings if flag.startswith("--")]
+        names[action.dest] = flags[0] if flags else str(action.metavar)
+        names |= {flag[2:].replace("-", "_"): flag for flag in flags}
+    return re.sub(r"`(\w+)`", lambda found: names.get(found[1], found[0]), text)

@@ -43,7 +43,8 @@ def add_predict(commands: Any) -> None:
         "predict",
         help="score images",
         description="Score images with a saved model. Folders are searched for images at every "
-        "depth. Exit status: 0 all scored, 1 some refused, 2 wrong usage or no usable model.",
+        "depth, except for folders of models and runs in them. Exit status: 0 all scored, 1 some "
+        "refused, 2 wrong usage or no usable model.",
     )
     predict.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
     add_model_option(predict)
@@ -73,6 +74,8 @@ def _predict(options: argparse.Namespace) -> int:
             "--explain must not name a folder that is searched: its pictures would be scored too. "
             f"Received: {options.explain}."
         )
+    for path in options.paths:
+        _check_path(path)
     classifier = load_classifier(options.model, options.runtime)
     files = list(_files(options.paths, options.explain))
     if options.explain:
@@ -96,6 +99,29 @@ def _predict(options: argparse.Namespace) -> int:
     return status
 
 
+def _check_path(path: str) -> None:
+    """Refuse what is neither a file nor a folder of pictures."""
+    if (path == "-" or "://" in path) and not os.path.exists(path):  # noqa: PTH110  (as it came)
+        received = "standard input (-)" if path == "-" else path
+        raise RunError(
+            f"Pictures are read from files and folders. Received: {received}. Save the picture as "
+            "a file first, and name that."
+        )
+    if not _is_searched(path):
+        raise RunError(
+            f"A folder to search must hold pictures. Received: {path}, the folder of a model. Pass "
+            f"it as the model: hf-ela predict PICTURE --model {path}"
+        )
+
+
+def _is_searched(folder: str) -> bool:
+    """Return whether a folder is not a model or a run: their plots are not pictures to score."""
+    from hf_ela.models.settings import SETTINGS_FILE
+
+    records = (f"{folder}/{name}" for name in (SETTINGS_FILE, "run.json"))
+    return not any(map(os.path.isfile, records))
+
+
 def meaning(classifier: "ElaClassifier") -> str:
     """Return what a model's answers mean, in words for a person."""
     text = MEANING.format(threshold=classifier.threshold)
@@ -108,7 +134,7 @@ def meaning(classifier: "ElaClassifier") -> str:
 def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
     """Yield the files named, and the images in the folders named; an empty folder as itself.
 
-    The folder for the pictures of ``--explain`` is skipped.
+    The folder for the pictures of ``--explain`` is skipped, and so are models and runs.
     """
     from hf_ela.images.sources import IMAGE_SUFFIXES
 
@@ -116,7 +142,12 @@ def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
 
     def searched(path: str) -> Iterator[tuple[str, list[str]]]:
         for folder, within, names in os.walk(path, onerror=refuse):
-            within[:] = [name for name in within if os.path.realpath(f"{folder}/{name}") != apart]
+            within[:] = [
+                name
+                for name in within
+                if os.path.realpath(f"{folder}/{name}") != apart
+                and _is_searched(f"{folder}/{name}")
+            ]
             yield folder, names
 
     def refuse(error: OSError) -> None:

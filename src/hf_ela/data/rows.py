@@ -22,11 +22,16 @@ import pyarrow as pa
 from PIL import Image
 
 from hf_ela.data.duplicates import perceptual_hash
-from hf_ela.ela.augmentation import source_views, training_views
-from hf_ela.ela.error_level import error_level
-from hf_ela.ela.picture import brightened
+from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.statistics import statistics_by_condition
-from hf_ela.ela.views import align, evaluation_pixels, evaluation_views, pixel_versions
+from hf_ela.ela.views import (
+    align,
+    evaluation_pixels,
+    evaluation_views,
+    pixel_versions,
+    source_views,
+    training_views,
+)
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.datasets import read_image
 from hf_ela.images.loading import load_image

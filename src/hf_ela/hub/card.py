@@ -5,31 +5,61 @@ can be made again at any time. A new card starts from the text in ``model_card/p
 person may edit; the part between its two marker lines is made anew each time.
 """
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
-from jinja2 import TemplateError
+from jinja2 import ChainableUndefined, Environment, TemplateError
+from markupsafe import Markup
 
 from hf_ela._files import whole_file
-from hf_ela.errors import CardError
-from hf_ela.hub.card_metadata import body_of, metadata_of, parse_card, with_metadata
-from hf_ela.hub.card_text import REPOSITORY, generated_text
+from hf_ela._terminal import printable
+from hf_ela._text import (
+    LABEL_WORDS,
+    SYNTHETIC_NOTICE,
+    in_words,
+    more_right,
+    no_width,
+    over_seeds,
+    perturbation_label,
+)
+from hf_ela.errors import CardError, install_command
+from hf_ela.hub.card_metadata import (
+    BEGIN,
+    END,
+    METRIC_NAMES,
+    decode_card,
+    metadata_of,
+    parse_card,
+    sample_answers,
+    with_block,
+    with_metadata,
+)
 from hf_ela.hub.client import check_tag
-from hf_ela.hub.samples import MODEL_CARD
+from hf_ela.hub.datasets import DEFAULT_DATASET
+from hf_ela.hub.package import MODEL_CARD, WHEEL
 from hf_ela.run_record import read_run
 
-__all__ = ["decode_card", "has_text", "make_card", "write_card", "written_text"]
-
-BEGIN = "<!-- hf-ela: begin. Made from run.json by `hf-ela card`; text outside it stays. -->"
-END = "<!-- hf-ela: end -->"
-
-_ANY_MARKER = re.compile(r"<!--\s*hf-ela:")
-_MARKER_LINE = re.compile(
-    r"(?:\A|(?<=[\r\n]))[ \t]*<!--\s*hf-ela:\s*(begin|end)\b[^\r\n]*?-->[ \t]*(?=[\r\n]|\Z)"
-)
+REPOSITORY = r"[\w.-]+/[\w.-]+"
+"""Pattern of the id of a repository."""
+CAPTIONS = {
+    "roc.png": "ROC curves",
+    "confusion.png": "Confusion matrices",
+    "reliability.png": "Reliability of the scores",
+    "coverage.png": "Accuracy of the images that are decided",
+    "sources_as_is.png": "Right answers by source, as-is",
+    "sources_aligned.png": "Right answers by source, aligned",
+    "robustness.png": "Balanced accuracy after changes to the image",
+    "training.png": "Loss and accuracy over the epochs",
+}
+"""Plot -> its caption; other plots may show images of the dataset."""
+REJECTS_SHOWN = 20
+REASONS_SHOWN = 10
 
 
 def make_card(
@@ -63,11 +93,11 @@ def make_card(
     before = (previous or "").strip("\ufeff\r\n ")
     card = parse_card(previous or "", ModelCard) if before else default
     try:
-        block = f"{BEGIN}\n\n{generated_text(run, repo_id, revision)}\n\n{END}"
+        block = f"{BEGIN}\n\n{_generated_text(run, repo_id, revision)}\n\n{END}"
         if card is not default and card.text.strip():
             eol = "\r\n" if "\r\n" in card.text else "\n"
             gap = "" if card.text.startswith(("\n", "\r")) else eol
-            card.text = gap + _with_block(card.text, block.replace("\n", eol), eol)
+            card.text = gap + with_block(card.text, block.replace("\n", eol), eol)
         else:  # a repository made on the Hub's page has metadata, and no text
             card.text = default.text.replace("{{ generated }}", block)
         return with_metadata(card, run, repo_id, metadata_of(default))
@@ -113,45 +143,129 @@ def write_card(
     return path
 
 
-def has_text(card: str | None) -> bool:
-    """Return whether a card has more than metadata."""
-    return card is not None and bool(body_of(card).strip())
+def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str | None) -> str:
+    """Return the part of a card that is made from a run; arguments as for `make_card`."""
+    environment = Environment(  # noqa: S701  (Markdown is escaped by `finalize`)
+        undefined=ChainableUndefined,
+        finalize=lambda value: escape(value) if isinstance(value, str) else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "code": code,
+        "interval": lambda cell: in_words(cell, "–") if cell else "undefined",
+        "setting": _setting,
+        "shape": lambda sizes: " × ".join(map(str, sizes)),
+        "figure": lambda value: f"{value:.3f}" if isinstance(value, float | int) else "–",
+        "caption": CAPTIONS.__getitem__,
+        "duration": _duration,
+        "metric": lambda name: METRIC_NAMES.get(name, name),
+        "protocol": lambda name: name.replace("_", "-"),
+        "change": perturbation_label,
+        "words": LABEL_WORDS.__getitem__,
+        "number": lambda value: f"{value:,}",
+        "seeds": lambda values: over_seeds(values, "–"),
+        "mcnemar": lambda tests: more_right(tests) if tests else "–",
+    }
+    data, test = run["data"], run["evaluation"]["test"]
+    rejected = data.get("rejected") or []
+    template = environment.from_string((MODEL_CARD / "template.md").read_text("utf-8"))
+    text = template.render(
+        run=run,
+        data=data,
+        test=test,
+        repo_id=repo_id,
+        pinned=f"{repo_id}@{revision}" if revision else repo_id,
+        tag=revision,
+        linked=_is_pinned(data),
+        install=partial(_install, repo_id, revision or "main"),
+        synthetic_notice=SYNTHETIC_NOTICE,
+        default_dataset=DEFAULT_DATASET,
+        original=data["id"] == DEFAULT_DATASET,
+        rejected=rejected[:REJECTS_SHOWN],
+        unlisted=len(rejected) - REJECTS_SHOWN,
+        reasons=Counter(bad["reason"] for bad in rejected).most_common(REASONS_SHOWN),
+        # How many groups the intervals resample; None for images alone.
+        grouped=next(iter(test.values())).get("accuracy", {}).get("groups"),
+        sources=_by_source(run, "sources"),
+        generators=_by_source(run, "generators"),
+        plots=_plots(run),
+        samples=sample_answers(run),
+        no_width=no_width(test.values()),
+    )
+    text = re.sub(r" +\n", "\n", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
-def written_text(card: str) -> str:
-    """Return what a person may have written in a card: all below the metadata but the block."""
-    body = body_of(card)
-    marks = list(_MARKER_LINE.finditer(body))
-    return body[: marks[0].start()] + body[marks[-1].end() :] if marks else body
+def _install(repo_id: str | None, revision: str, extras: str) -> Markup:
+    """Return the command that installs this package: from the release, or for a run folder."""
+    if repo_id is None:
+        return Markup(install_command(extras))  # noqa: S704  (names of our own extras)
+    address = f"https://huggingface.co/{repo_id}/resolve/{revision}/{WHEEL}"
+    name = f"hf-ela[{extras}]" if extras else "hf-ela"
+    return Markup(f'pip install "{name} @ {address}"')  # noqa: S704  (checked by `make_card`)
 
 
-def decode_card(content: bytes) -> str:
-    """Return the text of a card; its line ends stay.
-
-    Raises:
-        CardError: It is not UTF-8.
-    """
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise CardError(
-            f"The card, README.md, is not UTF-8 text ({error}). Save it as UTF-8, or write it anew "
-            "with `replace_card`."
-        ) from error
+def _by_source(run: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
+    """Return source or generator -> protocol -> its row."""
+    found: dict[str, dict[str, Any]] = {}
+    for protocol, rows in (run.get(section) or {}).items():
+        for row in rows:
+            found.setdefault(row["source"], {})[protocol] = row
+    return found
 
 
-def _with_block(body: str, block: str, eol: str) -> str:
-    """Put the block between the markers of a text, or below a text without any."""
-    if not _ANY_MARKER.search(body):
-        gap = eol if body.endswith(("\n", "\r")) else eol + eol
-        return body + gap + block + eol
-    found = list(_MARKER_LINE.finditer(body))
-    kinds = [match[1] for match in found]
-    if kinds != ["begin", "end"] or len(_ANY_MARKER.findall(body)) != 2:
-        received = ", ".join(kinds) or "none"
-        raise CardError(
-            "A card must have two marker lines, <!-- hf-ela: begin --> and below it "
-            f"<!-- hf-ela: end -->, with nothing else on them. Received: {received}. Put them "
-            "around the generated part, or write the card anew with `replace_card`."
-        )
-    return body[: found[0].start()] + block + body[found[1].end() :]
+def _plots(run: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return section -> the plots that it shows."""
+    there = run.get("plots") or ()
+    sections: dict[str, list[str]] = {}
+    for name in CAPTIONS:
+        if name in there:
+            word = name.partition("_")[0].partition(".")[0]
+            section = word if word in ("sources", "robustness", "training") else "results"
+            sections.setdefault(section, []).append(name)
+    return sections
+
+
+def _is_pinned(data: Mapping[str, Any]) -> bool:
+    """Return whether the data can be linked: a repository of the Hub at a commit."""
+    names = (REPOSITORY, data["id"]), (r"[0-9a-f]{40}", data.get("revision") or "")
+    return all(re.fullmatch(rule, name, re.ASCII) for rule, name in names)
+
+
+_ENTITIES = {character: f"&#{ord(character)};" for character in "&<>|\\`"}
+_ESCAPES = str.maketrans(_ENTITIES | {character: f"\\{character}" for character in "*_[]~$"})
+_CODE_ESCAPES = str.maketrans(_ENTITIES | {c: f"&#{ord(c)};" for c in "*_[]~$:@"})
+
+
+def escape(text: str) -> Markup:
+    """Return text as Markdown that shows it literally, on one line, also in a table."""
+    if isinstance(text, Markup):
+        return text
+    return Markup(printable(text).translate(_ESCAPES))  # noqa: S704  (escaped here)
+
+
+def code(value: object) -> Markup:
+    """Return a value as code, in which no name becomes a link."""
+    text = printable(str(value))
+    if text.strip() == text != "" and not set(text) & set(_ENTITIES):
+        return Markup(f"`{text}`")  # noqa: S704  (nothing in it ends the code)
+    return Markup(f"<code>{text.translate(_CODE_ESCAPES)}</code>")  # noqa: S704  (escaped here)
+
+
+def _setting(values: Mapping[str, Any]) -> Markup:
+    """Return the settings of a section of a recipe that are not null."""
+    listed = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            listed += [f"{key}.{name}: {json.dumps(item)}" for name, item in value.items()]
+        elif value is not None:
+            listed.append(f"{key}: {json.dumps(value)}")
+    return Markup(" · ").join(code(text) for text in listed)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

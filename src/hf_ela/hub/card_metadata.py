@@ -1,8 +1,9 @@
-"""The metadata of a card: what a run says of itself, beside what a person wrote.
+"""The metadata and the text of a card: what a run says of itself, beside what a person wrote.
 
 `huggingface_hub` reads and writes them: keys, their order and line ends stay, comments do not.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,15 +15,6 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from hf_ela._terminal import printable
 from hf_ela._text import LABEL_WORDS
 from hf_ela.errors import CardError
-
-__all__ = [
-    "METRIC_NAMES",
-    "body_of",
-    "metadata_of",
-    "parse_card",
-    "sample_answers",
-    "with_metadata",
-]
 
 TASK = "image-classification"
 METRIC_NAMES = {
@@ -43,6 +35,14 @@ _LISTED_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "brier_sc
 
 MAX_METADATA = 2**17
 """Characters of a card's metadata that are read; a card of ours has some 5,000."""
+
+BEGIN = "<!-- hf-ela: begin. Made from run.json by `hf-ela card`; text outside it stays. -->"
+END = "<!-- hf-ela: end -->"
+
+_ANY_MARKER = re.compile(r"<!--\s*hf-ela:")
+_MARKER_LINE = re.compile(
+    r"(?:\A|(?<=[\r\n]))[ \t]*<!--\s*hf-ela:\s*(begin|end)\b[^\r\n]*?-->[ \t]*(?=[\r\n]|\Z)"
+)
 
 Card = TypeVar("Card", bound=RepoCard)
 
@@ -153,17 +153,15 @@ def _run_metadata(run: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]
 
 
 def sample_answers(run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the recorded sample pictures, each with the model's `answer` beside its `label`."""
+    """Return the recorded sample pictures with the model's `answer`, also as the card `says` it."""
     threshold = run["calibration"]["threshold"]
     low, high = run["calibration"].get("uncertain") or (2, 2)
-    return [
-        {
-            **sample,
-            "answer": "fake" if sample["score"] >= threshold else "real",
-            "uncertain": low <= sample["score"] <= high,
-        }
-        for sample in run.get("samples") or ()
-    ]
+    answers = []
+    for sample in run.get("samples") or ():
+        answer = "fake" if sample["score"] >= threshold else "real"
+        leaning = "uncertain, leaning to " if low <= sample["score"] <= high else ""
+        answers.append({**sample, "answer": answer, "says": leaning + LABEL_WORDS[answer]})
+    return answers
 
 
 def _example(sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,10 +171,10 @@ def _example(sample: Mapping[str, Any]) -> dict[str, Any]:
     """
     scores = {"fake": round(sample["score"], 4), "real": round(1 - sample["score"], 4)}
     decided = ("fake", "real") if sample["answer"] == "fake" else ("real", "fake")
-    truth, answer = LABEL_WORDS[sample["label"]], LABEL_WORDS[sample["answer"]]
+    truth = LABEL_WORDS[sample["label"]]
     return {
         "src": f"samples/{sample['file']}",
-        "example_title": f"{sample['title']}: {truth}, answered {answer}",
+        "example_title": f"{sample['title']}: {truth}; answer: {sample['says']}",
         "output": [{"label": label, "score": scores[label]} for label in decided],
     }
 
@@ -193,3 +191,47 @@ def _card_errors() -> Iterator[None]:
             "The metadata of a card must be YAML lines `key: value`, without aliases. Received: "
             f"{error}. Fix them, or write the card anew with `replace_card`."
         ) from error
+
+
+def has_text(card: str | None) -> bool:
+    """Return whether a card has more than metadata."""
+    return card is not None and bool(body_of(card).strip())
+
+
+def written_text(card: str) -> str:
+    """Return what a person may have written in a card: all below the metadata but the block."""
+    body = body_of(card)
+    marks = list(_MARKER_LINE.finditer(body))
+    return body[: marks[0].start()] + body[marks[-1].end() :] if marks else body
+
+
+def decode_card(content: bytes) -> str:
+    """Return the text of a card; its line ends stay.
+
+    Raises:
+        CardError: It is not UTF-8.
+    """
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise CardError(
+            f"The card, README.md, is not UTF-8 text ({error}). Save it as UTF-8, or write it anew "
+            "with `replace_card`."
+        ) from error
+
+
+def with_block(body: str, block: str, eol: str) -> str:
+    """Put the block between the markers of a text, or below a text without any."""
+    if not _ANY_MARKER.search(body):
+        gap = eol if body.endswith(("\n", "\r")) else eol + eol
+        return body + gap + block + eol
+    found = list(_MARKER_LINE.finditer(body))
+    kinds = [match[1] for match in found]
+    if kinds != ["begin", "end"] or len(_ANY_MARKER.findall(body)) != 2:
+        received = ", ".join(kinds) or "none"
+        raise CardError(
+            "A card must have two marker lines, <!-- hf-ela: begin --> and below it "
+            f"<!-- hf-ela: end -->, with nothing else on them. Received: {received}. Put them "
+            "around the generated part, or write the card anew with `replace_card`."
+        )
+    return body[: found[0].start()] + block + body[found[1].end() :]

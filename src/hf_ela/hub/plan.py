@@ -1,7 +1,6 @@
 """What a push would do: compares the head of a repository with the files of a release."""
 
 import difflib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -16,21 +15,11 @@ from huggingface_hub.utils.sha import git_hash
 
 from hf_ela._terminal import printable
 from hf_ela.errors import CardError, ReleaseError
-from hf_ela.hub.card_text import CAPTIONS
+from hf_ela.hub.card import CAPTIONS
 from hf_ela.hub.client import CLIENT_ERRORS, Repository, check_tag, hub_errors, malformed
+from hf_ela.hub.package import ANY_WHEEL
 from hf_ela.hub.release_files import CARD, RECORD, Files, content_of
 from hf_ela.models.settings import SETTINGS_FILE
-
-__all__ = [
-    "Head",
-    "MakeFiles",
-    "Plan",
-    "PushOptions",
-    "are_held_by",
-    "check_metadata",
-    "make_plan",
-    "read_tree",
-]
 
 MARKS = (SETTINGS_FILE, "model.json", "widget.json")
 """The files that identify a repository of this package: a model, a Gradio Space, a widget."""
@@ -38,7 +27,6 @@ HOUSEKEEPING = {".gitattributes", "README.md"}
 """The files that the Hub puts into a new repository."""
 
 # Files that an earlier release may have left behind.
-_WHEEL = re.compile(r"hf_ela-[^/]+\.whl")
 _PLOTS = {f"plots/{name}" for name in CAPTIONS}
 
 
@@ -178,7 +166,7 @@ def make_plan(
         changes[path] = "new" if there is None else kept
     stale = _PLOTS if RECORD in files else set()
     for path in sorted(head.files.keys() - files.keys()):
-        if path in stale or _WHEEL.fullmatch(path):
+        if path in stale or ANY_WHEEL.fullmatch(path):
             changes[path] = "removed"
     plan = Plan(repository, options, head, files, changes)
     if options.private and head.commit and not head.private:

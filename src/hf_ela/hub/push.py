@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from hf_ela.errors import ReleaseError
-from hf_ela.hub.card import written_text
+from hf_ela.hub.card_metadata import written_text
 from hf_ela.hub.client import Repository, client
 from hf_ela.hub.plan import (
     MARKS,
@@ -18,13 +18,19 @@ from hf_ela.hub.plan import (
     check_metadata,
     make_plan,
 )
-from hf_ela.hub.release_files import CARD, RECORD, Files, content_of, model_files, release_files
-from hf_ela.hub.spaces import space_files, widget_files
+from hf_ela.hub.release_files import (
+    CARD,
+    RECORD,
+    Files,
+    content_of,
+    model_files,
+    release_files,
+    space_files,
+    widget_files,
+)
 from hf_ela.hub.upload import upload
 from hf_ela.models.settings import ONNX_FILE, WEIGHTS_FILE
 from hf_ela.run_record import read_run
-
-__all__ = ["push_model", "release"]
 
 logger = logging.getLogger(__name__)
 

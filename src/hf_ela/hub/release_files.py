@@ -1,4 +1,4 @@
-"""Turn a run folder into the files of a release. No network.
+"""The files of a release and of the Spaces that show it, from a run folder. No network.
 
 Only the files named in `release_files` and `model_files` ever leave the machine. JSON with a path
 of this machine, or any text with a token, stops the release.
@@ -8,25 +8,40 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from huggingface_hub import SpaceCard, constants
+
+from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.errors import ReleaseError
-from hf_ela.hub.card import decode_card, has_text, make_card
-from hf_ela.hub.card_text import CAPTIONS
-from hf_ela.hub.samples import sample_pictures
-from hf_ela.hub.wheel import requirements, wheel
+from hf_ela.hub.card import CAPTIONS, make_card
+from hf_ela.hub.card_metadata import decode_card, has_text, parse_card
+from hf_ela.hub.package import (
+    SAMPLES,
+    requirements,
+    sample_files,
+    sample_label,
+    sample_pictures,
+    wheel,
+)
 from hf_ela.models.folder import saved_files
 from hf_ela.models.settings import ONNX_FILE
 from hf_ela.run_record import read_run
 
-__all__ = ["CARD", "RECORD", "Files", "content_of", "model_files", "release_files"]
-
 Files = Mapping[str, bytes | Path]
 """Path in the repository -> content, or the local file that holds it."""
 
+ASSETS = files("hf_ela.hub") / "assets"
 CARD = "README.md"
 RECORD = "run.json"
+_PAGE = (".html", ".js", ".css", ".svg")
+_HUB = "https://huggingface.co"
+_STORAGE = "https://*.huggingface.co https://*.hf.co"
+"""Where the Hub redirects a download to; its hosts have changed, and these cover them."""
 BACKEND = "jax"
 """The smallest Keras backend, which endpoints and Spaces install for a model without ONNX."""
 
@@ -69,7 +84,7 @@ def release_files(
     files = {
         CARD: card.encode(),
         RECORD: run_folder / RECORD,
-        "metrics.json": (json.dumps(result, indent=2, allow_nan=False) + "\n").encode(),
+        "metrics.json": _as_json(result),
         **model_files(run_folder / "weights"),
         **{f"plots/{name}": run_folder / "plots" / name for name in _plots(run)},
         **{f"samples/{name}": run_folder / "samples" / name for name in _samples(run, run_folder)},
@@ -120,13 +135,12 @@ def model_files(folder: Path) -> Files:
     Raises:
         ModelError: The settings of the model are not valid.
     """
-    handler = Path(__file__).parent / "assets" / "handler.py"
     name, package = wheel()
     model = saved_files(folder)
     return {
         **{name: folder / name for name in model},
-        "handler.py": handler.read_bytes(),
-        "requirements.txt": requirements(*([] if ONNX_FILE in model else [BACKEND])).encode(),
+        "handler.py": (ASSETS / "handler.py").read_bytes(),
+        "requirements.txt": _requirements(ONNX_FILE in model),
         name: package,
     }
 
@@ -140,7 +154,9 @@ def _check(files: Files) -> None:
             )
         if name.endswith((".json", ".md")):
             text = content_of(file).decode()
-            private = _private_place(text) if name.endswith(".json") else None
+            strings = _strings(json.loads(text)) if name.endswith(".json") else ()
+            found = (at for at, value in strings if _PATH.search(value) or _TOKEN.search(value))
+            private = next(found, None)
             if private is None and (_TOKEN.search(text) or _names_home(text)):
                 private = "an unknown place"
             if private:  # the text there may itself be a secret
@@ -155,16 +171,6 @@ def _names_home(text: str) -> bool:
     return len(home) > 1 and f"{home}/" in text  # "/" itself is in every address
 
 
-def _private_place(text: str) -> str | None:
-    """Return where JSON holds a path of a machine or a token."""
-    found = (
-        place
-        for place, value in _strings(json.loads(text))
-        if _PATH.search(value) or _TOKEN.search(value)
-    )
-    return next(found, None)
-
-
 def _strings(value: Any, place: str = "$") -> Iterator[tuple[str, str]]:
     """Yield every string in JSON with its place, keys too."""
     if isinstance(value, str):
@@ -176,3 +182,105 @@ def _strings(value: Any, place: str = "$") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for number, item in enumerate(value):
             yield from _strings(item, f"{place}[{number}]")
+
+
+def space_files(
+    repo_id: str, revision: str, card_before: bytes | None = None, *, onnx: bool = True
+) -> dict[str, bytes]:
+    """Return path and contents of all files of a Gradio Space that shows a model.
+
+    Args:
+        repo_id: The repository of the model, ``user/name``.
+        revision: Its commit, 40 characters: the Space shows this one until it is pushed again.
+        card_before: The current README.md of the Space: its text stays, and so do its settings
+            except those that the page depends on.
+        onnx: Whether the model was released with ONNX, so that the Space needs no Keras.
+
+    Raises:
+        CardError: The current card cannot be read.
+        ReleaseError: The installed package is of another version than the code.
+    """
+    assets = ASSETS / "space"
+    kept = ("sdk", "sdk_version", "python_version", "app_file")
+    name, package = wheel()
+    return {
+        "README.md": _space_card(assets, repo_id, card_before, kept),
+        "app.py": (assets / "app.py").read_bytes(),
+        "model.json": _as_json({"repo": repo_id, "revision": revision, "samples": _sample_list()}),
+        "requirements.txt": _requirements(onnx),
+        name: package,
+        **_sample_contents(),
+    }
+
+
+def widget_files(repo_id: str, revision: str, card_before: bytes | None = None) -> dict[str, bytes]:
+    """Return path and contents of all files of a static Space that runs a model.
+
+    Args:
+        repo_id: The repository of the model, ``user/name``; it must be public and hold
+            `model.onnx`.
+        revision: As for `space_files`.
+        card_before: As for `space_files`.
+
+    Raises:
+        CardError: The current card cannot be read.
+        ReleaseError: A page cannot be bound to the address of the Hub (HF_ENDPOINT).
+    """
+    assets = ASSETS / "widget"
+    endpoint = constants.ENDPOINT.rstrip("/")
+    settings: dict[str, Any] = {"endpoint": endpoint, "repo": repo_id, "revision": revision}
+    # The page shows the notice where the settings of the model call for it.
+    settings |= {"samples": _sample_list(), "synthetic_notice": SYNTHETIC_NOTICE}
+    page = {
+        entry.name: entry.read_bytes() for entry in assets.iterdir() if entry.name.endswith(_PAGE)
+    }
+    page["index.html"] = page["index.html"].replace(b"{{model_hosts}}", _hosts(endpoint).encode())
+    return {
+        "README.md": _space_card(assets, repo_id, card_before, ("sdk", "app_file")),
+        "widget.json": _as_json(settings),
+        **page,
+        **_sample_contents(),
+    }
+
+
+def _space_card(
+    assets: Traversable, repo_id: str, card_before: bytes | None, ours: tuple[str, ...]
+) -> bytes:
+    card = SpaceCard((assets / "README.md").read_text("utf-8"))
+    if has_text(before := decode_card(card_before or b"")):
+        settings, card = card.data, parse_card(before, SpaceCard)
+        for key in ours:
+            card.data[key] = settings[key]
+    card.data["models"] = [repo_id]
+    return str(card).encode()
+
+
+def _sample_list() -> list[dict[str, str]]:
+    return [
+        {"file": name, "title": title, "label": sample_label(name)}
+        for name, title in SAMPLES.items()
+    ]
+
+
+def _sample_contents() -> dict[str, bytes]:
+    return {f"samples/{name}": path.read_bytes() for name, path in sample_files().items()}
+
+
+def _requirements(onnx: bool) -> bytes:
+    return requirements(*([] if onnx else [BACKEND])).encode()
+
+
+def _as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _hosts(endpoint: str) -> str:
+    """Return the hosts from which the security policy of the page lets it fetch a model."""
+    parts = urlsplit(endpoint)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if not re.fullmatch(r"https?://[\w.-]+(:\d+)?", origin, re.ASCII):
+        raise ReleaseError(
+            "A widget needs a plain http or https address of the Hub, such as "
+            f"https://huggingface.co. Received: HF_ENDPOINT={endpoint!r}. Change HF_ENDPOINT."
+        )
+    return f"{origin} {_STORAGE}" if origin == _HUB else origin

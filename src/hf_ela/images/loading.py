@@ -1,8 +1,18 @@
 """Any source of an image to upright 8-bit RGB pixels and the facts of its file, or a typed refusal.
 
-``hf_ela.images.rgb`` defines how each pixel layout becomes RGB. The first frame or page of a file
-is read. The EXIF (or XMP) orientation is applied. A damaged EXIF block is ignored, since it does
-not concern the pixels (except for AVIF, whose decoder checks how the block begins).
+The first frame or page of a file is read. The EXIF (or XMP) orientation is applied. A corrupt EXIF
+block is ignored, since it does not concern the pixels (except for AVIF, whose decoder checks how
+the block begins).
+
+Every pixel layout with a defined range is converted to 8-bit RGB:
+
+- Alpha, premultiplied alpha and transparent colours are composited on mid-grey (``MID_GREY``):
+  black or white would draw an edge around every cut-out, and thereby a bright rim in its ELA.
+- 16-bit grey is divided by 257 and rounded, since 65,535 / 257 = 255. 32-bit integers from 0 to
+  65,535 are treated as 16-bit values. Pillow reduces 16-bit colour to the upper byte.
+- CMYK is converted without a colour profile; Pillow reads the inverted values that Adobe stores in
+  a JPEG. Profiles of RGB images are not applied either: ELA works on stored values.
+- Floating point, and every other mode outside of ``RGB_MODES``, has no defined conversion.
 """
 
 import threading
@@ -23,13 +33,23 @@ from hf_ela.errors import (
     UnsupportedModeError,
 )
 from hf_ela.images.jpeg import chroma_subsampling, estimate_quality
-from hf_ela.images.rgb import RGB_MODES, to_rgb
 from hf_ela.images.sources import ImageSource, from_array, name_of, read_bytes, reader_of
 
 __all__ = ["MAX_PIXELS", "ImageInfo", "ImageSource", "LoadedImage", "load_image"]
 
 MAX_PIXELS = 2**30 // 4 // 3
 """Default limit of width × height, 89,478,485: a quarter of a GiB of RGB, where Pillow warns."""
+
+MID_GREY = 128
+
+_DEEP_GREY = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+RGB_MODES = _DEEP_GREY | {
+    *("1", "L", "LA"),
+    *("P", "PA"),
+    *("RGB", "RGBX", "RGBA", "RGBa"),
+    *("CMYK", "YCbCr", "LAB", "HSV"),
+}
+"""Pillow's modes that ``to_rgb`` converts."""
 
 _quiet = threading.Lock()
 
@@ -83,7 +103,7 @@ class LoadedImage:
 def load_image(
     source: ImageSource, *, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> LoadedImage:
-    """Read an image from any source and convert it to RGB by the rules of ``hf_ela.images.rgb``.
+    """Read an image from any source and convert it to RGB by the rules of this module.
 
     Pillow's process-wide settings do not change, and several threads may call this at once.
 
@@ -173,9 +193,9 @@ def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedIm
         raise ImageTooLargeError(name, f"Pillow refuses it: {error}") from error
     except MemoryError as error:
         raise ImageTooLargeError(name, "does not fit in memory") from error
-    except Exception as error:  # decoders raise nearly any kind for damaged bytes
+    except Exception as error:  # decoders raise nearly any kind for corrupt bytes
         cause = str(error) or repr(error)
-        raise TruncatedImageError(name, f"is truncated or damaged; decoding: {cause}") from error
+        raise TruncatedImageError(name, f"is truncated or corrupt; decoding: {cause}") from error
     return LoadedImage(pixels, info)
 
 
@@ -209,7 +229,7 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Warning:
         raise
-    except Exception:  # damaged EXIF raises nearly any kind, and does not concern the pixels
+    except Exception:  # corrupt EXIF raises nearly any kind, and does not concern the pixels
         return 1
     return int(value) if value in range(2, 9) else 1
 
@@ -219,5 +239,45 @@ def _frames(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
     except Warning:
         raise
-    except Exception:  # damaged later frames raise nearly any kind, and are not used
+    except Exception:  # corrupt later frames raise nearly any kind, and are not used
         return 1
+
+
+def to_rgb(image: Image.Image, name: str) -> tuple[Image.Image, bool]:
+    """Convert a loaded image of a mode in ``RGB_MODES``.
+
+    Args:
+        image: The image; it does not change.
+        name: Name of the image in an error.
+
+    Returns:
+        RGB pixels without metadata, and whether transparency was composited.
+
+    Raises:
+        UnsupportedModeError: Integer pixels outside 0..65535.
+    """
+    if image.mode in _DEEP_GREY:
+        image = _to_eight_bits(image, name)
+    if alpha := image.has_transparency_data:
+        layer = image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, (MID_GREY, MID_GREY, MID_GREY))
+        rgb.paste(layer, mask=layer)
+    else:
+        rgb = image.convert("RGB")
+        rgb.info.clear()  # the next reader would apply a remaining orientation again
+    return rgb, alpha
+
+
+def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise UnsupportedModeError(
+            name,
+            "integer pixels must lie in 0..65535. "
+            f"Received: {values.min()}..{values.max()}; scale the image to 8 bits first",
+        )
+    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterable
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -56,6 +57,12 @@ IMAGE_SUFFIXES = frozenset(
     suffix for suffix, reader in Image.EXTENSION.items() if reader in _READERS
 )
 """Suffixes of image files, in lower case with the dot."""
+
+
+def is_one_image(images: object) -> bool:
+    """Return whether this is an image rather than several: a path is iterable too."""
+    one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+    return isinstance(images, one) or hasattr(images, "read") or not isinstance(images, Iterable)
 
 
 def name_of(source: object) -> str:
@@ -125,8 +132,7 @@ def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
             return reader
     raise NotAnImageError(
         name,
-        f"must be an image: one of {', '.join(_READERS)}. "
-        f"Received: a file that begins with hex {prefix[:8].hex(' ')}",
+        f"must be an image: one of {', '.join(_READERS)}. Received: a file of another kind",
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from hf_ela._threads import batched, in_threads
 from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ImageError, ModelError
 from hf_ela.images.loading import ImageSource, load_image
+from hf_ela.images.sources import is_one_image
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.models.settings import Runtime, Settings
 from hf_ela.recipes.schema import LABELS, Recipe
@@ -88,20 +89,21 @@ class Detector:
         )
 
     def scores(
-        self, images: Iterable[ImageSource], *, batch_size: int = 32
+        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 32
     ) -> Generator[float | ImageError]:
-        """Yield the probability of fake of each image, or why it is refused, in order.
+        """Yield the probability of fake of each image, or of one, or why it is refused, in order.
 
         Draws `batch_size` images at a time; from a sequence, the next batch too. Threads decode
         some while others are scored. Closing or dropping the iterator ends its threads. `label`
         names the class of a probability.
         """
+        several: Any = [images] if is_one_image(images) else images
         if self.runtime == "onnx":  # one image after another in each thread, from file to score
-            with in_threads(self._score_or_error, images, batch_size) as calls:
+            with in_threads(self._score_or_error, several, batch_size) as calls:
                 for call in chain.from_iterable(calls):
                     yield call()
             return
-        with in_threads(self._views_or_error, images, batch_size) as batches:
+        with in_threads(self._views_or_error, several, batch_size) as batches:
             for batch in batches:
                 views = [call() for call in batch]
                 readable = [array for array in views if not isinstance(array, ImageError)]

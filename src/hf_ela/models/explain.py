@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from hf_ela.ela.error_level import error_level
-from hf_ela.ela.picture import brightened
+from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.views import Box, view_boxes
 from hf_ela.images.loading import ImageSource, load_image
 from hf_ela.models.detector import Detector

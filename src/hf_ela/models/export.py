@@ -18,7 +18,8 @@ from hf_ela._terminal import native_messages_held_back
 from hf_ela.backend import exporting_backends, keras, litert_interpreter
 from hf_ela.ela.views import network_inputs
 from hf_ela.errors import ExportError, install_command
-from hf_ela.models.conversion import (
+from hf_ela.models.networks import with_error_level
+from hf_ela.models.onnx_conversion import (
     OPSET,
     OnnxFiles,
     converted,
@@ -27,7 +28,6 @@ from hf_ela.models.conversion import (
     preprocessing,
     quietly,
 )
-from hf_ela.models.networks import with_error_level
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.models.settings import INPUT, OUTPUT, VIEWS
 from hf_ela.recipes.schema import Recipe

@@ -16,7 +16,7 @@ from hf_ela.errors import ExportError
 from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain
 from hf_ela.evaluation.robustness import BalancedSample, load_as_is
 from hf_ela.evaluation.summary import PROTOCOLS, Scores, evaluation_sections, metrics_by_protocol
-from hf_ela.hub.samples import SAMPLES, sample_files, sample_label, sample_pictures
+from hf_ela.hub.package import SAMPLES, sample_files, sample_label, sample_pictures
 from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.models.export import OPSET
 from hf_ela.models.networks import add_bias

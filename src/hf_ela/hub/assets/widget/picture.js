@@ -4,7 +4,7 @@ import { readHeader } from "./header.js";
 
 const MAX_PIXELS = 64e6;
 const MAX_BYTES = 100e6;
-/** The background of transparent pixels, as in `hf_ela/images/rgb.py`. */
+/** The background of transparent pixels, as in `hf_ela/images/loading.py`. */
 const MID_GREY = 128;
 
 /** The stored values: ELA needs these, not those of a display. */

@@ -1,5 +1,6 @@
-"""Pack the installed hf_ela as a wheel, so that a release runs with the code that made it."""
+"""What the installed package gives a release: its wheel, its samples and the card's text."""
 
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from hashlib import sha256
@@ -7,6 +8,7 @@ from importlib.metadata import distribution
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from io import BytesIO
+from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from packaging.requirements import Requirement
@@ -14,19 +16,55 @@ from packaging.requirements import Requirement
 from hf_ela._version import __version__
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.locate import PACKAGED
-from hf_ela.hub.samples import MODEL_CARD, sample_pictures
 
-__all__ = ["requirements", "wheel"]
+_PACKAGE = Path(__file__).parents[1]
+_CHECKOUT = _PACKAGE.parents[1]
+# A checkout has it at the top, where people look for it; a wheel has it inside the package.
+_PLACES = (_PACKAGE / "model_card", _CHECKOUT / "model_card")
+MODEL_CARD = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
+"""Folder with `template.md`, `prose.md` and `samples/`."""
 
+SAMPLES = {
+    "fake-carved-car.webp": "A carved car, by Stable Diffusion",
+    "fake-dark-fantasy.webp": "A dark fantasy, by Stable Diffusion",
+    "real-durer-great-piece-of-turf.jpg": "Great Piece of Turf, by Albrecht Dürer",
+    "real-hokusai-asakusa-honganji.jpg": "Hongan-ji at Asakusa, by Katsushika Hokusai",
+}
+"""File name -> title. `model_card/samples/README.md` says why these, and names their sources."""
+
+WHEEL = f"hf_ela-{__version__}-py3-none-any.whl"
+"""Name of the wheel in a release."""
+ANY_WHEEL = re.compile(r"hf_ela-[^/]+\.whl")
+"""Its name in any version."""
 PARTS = (".py", ".typed", ".toml", ".md", ".jpg", ".png", ".webp", ".html", ".js", ".css", ".svg")
 """Endings of files of the package; backups of an editor or an .env are not part of it."""
 
-_WHEEL = """\
+_WHEEL_METADATA = """\
 Wheel-Version: 1.0
 Generator: hf_ela
 Root-Is-Purelib: true
 Tag: py3-none-any
 """
+
+
+def sample_pictures() -> dict[str, Path]:
+    """Return the sample pictures by file name."""
+    folder = MODEL_CARD / "samples"
+    # A checkout holds them once, with the other pictures of its tests.
+    if not (folder / next(iter(SAMPLES))).is_file():
+        folder = _CHECKOUT / "tests" / "data"
+    return {name: folder / name for name in SAMPLES}
+
+
+def sample_files() -> dict[str, Path]:
+    """Return all files of a release's `samples/` by name: the pictures and their description."""
+    folder = MODEL_CARD / "samples"
+    return {**sample_pictures(), **{name: folder / name for name in ("README.md", "ela.png")}}
+
+
+def sample_label(name: str) -> str:
+    """Return the true label of a sample picture, ``fake`` or ``real``: its name begins with it."""
+    return name.partition("-")[0]
 
 
 def wheel() -> tuple[str, bytes]:
@@ -56,7 +94,7 @@ def wheel() -> tuple[str, bytes]:
     contents = dict(sorted(package.items()))
     for name in ("METADATA", "entry_points.txt", "licenses/LICENSE"):
         contents[f"{stem}.dist-info/{name}"] = (installed.read_text(name) or "").encode()
-    contents[f"{stem}.dist-info/WHEEL"] = _WHEEL.encode()
+    contents[f"{stem}.dist-info/WHEEL"] = _WHEEL_METADATA.encode()
     record = f"{stem}.dist-info/RECORD"
     lines = [
         f"{name},sha256={urlsafe_b64encode(sha256(content).digest()).decode().rstrip('=')},"
@@ -71,7 +109,7 @@ def wheel() -> tuple[str, bytes]:
             entry = ZipInfo(name)  # of 1980
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, content)
-    return f"{stem}-py3-none-any.whl", file.getvalue()
+    return WHEEL, file.getvalue()
 
 
 def requirements(*extras: str) -> str:

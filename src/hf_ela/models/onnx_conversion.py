@@ -88,7 +88,7 @@ def converted_elsewhere(network: keras.Model, recipe: Recipe, backend: str) -> t
         (folder / "recipe.json").write_text(recipe.model_dump_json(), "utf-8")
         network.save_weights(folder / "network.weights.h5")
         done = subprocess.run(  # noqa: S603  (this very module)
-            [sys.executable, "-m", "hf_ela.models.conversion", folder],
+            [sys.executable, "-m", "hf_ela.models.onnx_conversion", folder],
             env=os.environ | {"KERAS_BACKEND": backend},
             capture_output=True,
             text=True,
