@@ -60,7 +60,7 @@ def pictures() -> list[Path]:
 
 
 @pytest.fixture
-def real_folder(pictures: list[Path], tmp_path: Path) -> Path:
+def real_folder(pictures, tmp_path) -> Path:
     """The real pictures as an imagefolder: four of each class to train on, two to test."""
     for label in ("fake", "real"):
         for number, path in enumerate(p for p in pictures if p.name.startswith(label)):
@@ -80,7 +80,7 @@ def pool() -> Path:
 
 
 @pytest.fixture(scope="session")
-def pool_csv(pool: Path) -> Path:
+def pool_csv(pool) -> Path:
     """Groups and sources of the pool's images."""
     return pool.parent / "art_provenance.csv"
 
@@ -161,13 +161,13 @@ def wait_until_gone(group: int, seconds: float = 120) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(tmp_path_factory) -> Path:
     """An imagefolder of 32 + 12 images that a small network tells apart. Not to be changed."""
     return made_once(tmp_path_factory, "tiny", write_folder)
 
 
 @pytest.fixture(scope="session")
-def tiny_groups(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_groups(tiny, tmp_path_factory) -> Path:
     """A CSV with a group, a source and a generator for each image of `tiny`."""
 
     def write(folder: Path) -> None:
@@ -181,7 +181,7 @@ def tiny_groups(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny: Path, tiny_groups: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tiny, tiny_groups, tmp_path_factory) -> Path:
     """A finished run on `tiny`, with ONNX and plots: trained once for all workers."""
 
     def make(out: Path) -> None:
@@ -197,7 +197,7 @@ def tiny_run(tiny: Path, tiny_groups: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def saved_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_crops(tmp_path_factory) -> Path:
     """A saved model of `networks.CROPS`, with ONNX. Not to be changed."""
 
     def save(folder: Path) -> None:
@@ -209,7 +209,7 @@ def saved_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def saved_resized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_resized(tmp_path_factory) -> Path:
     """A saved model of `networks.RESIZED`, with ONNX. Not to be changed."""
 
     def save(folder: Path) -> None:
@@ -227,7 +227,7 @@ def served_hub() -> Iterator[LocalHub]:
 
 
 @pytest.fixture
-def hub(served_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
+def hub(served_hub, tmp_path, monkeypatch) -> LocalHub:
     """An empty Hub over loopback, for this process and its children, with an empty cache.
 
     Nobody is logged in: set HF_TOKEN to `hub.token` to write.
@@ -239,7 +239,7 @@ def hub(served_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache for `datasets` in this process and its children."""
     import datasets
 

@@ -160,7 +160,7 @@ def sample(n: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 @given(rows, thresholds, shares)
 def test_the_band_is_the_narrowest_that_reaches_the_accuracy_or_else_the_best(
-    rows: list[tuple[int, float]], threshold: float, certain: float
+    rows, threshold, certain
 ) -> None:
     labels, scores = arrays(rows)
     band = fit_uncertain(labels, scores, threshold, certain)
@@ -179,9 +179,7 @@ def test_the_band_is_the_narrowest_that_reaches_the_accuracy_or_else_the_best(
 
 
 @given(rows, thresholds, shares)
-def test_a_band_contains_the_threshold_and_ends_at_scores(
-    rows: list[tuple[int, float]], threshold: float, certain: float
-) -> None:
+def test_a_band_contains_the_threshold_and_ends_at_scores(rows, threshold, certain) -> None:
     labels, scores = arrays(rows)
     band = fit_uncertain(labels, scores, threshold, certain)
     if band is not None:
@@ -207,7 +205,7 @@ def test_both_ends_of_a_band_are_uncertain() -> None:
     ],
     ids=["right", "no better", "worse", "empty"],
 )
-def test_where_a_band_does_not_help_there_is_none(labels: list[int], scores: list[float]) -> None:
+def test_where_a_band_does_not_help_there_is_none(labels, scores) -> None:
     assert fit_uncertain(labels, scores, 0.5, 0.9) is None
 
 
@@ -246,9 +244,7 @@ def test_measures_count_the_images_that_they_are_about() -> None:
 
 
 @given(rows, thresholds, st.integers(1, 12))
-def test_each_row_of_the_curve_is_what_its_band_leaves(
-    rows: list[tuple[int, float]], threshold: float, points: int
-) -> None:
+def test_each_row_of_the_curve_is_what_its_band_leaves(rows, threshold, points) -> None:
     labels, scores = arrays(rows)
     curve = coverage_curve(labels, scores, threshold, points)
     assert len(curve) == (points if rows else 0)

@@ -202,7 +202,7 @@ def test_a_quick_trial_says_so_first() -> None:
         ("ela=none", "RGB"),
     ],
 )
-def test_says_what_the_network_sees(override: str, seen: str) -> None:
+def test_says_what_the_network_sees(override, seen) -> None:
     card = make_card(changed(recipe=load_recipe("default", [override]).model_dump()))
     assert f"| **this model**, as-is | {seen} | " in card
     assert f" ({seen}), **" in card

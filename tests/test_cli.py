@@ -67,14 +67,14 @@ def classifier() -> ElaClassifier:
 
 
 @pytest.fixture(scope="module")
-def model(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> str:
+def model(classifier, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("saved") / "model"
     classifier.save_pretrained(folder)
     return str(folder)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch) -> Path:
     """Three images and a text, two levels deep, in the working directory."""
     monkeypatch.chdir(tmp_path)
     deep = tmp_path / "art" / "deep"

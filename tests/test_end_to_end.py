@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY, TINY, picture, write_folder
-from hub_server import LocalHub
 
 DATASET = "somebody/art"
 MODEL = "tester/detector"
@@ -25,7 +24,7 @@ print(json.dumps({"revision": classifier.revision, "scores": scores}))
 
 
 @pytest.mark.second_lane
-def test_a_release_is_trained_pushed_loaded_and_reproduced(hub: LocalHub, tmp_path: Path) -> None:
+def test_a_release_is_trained_pushed_loaded_and_reproduced(hub, tmp_path) -> None:
     folder = write_folder(tmp_path / "art")
     files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*g")}
     hub.add_dataset(DATASET, files)

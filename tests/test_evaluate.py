@@ -34,14 +34,14 @@ def classifier() -> ElaClassifier:
 
 
 @pytest.fixture(scope="module")
-def model(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(classifier, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "mine"
     classifier.save_pretrained(folder, onnx=False)
     return folder
 
 
 @pytest.fixture(scope="module")
-def unsure(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unsure(tiny, tmp_path_factory) -> Path:
     """Another model of the same name, with five of the twelve test images in its band."""
     classifier = untrained([4, 4])
     scores = sorted(classifier.scores(sorted((tiny / "test").rglob("*.*g"))))
@@ -53,7 +53,7 @@ def unsure(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def groups(tiny: Path, tmp_path: Path) -> Path:
+def groups(tiny, tmp_path) -> Path:
     path = tmp_path / "groups.csv"
     names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
     # Three images are a group: 000 to 002, 003 to 005, ...
@@ -63,7 +63,7 @@ def groups(tiny: Path, tmp_path: Path) -> Path:
 
 
 def test_json_is_what_the_classifier_scores(
-    tiny: Path, model: Path, groups: Path, classifier: ElaClassifier, tmp_path: Path, capsys
+    tiny, model, groups, classifier, tmp_path, capsys
 ) -> None:
     out = tmp_path / "out"
     words = ["evaluate", tiny, "--model", model, "--groups", groups, "--out", out, "--json"]
@@ -97,7 +97,7 @@ def test_json_is_what_the_classifier_scores(
 
 
 def test_tables_are_for_people_and_two_models_stand_beside_each_other(
-    tiny: Path, model: Path, unsure: Path, groups: Path, tmp_path: Path, capsys
+    tiny, model, unsure, groups, tmp_path, capsys
 ) -> None:
     words = ["evaluate", tiny, "--model", model, "--compare", unsure, "--groups", groups]
     words += ["--limit", 6, "--base", "as_is", "--out", tmp_path / "out"]
@@ -134,9 +134,7 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
         assert mine[section] != other[section]
 
 
-def test_what_the_uncertain_band_leaves_is_measured(
-    tiny: Path, model: Path, unsure: Path, tmp_path: Path, capsys
-) -> None:
+def test_what_the_uncertain_band_leaves_is_measured(tiny, model, unsure, tmp_path, capsys) -> None:
     words = ["evaluate", str(tiny), "--model", str(unsure), "--out", str(tmp_path / "out")]
     assert main(words) == 0
     printed = capsys.readouterr().out
@@ -165,7 +163,7 @@ def test_what_the_uncertain_band_leaves_is_measured(
 
 
 def test_what_an_evaluation_before_drew_does_not_stay(
-    tiny: Path, model: Path, groups: Path, tmp_path: Path, capsys
+    tiny, model, groups, tmp_path, capsys
 ) -> None:
     out = tmp_path / "out"
     words = ["evaluate", str(tiny), "--model", str(model), "--limit", "4", "--out", str(out)]
@@ -180,7 +178,7 @@ def test_what_an_evaluation_before_drew_does_not_stay(
     assert "Zero-width interval" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_run_keeps_its_plots(tiny: Path, model: Path, tmp_path: Path, capsys) -> None:
+def test_a_run_keeps_its_plots(tiny, model, tmp_path, capsys) -> None:
     (tmp_path / "plots").mkdir()
     kept = [tmp_path / "run.json", tmp_path / "plots/sources_as_is.png"]
     for path in kept:
@@ -199,7 +197,7 @@ def test_certainty_is_denied_where_an_interval_has_no_width() -> None:
     assert no_width([plain, {"accuracy": wide | {"low": 0.6}}])
 
 
-def test_without_a_model_it_is_the_packaged_one(tiny: Path, capsys) -> None:
+def test_without_a_model_it_is_the_packaged_one(tiny, capsys) -> None:
     assert main(["evaluate", str(tiny), "--limit", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["models"]["pretrained"]
     packaged = ElaClassifier.from_pretrained()
@@ -213,7 +211,7 @@ def quick(classifier: ElaClassifier, data: Path, **options: Any) -> dict[str, An
 
 
 def test_a_dataset_of_one_split_is_measured_whole(
-    tiny: Path, model: Path, classifier: ElaClassifier, tmp_path: Path, capsys
+    tiny, model, classifier, tmp_path, capsys
 ) -> None:
     shutil.copytree(tiny / "test", tmp_path / "held/test")
     data = quick(classifier, tmp_path / "held")["data"]
@@ -227,7 +225,7 @@ def test_a_dataset_of_one_split_is_measured_whole(
 
 
 def test_a_refused_image_is_listed_and_too_many_are_an_error(
-    model: Path, classifier: ElaClassifier, tmp_path: Path, capsys
+    model, classifier, tmp_path, capsys
 ) -> None:
     data = write_folder(tmp_path / "data", train=2, test=25)
     (data / "test/fake/test000.png").write_text("no image")
@@ -246,7 +244,7 @@ def test_a_refused_image_is_listed_and_too_many_are_an_error(
     assert (found["fake"], found["real"], len(found["rejected"])) == (24, 22, 4)
 
 
-def test_a_name_in_an_error_makes_no_line_of_its_own(model: Path, tmp_path: Path, capsys) -> None:
+def test_a_name_in_an_error_makes_no_line_of_its_own(model, tmp_path, capsys) -> None:
     data = write_folder(tmp_path / "data", train=2, test=2)
     (data / "test/fake/a\n  b\x1b[31m.png").write_text("no image")
     assert main(["evaluate", str(data), "--model", str(model)]) == 2
@@ -257,7 +255,7 @@ def test_a_name_in_an_error_makes_no_line_of_its_own(model: Path, tmp_path: Path
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: Path, capsys):
+def test_data_and_models_that_cannot_be_used(tiny, model, tmp_path, capsys):
     one_class = tmp_path / "one"
     shutil.copytree(tiny, one_class)
     for path in (one_class / "test/real").iterdir():
@@ -290,9 +288,7 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
     assert not (tiny / "out").exists()
 
 
-def test_a_groups_file_that_names_a_few_images_is_said(
-    tiny: Path, model: Path, tmp_path: Path, capsys
-) -> None:
+def test_a_groups_file_that_names_a_few_images_is_said(tiny, model, tmp_path, capsys) -> None:
     few = tmp_path / "few.csv"
     few.write_text("file_name,group\ntest/fake/test000.png,a\ntest/real/test000.png,b\n")
     said = "The groups file names 2 of 12 images: each of the others counts as a group of its own."

@@ -236,7 +236,7 @@ BIAS = "layers/dense/vars/1"
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def weights(tmp_path_factory) -> bytes:
     """A file of one layer, as Keras writes it."""
     path = tmp_path_factory.mktemp("weights") / "a.weights.h5"
     layer = keras.layers.Dense(2)

@@ -25,7 +25,6 @@ from hf_ela.errors import (
 )
 from hf_ela.hub import datasets as hub_datasets
 from hf_ela.hub.datasets import load_hub_rows, read_image, resolve_dataset
-from hub_server import LocalHub
 
 CLASSES = ("fake", "real")
 
@@ -102,9 +101,7 @@ def downloads(requests: list[str], suffix: str) -> list[str]:
 
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("kind", ["folder", "parquet", "converted"])
-def test_rows_arrive_undecoded_with_their_class_names(
-    hub: LocalHub, kind: str, streaming: bool
-) -> None:
+def test_rows_arrive_undecoded_with_their_class_names(hub, kind, streaming) -> None:
     repo_id, files = f"user/{kind}-{streaming}".lower(), folder()
     held = {f"data/{s}-0.parquet": parquet(files, s) for s in ("train", "test")}
     repository = hub.add_dataset(repo_id, held if kind == "parquet" else files)
@@ -124,9 +121,7 @@ def test_rows_arrive_undecoded_with_their_class_names(
     assert bool(downloads(hub.requests, ".jpg")) == (kind == "folder")
 
 
-def test_a_streamed_folder_costs_one_request_per_image_and_a_conversion_does_not_grow(
-    hub: LocalHub,
-) -> None:
+def test_a_streamed_folder_costs_one_request_per_image_and_a_conversion_does_not_grow(hub) -> None:
     cost = {}
     for images in (1, 6):
         for kind in ("folder", "converted"):
@@ -141,7 +136,7 @@ def test_a_streamed_folder_costs_one_request_per_image_and_a_conversion_does_not
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_pinned_revision_gives_the_old_rows(hub: LocalHub, streaming: bool) -> None:
+def test_a_pinned_revision_gives_the_old_rows(hub, streaming) -> None:
     old, new = folder(green=0), folder(green=200)
     repository = hub.add_dataset(f"user/pinned-{streaming}".lower(), old)
     commit = repository.find("main").sha
@@ -164,7 +159,7 @@ def test_a_pinned_revision_gives_the_old_rows(hub: LocalHub, streaming: bool) ->
     assert {split: part["rows"] for split, part in splits.items()} == expected(old)
 
 
-def test_a_conversion_is_left_alone_unless_it_says_the_same(hub: LocalHub) -> None:
+def test_a_conversion_is_left_alone_unless_it_says_the_same(hub) -> None:
     files = folder(1)
 
     def converted(name: str) -> str | None:
@@ -200,9 +195,7 @@ def test_a_conversion_is_left_alone_unless_it_says_the_same(hub: LocalHub) -> No
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_private_dataset_needs_its_token(
-    hub: LocalHub, monkeypatch: pytest.MonkeyPatch, streaming: bool
-) -> None:
+def test_a_private_dataset_needs_its_token(hub, monkeypatch, streaming) -> None:
     files, name = folder(1), f"user/private-{streaming}".lower()
     hub.add_dataset(name, files, private=True)
     for token in (None, "hf_of_somebody_else"):
@@ -222,13 +215,13 @@ def test_a_private_dataset_needs_its_token(
 
 
 @pytest.mark.parametrize("token", ["hf_secret\nline", "hf_secret é", "hf secret"])
-def test_a_malformed_token_is_refused_and_not_shown(hub: LocalHub, token: str) -> None:
+def test_a_malformed_token_is_refused_and_not_shown(hub, token) -> None:
     with pytest.raises(HfElaError, match="printable ASCII") as caught:
         resolve_dataset("user/any", token=token)
     assert "secret" not in str(caught.value)
 
 
-def test_what_is_not_there_says_so(hub: LocalHub) -> None:
+def test_what_is_not_there_says_so(hub) -> None:
     for token in (None, hub.token):
         with pytest.raises(DatasetNotFoundError, match=r"'user/absent' does not exist .* private"):
             resolve_dataset("user/absent", token=token)
@@ -247,7 +240,7 @@ def test_what_is_not_there_says_so(hub: LocalHub) -> None:
 
 
 @pytest.mark.parametrize("repo_id", ["", "name", "a/b/c", "user/na me", "user/a..b", "/name"])
-def test_a_malformed_id_says_the_rule(hub: LocalHub, repo_id: str) -> None:
+def test_a_malformed_id_says_the_rule(hub, repo_id) -> None:
     with pytest.raises(DatasetNotFoundError, match="named user/name") as caught:
         resolve_dataset(repo_id)
     assert f"Received: {repo_id!r}" in str(caught.value)
@@ -303,9 +296,7 @@ def test_no_answer_from_the_hub() -> None:
     ],
     ids=str,
 )
-def test_a_hub_that_refuses_or_is_slow(
-    hub: LocalHub, monkeypatch: pytest.MonkeyPatch, how: dict[str, int], error: type[Exception]
-) -> None:
+def test_a_hub_that_refuses_or_is_slow(hub, monkeypatch, how, error) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 1)
     hub.fault("*", "/api/datasets/user/fault", **how)
     with pytest.raises(error, match="user/fault"):
@@ -316,7 +307,7 @@ def test_a_hub_that_refuses_or_is_slow(
     ("kind", "streaming"),
     [("no data", True), ("no data", False), ("no parquet", True), ("other columns", False)],
 )
-def test_a_dataset_without_rows_is_a_typed_error(hub: LocalHub, kind: str, streaming: bool) -> None:
+def test_a_dataset_without_rows_is_a_typed_error(hub, kind, streaming) -> None:
     other = io.BytesIO()
     datasets.Dataset.from_dict({"caption": ["a tree"]}).to_parquet(other)
     mixed = {"data/train-0.parquet": parquet(folder(1), "train")}
@@ -331,7 +322,7 @@ def test_a_dataset_without_rows_is_a_typed_error(hub: LocalHub, kind: str, strea
         read(name, streaming=streaming)
 
 
-def test_an_image_and_a_stream_that_fail_half_way_are_typed(hub: LocalHub) -> None:
+def test_an_image_and_a_stream_that_fail_half_way_are_typed(hub) -> None:
     repository = hub.add_dataset("user/halfway", folder(1))
     rows = load_hub_rows(resolve_dataset(repository.id), streaming=True)["train"]
     images = [row["image"] for row in rows]
@@ -347,9 +338,7 @@ def test_an_image_and_a_stream_that_fail_half_way_are_typed(hub: LocalHub) -> No
         list(rows)
 
 
-def test_a_local_copy_is_not_taken_for_the_hub(
-    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_local_copy_is_not_taken_for_the_hub(hub, tmp_path, monkeypatch) -> None:
     repository = hub.add_dataset("user/local", folder(1))
     read(repository.id, streaming=False)
     repository.commit(folder(1, green=200))
@@ -382,7 +371,7 @@ with ProcessPoolExecutor(2, get_context("forkserver")) as pool:
 """
 
 
-def test_images_are_read_in_worker_processes(hub: LocalHub) -> None:
+def test_images_are_read_in_worker_processes(hub) -> None:
     files = folder(2)
     repository = hub.add_dataset("user/workers", files, private=True)
     root = f"hf://datasets/{repository.id}@{repository.find('main').sha}"
@@ -395,7 +384,7 @@ def test_images_are_read_in_worker_processes(hub: LocalHub) -> None:
     assert len(hub.requests) <= len(paths) + 2 * 5
 
 
-def test_a_local_image_is_read_or_refused(tmp_path: Path) -> None:
+def test_a_local_image_is_read_or_refused(tmp_path) -> None:
     file = tmp_path / "é.jpg"
     file.write_bytes(jpeg(1, 2, 3))
     assert read_image({"bytes": None, "path": str(file)}) == file.read_bytes()
@@ -418,7 +407,7 @@ print(json.dumps([vars(dataset), sorted(splits), rows.features["label"].names, r
 
 
 @pytest.mark.network
-def test_the_live_dataset(tmp_path: Path) -> None:
+def test_the_live_dataset(tmp_path) -> None:
     live = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     words = [sys.executable, "-W", "ignore", "-c", LIVE_DATASET]
     environment = live | LIVE | {"HF_HOME": str(tmp_path)}

@@ -18,12 +18,12 @@ ID = "somebody/ela"
 
 
 @pytest.fixture
-def image(pictures: list[Path]) -> Path:
+def image(pictures) -> Path:
     return pictures[-1]
 
 
 @pytest.fixture
-def files(tiny_run: Path) -> dict[str, bytes]:
+def files(tiny_run) -> dict[str, bytes]:
     """A model with weights alone."""
     found = {path.name: path.read_bytes() for path in (tiny_run / "weights").iterdir()}
     settings = json.loads(found["hf_ela.json"])
@@ -34,12 +34,12 @@ def files(tiny_run: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def onnx_files(tiny_run: Path) -> dict[str, bytes]:
+def onnx_files(tiny_run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (tiny_run / "weights").iterdir()}
 
 
 @pytest.fixture
-def released(hub: LocalHub, files: dict[str, bytes]) -> Repository:
+def released(hub, files) -> Repository:
     """Tag v1 is the model; main is one commit on, with the same model."""
     repository = hub.add_model(ID, files)
     repository.tag("v1")
@@ -48,7 +48,7 @@ def released(hub: LocalHub, files: dict[str, bytes]) -> Repository:
 
 
 @pytest.fixture
-def expected(tiny_run: Path, image: Path) -> list[Any]:
+def expected(tiny_run, image) -> list[Any]:
     return list(ElaClassifier.from_pretrained(tiny_run, runtime="keras").scores([image]))
 
 
@@ -62,9 +62,7 @@ def fetched(hub: LocalHub) -> set[str]:
 
 
 class TestLoading:
-    def test_only_what_is_needed_from_one_commit(
-        self, hub: LocalHub, released: Repository, image: Path, expected: list[Any]
-    ) -> None:
+    def test_only_what_is_needed_from_one_commit(self, hub, released, image, expected) -> None:
         commit = released.find("v1").sha
         classifier = ElaClassifier.from_pretrained(ID, revision="v1")
         assert classifier.revision == commit
@@ -78,7 +76,7 @@ class TestLoading:
         assert head != commit
         assert ElaClassifier.from_pretrained(ID).revision == head
 
-    def test_private_needs_the_token(self, hub: LocalHub, files: dict[str, bytes]) -> None:
+    def test_private_needs_the_token(self, hub, files) -> None:
         hub.add_model("somebody/private", files, private=True)
         for token in (None, "hf_wrong"):
             with pytest.raises(ModelNotFoundError, match="hf auth login") as caught:
@@ -86,7 +84,7 @@ class TestLoading:
             assert "hf_wrong" not in str(caught.value)
         assert ElaClassifier.from_pretrained("somebody/private", token=hub.token).revision
 
-    def test_a_cache_of_ones_own(self, released: Repository, tmp_path: Path) -> None:
+    def test_a_cache_of_ones_own(self, released, tmp_path) -> None:
         here = {"cache_dir": tmp_path / "mine", "revision": "v1"}
         with pytest.raises(HubUnreachableError, match=str(tmp_path)):
             ElaClassifier.from_pretrained(ID, **here, local_files_only=True)
@@ -94,13 +92,7 @@ class TestLoading:
         again = ElaClassifier.from_pretrained(ID, **here, local_files_only=True)
         assert again.revision == first.revision == released.find("v1").sha
 
-    def test_the_command_takes_a_revision(
-        self,
-        released: Repository,
-        image: Path,
-        expected: list[Any],
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+    def test_the_command_takes_a_revision(self, released, image, expected, capsys) -> None:
         assert main(["predict", str(image), "--model", f"{ID}@v1", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["scores"]["fake"] == expected[0]
 
@@ -111,13 +103,7 @@ class TestWithOnnx:
         [(None, "network.onnx"), ("onnx", "network.onnx"), ("keras", "model.weights.h5")],
     )
     def test_only_what_the_runtime_needs(
-        self,
-        hub: LocalHub,
-        onnx_files: dict[str, bytes],
-        tiny_run: Path,
-        image: Path,
-        runtime: Any,
-        needed: str,
+        self, hub, onnx_files, tiny_run, image, runtime, needed
     ) -> None:
         hub.add_model("somebody/onnx", onnx_files)
         found = ElaClassifier.from_pretrained("somebody/onnx", runtime=runtime)
@@ -125,9 +111,7 @@ class TestWithOnnx:
         assert list(found.scores([image])) == list(local.scores([image]))
         assert fetched(hub) == {"hf_ela.json", needed}
 
-    def test_the_network_is_of_the_same_commit(
-        self, hub: LocalHub, onnx_files: dict[str, bytes], tiny_run: Path
-    ) -> None:
+    def test_the_network_is_of_the_same_commit(self, hub, onnx_files, tiny_run) -> None:
         repository = hub.add_model("somebody/later", onnx_files)
         first = repository.find("main").sha
         classifier = ElaClassifier.from_pretrained("somebody/later")
@@ -155,9 +139,7 @@ print(json.dumps(found))
 
 
 class TestWithoutTheHub:
-    def test_offline_from_the_cache(
-        self, hub: LocalHub, onnx_files: dict[str, bytes], tmp_path: Path
-    ) -> None:
+    def test_offline_from_the_cache(self, hub, onnx_files, tmp_path) -> None:
         repository = hub.add_model(ID, onnx_files)
         repository.tag("v1")
         commit = repository.find("v1").sha
@@ -174,9 +156,7 @@ class TestWithoutTheHub:
         assert "Load it once with the network" in never
         assert hub.requests == []
 
-    def test_no_answer_serves_what_was_seen_last(
-        self, hub: LocalHub, onnx_files: dict[str, bytes]
-    ) -> None:
+    def test_no_answer_serves_what_was_seen_last(self, hub, onnx_files) -> None:
         repository = hub.add_model("somebody/moving", onnx_files)
         first = ElaClassifier.from_pretrained("somebody/moving").revision
         second = repository.commit({"README.md": b"# Moved\n"})
@@ -187,9 +167,7 @@ class TestWithoutTheHub:
         hub.clear_faults()
         assert ElaClassifier.from_pretrained("somebody/moving").revision == second
 
-    def test_a_cut_download_is_taken_up_again(
-        self, hub: LocalHub, onnx_files: dict[str, bytes]
-    ) -> None:
+    def test_a_cut_download_is_taken_up_again(self, hub, onnx_files) -> None:
         hub.add_model(ID, onnx_files)
         cut = hub.fault("GET", "network.onnx", drop="half", times=1)
         assert ElaClassifier.from_pretrained(ID).revision
@@ -200,13 +178,13 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "found", [{"config.json": b"{}", "pytorch_model.bin": b"\x80"}, {"README.md": b""}]
     )
-    def test_another_kind_of_model(self, hub: LocalHub, found: dict[str, bytes]) -> None:
+    def test_another_kind_of_model(self, hub, found) -> None:
         hub.add_model("somebody/other", found)
         with pytest.raises(ModelError, match="is not an hf-ela model: it has no hf_ela") as caught:
             ElaClassifier.from_pretrained("somebody/other")
         assert list(found)[-1] in str(caught.value)
 
-    def test_what_does_not_exist(self, hub: LocalHub, released: Repository) -> None:
+    def test_what_does_not_exist(self, hub, released) -> None:
         with pytest.raises(ModelNotFoundError, match="tags: v1"):
             ElaClassifier.from_pretrained(ID, revision="v9")
         with pytest.raises(ModelNotFoundError, match="No local folder somebody/nothing exists"):
@@ -233,14 +211,7 @@ class TestRefusals:
         ],
     )
     def test_what_is_not_valid_is_not_fetched_further(
-        self,
-        hub: LocalHub,
-        files: dict[str, bytes],
-        onnx_files: dict[str, bytes],
-        name: str,
-        data: bytes | None,
-        said: str,
-        got: set[str],
+        self, hub, files, onnx_files, name, data, said, got
     ) -> None:
         whole = onnx_files if name == "network.onnx" else files
         changed = {key: value for key, value in {**whole, name: data}.items() if value is not None}
@@ -250,7 +221,7 @@ class TestRefusals:
         assert fetched(hub) == got
 
 
-def test_a_folder_needs_no_client_of_the_hub(tiny_run: Path) -> None:
+def test_a_folder_needs_no_client_of_the_hub(tiny_run) -> None:
     code = (
         "import sys; from hf_ela.hub.locate import locate;"
         "from hf_ela.models.settings import read_settings;"

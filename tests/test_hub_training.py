@@ -22,12 +22,12 @@ RECIPE = load_recipe("default", [*TINY, "training.epochs=1"])
 
 
 @pytest.fixture(scope="module")
-def files(tiny: Path) -> dict[str, bytes]:
+def files(tiny) -> dict[str, bytes]:
     return {p.relative_to(tiny).as_posix(): p.read_bytes() for p in sorted(tiny.rglob("*.*g"))}
 
 
 @pytest.fixture(scope="module")
-def parquet(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def parquet(tiny, tmp_path_factory) -> dict[str, bytes]:
     cache = str(tmp_path_factory.mktemp("cache"))
     rows = datasets.load_dataset("imagefolder", data_dir=str(tiny), cache_dir=cache)
     found = {}

@@ -43,7 +43,7 @@ def oriented(orientation: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def bad_files(tmp_path_factory: pytest.TempPathFactory) -> list[BadFile]:
+def bad_files(tmp_path_factory) -> list[BadFile]:
     return write_bad_files(tmp_path_factory.mktemp("bad"))
 
 

@@ -35,14 +35,14 @@ def run_python(code: str, *arguments: object, path: Path) -> subprocess.Complete
 
 
 @pytest.fixture(scope="module")
-def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("wheel") / NAME
     path.write_bytes(BYTES)
     return path
 
 
 @pytest.fixture
-def installed(wheel_file: Path, tmp_path: Path) -> Path:
+def installed(wheel_file, tmp_path) -> Path:
     """The wheel installed by pip, alone in a folder."""
     options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--target"]
     command = [sys.executable, "-m", "pip", "install", *options, tmp_path / "site", wheel_file]
@@ -79,7 +79,7 @@ class TestWheel:
             assert (digest, size) == (f"sha256={encoded}", str(len(content)))
 
     def test_an_installation_of_it_makes_the_same_bytes_and_predicts(
-        self, wheel_file: Path, installed: Path, tiny_run: Path, pictures: list[Path]
+        self, wheel_file, installed, tiny_run, pictures
     ) -> None:
         again = run_python(WHEEL_AGAIN, path=installed)
         assert again.stdout == BYTES, again.stderr.decode()
@@ -117,9 +117,7 @@ print(hf_ela.ElaClassifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])[0][
 
 
 @pytest.mark.second_lane
-def test_a_built_wheel_has_the_model_and_predicts_with_it(
-    tmp_path: Path, pictures: list[Path]
-) -> None:
+def test_a_built_wheel_has_the_model_and_predicts_with_it(tmp_path, pictures) -> None:
     """By the real build, with all that a release needs."""
     wheels, site = tmp_path / "wheels", tmp_path / "site"
     pip = [sys.executable, "-m", "pip"]

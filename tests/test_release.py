@@ -38,12 +38,7 @@ Push = Callable[..., Done]
 
 
 @pytest.fixture
-def push(
-    hub: LocalHub,
-    tiny_run: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Push:
+def push(hub, tiny_run, monkeypatch, capsys) -> Push:
     """Run `hf-ela push` with the tiny run, or another."""
     monkeypatch.setenv("HF_TOKEN", hub.token)
 
@@ -56,7 +51,7 @@ def push(
 
 
 @pytest.fixture
-def other(tiny_run: Path, tmp_path: Path) -> Path:
+def other(tiny_run, tmp_path) -> Path:
     """A run folder to change by `write`."""
     return linked_copy(tiny_run, tmp_path / "other")
 
@@ -78,7 +73,7 @@ def history(hub: LocalHub, repo: str, revision: str = "main") -> list[str]:
     return [commit.sha for commit in hub.repositories["models", repo].find(revision).history()]
 
 
-def test_a_dry_run_says_everything_and_sends_nothing(hub: LocalHub, push: Push) -> None:
+def test_a_dry_run_says_everything_and_sends_nothing(hub, push) -> None:
     done = push("tester/dry", "--dry-run", "--tag", "v1.0.0", "--private")
     assert done.status == 0, done.err
     assert re.search(r"a new repository \(or one that you cannot see\), private, to", done.out)
@@ -91,7 +86,7 @@ def test_a_dry_run_says_everything_and_sends_nothing(hub: LocalHub, push: Push) 
     assert {line.split()[1] for line in asked} == {"/api/validate-yaml"}
 
 
-def test_a_plan_that_cannot_read_the_hub_sends_nothing_again(hub: LocalHub, push: Push) -> None:
+def test_a_plan_that_cannot_read_the_hub_sends_nothing_again(hub, push) -> None:
     hub.fault("GET", "/api/models/", status=500, times=40, retry_after=0)
     done = push("tester/dry", "--dry-run")
     assert done.status == 2
@@ -99,7 +94,7 @@ def test_a_plan_that_cannot_read_the_hub_sends_nothing_again(hub: LocalHub, push
     assert "and repeat the command." in done.err
 
 
-def test_the_hub_checks_the_metadata_of_a_card(hub: LocalHub, push: Push) -> None:
+def test_the_hub_checks_the_metadata_of_a_card(hub, push) -> None:
     hub.fault("POST", "/api/validate-yaml", status=500, retry_after=0)
     done = push("tester/card", "--dry-run")
     assert done.status == 0, done.err
@@ -115,9 +110,7 @@ def test_the_hub_checks_the_metadata_of_a_card(hub: LocalHub, push: Push) -> Non
     assert history(hub, "tester/card") == before
 
 
-def test_a_release_is_one_commit_and_a_tag_and_made_once(
-    hub: LocalHub, push: Push, tiny_run: Path
-) -> None:
+def test_a_release_is_one_commit_and_a_tag_and_made_once(hub, push, tiny_run) -> None:
     done = push("tester/first", "--tag", "v1.0.0", "--message", "The first one")
     assert done.status == 0, done.err
     repository = hub.repositories["models", "tester/first"]
@@ -143,7 +136,7 @@ def test_a_release_is_one_commit_and_a_tag_and_made_once(
     assert history(hub, "tester/first") == before
 
 
-def test_a_tag_is_never_moved(hub: LocalHub, push: Push, other: Path) -> None:
+def test_a_tag_is_never_moved(hub, push, other) -> None:
     assert push("tester/tagged", "--tag", "v1.0.0").status == 0
     before = history(hub, "tester/tagged")
     write(other / "plots" / "roc.png", (other / "plots" / "confusion.png").read_bytes())
@@ -155,9 +148,7 @@ def test_a_tag_is_never_moved(hub: LocalHub, push: Push, other: Path) -> None:
     assert len(history(hub, "tester/tagged")) == len(before) + 1
 
 
-def test_hand_written_text_of_the_card_survives_a_push(
-    hub: LocalHub, push: Push, other: Path
-) -> None:
+def test_hand_written_text_of_the_card_survives_a_push(hub, push, other) -> None:
     assert push("tester/card").status == 0
     written = files(hub, "tester/card")["README.md"] + b"\n## Thanks\n\nTo my grandmother.\n"
     hub.repositories["models", "tester/card"].commit({"README.md": written})
@@ -178,7 +169,7 @@ def test_hand_written_text_of_the_card_survives_a_push(
     assert "grandmother" not in files(hub, "tester/card")["README.md"].decode()
 
 
-def test_a_pull_request_leaves_main_alone(hub: LocalHub, push: Push, tiny_run: Path) -> None:
+def test_a_pull_request_leaves_main_alone(hub, push, tiny_run) -> None:
     hub.add_model("tester/proposed", {"README.md": b"# Mine\n"})
     before = history(hub, "tester/proposed")
     done = push("tester/proposed", "--create-pr")
@@ -193,7 +184,7 @@ def test_a_pull_request_leaves_main_alone(hub: LocalHub, push: Push, tiny_run: P
     assert "refs/pr/2" not in hub.repositories["models", "tester/proposed"].refs
 
 
-def test_a_branch_is_made_from_main(hub: LocalHub, push: Push) -> None:
+def test_a_branch_is_made_from_main(hub, push) -> None:
     hub.add_model("tester/branched", {"notes.txt": b"kept"})
     before = history(hub, "tester/branched")
     assert push("tester/branched", "--branch", "next").status == 0
@@ -201,7 +192,7 @@ def test_a_branch_is_made_from_main(hub: LocalHub, push: Push) -> None:
     assert files(hub, "tester/branched", "next")["notes.txt"] == b"kept"
 
 
-def test_private_is_never_a_public_repository(hub: LocalHub, push: Push) -> None:
+def test_private_is_never_a_public_repository(hub, push) -> None:
     assert push("tester/secret", "--private").status == 0
     assert hub.repositories["models", "tester/secret"].private
     hub.add_model("tester/open", {"README.md": b"# Open\n"})
@@ -212,9 +203,7 @@ def test_private_is_never_a_public_repository(hub: LocalHub, push: Push) -> None
     assert history(hub, "tester/open") == before
 
 
-def test_an_earlier_release_is_removed_and_files_of_others_stay(
-    hub: LocalHub, push: Push, other: Path
-) -> None:
+def test_an_earlier_release_is_removed_and_files_of_others_stay(hub, push, other) -> None:
     record = record_of(other)
     record["plots"].remove("sources_as_is.png")
     write(other / "run.json", json.dumps(record))
@@ -231,7 +220,7 @@ def test_an_earlier_release_is_removed_and_files_of_others_stay(
 # --- What must not be sent ---------------------------------------------------------------------
 
 
-def test_stray_files_of_the_run_folder_stay(hub: LocalHub, push: Push, other: Path) -> None:
+def test_stray_files_of_the_run_folder_stay(hub, push, other) -> None:
     (other / "checkpoint").mkdir(exist_ok=True)
     stray = (".env", "weights/optimizer.bin", "plots/notes.png", "plots/mistakes.png")
     stray += ("samples/.env", "samples/fake-photo.jpg", "samples/notes.md", "checkpoint/state.json")
@@ -256,7 +245,7 @@ def test_stray_files_of_the_run_folder_stay(hub: LocalHub, push: Push, other: Pa
         "hf_" + "a1" * 17,
     ],
 )
-def test_a_path_or_a_token_in_json_stops_the_release(other: Path, secret: str) -> None:
+def test_a_path_or_a_token_in_json_stops_the_release(other, secret) -> None:
     record = record_of(other)
     record["data"]["rejected"] = [{"file": "a.jpg", "split": "train", "reason": secret}]
     write(other / "run.json", json.dumps(record))
@@ -266,7 +255,7 @@ def test_a_path_or_a_token_in_json_stops_the_release(other: Path, secret: str) -
 
 
 @pytest.mark.parametrize("missing", ["run.json", "weights/model.weights.h5", "plots/roc.png"])
-def test_an_incomplete_run_is_refused(hub: LocalHub, push: Push, other: Path, missing: str) -> None:
+def test_an_incomplete_run_is_refused(hub, push, other, missing) -> None:
     (other / missing).unlink()
     done = push("tester/incomplete", run=other)
     assert done.status == 2
@@ -286,9 +275,7 @@ def test_an_incomplete_run_is_refused(hub: LocalHub, push: Push, other: Path, mi
         (["--space", "demo"], "named user/name"),
     ],
 )
-def test_wrong_usage_is_said_before_anything_is_sent(
-    hub: LocalHub, push: Push, options: list[str], rule: str
-) -> None:
+def test_wrong_usage_is_said_before_anything_is_sent(hub, push, options, rule) -> None:
     done = push("tester/usage", *options)
     assert done.status == 2
     assert rule in done.err
@@ -298,9 +285,7 @@ def test_wrong_usage_is_said_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("damage", ["no samples", "another sample", "dataset images", "a link"])
-def test_a_run_that_cannot_be_verified_or_shown_is_refused(
-    other: Path, tiny_run: Path, damage: str
-) -> None:
+def test_a_run_that_cannot_be_verified_or_shown_is_refused(other, tiny_run, damage) -> None:
     record, picture = record_of(other), other / "samples" / REAL
     match damage:
         case "no samples":
@@ -331,9 +316,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_after_a_fault_the_same_command_finishes_the_job(
-    hub: LocalHub, push: Push, tiny_run: Path, name: str
-) -> None:
+def test_after_a_fault_the_same_command_finishes_the_job(hub, push, tiny_run, name) -> None:
     repo, before = "tester/fault", {"README.md": b"# Old\n", "mine.txt": b"mine"}
     if name != "create refused":
         hub.add_model(repo, before)
@@ -363,7 +346,7 @@ def test_after_a_fault_the_same_command_finishes_the_job(
 
 
 @pytest.mark.parametrize("status", [409, 412])
-def test_a_head_that_moved_once_is_read_again(hub: LocalHub, push: Push, status: int) -> None:
+def test_a_head_that_moved_once_is_read_again(hub, push, status) -> None:
     repository = hub.add_model("tester/moved", {"README.md": b"# Mine\n"})
 
     def move() -> None:
@@ -378,7 +361,7 @@ def test_a_head_that_moved_once_is_read_again(hub: LocalHub, push: Push, status:
     assert b"Written meanwhile." in files(hub, "tester/moved")["README.md"]
 
 
-def test_a_head_that_keeps_moving_gets_advice(hub: LocalHub, push: Push) -> None:
+def test_a_head_that_keeps_moving_gets_advice(hub, push) -> None:
     hub.add_model("tester/moving", {"README.md": b"# Mine\n"})
     before = history(hub, "tester/moving")
     hub.fault("POST", "/commit/", times=2, status=412)
@@ -388,9 +371,7 @@ def test_a_head_that_keeps_moving_gets_advice(hub: LocalHub, push: Push) -> None
     assert history(hub, "tester/moving") == before
 
 
-def test_a_release_that_scores_otherwise_gets_no_tag(
-    hub: LocalHub, push: Push, other: Path
-) -> None:
+def test_a_release_that_scores_otherwise_gets_no_tag(hub, push, other) -> None:
     record = record_of(other)
     record["samples"][1]["score"] = 0.9
     write(other / "run.json", json.dumps(record))
@@ -401,7 +382,7 @@ def test_a_release_that_scores_otherwise_gets_no_tag(
     assert "refs/tags/v1.0.0" not in hub.repositories["models", "tester/otherwise"].refs
 
 
-def test_a_hub_that_changes_a_file_gets_no_tag(hub: LocalHub, push: Push) -> None:
+def test_a_hub_that_changes_a_file_gets_no_tag(hub, push) -> None:
     repository = hub.add_model("tester/changed", {"README.md": b"# Mine\n"})
 
     def change() -> None:
@@ -417,9 +398,7 @@ def test_a_hub_that_changes_a_file_gets_no_tag(hub: LocalHub, push: Push) -> Non
 
 
 @pytest.mark.parametrize("token", ["", "hf_unknown", "read"])
-def test_without_a_token_that_may_write_nothing_is_left(
-    hub: LocalHub, push: Push, monkeypatch: pytest.MonkeyPatch, token: str
-) -> None:
+def test_without_a_token_that_may_write_nothing_is_left(hub, push, monkeypatch, token) -> None:
     hub.add_model("tester/closed", {"README.md": b"# Mine\n"})
     before = history(hub, "tester/closed")
     given = hub.read_token if token == "read" else token
@@ -431,7 +410,7 @@ def test_without_a_token_that_may_write_nothing_is_left(
     assert history(hub, "tester/closed") == before
 
 
-def test_a_tag_that_arrived_is_found_after_the_card_was_edited(hub: LocalHub, push: Push) -> None:
+def test_a_tag_that_arrived_is_found_after_the_card_was_edited(hub, push) -> None:
     repository = hub.add_model("tester/edited", {"README.md": b"# Mine\n"})
     hub.fault("POST", "/tag/", drop="after", times=1)
     assert push("tester/edited", "--tag", "v1.0.0").status == 2
@@ -445,7 +424,7 @@ def test_a_tag_that_arrived_is_found_after_the_card_was_edited(hub: LocalHub, pu
     assert json.loads(shown)["revision"] == repository.find("v1.0.0").sha
 
 
-def test_repositories_of_others_are_not_overwritten(hub: LocalHub, push: Push) -> None:
+def test_repositories_of_others_are_not_overwritten(hub, push) -> None:
     hub.add_space("tester/game", {"app.py": b"print()", "README.md": b"# A game\n"})
     done = push("tester/unsent", "--space", "tester/game")
     assert done.status == 2
@@ -459,16 +438,14 @@ def test_repositories_of_others_are_not_overwritten(hub: LocalHub, push: Push) -
     assert history(hub, "tester/bert") == before
 
 
-def test_the_head_of_a_repository_cannot_steer_the_terminal(hub: LocalHub, push: Push) -> None:
+def test_the_head_of_a_repository_cannot_steer_the_terminal(hub, push) -> None:
     hub.add_model("tester/escape", {"README.md": b"# \x1b[2JMine\n", "plots/roc\x1b.png": b""})
     done = push("tester/escape", "--dry-run")
     assert "Mine" in done.out
     assert "\x1b" not in done.out + done.err
 
 
-def test_killed_while_it_uploads_the_same_command_finishes(
-    hub: LocalHub, push: Push, tiny_run: Path
-) -> None:
+def test_killed_while_it_uploads_the_same_command_finishes(hub, push, tiny_run) -> None:
     before = {"README.md": b"# Mine\n"}
     hub.add_model("tester/killed", before)
     hub.fault("PUT", "/lfs", times=1, slow=60)
@@ -489,7 +466,7 @@ def test_killed_while_it_uploads_the_same_command_finishes(
 # --- Spaces ------------------------------------------------------------------------------------
 
 
-def test_spaces_go_along_and_show_that_very_commit(hub: LocalHub, push: Push) -> None:
+def test_spaces_go_along_and_show_that_very_commit(hub, push) -> None:
     options = ("--widget", "tester/page", "--space", "tester/demo")
     plan = push("tester/run", *options, "--dry-run")
     assert plan.status == 0, plan.err
@@ -525,7 +502,7 @@ def test_spaces_go_along_and_show_that_very_commit(hub: LocalHub, push: Push) ->
     assert [demo.find("main").sha, page.find("main").sha] == before
 
 
-def test_a_hostile_card_of_a_space_is_refused(hub: LocalHub, push: Push) -> None:
+def test_a_hostile_card_of_a_space_is_refused(hub, push) -> None:
     files = {"model.json": b"{}", "README.md": b"---\nx: &a [1]\ny: *a\n---\n# Mine\n"}
     hub.add_space("tester/demo", files)
     done = push("tester/run", "--space", "tester/demo")
@@ -533,9 +510,7 @@ def test_a_hostile_card_of_a_space_is_refused(hub: LocalHub, push: Push) -> None
     assert "an alias" in done.err
 
 
-def test_a_widget_needs_its_model_in_public_and_as_onnx(
-    hub: LocalHub, push: Push, other: Path
-) -> None:
+def test_a_widget_needs_its_model_in_public_and_as_onnx(hub, push, other) -> None:
     hub.add_model("tester/hidden", {"README.md": b"# Mine\n"}, private=True)
     for model, *options in (("tester/hidden",), ("tester/plain", "--private")):
         done = push(model, "--widget", "tester/unseen", *options)
@@ -555,9 +530,7 @@ def test_a_widget_needs_its_model_in_public_and_as_onnx(
 # --- A model alone -----------------------------------------------------------------------------
 
 
-def test_a_classifier_pushes_itself(
-    hub: LocalHub, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_classifier_pushes_itself(hub, tiny_run, monkeypatch) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token)
     hub.add_model("tester/alone", {"README.md": b"# Mine\n", "plots/a.png": b"mine"})
     classifier = ElaClassifier.from_pretrained(tiny_run)
@@ -589,7 +562,7 @@ def run_live(environment: Mapping[str, str], *words: object) -> str:
 
 
 @pytest.mark.network
-def test_the_live_hub_takes_and_gives_back_a_release(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_live_hub_takes_and_gives_back_a_release(tiny_run, tmp_path) -> None:
     """For a person with a token (HF_TOKEN, may write): a private repository, deleted in the end."""
     api = HfApi(endpoint="https://huggingface.co", token=LIVE["HF_TOKEN"])
     repo = f"{api.whoami()['name']}/hf-ela-test-{int(time.time())}"

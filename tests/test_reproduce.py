@@ -21,7 +21,6 @@ from hf_ela.training.reproduction import (
     differences,
     reproduce,
 )
-from hub_server import LocalHub
 
 DATA, MODEL = "somebody/art", "somebody/ela"
 
@@ -96,7 +95,7 @@ def with_metrics(as_is: dict[str, Any], aligned: dict[str, Any]) -> Run:
 
 class TestCompare:
     @given(METRIC_CELLS, METRIC_CELLS)
-    def test_every_metric_of_both_has_a_row(self, before: Any, after: Any) -> None:
+    def test_every_metric_of_both_has_a_row(self, before, after) -> None:
         then, now = with_metrics(before, after), with_metrics(after, before)
         assert all(row.inside for row in compare(then, then))  # a run lies inside itself
         rows = {(row.protocol, row.metric): row for row in compare(then, now)}
@@ -108,7 +107,7 @@ class TestCompare:
                 assert not row.inside
 
     @given(intervals(), intervals())
-    def test_inside_is_between_the_ends_or_undefined_twice(self, then: Any, now: Any) -> None:
+    def test_inside_is_between_the_ends_or_undefined_twice(self, then, now) -> None:
         row, _ = compare(*(with_metrics({"f1": cell}, {"f1": cell}) for cell in (then, now)))
         if then["value"] is None or now["value"] is None:
             assert row.inside is (then["value"] is None and now["value"] is None)
@@ -148,7 +147,7 @@ def read(folder: Path, run: Any) -> Run:
 
 
 class TestRecord:
-    def test_what_a_later_version_wrote_is_kept(self, tmp_path: Path) -> None:
+    def test_what_a_later_version_wrote_is_kept(self, tmp_path) -> None:
         later = changed(minimal(), novelty=1, data__novelty=[1], environment__novelty="x")
         assert read(tmp_path, later).content() == later
 
@@ -178,18 +177,16 @@ class TestRecord:
             ),
         ],
     )
-    def test_what_is_not_valid_is_named(
-        self, tmp_path: Path, values: dict[str, Any], message: str
-    ) -> None:
+    def test_what_is_not_valid_is_named(self, tmp_path, values, message) -> None:
         with pytest.raises(ModelError, match=message):
             read(tmp_path, changed(minimal(), **values))
 
     @pytest.mark.parametrize("text", ["", "{", "[" * 99_999, '{"schema": NaN}', " " * 2**24 + "{}"])
-    def test_what_is_no_json_is_refused(self, tmp_path: Path, text: str) -> None:
+    def test_what_is_no_json_is_refused(self, tmp_path, text) -> None:
         with pytest.raises(ModelError):
             read(tmp_path, text)
 
-    def test_missing(self, tmp_path: Path) -> None:
+    def test_missing(self, tmp_path) -> None:
         with pytest.raises(RunError, match=r"with run\.json.* without it"):
             reproduce(str(tmp_path), tmp_path / "out")
         (tmp_path / "checkpoint").mkdir()
@@ -198,7 +195,7 @@ class TestRecord:
 
 
 class TestData:
-    def test_of_a_local_folder_must_be_given(self, tmp_path: Path) -> None:
+    def test_of_a_local_folder_must_be_given(self, tmp_path) -> None:
         read(tmp_path, changed(minimal(), data__revision=None, data__id="art"))
         with pytest.raises(RunError, match="with the same images as `data`"):
             reproduce(str(tmp_path), tmp_path / "out")
@@ -206,9 +203,7 @@ class TestData:
             reproduce(str(tmp_path), tmp_path / "out", data=str(tmp_path / "none"))
         assert not (tmp_path / "out").exists()
 
-    def test_a_local_folder_is_never_taken_for_that_of_the_hub(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_local_folder_is_never_taken_for_that_of_the_hub(self, tmp_path, monkeypatch) -> None:
         """A release may name what lies where the command happens to be run."""
         write_folder(tmp_path / "user" / "art", train=4, test=4)
         read(tmp_path, minimal())
@@ -222,7 +217,7 @@ class TestData:
 
 
 @pytest.fixture(scope="module")
-def again(tiny_groups: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+def again(tiny_groups, tmp_path_factory) -> Callable[..., Any]:
     """Reproduce a release of `tiny_run`, with as little beside the fit as possible."""
     cache = str(tmp_path_factory.mktemp("cache"))
     cheap = {"plots": False, "export": False, "resamples": 20, "perturbations": ["jpeg_50"]}
@@ -235,9 +230,7 @@ def again(tiny_groups: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 class TestLocalRelease:
-    def test_the_same_data_gives_the_same_bits(
-        self, again: Any, tiny_run: Path, tiny: Path, tmp_path: Path
-    ) -> None:
+    def test_the_same_data_gives_the_same_bits(self, again, tiny_run, tiny, tmp_path) -> None:
         """Also when it was interrupted: the same command goes on."""
         out, said = tmp_path / "out", []
 
@@ -267,7 +260,7 @@ class TestLocalRelease:
             again(tiny_run, tiny, out, said.append)
 
     def test_other_images_are_said_before_training_and_listed(
-        self, again: Any, tiny_run: Path, tmp_path: Path
+        self, again, tiny_run, tmp_path
     ) -> None:
         release, said = tmp_path / "release", []
         release.mkdir()
@@ -288,7 +281,7 @@ class TestLocalRelease:
         assert "NOT REPRODUCED: " in text
         assert "OUTSIDE" in text
 
-    def test_what_a_release_says_cannot_steer_a_terminal(self, tiny_run: Path) -> None:
+    def test_what_a_release_says_cannot_steer_a_terminal(self, tiny_run) -> None:
         run = read_run(tiny_run)
         evil = parsed(changed(run.content(), environment__python="\x1b[2J\n3.11"))
         rows = compare(evil, run)
@@ -298,9 +291,7 @@ class TestLocalRelease:
 
 
 @pytest.mark.second_lane
-def test_release_of_a_hub_dataset(
-    hub: LocalHub, tiny_run: Path, tiny: Path, tmp_path: Path, cache: Path, capsys
-) -> None:
+def test_release_of_a_hub_dataset(hub, tiny_run, tiny, tmp_path, cache, capsys) -> None:
     """Recorded commit, an empty cache, and both verdicts."""
     images = {p.relative_to(tiny).as_posix(): p.read_bytes() for p in sorted(tiny.rglob("*.*g"))}
     dataset = hub.add_dataset(DATA, images)
@@ -327,7 +318,7 @@ def test_release_of_a_hub_dataset(
     assert "NOT REPRODUCED: 1 of 20 metrics" in capsys.readouterr().out
 
 
-def test_what_is_no_release_ends_with_status_2(hub: LocalHub, capsys) -> None:
+def test_what_is_no_release_ends_with_status_2(hub, capsys) -> None:
     hub.add_model("somebody/weights", {"model.safetensors": b"x"})
     for name, said in (
         ("somebody/weights", "has no run.json"),

@@ -72,7 +72,7 @@ def replace(name: str, data: bytes) -> Callable[[Path], None]:
 
 
 @pytest.fixture
-def folder(saved_crops: Path, tmp_path: Path) -> Path:
+def folder(saved_crops, tmp_path) -> Path:
     """A copy of a saved model, to be changed."""
     return linked_copy(saved_crops, tmp_path / "model")
 

@@ -23,7 +23,6 @@ from markdown_it import MarkdownIt
 from conftest import REPOSITORY, TINY, linked_copy
 from hf_ela.cli import _parser, main
 from hf_ela.hub.datasets import DEFAULT_DATASET
-from hub_server import LocalHub
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 # In a block without a language, which is for what a program prints.
@@ -125,16 +124,7 @@ Run = Callable[[list[str]], str]
 
 
 @pytest.fixture
-def run(
-    hub: LocalHub,
-    tiny: Path,
-    tiny_groups: Path,
-    tiny_run: Path,
-    pictures: list[Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
+def run(hub, tiny, tiny_groups, tiny_run, pictures, tmp_path, monkeypatch, capsys) -> Run:
     """Run a command in the folder of a reader; `user/repo` on the Hub is the reader's."""
     hub.organizations = ("user",)
     monkeypatch.setenv("HF_TOKEN", hub.token)
@@ -179,14 +169,14 @@ def run(
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_command_and_option_exists(document: Path) -> None:
+def test_every_command_and_option_exists(document) -> None:
     for snippet in snippets(document.read_text("utf-8"), document.name):
         if snippet.language == "sh":
             parse(snippet.words)
 
 
 @pytest.mark.parametrize("snippet", [s for s in COMMANDS if s.words[1] in QUICK], ids=str)
-def test_quick_commands(snippet: Snippet, run: Run, hub: LocalHub) -> None:
+def test_quick_commands(snippet, run, hub) -> None:
     out = run(snippet.words)
     if "--json" in snippet.words:
         assert {*json.loads(out.splitlines()[0])["scores"]} == {"fake", "real"}
@@ -198,7 +188,7 @@ def test_quick_commands(snippet: Snippet, run: Run, hub: LocalHub) -> None:
 
 @pytest.mark.second_lane
 @pytest.mark.parametrize("snippet", [s for s in COMMANDS if s.words[1] not in QUICK], ids=str)
-def test_slow_commands(snippet: Snippet, run: Run) -> None:
+def test_slow_commands(snippet, run) -> None:
     run(snippet.words)
     if snippet.words[1] == "train" and "--out" in snippet.words:
         assert Path("runs/mine/run.json").is_file()
@@ -209,7 +199,7 @@ def test_slow_commands(snippet: Snippet, run: Run) -> None:
     [pytest.param(s, marks=[pytest.mark.second_lane] if is_heavy(s) else []) for s in PROGRAMS],
     ids=str,
 )
-def test_programs(program: Snippet, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_programs(program, run, capsys) -> None:
     names: dict[str, object] = {}
     if "classifier" in program.text:
         run_program("from hf_ela import ElaClassifier", names)
@@ -225,9 +215,7 @@ def test_programs(program: Snippet, run: Run, capsys: pytest.CaptureFixture[str]
         assert shape(ast.literal_eval(out)) == shape(json.loads(program.promise))
 
 
-def test_card_of_a_run(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_card_of_a_run(run, monkeypatch, capsys) -> None:
     use, install, again = snippets(Path("runs/mine/README.md").read_text("utf-8"))
     monkeypatch.chdir("runs/mine")
     shutil.copy("../../painting.jpg", ".")
@@ -241,7 +229,7 @@ def test_card_of_a_run(
 
 
 @pytest.mark.second_lane
-def test_card_of_a_release(run: Run, hub: LocalHub, tmp_path: Path) -> None:
+def test_card_of_a_release(run, hub, tmp_path) -> None:
     """A stranger with an empty cache and without a token takes hf_ela from the release."""
     run(["hf-ela", "push", "runs/mine", "user/repo", "--tag", "v1.0.0"])
     card = hub.repositories["models", "user/repo"].find("v1.0.0").files["README.md"].decode()
@@ -287,7 +275,7 @@ def test_card_of_a_release(run: Run, hub: LocalHub, tmp_path: Path) -> None:
         "```\nhf-ela ela painting.jpg\n```",
     ],
 )
-def test_a_wrong_snippet_is_seen(block: str) -> None:
+def test_a_wrong_snippet_is_seen(block) -> None:
     def check() -> None:
         for snippet in snippets(block):
             parse(snippet.words)
