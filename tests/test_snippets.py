@@ -31,6 +31,7 @@ ANSWER = re.compile(r"\[\{.*?\}\]")
 QUICK = ("predict", "ela", "push")
 # An interrupted run is the matter of test_training.py, the published network takes minutes.
 PARSED = re.compile(r"--resume|--recipe reference|\b(FOLDER|CSV|NAME)\b")
+SCRIPTS = {"train.py": "train", "push_to_hub.py": "push"}
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 
 
@@ -87,13 +88,19 @@ def is_heavy(program: Snippet) -> bool:
     return "train(" in program.text or "push_to_hub" in program.text
 
 
+def git(*words: str) -> bool:
+    """Whether a command of git succeeds in this repository."""
+    done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, check=False)
+    return done.returncode == 0
+
+
 def parse(words: list[str]) -> None:
     """See that a command of a document exists, with its options."""
     match words:
         case ["hf-ela", *rest]:
             _parser().parse_args(rest)
         case ["python", "train.py" | "push_to_hub.py" as script, *rest]:
-            _parser().parse_args([script.removesuffix(".py").partition("_")[0], *rest])
+            _parser().parse_args([SCRIPTS[script], *rest])
         case ["python", script, *_]:
             assert (REPOSITORY / script).is_file(), words
         case ["make", target]:
@@ -101,7 +108,12 @@ def parse(words: list[str]) -> None:
         case ["pip", "install", *rest]:
             for extras in re.findall(r"\[([\w,]+)\]", " ".join(rest)):  # pip only warns of these
                 assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys()
-        case ["git", *_] | ["hf", "auth", "login"]:
+        case ["git", "checkout" | "show", name]:
+            tag = name.partition(":")[0]
+            assert tag == "experiments-1", words
+            if git("rev-parse", "--verify", "--quiet", tag):  # a shallow checkout has no tags
+                assert git("cat-file", "-e", name), words
+        case ["hf", "auth", "login"]:
             pass
         case _:
             pytest.fail(f"no test knows {words}")
@@ -173,6 +185,15 @@ def test_every_command_and_option_exists(document) -> None:
     for snippet in snippets(document.read_text("utf-8"), document.name):
         if snippet.language == "sh":
             parse(snippet.words)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_line_of_a_scripts_usage_has_the_options_of_its_command(script) -> None:
+    usage = ast.get_docstring(ast.parse((REPOSITORY / script).read_text("utf-8")))
+    lines = [line for line in usage.splitlines() if line.startswith(f"    python {script}")]
+    assert len(lines) >= 4
+    for line in lines:
+        parse(shlex.split(line, comments=True))
 
 
 @pytest.mark.parametrize("snippet", [s for s in COMMANDS if s.words[1] in QUICK], ids=str)
@@ -271,6 +292,10 @@ def test_card_of_a_release(run, hub, tmp_path) -> None:
         "```sh\nmake everything\n```",
         '```sh\npip install ".[trian]"\n```',
         "```sh\npython benchmarks/none.py\n```",
+        "```sh\npython train.py --recpie reference\n```",
+        "```sh\npython push_to_hub.py runs/mine\n```",
+        "```sh\ngit checkout experiments-2\n```",
+        "```sh\ngit chekout experiments-1\n```",
         "```bash\ntrue\n```",
         "```\nhf-ela ela painting.jpg\n```",
     ],
@@ -280,5 +305,5 @@ def test_a_wrong_snippet_is_seen(block) -> None:
         for snippet in snippets(block):
             parse(snippet.words)
 
-    with pytest.raises((AssertionError, SystemExit)):
+    with pytest.raises((AssertionError, SystemExit, pytest.fail.Exception)):
         check()
