@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from conftest import picture, write_flat
-from hf_ela.cli import main
 from hf_ela.data.duplicates import find_duplicates
 from hf_ela.data.groups import GroupTable, clusters
 from hf_ela.data.loading import DataOptions
@@ -409,15 +408,13 @@ def test_the_matrix_tells_file_history_from_the_rest(tmp_path, cache) -> None:
     assert "Statistics of error levels give AUC" in said(found)
 
 
-def test_command_prints_json_and_writes_files(tiny, cache, tmp_path, capsys) -> None:
+def test_command_prints_json_and_writes_files(tiny, cache, tmp_path, command) -> None:
     out = tmp_path / "audit"
-    command = ["audit", str(tiny), "--num-proc", "1", "--sample", "8", "--out", str(out)]
-    assert main([*command, "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    words = f"audit {tiny} --num-proc 1 --sample 8 --out {out}"
+    printed = json.loads(command(words, "--json").out)
     assert printed == json.loads((out / "audit.json").read_text())
     assert sorted(path.name for path in out.iterdir()) == ["audit.json", "facts.png", "matrix.png"]
-    assert main([*command, "--sample", "0"]) == 0
-    shown = capsys.readouterr().out
+    shown = command(words, "--sample", 0).out
     assert "Verdict" in shown
     assert "bytes_per_pixel" in shown
     assert " ".join(printed["verdict"][0].split()) in " ".join(shown.split())
@@ -439,13 +436,12 @@ def test_streamed_and_mapped_data_give_the_same(tiny, cache) -> None:
     assert found[0] == found[1]
 
 
-def test_what_cannot_be_read_is_counted_named_and_in_the_verdict(cache, tmp_path, capsys) -> None:
+def test_what_cannot_be_read_is_counted_named_and_in_the_verdict(cache, tmp_path, command) -> None:
     folder = write_flat(tmp_path / "data", 8)
     for i in range(12):
         (folder / f"fake/broken{i:02}.png").write_text("no image")
-    command = ["audit", str(folder), "--num-proc", "1", "--sample", "0", "--out", str(tmp_path)]
-    assert main(command) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    words = f"audit {folder} --num-proc 1 --sample 0 --out {tmp_path}"
+    shown = " ".join(command(words).out.split())
     found = json.loads((tmp_path / "audit.json").read_text())
     assert found["images"]["train"] == {"fake": 8, "real": 8}
     assert [bad["file"] for bad in found["rejected"]] == [
@@ -480,7 +476,7 @@ def test_splits_are_those_of_the_dataset(tiny, cache, tmp_path, streaming) -> No
 
 
 def test_a_folder_that_cannot_take_the_results_is_refused_before_the_work(
-    tiny, cache, tmp_path, capsys
+    tiny, cache, tmp_path, command
 ) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "linked").symlink_to(tiny)
@@ -488,27 +484,23 @@ def test_a_folder_that_cannot_take_the_results_is_refused_before_the_work(
         (tmp_path / "linked/out", "outside the data"),
         (tmp_path / "file/out", "must be writable"),
     ):
-        assert main(["audit", str(tiny), "--out", str(out)]) == 2
-        err = capsys.readouterr().err
+        err = command(f"audit {tiny} --out {out}", status=2).err
         assert err.startswith("hf-ela: A folder for results must")  # no line about a step before it
         assert rule in err
         assert f"Received: {out}" in err
         assert not out.is_dir()
 
 
-def test_command_refuses(tmp_path, capsys) -> None:
-    assert main(["audit", str(tmp_path / "nowhere" / "x")]) == 2
-    assert "no such folder" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["audit", str(tmp_path), "--sample", "-1"])
+def test_command_refuses(tmp_path, command) -> None:
+    assert "no such folder" in command("audit", str(tmp_path / "nowhere" / "x"), status=2).err
+    command(f"audit {tmp_path} --sample -1", status=2)
 
 
-def test_without_the_extra_it_says_what_to_install(tiny, monkeypatch, capsys) -> None:
+def test_without_the_extra_it_says_what_to_install(tiny, monkeypatch, command) -> None:
     for name in [name for name in sys.modules if name.startswith("hf_ela.evaluation.leak_audit")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    assert main(["audit", str(tiny)]) == 2
-    err = capsys.readouterr().err
+    err = command(f"audit {tiny}", status=2).err
     assert err.startswith("hf-ela: An audit requires the `train` extra")
     assert '[train]"' in err
 

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -21,7 +20,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from bad_files import encode, picture
-from conftest import REPOSITORY, TINY
+from conftest import REPOSITORY, TINY, wait_for
 from hf_ela import ElaClassifier
 from hf_ela._text import LABEL_WORDS, SYNTHETIC_NOTICE
 from hf_ela.hub.release_files import content_of, model_files
@@ -30,6 +29,7 @@ from hf_ela.hub.spaces import space_files
 from hf_ela.recipes.loading import load_recipe
 from networks import network_of
 from toolkit import load_handler
+from widget_page import base64_of
 
 JPEG = encode(picture(150, 90), "JPEG", quality=87)
 PNG = encode(picture(80, 120, seed=1), "PNG")
@@ -66,10 +66,6 @@ def score_of(classifier: ElaClassifier, data: bytes) -> float:
     return next(iter(classifier.scores([data])))
 
 
-def base64_of(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 @pytest.fixture(scope="module")
 def handler(release) -> Iterator[Callable[[dict[str, Any]], Any]]:
     path = sys.path[:]
@@ -85,6 +81,10 @@ def test_a_model_with_onnx_needs_no_keras(trained, release, tmp_path) -> None:
     assert "model.onnx" not in without
     assert (release / "model.onnx").is_file()
     assert "keras" not in (release / "requirements.txt").read_text()
+
+
+def asked(**parameters: object) -> dict[str, Any]:
+    return {"inputs": JPEG, "parameters": parameters}
 
 
 class TestHandler:
@@ -115,21 +115,20 @@ class TestHandler:
 
     @pytest.mark.parametrize("value", [1, "1", 1.0])
     def test_top_k(self, handler, classifier, value) -> None:
-        answer = handler({"inputs": JPEG, "parameters": {"top_k": value}})
-        assert answer == classifier.predict(JPEG)[:1]
-        both = {"top_k": 9, "threshold": None}  # what some clients send for "not given"
-        assert handler({"inputs": JPEG, "parameters": both}) == classifier.predict(JPEG)
+        assert handler(asked(top_k=value)) == classifier.predict(JPEG)[:1]
+        # None is what some clients send for "not given".
+        assert handler(asked(top_k=9, threshold=None)) == classifier.predict(JPEG)
 
     def test_threshold(self, handler, classifier) -> None:
         score = score_of(classifier, JPEG)
         for threshold, label in ((0, "fake"), (score, "fake"), (str(score + 1e-6), "real")):
-            answer = handler({"inputs": JPEG, "parameters": {"threshold": threshold}})
+            answer = handler(asked(threshold=threshold))
             assert answer[0]["label"] == label
             assert {entry["label"]: entry["score"] for entry in answer}["fake"] == score
 
     def test_abstains_when_asked(self, handler, classifier) -> None:
-        asked = {"abstain": True, "threshold": None}
-        answers = handler({"inputs": [PNG, JPEG], "parameters": asked})
+        parameters = {"abstain": True, "threshold": None}
+        answers = handler({"inputs": [PNG, JPEG], "parameters": parameters})
         assert answers == classifier.predict([PNG, JPEG], abstain=True)
         assert [len(answer) for answer in answers] == [3, 2]
         assert handler({"inputs": PNG}) == classifier.predict(PNG)
@@ -149,21 +148,15 @@ class TestHandler:
             ({"inputs": "A" * 28 * 2**20}, "at most 20,971,520 bytes"),
             ({"inputs": b""}, "has zero bytes"),
             ({"inputs": JPEG, "parameters": [1]}, "must be an object. Received: list"),
-            (
-                {"inputs": JPEG, "parameters": {"topk": 1}},
-                "may have top_k, threshold, abstain",
-            ),
-            ({"inputs": JPEG, "parameters": {"abstain": "yes"}}, "must be true or false. Rec"),
-            (
-                {"inputs": JPEG, "parameters": {"abstain": True, "threshold": 0.5}},
-                "Received: both, with threshold=0.5",
-            ),
+            (asked(topk=1), "may have top_k, threshold, abstain"),
+            (asked(abstain="yes"), "must be true or false. Rec"),
+            (asked(abstain=True, threshold=0.5), "Received: both, with threshold=0.5"),
             *(
-                ({"inputs": JPEG, "parameters": {"top_k": k}}, "`top_k` must be a whole number")
+                (asked(top_k=k), "`top_k` must be a whole number")
                 for k in (0, -1, 1.5, True, "two", float("nan"), float("inf"), 10**400, [1])
             ),
             *(
-                ({"inputs": JPEG, "parameters": {"threshold": t}}, "`threshold` must be a number")
+                (asked(threshold=t), "`threshold` must be a number")
                 for t in (-0.1, 1.1, float("nan"), "half", False)
             ),
         ],
@@ -321,14 +314,12 @@ def space(browser, clean, served_hub, release, uploads, tmp_path_factory) -> Ite
     env |= {key: value for key, value in names.items() if key.startswith("HF_")}
     env["HF_HUB_OFFLINE"] = "0"
     with served([clean, "app.py"], folder, **env) as process:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
+
+        def answers() -> bool:
             with socket.socket() as probe:
-                if not probe.connect_ex(("127.0.0.1", port)):
-                    break
-            time.sleep(0.2)
-        else:
-            pytest.fail("the page did not start")
+                return not probe.connect_ex(("127.0.0.1", port))
+
+        wait_for(answers, process)
         yield f"http://127.0.0.1:{port}/"
 
 

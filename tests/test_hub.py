@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 from PIL import Image
 
-from conftest import LIVE
+from bad_files import encode
+from conftest import LIVE, parquet
 from hf_ela.errors import (
     DataError,
     DatasetNotFoundError,
@@ -51,9 +51,7 @@ def read(repo_id: str, revision: str | None = None, streaming: bool = True) -> t
 
 
 def jpeg(*colour: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (24, 16), colour).save(file, "JPEG", quality=80)
-    return file.getvalue()
+    return encode(Image.new("RGB", (24, 16), colour), "JPEG", quality=80)
 
 
 def folder(images: int = 3, green: int = 0) -> dict[str, bytes]:
@@ -72,20 +70,6 @@ def expected(files: Mapping[str, bytes]) -> dict[str, list[list[object]]]:
         split, name, _ = path.split("/")
         rows.setdefault(split, []).append([2, CLASSES.index(name), data])
     return rows
-
-
-def parquet(files: Mapping[str, bytes], split: str, names: tuple[str, ...] = CLASSES) -> bytes:
-    """What the Hub's bot, or push_to_hub, writes for a folder."""
-    chosen = {path: data for path, data in sorted(files.items()) if path.startswith(split)}
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))}
-    )
-    images = [{"bytes": data, "path": Path(path).name} for path, data in chosen.items()]
-    labels = [names.index(path.split("/")[1]) for path in chosen]
-    rows = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
-    file = io.BytesIO()
-    rows.to_parquet(file)
-    return file.getvalue()
 
 
 def conversion(files: Mapping[str, bytes], prefix: str = "") -> dict[str, bytes]:
@@ -262,15 +246,10 @@ for call in calls[: int(sys.argv[1])]:
 """
 
 
-def test_no_answer_from_the_hub() -> None:
+def test_no_answer_from_the_hub(python) -> None:
     def errors(calls: int, **environment: str) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", ALONE, str(calls)],
-            env=os.environ | {"HF_HUB_DOWNLOAD_TIMEOUT": "1"} | environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = python(["-c", ALONE, calls], HF_HUB_DOWNLOAD_TIMEOUT="1", **environment)
+        assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
     with socket.socket() as silent:
@@ -371,13 +350,12 @@ with ProcessPoolExecutor(2, get_context("forkserver")) as pool:
 """
 
 
-def test_images_are_read_in_worker_processes(hub) -> None:
+def test_images_are_read_in_worker_processes(hub, python) -> None:
     files = folder(2)
     repository = hub.add_dataset("user/workers", files, private=True)
     root = f"hf://datasets/{repository.id}@{repository.find('main').sha}"
     paths = [f"{root}/{path}" for path in sorted(files)]
-    words = [sys.executable, "-W", "ignore", "-c", WORKERS, hub.token, *paths]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = python(["-c", WORKERS, hub.token, *paths])
     assert json.loads(done.stdout) == [data.hex() for _, data in sorted(files.items())]
     assert len(downloads(hub.requests, ".jpg")) == len(paths)
     # Each of two processes looks at the repository and its four folders once.

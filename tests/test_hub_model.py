@@ -1,16 +1,12 @@
 """Models of the Hub, loaded by the real client from a Hub over loopback."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hf_ela import ElaClassifier
-from hf_ela.cli import main
 from hf_ela.errors import HubUnreachableError, ModelError, ModelNotFoundError
 from hub_server import LocalHub, Repository
 
@@ -92,9 +88,11 @@ class TestLoading:
         again = ElaClassifier.from_pretrained(ID, **here, local_files_only=True)
         assert again.revision == first.revision == released.find("v1").sha
 
-    def test_the_command_takes_a_revision(self, released, image, expected, capsys) -> None:
-        assert main(["predict", str(image), "--model", f"{ID}@v1", "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["scores"]["fake"] == expected[0]
+    def test_the_command_takes_a_revision(self, released, image, expected, command) -> None:
+        assert (
+            json.loads(command(f"predict {image} --model {ID}@v1 --json").out)["scores"]["fake"]
+            == expected[0]
+        )
 
 
 class TestWithOnnx:
@@ -139,7 +137,7 @@ print(json.dumps(found))
 
 
 class TestWithoutTheHub:
-    def test_offline_from_the_cache(self, hub, onnx_files, tmp_path) -> None:
+    def test_offline_from_the_cache(self, hub, onnx_files, tmp_path, python) -> None:
         repository = hub.add_model(ID, onnx_files)
         repository.tag("v1")
         commit = repository.find("v1").sha
@@ -147,9 +145,8 @@ class TestWithoutTheHub:
             ElaClassifier.from_pretrained(ID, revision=revision)
         hub.requests.clear()
         # The client reads the variable when it is imported.
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
-        words = [sys.executable, "-W", "ignore", "-c", OFFLINE, ID, "v1", "main", commit]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+        done = python(["-c", OFFLINE, ID, "v1", "main", commit], **offline)
         *found, never = json.loads(done.stdout)
         assert found == [commit] * 3
         assert "HF_HUB_OFFLINE is set" in never
@@ -221,7 +218,7 @@ class TestRefusals:
         assert fetched(hub) == got
 
 
-def test_a_folder_needs_no_client_of_the_hub(tiny_run) -> None:
+def test_a_folder_needs_no_client_of_the_hub(tiny_run, python) -> None:
     code = (
         "import sys; from hf_ela.hub.locate import locate;"
         "from hf_ela.models.settings import read_settings;"
@@ -229,5 +226,5 @@ def test_a_folder_needs_no_client_of_the_hub(tiny_run) -> None:
         "read_settings(folder / 'hf_ela.json');"
         "assert commit is None; assert 'huggingface_hub' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code, tiny_run / "weights"], check=False)
-    assert done.returncode == 0
+    done = python(["-c", code, tiny_run / "weights"])
+    assert done.returncode == 0, done.stderr

@@ -87,13 +87,10 @@ class TestWheel:
 
         # A model of the package stays out, since a release has its own; so do stray files.
         package = installed / "hf_ela"
-        (package / PACKAGED).mkdir()
-        (package / PACKAGED / "README.md").write_text("a card")
-        (package / ".env").write_text("HF_TOKEN=secret")
-        (package / "cli.py~").write_text("backup")
-        (package / "model_card" / ".hidden.md").write_text("mine")
-        (package / "__pycache__").mkdir(exist_ok=True)
-        (package / "__pycache__" / "cli.cpython-311.pyc").write_bytes(b"old")
+        stray = [f"{PACKAGED}/README.md", ".env", "cli.py~", "model_card/.hidden.md"]
+        for name in (*stray, "__pycache__/cli.cpython-311.pyc"):
+            (package / name).parent.mkdir(exist_ok=True)
+            (package / name).write_text("HF_TOKEN=secret")
         assert run_python(WHEEL_AGAIN, path=installed).stdout == BYTES
 
         module = package / "_version.py"

@@ -1,4 +1,3 @@
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import TINY, write_folder
-from hf_ela.cli import main
+from conftest import CHEAP, TINY, changed, files_of, write_folder
 from hf_ela.errors import ModelError, RunError
 from hf_ela.evaluation.metrics import METRICS
 from hf_ela.recipes.loading import load_recipe
@@ -53,20 +51,6 @@ def minimal() -> dict[str, Any]:
         },
     }
 
-
-def changed(run: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """Return a copy with other values; the parts of a key are joined by two underscores."""
-    run = copy.deepcopy(run)
-    for key, value in values.items():
-        *sections, last = key.split("__")
-        target = run
-        for section in sections:
-            target = target[section]
-        target[last] = value
-    return run
-
-
-# ------------------------------------------------------------------------------------- compare
 
 NUMBER = st.floats(0, 1)
 NOTHING = {"value": None, "low": None, "high": None, "n": 3}
@@ -136,9 +120,6 @@ class TestCompare:
             ("package jax", None, "0.11"),
             ("gpu", False, True),
         }
-
-
-# -------------------------------------------------------------------------------------- record
 
 
 def read(folder: Path, run: Any) -> Run:
@@ -213,15 +194,11 @@ class TestData:
         assert not (tmp_path / "out").exists()
 
 
-# ----------------------------------------------------------------------------- from data to end
-
-
 @pytest.fixture(scope="module")
 def again(tiny_groups, tmp_path_factory) -> Callable[..., Any]:
     """Reproduce a release of `tiny_run`, with as little beside the fit as possible."""
     cache = str(tmp_path_factory.mktemp("cache"))
-    cheap = {"plots": False, "export": False, "resamples": 20, "perturbations": ["jpeg_50"]}
-    options = {"groups": str(tiny_groups), "num_proc": 1, "cache_dir": cache, **cheap}
+    options = {"groups": str(tiny_groups), "num_proc": 1, "cache_dir": cache, **CHEAP}
 
     def run(release: Path, data: Path, out: Path, say: Callable[[str], None]) -> Reproduction:
         return reproduce(str(release), out, data=str(data), say=say, **options)
@@ -291,9 +268,9 @@ class TestLocalRelease:
 
 
 @pytest.mark.second_lane
-def test_release_of_a_hub_dataset(hub, tiny_run, tiny, tmp_path, cache, capsys) -> None:
+def test_release_of_a_hub_dataset(hub, tiny_run, tiny, tmp_path, cache, command) -> None:
     """Recorded commit, an empty cache, and both verdicts."""
-    images = {p.relative_to(tiny).as_posix(): p.read_bytes() for p in sorted(tiny.rglob("*.*g"))}
+    images = files_of(tiny)
     dataset = hub.add_dataset(DATA, images)
     commit = dataset.find("main").sha
     dataset.commit(dict.fromkeys(images))  # the head is of no use any more
@@ -306,19 +283,20 @@ def test_release_of_a_hub_dataset(hub, tiny_run, tiny, tmp_path, cache, capsys) 
     model.commit({"run.json": json.dumps(outside).encode()})
 
     out = tmp_path / "first"
-    words = ["reproduce", f"{MODEL}@v1", "--num-proc", "1", "--out", str(out)]
-    assert main(words) == 0
-    assert "REPRODUCED: all 20 metrics lie inside" in capsys.readouterr().out
+    printed = command(f"reproduce {MODEL}@v1 --num-proc 1 --out {out}").out
+    assert "REPRODUCED: all 20 metrics lie inside" in printed
     written = json.loads((out / "reproduction.json").read_text())
     assert (written["source"], written["revision"]) == (MODEL, model.find("v1").sha)
     assert read_run(out).data.revision == commit
     assert read_run(out).data.fingerprint == run["data"]["fingerprint"]
 
-    assert main(["reproduce", MODEL, "--num-proc", "1", "--out", str(tmp_path / "second")]) == 1
-    assert "NOT REPRODUCED: 1 of 20 metrics" in capsys.readouterr().out
+    assert (
+        "NOT REPRODUCED: 1 of 20 metrics"
+        in command(f"reproduce {MODEL} --num-proc 1 --out {tmp_path}/second", status=1).out
+    )
 
 
-def test_what_is_no_release_ends_with_status_2(hub, capsys) -> None:
+def test_what_is_no_release_ends_with_status_2(hub, command) -> None:
     hub.add_model("somebody/weights", {"model.safetensors": b"x"})
     for name, said in (
         ("somebody/weights", "has no run.json"),
@@ -326,5 +304,4 @@ def test_what_is_no_release_ends_with_status_2(hub, capsys) -> None:
         ("nowhere", "no such folder"),
         ("somebody/weights@", "after the @"),
     ):
-        assert main(["reproduce", name]) == 2
-        assert said in capsys.readouterr().err
+        assert said in command(f"reproduce {name}", status=2).err

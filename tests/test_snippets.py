@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from conftest import REPOSITORY, TINY, linked_copy
+from conftest import REPOSITORY, TINY, files_of, linked_copy
 from hf_ela.cli import _parser, main
 from hf_ela.hub.datasets import DEFAULT_DATASET
 
@@ -155,7 +155,7 @@ def run(hub, tiny, tiny_groups, tiny_run, pictures, tmp_path, monkeypatch, capsy
         text = " ".join(words)
         if "user/repo@v1.0.0" in text:
             assert main(["push", str(tiny_run), "user/repo", "--tag", "v1.0.0"]) == 0
-        images = {p.relative_to(tiny).as_posix(): p.read_bytes() for p in tiny.rglob("*.*g")}
+        images = files_of(tiny)
         if "user/dataset" in text:
             named = {k.replace("fake", "ai").replace("real", "human"): images[k] for k in images}
             commit = hub.add_dataset("user/dataset", named).find("main").sha

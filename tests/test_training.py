@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,16 +16,18 @@ import pandas as pd
 import pytest
 
 from conftest import (
+    CHEAP,
     COMMAND,
     REPOSITORY,
     TINY,
+    ctrl_c_is_heard,
     picture,
+    wait_for,
     wait_until_gone,
     with_test_classes_exchanged,
     write_folder,
 )
 from hf_ela import ElaClassifier, load_image
-from hf_ela.cli import main
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import prepare
 from hf_ela.errors import RunError
@@ -39,12 +40,6 @@ from hf_ela.training import train
 from hf_ela.training.trainer import recorded, summary
 
 RECIPE = load_recipe("default", TINY)
-CHEAP: dict[str, Any] = {
-    "plots": False,
-    "export": False,
-    "resamples": 20,
-    "perturbations": ["jpeg_50"],
-}
 
 
 @pytest.fixture(scope="module")
@@ -247,14 +242,14 @@ def test_a_killed_training_resumes_to_the_same_bits(tiny, tmp_path, backend) -> 
     assert whole.returncode == 0, errors
     cut = start("cut", *overrides)
     state = tmp_path / "cut/checkpoint/state.json"
-    deadline = time.monotonic() + 120
-    while not state.exists() or len(json.loads(state.read_text())["history"]["loss"]) < 3:
-        assert cut.poll() is None, cut.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+
+    def epochs_done() -> int:
+        return len(json.loads(state.read_text())["history"]["loss"]) if state.exists() else 0
+
+    wait_for(lambda: epochs_done() >= 3, cut)
     cut.send_signal(signal.SIGKILL)
     cut.communicate(timeout=60)
-    assert 3 <= len(json.loads(state.read_text())["history"]["loss"]) < epochs
+    assert epochs_done() < epochs
     assert not (tmp_path / "cut/run.json").exists()
 
     resumed = start("cut")
@@ -309,14 +304,10 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> N
         words += ["--set", override]
     process = subprocess.Popen(
         [*COMMAND, *map(str, words), "--out", str(tmp_path / "run")], start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=ctrl_c_is_heard,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
     # `datasets` writes to a temporary file beside its cache until a part is done.
-    while not any(path.stat().st_size for path in (tmp_path / "cache").rglob("tmp*")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: any(p.stat().st_size for p in (tmp_path / "cache").rglob("tmp*")), process)
     if how == signal.SIGINT:
         os.killpg(process.pid, how)
         _, errors = process.communicate(timeout=60)
@@ -349,12 +340,11 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> N
         (["--emissions", "France"], "three-letter ISO code"),
     ],
 )
-def test_wrong_usage_is_one_line(tiny, tmp_path, capsys, words, message) -> None:
+def test_wrong_usage_is_one_line(tiny, tmp_path, command, words, message) -> None:
     if "--emissions" in words:
         pytest.importorskip("codecarbon")
-    command = ["train", "--data", str(tiny), "--out", str(tmp_path / "run"), *words]
-    assert main(command) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    typed = f"train --data {tiny} --out {tmp_path}/run"
+    (line,) = command(typed, *words, status=2).err.splitlines()
     assert message in line
     assert not (tmp_path / "run").exists()  # it is not in the way of the next try
 
