@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from conftest import TINY
 from exact_cases import KINDS, picture, pictures, saved
 from hf_ela.backend import keras
 from hf_ela.ela import layers
-from hf_ela.ela.error_level import _stretch, error_level
+from hf_ela.ela.error_level import error_level
 from hf_ela.ela.layers import ErrorLevel, PillowResize
 from hf_ela.ela.views import network_inputs
 from hf_ela.models.networks import with_error_level
@@ -110,7 +110,9 @@ def test_every_difference_is_stretched_as_pillow_does() -> None:
     """To the maximum of an image: each difference up to each largest one."""
     values = np.minimum(np.arange(256), np.arange(256)[:, None]).astype(np.uint8)
     images = np.repeat(values[:, None, :, None], 3, axis=-1)  # row i: 0, 1, .., i, i, ..
-    expected = np.stack([np.asarray(_stretch(Image.fromarray(image))) for image in images])
+    brightness = [ImageEnhance.Brightness(Image.fromarray(image)) for image in images]
+    factors = [255 / max(largest, 1) for largest in range(256)]
+    expected = np.stack([b.enhance(f) for b, f in zip(brightness, factors, strict=True)])
     tensor = keras.ops.cast(keras.ops.convert_to_tensor(images), "int32")
     found = keras.ops.convert_to_numpy(layers._scaled(tensor, "max", zero=0))
     assert np.array_equal(found, expected)
