@@ -1,14 +1,18 @@
 """Fixtures that several test files share."""
 
+import copy
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
 import numpy as np
@@ -38,19 +42,14 @@ COMMAND = [sys.executable, "-m", "hf_ela"]
 """The command `hf-ela` in a process of its own, for start-up, signals and pipes."""
 
 TINY = [
-    "input.size=32",
-    "input.grid=1",
-    "ela.qualities=[80]",
-    "augmentation.views=2",
-    "network.widths=[8]",
-    "network.blocks=1",
-    "training.epochs=2",
-    "training.batch_size=8",
-    "training.seed=0",
-    "training.order_seed=0",
-    "validation.fraction=0.25",
-]
+    "input.size=32", "input.grid=1", "ela.qualities=[80]", "augmentation.views=2",
+    "network.widths=[8]", "network.blocks=1", "training.epochs=2", "training.batch_size=8",
+    "training.seed=0", "training.order_seed=0", "validation.fraction=0.25",
+]  # fmt: skip
 """Overrides of the default recipe that make a training take a second."""
+
+CHEAP = {"plots": False, "export": False, "resamples": 20, "perturbations": ["jpeg_50"]}
+"""Options of `train` and `reproduce` that leave little beside the fit."""
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +59,7 @@ def pictures() -> list[Path]:
 
 
 @pytest.fixture
-def real_folder(pictures: list[Path], tmp_path: Path) -> Path:
+def real_folder(pictures, tmp_path) -> Path:
     """The real pictures as an imagefolder: four of each class to train on, two to test."""
     for label in ("fake", "real"):
         for number, path in enumerate(p for p in pictures if p.name.startswith(label)):
@@ -80,7 +79,7 @@ def pool() -> Path:
 
 
 @pytest.fixture(scope="session")
-def pool_csv(pool: Path) -> Path:
+def pool_csv(pool) -> Path:
     """Groups and sources of the pool's images."""
     return pool.parent / "art_provenance.csv"
 
@@ -116,6 +115,38 @@ def write_flat(folder: Path, n: int) -> Path:
     return folder
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The images of an imagefolder by their names in it, in the order of `datasets`."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.*g"))}
+
+
+def parquet(files: Mapping[str, bytes], split: str) -> bytes:
+    """What the Hub's bot, or push_to_hub, writes for a split of an imagefolder."""
+    import datasets
+
+    names = ["fake", "real"]
+    chosen = {path: data for path, data in sorted(files.items()) if path.startswith(split)}
+    label = datasets.ClassLabel(names=names)
+    images = [{"bytes": data, "path": Path(path).name} for path, data in chosen.items()]
+    labels = [names.index(path.split("/")[1]) for path in chosen]
+    rows = datasets.Dataset.from_dict(
+        {"image": images, "label": labels},
+        features=datasets.Features({"image": datasets.Image(), "label": label}),
+    )
+    file = BytesIO()
+    rows.to_parquet(file)
+    return file.getvalue()
+
+
+def write_groups(
+    path: Path, folder: Path, columns: str, row: Callable[[str], Sequence[object]]
+) -> Path:
+    """Write a groups file: of each image of an imagefolder its name there, and what `row` says."""
+    lines = [",".join(map(str, (name, *row(name)))) for name in files_of(folder)]
+    path.write_text("\n".join([f"file_name,{columns}", *lines]) + "\n")
+    return path
+
+
 def with_test_classes_exchanged(data: Path, copy: Path) -> Path:
     """Copy an imagefolder; what is fake in its test split is called real there, and the reverse."""
     shutil.copytree(data, copy)
@@ -148,40 +179,68 @@ def linked_copy(folder: Path, to: Path) -> Path:
     return to
 
 
-def wait_until_gone(group: int, seconds: float = 120) -> None:
+def changed(content: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """Copy a JSON object with other values; two underscores join the parts of a key."""
+    content = copy.deepcopy(content)
+    for key, value in values.items():
+        *sections, last = key.split("__")
+        target = content
+        for section in sections:
+            target = target[section]
+        target[last] = value
+    return content
+
+
+def ctrl_c_is_heard() -> None:
+    """Undo that a process in the background ignores SIGINT, as do all that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_for(there: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
+    """Wait until something is there, which a process that still runs is to bring about."""
+    deadline = time.monotonic() + 120
+    while not there():
+        assert process is None or process.poll() is None, "the process ended first"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_until_gone(group: int) -> None:
     """Wait until no process of a group is left."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def gone() -> bool:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    pytest.fail("workers are still there")
+            return True
+        return False
+
+    wait_for(gone)
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(tmp_path_factory) -> Path:
     """An imagefolder of 32 + 12 images that a small network tells apart. Not to be changed."""
     return made_once(tmp_path_factory, "tiny", write_folder)
 
 
 @pytest.fixture(scope="session")
-def tiny_groups(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_groups(tiny, tmp_path_factory) -> Path:
     """A CSV with a group, a source and a generator for each image of `tiny`."""
+
+    def row(name: str) -> tuple[str, str, str]:
+        kind = name.split("/")[1]
+        return name, f"{kind}s", f"g-{kind}"
 
     def write(folder: Path) -> None:
         folder.mkdir()
-        names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-        rows = [f"{n},{n},{n.split('/')[1]}s,g-{n.split('/')[1]}" for n in names]
-        text = "\n".join(["file_name,group,source,generator", *rows]) + "\n"
-        (folder / "groups.csv").write_text(text)
+        write_groups(folder / "groups.csv", tiny, "group,source,generator", row)
 
     return made_once(tmp_path_factory, "tiny-groups", write) / "groups.csv"
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny: Path, tiny_groups: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tiny, tiny_groups, tmp_path_factory) -> Path:
     """A finished run on `tiny`, with ONNX and plots: trained once for all workers."""
 
     def make(out: Path) -> None:
@@ -197,27 +256,19 @@ def tiny_run(tiny: Path, tiny_groups: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def saved_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_crops(tmp_path_factory) -> Path:
     """A saved model of `networks.CROPS`, with ONNX. Not to be changed."""
+    from networks import crops_classifier
 
-    def save(folder: Path) -> None:
-        from networks import crops_classifier
-
-        crops_classifier().save_pretrained(folder)
-
-    return made_once(tmp_path_factory, "saved-crops", save)
+    return made_once(tmp_path_factory, "saved-crops", crops_classifier().save_pretrained)
 
 
 @pytest.fixture(scope="session")
-def saved_resized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_resized(tmp_path_factory) -> Path:
     """A saved model of `networks.RESIZED`, with ONNX. Not to be changed."""
+    from networks import resized_classifier
 
-    def save(folder: Path) -> None:
-        from networks import resized_classifier
-
-        resized_classifier().save_pretrained(folder)
-
-    return made_once(tmp_path_factory, "saved-resized", save)
+    return made_once(tmp_path_factory, "saved-resized", resized_classifier().save_pretrained)
 
 
 @pytest.fixture(scope="session")
@@ -227,7 +278,7 @@ def served_hub() -> Iterator[LocalHub]:
 
 
 @pytest.fixture
-def hub(served_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
+def hub(served_hub, tmp_path, monkeypatch) -> LocalHub:
     """An empty Hub over loopback, for this process and its children, with an empty cache.
 
     Nobody is logged in: set HF_TOKEN to `hub.token` to write.
@@ -239,13 +290,38 @@ def hub(served_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache for `datasets` in this process and its children."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+class Printed(NamedTuple):
+    """What a command wrote."""
+
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys) -> Callable[..., Printed]:
+    """Run `hf-ela` in this process: what a person types, and more words."""
+    from hf_ela.cli import main
+
+    def run(typed: str, *words: object, status: int = 0) -> Printed:
+        capsys.readouterr()
+        try:
+            found = main([*shlex.split(typed), *map(str, words)])
+        except SystemExit as wrong_usage:
+            found = wrong_usage.code
+        printed = Printed(*capsys.readouterr())
+        assert found == status, printed.err
+        return printed
+
+    return run
 
 
 @pytest.fixture(scope="session")

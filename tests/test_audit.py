@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from conftest import picture, write_flat
-from hf_ela.cli import main
 from hf_ela.data.duplicates import find_duplicates
 from hf_ela.data.groups import GroupTable, clusters
 from hf_ela.data.loading import DataOptions
@@ -79,7 +78,7 @@ def said(found: dict[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------- leaks
 
 
-def test_a_leak_in_files_is_found_and_named(tmp_path: Path, cache: Path) -> None:
+def test_a_leak_in_files_is_found_and_named(tmp_path, cache) -> None:
     folder = write(tmp_path / "data", {"format": "PNG"}, {"quality": 90})
     found = audited(folder, sample=0)
     assert found["classifiers"]["file_facts"]["roc_auc"]["value"] > 0.99
@@ -93,7 +92,7 @@ def test_a_leak_in_files_is_found_and_named(tmp_path: Path, cache: Path) -> None
     json.dumps(found, allow_nan=False)
 
 
-def test_without_a_leak_none_is_found(tmp_path: Path, cache: Path) -> None:
+def test_without_a_leak_none_is_found(tmp_path, cache) -> None:
     found = audited(write(tmp_path / "data", {"quality": 90}, {"quality": 90}), sample=0)
     assert found["classifiers"]["file_facts"]["roc_auc"]["low"] < 0.55
     assert found["values"] == []
@@ -112,7 +111,7 @@ def test_without_a_leak_none_is_found(tmp_path: Path, cache: Path) -> None:
         ("bytes", 1_000, "The number of bytes per pixel carries"),
     ],
 )
-def test_each_fact_can_be_the_leak(fact: str, value: Any, words: str) -> None:
+def test_each_fact_can_be_the_leak(fact, value, words) -> None:
     found = audit_of({"train": rows(fake={fact: value})}, NONE)
     assert found["facts"][0]["fact"] == fact.replace("bytes", "bytes_per_pixel")
     assert found["facts"][0]["roc_auc"]["low"] > 0.9
@@ -129,7 +128,7 @@ def test_a_leak_of_a_small_class_is_found_and_named() -> None:
 
 
 @pytest.mark.parametrize("jpegs", [0, 1, 4])
-def test_files_without_a_jpeg_quality_can_be_audited(jpegs: int) -> None:
+def test_files_without_a_jpeg_quality_can_be_audited(jpegs) -> None:
     some = rows(60, {"width": 777})
     for one in some[jpegs:]:
         one.update(format="PNG", jpeg_quality=None, subsampling=None)
@@ -148,7 +147,7 @@ def test_a_leak_in_error_levels_is_told_from_one_in_files() -> None:
     assert "The mean error level alone reveals nearly all of the class" in said(found)
 
 
-def test_a_group_is_never_on_both_sides(tmp_path: Path) -> None:
+def test_a_group_is_never_on_both_sides(tmp_path) -> None:
     """Each group has a size of its own, which says nothing about a group that is held out."""
     facts, lines = [], ["file_name,group"]
     for i, fact in enumerate(rows(100)):
@@ -171,7 +170,7 @@ def grouped(facts: list[dict[str, Any]], size: int, path: Path) -> GroupTable:
     return GroupTable.read(path)
 
 
-def test_what_whole_groups_have_in_common_tells_nothing_of_the_class(tmp_path: Path) -> None:
+def test_what_whole_groups_have_in_common_tells_nothing_of_the_class(tmp_path) -> None:
     """Ten groups a class, each saved in its own way: by images a leak, by groups none."""
     said_of = {"groups": 0, "images": 0}
     for seed in range(2):
@@ -194,7 +193,7 @@ def leaks_in(found: dict[str, Any]) -> list[str]:
     return [sentence for sentence in found["verdict"] if "nothing significant" not in sentence]
 
 
-def test_a_value_of_one_group_alone_is_not_listed(tmp_path: Path) -> None:
+def test_a_value_of_one_group_alone_is_not_listed(tmp_path) -> None:
     facts = rows(60, fake={"format": "PNG"})
     by_images = audit_of({"train": facts}, NONE)
     by_groups = audit_of({"train": facts}, grouped(facts, 60, tmp_path / "groups.csv"))
@@ -237,7 +236,7 @@ def test_one_class_is_refused() -> None:
         audit_of({"train": [row(i, 1) for i in range(9)]}, NONE)
 
 
-def test_a_groups_file_that_names_a_few_images_is_said(tmp_path: Path) -> None:
+def test_a_groups_file_that_names_a_few_images_is_said(tmp_path) -> None:
     some = rows()
     named = tmp_path / "groups.csv"
     sentence = "of 120 images: each of the others counts as a group of its own."
@@ -249,7 +248,7 @@ def test_a_groups_file_that_names_a_few_images_is_said(tmp_path: Path) -> None:
         assert (f"The groups file names 3 {sentence}" in said(found)) == (count == 3)
 
 
-def test_a_class_of_which_nothing_can_be_read_is_told_why(cache: Path, tmp_path: Path) -> None:
+def test_a_class_of_which_nothing_can_be_read_is_told_why(cache, tmp_path) -> None:
     folder = write_flat(tmp_path / "data", 3)
     for path in (folder / "real").iterdir():
         path.write_text("no image")
@@ -258,7 +257,7 @@ def test_a_class_of_which_nothing_can_be_read_is_told_why(cache: Path, tmp_path:
     assert str(caught.value).count("NotAnImageError") == 3
 
 
-def test_a_folder_without_a_class_is_told_which(cache: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_class_is_told_which(cache, tmp_path) -> None:
     folder = write_flat(tmp_path / "data", 3)
     shutil.rmtree(folder / "real")
     with pytest.raises(DataError, match=r"Received: fake, without real\. Add"):
@@ -268,7 +267,7 @@ def test_a_folder_without_a_class_is_told_which(cache: Path, tmp_path: Path) -> 
 # ------------------------------------------------------------------------- copies, order and tables
 
 
-def test_copies_are_found_within_and_across_splits_and_classes(tmp_path: Path, cache: Path) -> None:
+def test_copies_are_found_within_and_across_splits_and_classes(tmp_path, cache) -> None:
     folder = write(tmp_path / "data", {"quality": 90}, {"quality": 90})
     shutil.copy(folder / "train/fake/000.jpeg", folder / "test/fake/copy.jpeg")
     shutil.copy(folder / "train/real/001.jpeg", folder / "train/real/same.jpeg")
@@ -355,7 +354,7 @@ def test_a_thousand_equal_pictures_take_no_memory_for_half_a_million_pairs() -> 
     assert most < 20e6
 
 
-def test_line_art_on_white_is_no_copy(tmp_path: Path, cache: Path) -> None:
+def test_line_art_on_white_is_no_copy(tmp_path, cache) -> None:
     folder = write(tmp_path / "data", {"quality": 90}, {"quality": 90})
     for split, _ in SPLITS:
         for place, kind in enumerate(("fake", "real")):
@@ -395,7 +394,7 @@ def test_tables_describe_each_class() -> None:
 # ------------------------------------------------------------------------------- matrix and command
 
 
-def test_the_matrix_tells_file_history_from_the_rest(tmp_path: Path, cache: Path) -> None:
+def test_the_matrix_tells_file_history_from_the_rest(tmp_path, cache) -> None:
     """The same noise, in one class saved twice: it shows as-is, hardly once all were resized."""
     folder = write(tmp_path / "data", {"quality": 75}, {"format": "PNG"})
     found = audited(folder, sample=36)
@@ -413,31 +412,27 @@ def test_the_matrix_tells_file_history_from_the_rest(tmp_path: Path, cache: Path
     assert "Statistics of error levels give AUC" in said(found)
 
 
-def test_command_prints_json_and_writes_files(
-    tiny: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_prints_json_and_writes_files(tiny, cache, tmp_path, command) -> None:
     out = tmp_path / "audit"
-    command = ["audit", str(tiny), "--num-proc", "1", "--sample", "8", "--out", str(out)]
-    assert main([*command, "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    words = f"audit {tiny} --num-proc 1 --sample 8 --out {out}"
+    printed = json.loads(command(words, "--json").out)
     assert printed == json.loads((out / "audit.json").read_text())
     assert sorted(path.name for path in out.iterdir()) == ["audit.json", "facts.png", "matrix.png"]
-    assert main([*command, "--sample", "0"]) == 0
-    shown = capsys.readouterr().out
+    shown = command(words, "--sample", 0).out
     assert "Verdict" in shown
     assert "bytes_per_pixel" in shown
     assert " ".join(printed["verdict"][0].split()) in " ".join(shown.split())
     assert sorted(path.name for path in out.iterdir()) == ["audit.json", "facts.png"]
 
 
-def test_a_log_gets_few_lines_of_progress(tiny: Path, tmp_path: Path, python) -> None:
+def test_a_log_gets_few_lines_of_progress(tiny, tmp_path, python) -> None:
     words = ["-m", "hf_ela", "audit", tiny, "--cache-dir", tmp_path, "--sample", 4]
     done = python(words, HF_DATASETS_DISABLE_PROGRESS_BARS="0")
     assert done.returncode == 0, done.stderr
     assert 4 <= done.stderr.count("Statistics of") < 14  # begin and end of each split
 
 
-def test_streamed_and_mapped_data_give_the_same(tiny: Path, cache: Path) -> None:
+def test_streamed_and_mapped_data_give_the_same(tiny, cache) -> None:
     found = [
         audit(DataOptions(str(tiny), streaming=streaming, num_proc=1), sample=5, resamples=20)
         for streaming in (False, True)
@@ -445,15 +440,12 @@ def test_streamed_and_mapped_data_give_the_same(tiny: Path, cache: Path) -> None
     assert found[0] == found[1]
 
 
-def test_what_cannot_be_read_is_counted_named_and_in_the_verdict(
-    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_read_is_counted_named_and_in_the_verdict(cache, tmp_path, command) -> None:
     folder = write_flat(tmp_path / "data", 8)
     for i in range(12):
         (folder / f"fake/broken{i:02}.png").write_text("no image")
-    command = ["audit", str(folder), "--num-proc", "1", "--sample", "0", "--out", str(tmp_path)]
-    assert main(command) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    words = f"audit {folder} --num-proc 1 --sample 0 --out {tmp_path}"
+    shown = " ".join(command(words).out.split())
     found = json.loads((tmp_path / "audit.json").read_text())
     assert found["images"]["train"] == {"fake": 8, "real": 8}
     assert [bad["file"] for bad in found["rejected"]] == [
@@ -476,9 +468,7 @@ def test_what_cannot_be_read_is_counted_named_and_in_the_verdict(
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_splits_are_those_of_the_dataset(
-    tiny: Path, cache: Path, tmp_path: Path, streaming: bool
-) -> None:
+def test_splits_are_those_of_the_dataset(tiny, cache, tmp_path, streaming) -> None:
     """Nothing is held out, and none need be called train."""
     shutil.copytree(tiny / "test", tmp_path / "held/test")
     flat = write_flat(tmp_path / "flat", 8)
@@ -490,7 +480,7 @@ def test_splits_are_those_of_the_dataset(
 
 
 def test_a_folder_that_cannot_take_the_results_is_refused_before_the_work(
-    tiny: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny, cache, tmp_path, command
 ) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "linked").symlink_to(tiny)
@@ -498,36 +488,28 @@ def test_a_folder_that_cannot_take_the_results_is_refused_before_the_work(
         (tmp_path / "linked/out", "outside the data"),
         (tmp_path / "file/out", "must be writable"),
     ):
-        assert main(["audit", str(tiny), "--out", str(out)]) == 2
-        err = capsys.readouterr().err
+        err = command(f"audit {tiny} --out {out}", status=2).err
         assert err.startswith("hf-ela: A folder for results must")  # no line about a step before it
         assert rule in err
         assert f"Received: {out}" in err
         assert not out.is_dir()
 
 
-def test_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["audit", str(tmp_path / "nowhere" / "x")]) == 2
-    assert "no such folder" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["audit", str(tmp_path), "--sample", "-1"])
+def test_command_refuses(tmp_path, command) -> None:
+    assert "no such folder" in command("audit", str(tmp_path / "nowhere" / "x"), status=2).err
+    command(f"audit {tmp_path} --sample -1", status=2)
 
 
-def test_without_the_extra_it_says_what_to_install(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_the_extra_it_says_what_to_install(tiny, monkeypatch, command) -> None:
     for name in [name for name in sys.modules if name.startswith("hf_ela.evaluation.leak_audit")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    assert main(["audit", str(tiny)]) == 2
-    err = capsys.readouterr().err
+    err = command(f"audit {tiny}", status=2).err
     assert err.startswith("hf-ela: An audit requires the `train` extra")
     assert '[train]"' in err
 
 
-def test_the_format_gives_the_pictures_of_the_repository_away(
-    real_folder: Path, cache: Path
-) -> None:
+def test_the_format_gives_the_pictures_of_the_repository_away(real_folder, cache) -> None:
     found = audit(DataOptions(str(real_folder), num_proc=1), sample=0)
     assert found["images"] == {"train": {"fake": 4, "real": 4}, "test": {"fake": 2, "real": 2}}
     formats = {kind: table["values"]["format"] for kind, table in found["tables"].items()}
@@ -537,7 +519,7 @@ def test_the_format_gives_the_pictures_of_the_repository_away(
 
 
 @pytest.mark.second_lane
-def test_the_confounds_of_the_pool_are_found(pool: Path, pool_csv: Path, cache: Path) -> None:
+def test_the_confounds_of_the_pool_are_found(pool, pool_csv, cache) -> None:
     found = audit(DataOptions(str(pool), groups=str(pool_csv), limit=1200), sample=0)
     assert found["classifiers"]["file_facts"]["roc_auc"]["low"] > 0.9
     values = {(row["fact"], row["value"]): row for row in found["values"]}

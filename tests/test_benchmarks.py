@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import REPOSITORY, TINY, picture, with_test_classes_exchanged, write_folder
+from conftest import (
+    REPOSITORY,
+    TINY,
+    picture,
+    with_test_classes_exchanged,
+    write_folder,
+    write_groups,
+)
 from hf_ela.data.loading import DataOptions
 from hf_ela.recipes.loading import load_recipe
 
@@ -149,10 +156,10 @@ def test_gpu_refuses_a_backend_that_it_cannot_measure(python):
 @pytest.fixture
 def trials(tiny, tmp_path):
     """The options of a benchmark that trains: little data, whose formats are its sources."""
-    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-    lines = ["file_name,group,source", *(f"{n},{n},{n.split('/')[1]}{n[-3:]}" for n in names)]
-    (tmp_path / "groups.csv").write_text("\n".join(lines))
-    options = ["--data", tiny, "--groups", tmp_path / "groups.csv", "--num-proc", 1]
+    groups = write_groups(
+        tmp_path / "groups.csv", tiny, "group,source", lambda n: (n, n.split("/")[1] + n[-3:])
+    )
+    options = ["--data", tiny, "--groups", groups, "--num-proc", 1]
     return [*options, "--cache-dir", tmp_path / "cache", "--runs", tmp_path / "runs"]
 
 

@@ -23,12 +23,18 @@ from hf_ela.evaluation.calibration import (
 from hf_ela.evaluation.metrics import confusion
 from hf_ela.models.detector import sigmoid
 
-# Few different scores, so that many are tied.
-tied = st.lists(
-    st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.2, 1 / 3, 0.5, 0.6, 0.8, 0.95, 1.0])),
-    min_size=1,
-    max_size=60,
+THRESHOLDS = [0.0, 0.2, 0.35, 0.5, 0.8, 1.0]
+# Few different scores: many are tied, on the threshold, or as far from it on both sides.
+SCORES = [0.0, 0.1, 0.2, 1 / 3, 0.4, 0.5, 0.6, 0.8, 0.9, 0.95, 1.0]
+rows = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from(SCORES) | st.floats(0, 1)), max_size=60
 )
+thresholds = st.sampled_from(THRESHOLDS)
+shares = st.sampled_from([0.51, 0.75, 0.9, 1.0])
+
+
+def arrays(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row[0] for row in rows], int), np.array([row[1] for row in rows], float)
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5, 8.0])
@@ -106,17 +112,13 @@ def test_threshold(labels, scores, expected):
 @pytest.mark.parametrize("low", [0.3, np.nextafter(0.3, 1)], ids=["rounds up", "rounds down"])
 def test_threshold_between_neighbouring_floats_still_separates(low):
     scores = np.array([low, np.nextafter(low, 1)])
-    assert confusion([0, 1], scores, fit_threshold([0, 1], scores)) == {
-        "tp": 1,
-        "fn": 0,
-        "fp": 0,
-        "tn": 1,
-    }
+    separated = {"tp": 1, "fn": 0, "fp": 0, "tn": 1}
+    assert confusion([0, 1], scores, fit_threshold([0, 1], scores)) == separated
 
 
-@given(rows=tied)
+@given(rows)
 def test_no_other_cut_between_scores_is_better(rows):
-    labels, scores = (np.array(column) for column in zip(*rows, strict=True))
+    labels, scores = arrays(rows)
     distinct = np.unique(scores)
     if len(set(labels)) < 2 or len(distinct) < 2:
         assert fit_threshold(labels, scores) == 0.5
@@ -127,19 +129,6 @@ def test_no_other_cut_between_scores_is_better(rows):
 
 
 # ---------------------------------------------------------------------------- the uncertain band
-
-THRESHOLDS = [0.0, 0.2, 0.35, 0.5, 0.8, 1.0]
-# Few different scores: many are tied, on the threshold, or as far from it on both sides.
-SCORES = [0.0, 0.1, 0.2, 1 / 3, 0.4, 0.5, 0.6, 0.8, 0.9, 0.95, 1.0]
-rows = st.lists(
-    st.tuples(st.integers(0, 1), st.sampled_from(SCORES) | st.floats(0, 1)), max_size=60
-)
-thresholds = st.sampled_from(THRESHOLDS)
-shares = st.sampled_from([0.51, 0.75, 0.9, 1.0])
-
-
-def arrays(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([row[0] for row in rows], int), np.array([row[1] for row in rows], float)
 
 
 def outside(
@@ -160,7 +149,7 @@ def sample(n: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 @given(rows, thresholds, shares)
 def test_the_band_is_the_narrowest_that_reaches_the_accuracy_or_else_the_best(
-    rows: list[tuple[int, float]], threshold: float, certain: float
+    rows, threshold, certain
 ) -> None:
     labels, scores = arrays(rows)
     band = fit_uncertain(labels, scores, threshold, certain)
@@ -179,9 +168,7 @@ def test_the_band_is_the_narrowest_that_reaches_the_accuracy_or_else_the_best(
 
 
 @given(rows, thresholds, shares)
-def test_a_band_contains_the_threshold_and_ends_at_scores(
-    rows: list[tuple[int, float]], threshold: float, certain: float
-) -> None:
+def test_a_band_contains_the_threshold_and_ends_at_scores(rows, threshold, certain) -> None:
     labels, scores = arrays(rows)
     band = fit_uncertain(labels, scores, threshold, certain)
     if band is not None:
@@ -207,7 +194,7 @@ def test_both_ends_of_a_band_are_uncertain() -> None:
     ],
     ids=["right", "no better", "worse", "empty"],
 )
-def test_where_a_band_does_not_help_there_is_none(labels: list[int], scores: list[float]) -> None:
+def test_where_a_band_does_not_help_there_is_none(labels, scores) -> None:
     assert fit_uncertain(labels, scores, 0.5, 0.9) is None
 
 
@@ -246,9 +233,7 @@ def test_measures_count_the_images_that_they_are_about() -> None:
 
 
 @given(rows, thresholds, st.integers(1, 12))
-def test_each_row_of_the_curve_is_what_its_band_leaves(
-    rows: list[tuple[int, float]], threshold: float, points: int
-) -> None:
+def test_each_row_of_the_curve_is_what_its_band_leaves(rows, threshold, points) -> None:
     labels, scores = arrays(rows)
     curve = coverage_curve(labels, scores, threshold, points)
     assert len(curve) == (points if rows else 0)

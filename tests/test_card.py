@@ -19,7 +19,6 @@ from markdown_it import MarkdownIt
 from conftest import linked_copy
 from hf_ela import __version__
 from hf_ela._text import SYNTHETIC_NOTICE
-from hf_ela.cli import main
 from hf_ela.errors import CardError
 from hf_ela.hub.card import CAPTIONS, make_card
 from hf_ela.hub.card_metadata import BEGIN, END, body_of
@@ -165,32 +164,51 @@ def test_a_local_folder_is_not_called_a_dataset_of_the_hub() -> None:
     assert "other data" in card
 
 
-def test_the_card_of_a_run_folder_works_from_within_it() -> None:
-    card = make_card(RUN)
-    assert 'ElaClassifier.from_pretrained(".")' in card
-    assert "hf-ela reproduce . --groups CSV\n" in card
-    assert 'pip install ".[train,jax]"' in card
-
-
-def test_without_a_tag_the_newest_release_is_meant() -> None:
-    card = make_card(RUN, repo_id="user/repo")
-    assert 'from_pretrained("user/repo").predict' in card
-    assert "/resolve/main/hf_ela-" in card
-    assert "hf-ela reproduce user/repo --groups CSV\n" in card
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        (
+            {},
+            [
+                'ElaClassifier.from_pretrained(".")',
+                "hf-ela reproduce . --groups CSV\n",
+                'pip install ".[train,jax]"',
+            ],
+        ),
+        (
+            {"repo_id": "user/repo"},  # without a tag the newest release is meant
+            [
+                'from_pretrained("user/repo").predict',
+                "hf-ela reproduce user/repo --groups CSV\n",
+                "/resolve/main/hf_ela-",
+            ],
+        ),
+        (
+            {"repo_id": "user/repo", "revision": "next/try"},
+            ["hf-ela reproduce user/repo@next/try --groups CSV\n"],
+        ),
+    ],
+    ids=["from within the run folder", "without a tag", "of a branch"],
+)
+def test_what_it_shows_to_be_run_names_where_the_model_lies(names, texts) -> None:
+    card = make_card(RUN, **names)
+    assert [text for text in texts if text not in card] == []
 
 
 def test_the_command_that_reproduces_asks_for_the_groups() -> None:
-    card = make_card(RUN)
-    assert "hf-ela reproduce . --groups CSV\n" in card
-    assert "If you do not have it, omit `--groups`" in card
+    assert "If you do not have it, omit `--groups`" in make_card(RUN)
     card = make_card(changed(data={"groups": None}))
     assert "hf-ela reproduce .\n" in card
     assert "--groups" not in card
 
 
-def test_a_quick_trial_says_so_first() -> None:
-    body = body_of(make_card(changed(data={"limit": 200})))
-    assert body.index("only 200 images") < body.index("## Use")
+@pytest.mark.parametrize(
+    ("data", "text"), [({"limit": 200}, "only 200 images"), ({"synthetic": True}, SYNTHETIC_NOTICE)]
+)
+def test_a_quick_trial_and_a_demonstration_say_so_first(data, text) -> None:
+    body = body_of(make_card(changed(data=data)))
+    assert body.index(text) < body.index("## Use")
+    assert text not in make_card(RUN)
     assert "quick trial" not in make_card(RUN)
 
 
@@ -202,7 +220,7 @@ def test_a_quick_trial_says_so_first() -> None:
         ("ela=none", "RGB"),
     ],
 )
-def test_says_what_the_network_sees(override: str, seen: str) -> None:
+def test_says_what_the_network_sees(override, seen) -> None:
     card = make_card(changed(recipe=load_recipe("default", [override]).model_dump()))
     assert f"| **this model**, as-is | {seen} | " in card
     assert f" ({seen}), **" in card
@@ -215,21 +233,11 @@ def test_what_a_recipe_did_not_do_is_not_claimed() -> None:
     run["recipe"]["calibration"] = {"temperature": False, "threshold": 0.5}
     run["recipe"]["training"]["early_stopping"]["restore_best"] = False
     card = make_card(run)
-    assert (
-        "validation split"
-        not in card.partition("## Results")[2].partition("| Test images, as-is")[0]
-    )
+    results = card.partition("## Results")[2]
+    assert "validation split" not in results.partition("| Test images, as-is")[0]
     assert "not calibrated" in card
     assert "fixed by the recipe" in card
     assert "and is released" not in card
-
-
-def test_a_demonstration_says_so_first() -> None:
-    run = copy.deepcopy(RUN)
-    assert SYNTHETIC_NOTICE not in make_card(run)
-    run["data"]["synthetic"] = True
-    body = body_of(make_card(run))
-    assert body.index(SYNTHETIC_NOTICE) < body.index("## Use")
 
 
 def test_the_truth_of_a_sample_stands_beside_its_answer() -> None:
@@ -277,11 +285,6 @@ def test_names_that_would_break_a_command(names, said) -> None:
         make_card(RUN, **names)
 
 
-def test_a_release_to_a_branch_names_the_branch() -> None:
-    card = make_card(RUN, repo_id="user/repo", revision="next/try")
-    assert "hf-ela reproduce user/repo@next/try --groups CSV\n" in card
-
-
 # ------------------------------------------------------------------------------------ its escaping
 
 HOSTILE = [
@@ -298,19 +301,8 @@ def test_values_of_a_run_are_shown_and_change_nothing_else(texts) -> None:
     card = make_card(_with(*texts))
     assert cards.check(card) == ([], [])
     shown = html(card)
-    for tag in (
-        "<table>",
-        "<tr>",
-        "<td>",
-        "<th>",
-        "<h2>",
-        "<a ",
-        "<em>",
-        "<strong>",
-        "<img ",
-        "<p>",
-    ):
-        assert shown.count(tag) == plain.count(tag), tag
+    for tag in ("table>", "tr>", "td>", "th>", "h2>", "a ", "em>", "strong>", "img ", "p>"):
+        assert shown.count(f"<{tag}") == plain.count(f"<{tag}"), tag
     assert "<script" not in shown
     assert body_of(card).count("<!--") == 2
     assert make_card(_with(*texts), previous=card) == card
@@ -365,7 +357,8 @@ def test_a_second_card_renews_its_part_and_keeps_the_rest() -> None:
     )
     edited = edited.replace("license: apache-2.0", "# why\nlicense:   'mit'\nthumbnail: a.png")
     edited = edited.replace("- art\n", "- art\n- mine\n").rstrip("\n")
-    later = make_card(changed(calibration={"threshold": 0.123}), previous=edited, repo_id="u/new")
+    run = changed(calibration={"threshold": 0.123})
+    later = make_card(run, previous=edited, repo_id="u/new")
     assert "P(fake) = 0.123" in later
     assert "P(fake) = 0.470" not in later
     assert "{{ 7*7 }} <!-- mine -->" in later
@@ -373,9 +366,7 @@ def test_a_second_card_renews_its_part_and_keeps_the_rest() -> None:
     assert metadata(later)["tags"][-1] == "mine"
     assert metadata(later)["model-index"][0]["name"] == "new"
     assert outside(later) == outside(edited)
-    assert make_card(
-        changed(calibration={"threshold": 0.123}), previous=later, repo_id="u/new"
-    ) == (later)
+    assert make_card(run, previous=later, repo_id="u/new") == later
 
 
 def test_generated_keys_go_with_what_they_said() -> None:
@@ -530,13 +521,12 @@ def outside(card: str) -> str:
 # ----------------------------------------------------------------------------------- the command
 
 
-def test_the_command_writes_the_card_of_a_real_run(tiny_run, tmp_path, capsys) -> None:
+def test_the_command_writes_the_card_of_a_real_run(tiny_run, tmp_path, command) -> None:
     run = linked_copy(tiny_run, tmp_path / "run")
     card = run / "README.md"
     before = card.read_bytes()
     card.unlink()
-    assert main(["card", str(run)]) == 0
-    assert capsys.readouterr().out.strip() == str(card)
+    assert command(f"card {run}").out.strip() == str(card)
     first = card.read_bytes().decode()
     assert first.encode() == before  # of the training
     pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", first)
@@ -546,36 +536,34 @@ def test_the_command_writes_the_card_of_a_real_run(tiny_run, tmp_path, capsys) -
     assert all((run / entry["src"]).is_file() for entry in metadata(first)["widget"])
 
     card.write_bytes(first.replace("# Human-made", "# Mine\r\n\r\n# Human-made").encode())
-    assert main(["card", str(run), "--repo", "user/repo", "--tag", "v2.0.0"]) == 0
+    command(f"card {run} --repo user/repo --tag v2.0.0")
     assert b"# Mine\r\n\r\n# Human-made" in card.read_bytes()
     assert b"user/repo@v2.0.0 --data FOLDER" in card.read_bytes()
 
     edited = card.read_bytes().replace(END.encode(), b"")
     card.write_bytes(edited)
-    assert main(["card", str(run)]) == 2
-    assert "two marker lines" in capsys.readouterr().err
+    assert "two marker lines" in command(f"card {run}", status=2).err
     assert card.read_bytes() == edited
 
     card.write_bytes(b"\xff")
-    assert main(["card", str(run)]) == 2
-    assert "not UTF-8" in capsys.readouterr().err
-    assert main(["card", str(run), "--replace-card"]) == 0
+    assert "not UTF-8" in command(f"card {run}", status=2).err
+    command(f"card {run} --replace-card")
     assert card.read_bytes().decode() == first
 
 
-def test_the_command_refuses_the_tags_that_push_refuses(tiny_run, tmp_path, capsys) -> None:
+def test_the_command_refuses_the_tags_that_push_refuses(tiny_run, tmp_path, command) -> None:
     run = linked_copy(tiny_run, tmp_path / "run")
     before = (run / "README.md").read_bytes()
-    assert main(["card", str(run), "--repo", "user/repo", "--tag", "1.0"]) == 2
-    assert "--tag must be vX.Y.Z, such as v1.0.0. Received: '1.0'" in capsys.readouterr().err
-    assert main(["card", str(run), "--tag", "v1.0.0"]) == 2
-    assert "--tag requires --repo" in capsys.readouterr().err
+    assert (
+        "--tag must be vX.Y.Z, such as v1.0.0. Received: '1.0'"
+        in command(f"card {run} --repo user/repo --tag 1.0", status=2).err
+    )
+    assert "--tag requires --repo" in command(f"card {run} --tag v1.0.0", status=2).err
     assert (run / "README.md").read_bytes() == before
 
 
-def test_the_command_needs_a_run(tmp_path, capsys) -> None:
-    assert main(["card", str(tmp_path)]) == 2
-    assert "run.json" in capsys.readouterr().err
+def test_the_command_needs_a_run(tmp_path, command) -> None:
+    assert "run.json" in command(f"card {tmp_path}", status=2).err
     assert not (tmp_path / "README.md").exists()
 
 

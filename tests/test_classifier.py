@@ -5,7 +5,6 @@ import math
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ def fake_scores(predictions: Any) -> list[float]:
 
 
 @pytest.fixture(scope="module", params=["onnx", "keras"])
-def classifier(request: pytest.FixtureRequest, saved_crops: Path) -> ElaClassifier:
+def classifier(request, saved_crops) -> ElaClassifier:
     return ElaClassifier.from_pretrained(saved_crops, runtime=request.param)
 
 

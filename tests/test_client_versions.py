@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -16,7 +15,7 @@ FILES = ("test_hub_server.py", "test_hub_model.py", "test_release.py")
 
 
 @pytest.mark.second_lane
-def test_the_other_major_version_passes_the_same_tests(tmp_path: Path) -> None:
+def test_the_other_major_version_passes_the_same_tests(tmp_path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path), OTHER]
     installed = subprocess.run(pip, capture_output=True, text=True, check=False)
     if installed.returncode:

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import datasets
@@ -14,7 +13,18 @@ import pytest
 from PIL import Image
 
 import hf_ela.ela
-from conftest import REPOSITORY, TINY, picture, wait_until_gone, write_flat, write_folder
+from conftest import (
+    REPOSITORY,
+    TINY,
+    files_of,
+    parquet,
+    picture,
+    wait_for,
+    wait_until_gone,
+    write_flat,
+    write_folder,
+    write_groups,
+)
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
 from hf_ela.ela.views import align, evaluation_views, training_views
@@ -55,11 +65,13 @@ def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming) -> None
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_second_preparation_computes_nothing(tiny, cache, streaming) -> None:
-    first = prepared(tiny, streaming=streaming)
-    second = prepared(tiny, streaming=streaming)
+def test_second_preparation_computes_nothing(tiny, cache, tmp_path, streaming) -> None:
+    options = {"streaming": streaming, "cache_dir": str(tmp_path / "mine")}
+    first, second = (prepared(tiny, **options) for _ in range(2))
     assert (counts(first), counts(second)) == ((44, 0), (0, 44))
     assert first.summary == second.summary
+    kept = "train-*/[0-9]*.arrow" if streaming else "cache-*.arrow"
+    assert list((tmp_path / "mine").rglob(kept))
 
 
 def test_one_and_two_processes_share_the_cache_and_the_pixels(tiny, cache) -> None:
@@ -136,11 +148,7 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
         cwd=REPOSITORY, start_new_session=True,
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (there := list((tmp_path / "cache").glob("train-*/[0-9]*.arrow"))):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: list((tmp_path / "cache").glob("train-*/[0-9]*.arrow")), process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until_gone(process.pid)
@@ -184,13 +192,9 @@ def test_limit_takes_a_balanced_subset_of_every_split(tiny, cache) -> None:
 
 
 def test_groups_stay_on_one_side(tiny, cache, tmp_path) -> None:
-    lines = ["file_name,group"]
-    for kind in ("fake", "real"):
-        lines += [
-            f"train/{kind}/{path.name},{kind}{i // 2}"
-            for i, path in enumerate(sorted((tiny / "train" / kind).iterdir()))
-        ]
-    (tmp_path / "groups.csv").write_text("\n".join(lines))
+    write_groups(  # train/fake/train000.png and train001.jpg are one, and so on
+        tmp_path / "groups.csv", tiny, "group", lambda name: [f"{name[:-7]}{int(name[-7:-4]) // 2}"]
+    )
     data = prepared(tiny, groups=str(tmp_path / "groups.csv"))
     sides = [
         {data.groups.get(facts["file_name"], "group") for facts in split.facts}
@@ -245,16 +249,10 @@ def test_pages_with_little_ink_do_not_hang_together(tmp_path, cache) -> None:
 
 
 def test_parquet_gives_the_same_views(tiny, cache, tmp_path) -> None:
-    rows = datasets.load_dataset("imagefolder", data_dir=str(tiny))
-    for split, table in rows.items():
-        columns = table.cast_column("image", datasets.Image(decode=False)).to_dict()
-        columns["image"] = [
-            {"bytes": Path(image["path"]).read_bytes(), "path": Path(image["path"]).name}
-            for image in columns["image"]
-        ]
-        datasets.Dataset.from_dict(columns, features=table.features).to_parquet(
-            tmp_path / "parquet" / f"{split}-00000-of-00001.parquet"
-        )
+    (tmp_path / "parquet").mkdir()
+    for split in ("train", "test"):
+        path = tmp_path / "parquet" / f"{split}-00000-of-00001.parquet"
+        path.write_bytes(parquet(files_of(tiny), split))
     from_folder, from_parquet = prepared(tiny), prepared(tmp_path / "parquet")
     assert from_parquet.summary["fingerprint"] == from_folder.summary["fingerprint"]
     assert from_parquet.summary["classes"] == {"fake": "fake", "real": "real"}
@@ -285,6 +283,7 @@ def test_other_class_names_need_a_map(tmp_path, cache) -> None:
         ({"limit": 1}, "at least 2"),
         ({"max_rejected": 1.5}, "from 0 to 1"),
         ({"num_proc": 0}, "at least 1"),
+        ({"source": str(REPOSITORY), "revision": "main"}, "needs a dataset on the Hub"),
         ({"leave_out": "source=x"}, "as `groups`"),
         ({"leave_out": "wikiart", "groups": "g.csv"}, "COLUMN=VALUE"),
     ],
@@ -304,11 +303,6 @@ def test_a_name_that_is_no_text_is_named(tiny, cache, tmp_path) -> None:
     with pytest.raises(DataError, match=r"must be UTF-8.*test/fake/") as refused:
         prepared(folder)
     assert odd in str(refused.value)
-
-
-def test_revision_of_a_local_folder_is_refused(tiny) -> None:
-    with pytest.raises(DataError, match="needs a dataset on the Hub"):
-        DataOptions(source=str(tiny), revision="main")
 
 
 def test_folders_of_classes_are_asked_for_by_name(tmp_path, cache) -> None:
@@ -339,13 +333,6 @@ def test_one_class_in_a_split_is_an_error(tmp_path, cache) -> None:
     (folder / "test/real").mkdir()
     with pytest.raises(DataError, match=r"both classes.*test"):
         prepared(folder)
-
-
-def test_cache_dir_holds_what_is_mapped(tiny, cache, tmp_path) -> None:
-    first = prepared(tiny, cache_dir=str(tmp_path / "mine"))
-    assert counts(first) == (44, 0)
-    assert list((tmp_path / "mine").rglob("cache-*.arrow"))
-    assert counts(prepared(tiny, cache_dir=str(tmp_path / "mine"))) == (0, 44)
 
 
 def test_a_damaged_shard_is_computed_again(tiny, cache, tmp_path) -> None:
@@ -432,17 +419,16 @@ def test_a_test_image_is_kept_as_aligned(tiny, cache) -> None:
 
 
 def test_a_source_is_left_out_of_training_and_not_of_test(tiny, cache, tmp_path) -> None:
-    groups = tmp_path / "groups.csv"
-    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-    lines = [f"{name},{name},{'jpegs' if name.endswith('jpg') else 'pngs'}\n" for name in names]
-    groups.write_text("file_name,group,source\n" + "".join(lines))
-    options = {"groups": str(groups), "leave_out": "source=jpegs"}
+    groups = write_groups(
+        tmp_path / "groups.csv", tiny, "group,source", lambda name: (name, f"{name[-3:]}s")
+    )
+    options = {"groups": str(groups), "leave_out": "source=jpgs"}
     data = prepared(tiny, **options)
     for split in (data.train, data.validation):
         assert {Path(facts["file_name"]).suffix for facts in split.facts} == {".png"}
     assert len(data.train) + len(data.validation) == 16
     assert len(data.test) == 12
-    assert data.summary["left_out"] == {"rule": "source=jpegs", "images": 16}
+    assert data.summary["left_out"] == {"rule": "source=jpgs", "images": 16}
     whole = prepared(tiny, groups=str(groups))
     assert counts(whole) == (0, 44)  # folds share the ELA
     assert whole.summary["left_out"] is None

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -21,15 +20,15 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from bad_files import encode, picture
-from conftest import REPOSITORY, TINY
+from conftest import REPOSITORY, TINY, wait_for
 from hf_ela import ElaClassifier
 from hf_ela._text import LABEL_WORDS, SYNTHETIC_NOTICE
 from hf_ela.hub.package import SAMPLES, sample_pictures
 from hf_ela.hub.release_files import content_of, model_files, space_files
 from hf_ela.recipes.loading import load_recipe
-from hub_server import LocalHub
 from networks import network_of
 from toolkit import load_handler
+from widget_page import base64_of
 
 JPEG = encode(picture(150, 90), "JPEG", quality=87)
 PNG = encode(picture(80, 120, seed=1), "PNG")
@@ -47,7 +46,7 @@ def trained() -> ElaClassifier:
 
 
 @pytest.fixture(scope="module")
-def release(trained: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def release(trained, tmp_path_factory) -> Path:
     """What an endpoint downloads, as links into a cache, such as the Hub's client makes."""
     blobs, folder = (tmp_path_factory.mktemp(name) for name in ("blobs", "release"))
     trained.save_pretrained(blobs / "model")
@@ -58,7 +57,7 @@ def release(trained: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def classifier(release: Path) -> ElaClassifier:
+def classifier(release) -> ElaClassifier:
     return ElaClassifier.from_pretrained(release)
 
 
@@ -66,20 +65,14 @@ def score_of(classifier: ElaClassifier, data: bytes) -> float:
     return next(iter(classifier.scores([data])))
 
 
-def base64_of(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 @pytest.fixture(scope="module")
-def handler(release: Path) -> Iterator[Callable[[dict[str, Any]], Any]]:
+def handler(release) -> Iterator[Callable[[dict[str, Any]], Any]]:
     path = sys.path[:]
     yield load_handler(str(release))
     sys.path[:] = path
 
 
-def test_a_model_with_onnx_needs_no_keras(
-    trained: ElaClassifier, release: Path, tmp_path: Path
-) -> None:
+def test_a_model_with_onnx_needs_no_keras(trained, release, tmp_path) -> None:
     trained.save_pretrained(tmp_path / "model", onnx=False)
     without = model_files(tmp_path / "model")
     needed = content_of(without["requirements.txt"]).decode()
@@ -89,13 +82,15 @@ def test_a_model_with_onnx_needs_no_keras(
     assert "keras" not in (release / "requirements.txt").read_text()
 
 
+def asked(**parameters: object) -> dict[str, Any]:
+    return {"inputs": JPEG, "parameters": parameters}
+
+
 class TestHandler:
     """The handler's answers; it is loaded here as the toolkit loads it, for speed."""
 
     @pytest.mark.parametrize("data", [JPEG, PNG], ids=["jpeg", "png"])
-    def test_every_form_of_an_image_gives_its_score(
-        self, handler: Any, classifier: ElaClassifier, data: bytes
-    ) -> None:
+    def test_every_form_of_an_image_gives_its_score(self, handler, classifier, data) -> None:
         expected = classifier.predict(data)
         lines = base64.encodebytes(data).decode()  # as the `base64` command prints it
         pixels = Image.open(BytesIO(data)).convert("RGB")
@@ -104,12 +99,10 @@ class TestHandler:
             assert handler({"inputs": form}) == expected
         assert handler({"inputs": forms}) == [expected] * 5
 
-    def test_a_list_of_one_gives_a_list(self, handler: Any, classifier: ElaClassifier) -> None:
+    def test_a_list_of_one_gives_a_list(self, handler, classifier) -> None:
         assert handler({"inputs": [JPEG]}) == [classifier.predict(JPEG)]
 
-    def test_one_refused_image_leaves_the_others(
-        self, handler: Any, classifier: ElaClassifier
-    ) -> None:
+    def test_one_refused_image_leaves_the_others(self, handler, classifier) -> None:
         bad = ["%%%", base64_of(b"no image"), 7, base64_of(JPEG[:300])]
         good, *refused, last = handler({"inputs": [JPEG, *bad, PNG]})
         assert (good, last) == (classifier.predict(JPEG), classifier.predict(PNG))
@@ -120,22 +113,21 @@ class TestHandler:
             assert reason in answer["error"]
 
     @pytest.mark.parametrize("value", [1, "1", 1.0])
-    def test_top_k(self, handler: Any, classifier: ElaClassifier, value: object) -> None:
-        answer = handler({"inputs": JPEG, "parameters": {"top_k": value}})
-        assert answer == classifier.predict(JPEG)[:1]
-        both = {"top_k": 9, "threshold": None}  # what some clients send for "not given"
-        assert handler({"inputs": JPEG, "parameters": both}) == classifier.predict(JPEG)
+    def test_top_k(self, handler, classifier, value) -> None:
+        assert handler(asked(top_k=value)) == classifier.predict(JPEG)[:1]
+        # None is what some clients send for "not given".
+        assert handler(asked(top_k=9, threshold=None)) == classifier.predict(JPEG)
 
-    def test_threshold(self, handler: Any, classifier: ElaClassifier) -> None:
+    def test_threshold(self, handler, classifier) -> None:
         score = score_of(classifier, JPEG)
         for threshold, label in ((0, "fake"), (score, "fake"), (str(score + 1e-6), "real")):
-            answer = handler({"inputs": JPEG, "parameters": {"threshold": threshold}})
+            answer = handler(asked(threshold=threshold))
             assert answer[0]["label"] == label
             assert {entry["label"]: entry["score"] for entry in answer}["fake"] == score
 
-    def test_abstains_when_asked(self, handler: Any, classifier: ElaClassifier) -> None:
-        asked = {"abstain": True, "threshold": None}
-        answers = handler({"inputs": [PNG, JPEG], "parameters": asked})
+    def test_abstains_when_asked(self, handler, classifier) -> None:
+        parameters = {"abstain": True, "threshold": None}
+        answers = handler({"inputs": [PNG, JPEG], "parameters": parameters})
         assert answers == classifier.predict([PNG, JPEG], abstain=True)
         assert [len(answer) for answer in answers] == [3, 2]
         assert handler({"inputs": PNG}) == classifier.predict(PNG)
@@ -155,34 +147,26 @@ class TestHandler:
             ({"inputs": "A" * 28 * 2**20}, "at most 20,971,520 bytes"),
             ({"inputs": b""}, "has zero bytes"),
             ({"inputs": JPEG, "parameters": [1]}, "must be an object. Received: list"),
-            (
-                {"inputs": JPEG, "parameters": {"topk": 1}},
-                "may have top_k, threshold, abstain",
-            ),
-            ({"inputs": JPEG, "parameters": {"abstain": "yes"}}, "must be true or false. Rec"),
-            (
-                {"inputs": JPEG, "parameters": {"abstain": True, "threshold": 0.5}},
-                "Received: both, with threshold=0.5",
-            ),
+            (asked(topk=1), "may have top_k, threshold, abstain"),
+            (asked(abstain="yes"), "must be true or false. Rec"),
+            (asked(abstain=True, threshold=0.5), "Received: both, with threshold=0.5"),
             *(
-                ({"inputs": JPEG, "parameters": {"top_k": k}}, "`top_k` must be a whole number")
+                (asked(top_k=k), "`top_k` must be a whole number")
                 for k in (0, -1, 1.5, True, "two", float("nan"), float("inf"), 10**400, [1])
             ),
             *(
-                ({"inputs": JPEG, "parameters": {"threshold": t}}, "`threshold` must be a number")
+                (asked(threshold=t), "`threshold` must be a number")
                 for t in (-0.1, 1.1, float("nan"), "half", False)
             ),
         ],
     )
-    def test_refusals_say_the_rule(self, handler: Any, data: dict[str, Any], message: str) -> None:
+    def test_refusals_say_the_rule(self, handler, data, message) -> None:
         with pytest.raises(ValueError, match=message) as caught:
             handler(data)
         assert type(caught.value).__name__ == "RequestError"
         assert len(str(caught.value)) < 300
 
-    def test_a_model_trained_on_synthetic_samples_says_so(
-        self, trained: ElaClassifier, tmp_path: Path
-    ) -> None:
+    def test_a_model_trained_on_synthetic_samples_says_so(self, trained, tmp_path) -> None:
         trained.data = {"synthetic": True}
         trained.save_pretrained(tmp_path / "model", onnx=False)
         trained.data = None
@@ -194,9 +178,7 @@ class TestHandler:
         assert first["notice"] == SYNTHETIC_NOTICE
         assert "notice" not in rest[0]
 
-    def test_an_error_of_ours_tells_the_client_nothing(
-        self, handler: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_an_error_of_ours_tells_the_client_nothing(self, handler, monkeypatch, caplog) -> None:
         monkeypatch.setattr(handler.classifier, "recipe", None)  # as if it were broken
         with pytest.raises(RuntimeError, match=r"^The request failed. See the log"):
             handler({"inputs": JPEG})
@@ -211,7 +193,7 @@ def run_quietly(*command: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def clean(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean(release, tmp_path_factory) -> Path:
     """The Python of an environment with nothing but what `requirements.txt` names."""
     folder = tmp_path_factory.mktemp("clean")
     run_quietly(sys.executable, "-m", "venv", folder)
@@ -246,7 +228,7 @@ def served(command: list[object], folder: Path, **env: str) -> Iterator[subproce
 
 
 @pytest.fixture(scope="module")
-def endpoint(clean: Path, release: Path, tmp_path_factory: Any) -> Iterator[str]:
+def endpoint(clean, release, tmp_path_factory) -> Iterator[str]:
     command = [clean, REPOSITORY / "tests" / "toolkit.py", release]
     with served(command, tmp_path_factory.mktemp("home")) as process:
         assert process.stdout is not None
@@ -264,9 +246,7 @@ class TestEndpoint:
             with error:
                 return error.code, json.load(error)
 
-    def test_gives_the_scores_of_this_environment(
-        self, endpoint: str, classifier: ElaClassifier
-    ) -> None:
+    def test_gives_the_scores_of_this_environment(self, endpoint, classifier) -> None:
         jpeg, png = score_of(classifier, JPEG), score_of(classifier, PNG)
         assert abs(jpeg - png) > 0.01  # or it would show nothing
         status, answer = self.post(endpoint, JPEG, "image/jpeg")
@@ -277,13 +257,13 @@ class TestEndpoint:
         status, answer = self.post(endpoint, json.dumps(batch).encode(), "application/json")
         assert [entry[0]["score"] for entry in answer] == pytest.approx([jpeg, png], abs=1e-4)
 
-    def test_parameters_in_the_address(self, endpoint: str) -> None:
+    def test_parameters_in_the_address(self, endpoint) -> None:
         status, answer = self.post(f"{endpoint}?top_k=1&threshold=0.0", PNG, "image/png")
         assert (status, [entry["label"] for entry in answer]) == (200, ["fake"])
         status, answer = self.post(f"{endpoint}?abstain=true", PNG, "image/png")
         assert (status, answer[0]["label"]) == (200, "uncertain")
 
-    def test_refusals_are_status_400_and_json(self, endpoint: str) -> None:
+    def test_refusals_are_status_400_and_json(self, endpoint) -> None:
         status, answer = self.post(f"{endpoint}?top_p=1", PNG, "image/png")
         assert status == 400
         assert answer == {
@@ -294,9 +274,7 @@ class TestEndpoint:
         assert status == 400
         assert answer["error"].startswith("The image is refused: ")
 
-    def test_the_hubs_own_client_reads_it(
-        self, endpoint: str, classifier: ElaClassifier, tmp_path: Path
-    ) -> None:
+    def test_the_hubs_own_client_reads_it(self, endpoint, classifier, tmp_path) -> None:
         (tmp_path / "art.jpg").write_bytes(JPEG)
         client = InferenceClient(endpoint)
         for options in ({}, {"top_k": 1}):  # the file itself; with parameters, as base64
@@ -308,20 +286,13 @@ class TestEndpoint:
 
 
 @pytest.fixture(scope="module")
-def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uploads(tmp_path_factory) -> Path:
     """Where Gradio puts uploads."""
     return tmp_path_factory.mktemp("uploads")
 
 
 @pytest.fixture(scope="module")
-def space(
-    browser: Any,
-    clean: Path,
-    served_hub: LocalHub,
-    release: Path,
-    uploads: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
+def space(browser, clean, served_hub, release, uploads, tmp_path_factory) -> Iterator[str]:
     """The page of a Space, which loads its model from the Hub."""
     folder = tmp_path_factory.mktemp("space")
     model = served_hub.add_model(
@@ -342,21 +313,19 @@ def space(
     env |= {key: value for key, value in names.items() if key.startswith("HF_")}
     env["HF_HUB_OFFLINE"] = "0"
     with served([clean, "app.py"], folder, **env) as process:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
+
+        def answers() -> bool:
             with socket.socket() as probe:
-                if not probe.connect_ex(("127.0.0.1", port)):
-                    break
-            time.sleep(0.2)
-        else:
-            pytest.fail("the page did not start")
+                return not probe.connect_ex(("127.0.0.1", port))
+
+        wait_for(answers, process)
         yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.mark.second_lane
 class TestSpace:
     @pytest.fixture
-    def page(self, browser: Any, space: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    def page(self, browser, space, request) -> Iterator[Any]:
         """The page, in a browser that reaches nothing else."""
         width = getattr(request, "param", 1280)
         context = browser.new_context(viewport={"width": width, "height": 844})
@@ -386,9 +355,7 @@ class TestSpace:
 
     @pytest.mark.parametrize("page", [1280, 390], indirect=True)
     @pytest.mark.parametrize(("name", "data"), [("a.jpg", JPEG), ("b.png", PNG)])
-    def test_the_file_as_it_is_gets_its_answer(
-        self, page: Any, classifier: ElaClassifier, name: str, data: bytes, uploads: Path
-    ) -> None:
+    def test_the_file_as_it_is_gets_its_answer(self, page, classifier, name, data, uploads) -> None:
         expected = score_of(classifier, data)
         again = encode(Image.open(BytesIO(data)), "JPEG", quality=75)
         assert abs(score_of(classifier, again) - expected) > 0.005  # a copy would be noticed
@@ -413,7 +380,7 @@ class TestSpace:
         left = [path.read_bytes() for path in uploads.rglob("*") if path.is_file()]
         assert data not in left
 
-    def test_what_is_no_image_gets_its_reason(self, page: Any, uploads: Path) -> None:
+    def test_what_is_no_image_gets_its_reason(self, page, uploads) -> None:
         bad = b"<img src=x onerror=document.title='run'>"
         self.upload(page, "a.jpg", bad)
         alert = page.locator("#answer [role=alert]")
@@ -425,7 +392,7 @@ class TestSpace:
         assert alert.count() == 0
         assert bad not in [path.read_bytes() for path in uploads.rglob("*") if path.is_file()]
 
-    def test_another_kind_of_file_is_refused_at_once(self, page: Any) -> None:
+    def test_another_kind_of_file_is_refused_at_once(self, page) -> None:
         page.set_input_files(
             "input[type=file]", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}
         )
@@ -434,7 +401,7 @@ class TestSpace:
         assert refusal.is_visible()
         assert page.locator("#score").count() == 0
 
-    def test_samples_answer_by_mouse_and_by_key(self, page: Any, classifier: ElaClassifier) -> None:
+    def test_samples_answer_by_mouse_and_by_key(self, page, classifier) -> None:
         names, pictures = zip(*sample_pictures().items(), strict=True)
         samples = [page.get_by_role("button", name=SAMPLES[name]) for name in names]
         for sample in samples:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,7 +85,7 @@ def test_rescaling_is_about_the_centre() -> None:
 
 
 @pytest.fixture(scope="module")
-def split(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Prepared]:
+def split(tiny, tmp_path_factory) -> Callable[[bool], Prepared]:
     """The data of a recipe, from a cache of this module."""
     folder = str(tmp_path_factory.mktemp("cache"))
     options = DataOptions(str(tiny), num_proc=1, cache_dir=folder)

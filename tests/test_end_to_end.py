@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY, TINY, picture, write_folder
-from hub_server import LocalHub
+from conftest import REPOSITORY, TINY, files_of, picture, write_folder
 
 DATASET = "somebody/art"
 MODEL = "tester/detector"
@@ -25,10 +24,8 @@ print(json.dumps({"revision": classifier.revision, "scores": scores}))
 
 
 @pytest.mark.second_lane
-def test_a_release_is_trained_pushed_loaded_and_reproduced(hub: LocalHub, tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "art")
-    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*g")}
-    hub.add_dataset(DATASET, files)
+def test_a_release_is_trained_pushed_loaded_and_reproduced(hub, tmp_path) -> None:
+    hub.add_dataset(DATASET, files_of(write_folder(tmp_path / "art")))
 
     def command(*words: object, home: str, token: str = "") -> str:
         """Run a command as a user with a home of their own; return what it printed."""

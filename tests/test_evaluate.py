@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from conftest import write_flat, write_folder
+from conftest import write_flat, write_folder, write_groups
 from hf_ela import ElaClassifier, load_image
 from hf_ela._text import in_words, no_width
 from hf_ela.backend import keras
-from hf_ela.cli import main
 from hf_ela.data import DataOptions
 from hf_ela.evaluation import evaluate
 from hf_ela.evaluation.intervals import measure
@@ -34,14 +33,14 @@ def classifier() -> ElaClassifier:
 
 
 @pytest.fixture(scope="module")
-def model(classifier: ElaClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(classifier, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "mine"
     classifier.save_pretrained(folder, onnx=False)
     return folder
 
 
 @pytest.fixture(scope="module")
-def unsure(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unsure(tiny, tmp_path_factory) -> Path:
     """Another model of the same name, with five of the twelve test images in its band."""
     classifier = untrained([4, 4])
     scores = sorted(classifier.scores(sorted((tiny / "test").rglob("*.*g"))))
@@ -53,22 +52,21 @@ def unsure(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def groups(tiny: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "groups.csv"
-    names = [path.relative_to(tiny).as_posix() for path in sorted(tiny.rglob("*.*g"))]
-    # Three images are a group: 000 to 002, 003 to 005, ...
-    lines = [f"{n},{n[:-7]}{int(n[-7:-4]) // 3},{n.split('/')[1]}s,[b]{n[-3:]}\n" for n in names]
-    path.write_text("file_name,group,source,generator\n" + "".join(lines))
-    return path
+def groups(tiny, tmp_path) -> Path:
+    def row(name: str) -> tuple[str, str, str]:
+        # Three images are a group: 000 to 002, 003 to 005, ...
+        third = int(name[-7:-4]) // 3
+        return f"{name[:-7]}{third}", f"{name.split('/')[1]}s", f"[b]{name[-3:]}"
+
+    return write_groups(tmp_path / "groups.csv", tiny, "group,source,generator", row)
 
 
 def test_json_is_what_the_classifier_scores(
-    tiny: Path, model: Path, groups: Path, classifier: ElaClassifier, tmp_path: Path, capsys
+    tiny, model, groups, classifier, tmp_path, command
 ) -> None:
     out = tmp_path / "out"
-    words = ["evaluate", tiny, "--model", model, "--groups", groups, "--out", out, "--json"]
-    assert main([*map(str, words)]) == 0
-    report = json.loads(capsys.readouterr().out)
+    words = f"evaluate {tiny} --model {model} --groups {groups} --out {out} --json"
+    report = json.loads(command(words).out)
     assert report == json.loads((out / "evaluation.json").read_text("utf-8"))
     assert str(tmp_path) not in json.dumps(report)
     found = report["models"]["mine"]
@@ -97,23 +95,13 @@ def test_json_is_what_the_classifier_scores(
 
 
 def test_tables_are_for_people_and_two_models_stand_beside_each_other(
-    tiny: Path, model: Path, unsure: Path, groups: Path, tmp_path: Path, capsys
+    tiny, model, unsure, groups, tmp_path, command
 ) -> None:
-    words = ["evaluate", tiny, "--model", model, "--compare", unsure, "--groups", groups]
-    words += ["--limit", 6, "--base", "as_is", "--out", tmp_path / "out"]
-    assert main([*map(str, words)]) == 0
-    printed = capsys.readouterr().out
+    words = f"evaluate {tiny} --model {model} --compare {unsure} --groups {groups}"
+    printed = command(f"{words} --limit 6 --base as_is --out {tmp_path}/out").out
     assert printed.count("3 fake, 3 real") == 2
-    for text in (
-        "mine (compared)",
-        "balanced_accuracy",
-        "[b]jpg",
-        "as-is, n=6, then",
-        "JPEG 50",
-        "n (groups)",
-        "3 (1)",
-    ):
-        assert text in printed
+    shown = ["mine (compared)", "balanced_accuracy", "[b]jpg", "as-is, n=6, then", "n (groups)"]
+    assert [text for text in (*shown, "JPEG 50", "3 (1)") if text not in printed] == []
     models = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]
     mine, other = models["mine"], models["mine (compared)"]
     assert mine["data"] == other["data"]
@@ -134,12 +122,8 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
         assert mine[section] != other[section]
 
 
-def test_what_the_uncertain_band_leaves_is_measured(
-    tiny: Path, model: Path, unsure: Path, tmp_path: Path, capsys
-) -> None:
-    words = ["evaluate", str(tiny), "--model", str(unsure), "--out", str(tmp_path / "out")]
-    assert main(words) == 0
-    printed = capsys.readouterr().out
+def test_what_the_uncertain_band_leaves_is_measured(tiny, model, unsure, tmp_path, command) -> None:
+    printed = command(f"evaluate {tiny} --model {unsure} --out {tmp_path}/out").out
     loaded = ElaClassifier.from_pretrained(unsure)
     low, high = loaded.uncertain
     assert f"uncertain from {low:.3f} to {high:.3f}" in " ".join(printed.split())
@@ -160,34 +144,33 @@ def test_what_the_uncertain_band_leaves_is_measured(
     ]
     assert (shipped["coverage"]["value"], shipped["coverage"]["n"]) == (7 / 12, 12)
     assert (shipped["accuracy"]["value"], shipped["accuracy"]["n"]) == (sum(right) / 7, 7)
-    assert main(["evaluate", str(tiny), "--model", str(model), "--limit", "4"]) == 0
-    assert "coverage" not in capsys.readouterr().out  # it has no band
+    assert (
+        "coverage" not in command(f"evaluate {tiny} --model {model} --limit 4").out
+    )  # it has no band
 
 
 def test_what_an_evaluation_before_drew_does_not_stay(
-    tiny: Path, model: Path, groups: Path, tmp_path: Path, capsys
+    tiny, model, groups, tmp_path, command
 ) -> None:
     out = tmp_path / "out"
-    words = ["evaluate", str(tiny), "--model", str(model), "--limit", "4", "--out", str(out)]
-    assert main([*words, "--groups", str(groups)]) == 0
+    words = f"evaluate {tiny} --model {model} --limit 4 --out {out}"
+    command(words, "--groups", groups)
     (out / "plots/mine.png").write_text("the user's")
     assert len(list((out / "plots").iterdir())) == 10
-    capsys.readouterr()
-    assert main(words) == 0
+    printed = command(words).out
     drawn = {"confusion.png", "roc.png", "reliability.png", "coverage.png", "robustness.png"}
     assert {path.name for path in (out / "plots").iterdir()} == {*drawn, "mine.png"}
     # Of four images all of a class got one answer, at least under one protocol.
-    assert "Zero-width interval" in " ".join(capsys.readouterr().out.split())
+    assert "Zero-width interval" in " ".join(printed.split())
 
 
-def test_a_run_keeps_its_plots(tiny: Path, model: Path, tmp_path: Path, capsys) -> None:
+def test_a_run_keeps_its_plots(tiny, model, tmp_path, command) -> None:
     (tmp_path / "plots").mkdir()
     kept = [tmp_path / "run.json", tmp_path / "plots/sources_as_is.png"]
     for path in kept:
         path.write_text("of a training")
-    words = ["evaluate", str(tiny), "--model", str(model), "--limit", "2", "--out", str(tmp_path)]
-    assert main(words) == 2
-    assert "must not be a run folder" in capsys.readouterr().err
+    words = f"evaluate {tiny} --model {model} --limit 2 --out {tmp_path}"
+    assert "must not be a run folder" in command(words, status=2).err
     assert [path.read_text() for path in kept] == ["of a training"] * 2
 
 
@@ -199,9 +182,8 @@ def test_certainty_is_denied_where_an_interval_has_no_width() -> None:
     assert no_width([plain, {"accuracy": wide | {"low": 0.6}}])
 
 
-def test_without_a_model_it_is_the_packaged_one(tiny: Path, capsys) -> None:
-    assert main(["evaluate", str(tiny), "--limit", "2", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["models"]["pretrained"]
+def test_without_a_model_it_is_the_packaged_one(tiny, command) -> None:
+    found = json.loads(command(f"evaluate {tiny} --limit 2 --json").out)["models"]["pretrained"]
     packaged = ElaClassifier.from_pretrained()
     assert found["recipe"] == "default"
     assert found["calibration"]["threshold"] == packaged.threshold
@@ -213,25 +195,22 @@ def quick(classifier: ElaClassifier, data: Path, **options: Any) -> dict[str, An
 
 
 def test_a_dataset_of_one_split_is_measured_whole(
-    tiny: Path, model: Path, classifier: ElaClassifier, tmp_path: Path, capsys
+    tiny, model, classifier, tmp_path, command
 ) -> None:
     shutil.copytree(tiny / "test", tmp_path / "held/test")
     data = quick(classifier, tmp_path / "held")["data"]
     assert (data["n"], data["split"]) == (12, "test")
     flat = write_flat(tmp_path / "flat", 4)
-    assert main(["evaluate", str(flat), "--model", str(model), "--json"]) == 0
-    out, err = capsys.readouterr()
+    out, err = command(f"evaluate {flat} --model {model} --json")
     data = json.loads(out)["models"]["mine"]["data"]
     assert (data["n"], data["split"]) == (8, "train")
     assert "has no split test: measured on train, its only one." in err
-    assert main(["evaluate", str(flat), "--model", str(model), "--split", "val"]) == 2
-    assert (
-        "has no split val. Choose one of its splits as --split: train." in capsys.readouterr().err
-    )
+    error = command(f"evaluate {flat} --model {model} --split val", status=2).err
+    assert "has no split val. Choose one of its splits as --split: train." in error
 
 
 def test_a_refused_image_is_listed_and_too_many_are_an_error(
-    model: Path, classifier: ElaClassifier, tmp_path: Path, capsys
+    model, classifier, tmp_path, command
 ) -> None:
     data = write_folder(tmp_path / "data", train=2, test=25)
     (data / "test/fake/test000.png").write_text("no image")
@@ -242,26 +221,26 @@ def test_a_refused_image_is_listed_and_too_many_are_an_error(
     assert refused["reason"].startswith("NotAnImageError")
     for path in sorted((data / "test/real").iterdir())[:3]:
         path.write_text("no image")
-    assert main(["evaluate", str(data), "--model", str(model), "--json"]) == 2
-    err = capsys.readouterr().err
+    err = command(f"evaluate {data} --model {model} --json", status=2).err
     assert "At most 2.0%" in err
     assert "raise --max-rejected:\n  test/fake/test000.png: NotAnImageError" in err
     found = quick(classifier, data, max_rejected=0.1)["data"]
     assert (found["fake"], found["real"], len(found["rejected"])) == (24, 22, 4)
 
 
-def test_a_name_in_an_error_makes_no_line_of_its_own(model: Path, tmp_path: Path, capsys) -> None:
+def test_a_name_in_an_error_makes_no_line_of_its_own(model, tmp_path, command) -> None:
     data = write_folder(tmp_path / "data", train=2, test=2)
     (data / "test/fake/a\n  b\x1b[31m.png").write_text("no image")
-    assert main(["evaluate", str(data), "--model", str(model)]) == 2
-    first, listed = capsys.readouterr().err.splitlines()
+    first, listed = command(f"evaluate {data} --model {model}", status=2).err.splitlines()
     assert first.endswith("raise --max-rejected:")
     assert listed.startswith("  test/fake/a\\n  b\\x1b[31m.png: NotAnImageError")
-    assert main(["evaluate", "no\n  folder", "--model", str(model)]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert (
+        len(command("evaluate", "no\n  folder", "--model", str(model), status=2).err.splitlines())
+        == 1
+    )
 
 
-def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: Path, capsys):
+def test_data_and_models_that_cannot_be_used(tiny, model, tmp_path, command):
     one_class = tmp_path / "one"
     shutil.copytree(tiny, one_class)
     for path in (one_class / "test/real").iterdir():
@@ -290,21 +269,17 @@ def test_data_and_models_that_cannot_be_used(tiny: Path, model: Path, tmp_path: 
         ([tiny, "--compare", tmp_path, "--out", tiny / "out"], "must lie outside the data"),
         ([tiny, "--compare", tmp_path, "--out", model / "hf_ela.json"], "must be writable"),
     ):
-        assert main([*map(str, ["evaluate", *words, "--model", model])]) == 2
-        out, err = capsys.readouterr()
+        out, err = command("evaluate", *words, "--model", model, status=2)
         assert message in err
         assert not out
     assert not (tiny / "out").exists()
 
 
-def test_a_groups_file_that_names_a_few_images_is_said(
-    tiny: Path, model: Path, tmp_path: Path, capsys
-) -> None:
+def test_a_groups_file_that_names_a_few_images_is_said(tiny, model, tmp_path, command) -> None:
     few = tmp_path / "few.csv"
     few.write_text("file_name,group\ntest/fake/test000.png,a\ntest/real/test000.png,b\n")
     said = "The groups file names 2 of 12 images: each of the others counts as a group of its own."
-    words = ["evaluate", str(tiny), "--model", str(model), "--groups", str(few)]
-    assert main([*words, "--out", str(tmp_path / "out")]) == 0
-    assert said in " ".join(capsys.readouterr().out.split())
+    words = f"evaluate {tiny} --model {model} --groups {few} --out {tmp_path}/out"
+    assert said in " ".join(command(words).out.split())
     found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]["mine"]
     assert found["data"]["groups"]["matched"] == 2

@@ -27,7 +27,7 @@ from hf_ela.models.export import (
     export_onnx,
     onnx_files,
 )
-from hf_ela.models.networks import build_model, with_error_level
+from hf_ela.models.networks import build_model
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
@@ -244,10 +244,3 @@ def test_another_backend_exports_the_same(backend, saved_crops, tmp_path, python
         for count in (1, 3, 14):
             found, expected = (one.run(None, {start: given[:count]})[0] for one in sessions)
             assert np.abs(found - expected).max() < TOLERANCE
-
-
-def test_a_network_with_ela_inside_is_that_of_its_views() -> None:
-    network = build_model(PIXELS)
-    images = pictures(3, 32, 32)
-    whole = with_error_level(network, PIXELS)
-    assert np.array_equal(whole.predict_on_batch(images), network.predict_on_batch(images))

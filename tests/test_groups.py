@@ -1,13 +1,12 @@
 """Groups and near-duplicates, and splits that respect them."""
 
-from io import BytesIO
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
+from bad_files import encode
 from conftest import REPOSITORY
 from hf_ela.data.duplicates import near_duplicates, perceptual_hash
 from hf_ela.data.groups import GroupTable, clusters, grouped_split
@@ -171,7 +170,10 @@ def test_copies_of_real_pictures_are_found_and_other_pictures_are_not(where, req
         paths = sorted((REPOSITORY / "tests" / "data").glob("*-*.*"))
         assert len(paths) == 12
     pictures = [load_image(path).pixels for path in paths]
-    copies = [load_image(jpeg(one.resize((one.width // 2, one.height // 2)))) for one in pictures]
+    copies = [
+        load_image(encode(one.resize((one.width // 2, one.height // 2)), "JPEG", quality=75))
+        for one in pictures
+    ]
     found = clusters(
         [
             {"file_name": f"{n}{kind}", "key": f"{n}{kind}", "perceptual_hash": perceptual_hash(p)}
@@ -183,9 +185,3 @@ def test_copies_of_real_pictures_are_found_and_other_pictures_are_not(where, req
     originals, small = np.split(found, 2)
     assert np.mean(originals == small) > 0.95
     assert len(set(originals)) == len(pictures)
-
-
-def jpeg(image: Image.Image) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=75)
-    return buffer.getvalue()

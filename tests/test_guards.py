@@ -230,13 +230,11 @@ class TestOnnx:
             assert found.shape == (2, 2)
 
 
-# --------------------------------------------------------------------------------------------- HDF5
-
 BIAS = "layers/dense/vars/1"
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def weights(tmp_path_factory) -> bytes:
     """A file of one layer, as Keras writes it."""
     path = tmp_path_factory.mktemp("weights") / "a.weights.h5"
     layer = keras.layers.Dense(2)

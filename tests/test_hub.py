@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 from PIL import Image
 
-from conftest import LIVE
+from bad_files import encode
+from conftest import LIVE, parquet
 from hf_ela.errors import (
     DataError,
     DatasetNotFoundError,
@@ -25,7 +25,6 @@ from hf_ela.errors import (
 )
 from hf_ela.hub import datasets as hub_datasets
 from hf_ela.hub.datasets import load_hub_rows, read_image, resolve_dataset
-from hub_server import LocalHub
 
 CLASSES = ("fake", "real")
 
@@ -52,9 +51,7 @@ def read(repo_id: str, revision: str | None = None, streaming: bool = True) -> t
 
 
 def jpeg(*colour: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (24, 16), colour).save(file, "JPEG", quality=80)
-    return file.getvalue()
+    return encode(Image.new("RGB", (24, 16), colour), "JPEG", quality=80)
 
 
 def folder(images: int = 3, green: int = 0) -> dict[str, bytes]:
@@ -75,20 +72,6 @@ def expected(files: Mapping[str, bytes]) -> dict[str, list[list[object]]]:
     return rows
 
 
-def parquet(files: Mapping[str, bytes], split: str, names: tuple[str, ...] = CLASSES) -> bytes:
-    """What the Hub's bot, or push_to_hub, writes for a folder."""
-    chosen = {path: data for path, data in sorted(files.items()) if path.startswith(split)}
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))}
-    )
-    images = [{"bytes": data, "path": Path(path).name} for path, data in chosen.items()]
-    labels = [names.index(path.split("/")[1]) for path in chosen]
-    rows = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
-    file = io.BytesIO()
-    rows.to_parquet(file)
-    return file.getvalue()
-
-
 def conversion(files: Mapping[str, bytes], prefix: str = "") -> dict[str, bytes]:
     return {
         f"default/{prefix}{split}/0000.parquet": parquet(files, split)
@@ -102,9 +85,7 @@ def downloads(requests: list[str], suffix: str) -> list[str]:
 
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("kind", ["folder", "parquet", "converted"])
-def test_rows_arrive_undecoded_with_their_class_names(
-    hub: LocalHub, kind: str, streaming: bool
-) -> None:
+def test_rows_arrive_undecoded_with_their_class_names(hub, kind, streaming) -> None:
     repo_id, files = f"user/{kind}-{streaming}".lower(), folder()
     held = {f"data/{s}-0.parquet": parquet(files, s) for s in ("train", "test")}
     repository = hub.add_dataset(repo_id, held if kind == "parquet" else files)
@@ -124,9 +105,7 @@ def test_rows_arrive_undecoded_with_their_class_names(
     assert bool(downloads(hub.requests, ".jpg")) == (kind == "folder")
 
 
-def test_a_streamed_folder_costs_one_request_per_image_and_a_conversion_does_not_grow(
-    hub: LocalHub,
-) -> None:
+def test_a_streamed_folder_costs_one_request_per_image_and_a_conversion_does_not_grow(hub) -> None:
     cost = {}
     for images in (1, 6):
         for kind in ("folder", "converted"):
@@ -141,7 +120,7 @@ def test_a_streamed_folder_costs_one_request_per_image_and_a_conversion_does_not
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_pinned_revision_gives_the_old_rows(hub: LocalHub, streaming: bool) -> None:
+def test_a_pinned_revision_gives_the_old_rows(hub, streaming) -> None:
     old, new = folder(green=0), folder(green=200)
     repository = hub.add_dataset(f"user/pinned-{streaming}".lower(), old)
     commit = repository.find("main").sha
@@ -164,7 +143,7 @@ def test_a_pinned_revision_gives_the_old_rows(hub: LocalHub, streaming: bool) ->
     assert {split: part["rows"] for split, part in splits.items()} == expected(old)
 
 
-def test_a_conversion_is_left_alone_unless_it_says_the_same(hub: LocalHub) -> None:
+def test_a_conversion_is_left_alone_unless_it_says_the_same(hub) -> None:
     files = folder(1)
 
     def converted(name: str) -> str | None:
@@ -200,9 +179,7 @@ def test_a_conversion_is_left_alone_unless_it_says_the_same(hub: LocalHub) -> No
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_private_dataset_needs_its_token(
-    hub: LocalHub, monkeypatch: pytest.MonkeyPatch, streaming: bool
-) -> None:
+def test_a_private_dataset_needs_its_token(hub, monkeypatch, streaming) -> None:
     files, name = folder(1), f"user/private-{streaming}".lower()
     hub.add_dataset(name, files, private=True)
     for token in (None, "hf_of_somebody_else"):
@@ -222,13 +199,13 @@ def test_a_private_dataset_needs_its_token(
 
 
 @pytest.mark.parametrize("token", ["hf_secret\nline", "hf_secret é", "hf secret"])
-def test_a_malformed_token_is_refused_and_not_shown(hub: LocalHub, token: str) -> None:
+def test_a_malformed_token_is_refused_and_not_shown(hub, token) -> None:
     with pytest.raises(HfElaError, match="printable ASCII") as caught:
         resolve_dataset("user/any", token=token)
     assert "secret" not in str(caught.value)
 
 
-def test_what_is_not_there_says_so(hub: LocalHub) -> None:
+def test_what_is_not_there_says_so(hub) -> None:
     for token in (None, hub.token):
         with pytest.raises(DatasetNotFoundError, match=r"'user/absent' does not exist .* private"):
             resolve_dataset("user/absent", token=token)
@@ -247,7 +224,7 @@ def test_what_is_not_there_says_so(hub: LocalHub) -> None:
 
 
 @pytest.mark.parametrize("repo_id", ["", "name", "a/b/c", "user/na me", "user/a..b", "/name"])
-def test_a_malformed_id_says_the_rule(hub: LocalHub, repo_id: str) -> None:
+def test_a_malformed_id_says_the_rule(hub, repo_id) -> None:
     with pytest.raises(DatasetNotFoundError, match="named user/name") as caught:
         resolve_dataset(repo_id)
     assert f"Received: {repo_id!r}" in str(caught.value)
@@ -269,15 +246,10 @@ for call in calls[: int(sys.argv[1])]:
 """
 
 
-def test_no_answer_from_the_hub() -> None:
+def test_no_answer_from_the_hub(python) -> None:
     def errors(calls: int, **environment: str) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", ALONE, str(calls)],
-            env=os.environ | {"HF_HUB_DOWNLOAD_TIMEOUT": "1"} | environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = python(["-c", ALONE, calls], HF_HUB_DOWNLOAD_TIMEOUT="1", **environment)
+        assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
     with socket.socket() as silent:
@@ -303,9 +275,7 @@ def test_no_answer_from_the_hub() -> None:
     ],
     ids=str,
 )
-def test_a_hub_that_refuses_or_is_slow(
-    hub: LocalHub, monkeypatch: pytest.MonkeyPatch, how: dict[str, int], error: type[Exception]
-) -> None:
+def test_a_hub_that_refuses_or_is_slow(hub, monkeypatch, how, error) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 1)
     hub.fault("*", "/api/datasets/user/fault", **how)
     with pytest.raises(error, match="user/fault"):
@@ -316,7 +286,7 @@ def test_a_hub_that_refuses_or_is_slow(
     ("kind", "streaming"),
     [("no data", True), ("no data", False), ("no parquet", True), ("other columns", False)],
 )
-def test_a_dataset_without_rows_is_a_typed_error(hub: LocalHub, kind: str, streaming: bool) -> None:
+def test_a_dataset_without_rows_is_a_typed_error(hub, kind, streaming) -> None:
     other = io.BytesIO()
     datasets.Dataset.from_dict({"caption": ["a tree"]}).to_parquet(other)
     mixed = {"data/train-0.parquet": parquet(folder(1), "train")}
@@ -331,7 +301,7 @@ def test_a_dataset_without_rows_is_a_typed_error(hub: LocalHub, kind: str, strea
         read(name, streaming=streaming)
 
 
-def test_an_image_and_a_stream_that_fail_half_way_are_typed(hub: LocalHub) -> None:
+def test_an_image_and_a_stream_that_fail_half_way_are_typed(hub) -> None:
     repository = hub.add_dataset("user/halfway", folder(1))
     rows = load_hub_rows(resolve_dataset(repository.id), streaming=True)["train"]
     images = [row["image"] for row in rows]
@@ -347,9 +317,7 @@ def test_an_image_and_a_stream_that_fail_half_way_are_typed(hub: LocalHub) -> No
         list(rows)
 
 
-def test_a_local_copy_is_not_taken_for_the_hub(
-    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_local_copy_is_not_taken_for_the_hub(hub, tmp_path, monkeypatch) -> None:
     repository = hub.add_dataset("user/local", folder(1))
     read(repository.id, streaming=False)
     repository.commit(folder(1, green=200))
@@ -382,20 +350,19 @@ with ProcessPoolExecutor(2, get_context("forkserver")) as pool:
 """
 
 
-def test_images_are_read_in_worker_processes(hub: LocalHub) -> None:
+def test_images_are_read_in_worker_processes(hub, python) -> None:
     files = folder(2)
     repository = hub.add_dataset("user/workers", files, private=True)
     root = f"hf://datasets/{repository.id}@{repository.find('main').sha}"
     paths = [f"{root}/{path}" for path in sorted(files)]
-    words = [sys.executable, "-W", "ignore", "-c", WORKERS, hub.token, *paths]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = python(["-c", WORKERS, hub.token, *paths])
     assert json.loads(done.stdout) == [data.hex() for _, data in sorted(files.items())]
     assert len(downloads(hub.requests, ".jpg")) == len(paths)
     # Each of two processes looks at the repository and its four folders once.
     assert len(hub.requests) <= len(paths) + 2 * 5
 
 
-def test_a_local_image_is_read_or_refused(tmp_path: Path) -> None:
+def test_a_local_image_is_read_or_refused(tmp_path) -> None:
     file = tmp_path / "é.jpg"
     file.write_bytes(jpeg(1, 2, 3))
     assert read_image({"bytes": None, "path": str(file)}) == file.read_bytes()
@@ -418,7 +385,7 @@ print(json.dumps([vars(dataset), sorted(splits), rows.features["label"].names, r
 
 
 @pytest.mark.network
-def test_the_live_dataset(tmp_path: Path) -> None:
+def test_the_live_dataset(tmp_path) -> None:
     live = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     words = [sys.executable, "-W", "ignore", "-c", LIVE_DATASET]
     environment = live | LIVE | {"HF_HOME": str(tmp_path)}

@@ -1,16 +1,12 @@
 """Models of the Hub, loaded by the real client from a Hub over loopback."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hf_ela import ElaClassifier
-from hf_ela.cli import main
 from hf_ela.errors import HubUnreachableError, ModelError, ModelNotFoundError
 from hub_server import LocalHub, Repository
 
@@ -18,12 +14,12 @@ ID = "somebody/ela"
 
 
 @pytest.fixture
-def image(pictures: list[Path]) -> Path:
+def image(pictures) -> Path:
     return pictures[-1]
 
 
 @pytest.fixture
-def files(tiny_run: Path) -> dict[str, bytes]:
+def files(tiny_run) -> dict[str, bytes]:
     """A model with weights alone."""
     found = {path.name: path.read_bytes() for path in (tiny_run / "weights").iterdir()}
     settings = json.loads(found["hf_ela.json"])
@@ -34,12 +30,12 @@ def files(tiny_run: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def onnx_files(tiny_run: Path) -> dict[str, bytes]:
+def onnx_files(tiny_run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (tiny_run / "weights").iterdir()}
 
 
 @pytest.fixture
-def released(hub: LocalHub, files: dict[str, bytes]) -> Repository:
+def released(hub, files) -> Repository:
     """Tag v1 is the model; main is one commit on, with the same model."""
     repository = hub.add_model(ID, files)
     repository.tag("v1")
@@ -48,7 +44,7 @@ def released(hub: LocalHub, files: dict[str, bytes]) -> Repository:
 
 
 @pytest.fixture
-def expected(tiny_run: Path, image: Path) -> list[Any]:
+def expected(tiny_run, image) -> list[Any]:
     return list(ElaClassifier.from_pretrained(tiny_run, runtime="keras").scores([image]))
 
 
@@ -62,9 +58,7 @@ def fetched(hub: LocalHub) -> set[str]:
 
 
 class TestLoading:
-    def test_only_what_is_needed_from_one_commit(
-        self, hub: LocalHub, released: Repository, image: Path, expected: list[Any]
-    ) -> None:
+    def test_only_what_is_needed_from_one_commit(self, hub, released, image, expected) -> None:
         commit = released.find("v1").sha
         classifier = ElaClassifier.from_pretrained(ID, revision="v1")
         assert classifier.revision == commit
@@ -78,7 +72,7 @@ class TestLoading:
         assert head != commit
         assert ElaClassifier.from_pretrained(ID).revision == head
 
-    def test_private_needs_the_token(self, hub: LocalHub, files: dict[str, bytes]) -> None:
+    def test_private_needs_the_token(self, hub, files) -> None:
         hub.add_model("somebody/private", files, private=True)
         for token in (None, "hf_wrong"):
             with pytest.raises(ModelNotFoundError, match="hf auth login") as caught:
@@ -86,7 +80,7 @@ class TestLoading:
             assert "hf_wrong" not in str(caught.value)
         assert ElaClassifier.from_pretrained("somebody/private", token=hub.token).revision
 
-    def test_a_cache_of_ones_own(self, released: Repository, tmp_path: Path) -> None:
+    def test_a_cache_of_ones_own(self, released, tmp_path) -> None:
         here = {"cache_dir": tmp_path / "mine", "revision": "v1"}
         with pytest.raises(HubUnreachableError, match=str(tmp_path)):
             ElaClassifier.from_pretrained(ID, **here, local_files_only=True)
@@ -94,15 +88,11 @@ class TestLoading:
         again = ElaClassifier.from_pretrained(ID, **here, local_files_only=True)
         assert again.revision == first.revision == released.find("v1").sha
 
-    def test_the_command_takes_a_revision(
-        self,
-        released: Repository,
-        image: Path,
-        expected: list[Any],
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        assert main(["predict", str(image), "--model", f"{ID}@v1", "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["scores"]["fake"] == expected[0]
+    def test_the_command_takes_a_revision(self, released, image, expected, command) -> None:
+        assert (
+            json.loads(command(f"predict {image} --model {ID}@v1 --json").out)["scores"]["fake"]
+            == expected[0]
+        )
 
 
 class TestWithOnnx:
@@ -111,13 +101,7 @@ class TestWithOnnx:
         [(None, "network.onnx"), ("onnx", "network.onnx"), ("keras", "model.weights.h5")],
     )
     def test_only_what_the_runtime_needs(
-        self,
-        hub: LocalHub,
-        onnx_files: dict[str, bytes],
-        tiny_run: Path,
-        image: Path,
-        runtime: Any,
-        needed: str,
+        self, hub, onnx_files, tiny_run, image, runtime, needed
     ) -> None:
         hub.add_model("somebody/onnx", onnx_files)
         found = ElaClassifier.from_pretrained("somebody/onnx", runtime=runtime)
@@ -125,9 +109,7 @@ class TestWithOnnx:
         assert list(found.scores([image])) == list(local.scores([image]))
         assert fetched(hub) == {"hf_ela.json", needed}
 
-    def test_the_network_is_of_the_same_commit(
-        self, hub: LocalHub, onnx_files: dict[str, bytes], tiny_run: Path
-    ) -> None:
+    def test_the_network_is_of_the_same_commit(self, hub, onnx_files, tiny_run) -> None:
         repository = hub.add_model("somebody/later", onnx_files)
         first = repository.find("main").sha
         classifier = ElaClassifier.from_pretrained("somebody/later")
@@ -155,9 +137,7 @@ print(json.dumps(found))
 
 
 class TestWithoutTheHub:
-    def test_offline_from_the_cache(
-        self, hub: LocalHub, onnx_files: dict[str, bytes], tmp_path: Path
-    ) -> None:
+    def test_offline_from_the_cache(self, hub, onnx_files, tmp_path, python) -> None:
         repository = hub.add_model(ID, onnx_files)
         repository.tag("v1")
         commit = repository.find("v1").sha
@@ -165,18 +145,15 @@ class TestWithoutTheHub:
             ElaClassifier.from_pretrained(ID, revision=revision)
         hub.requests.clear()
         # The client reads the variable when it is imported.
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
-        words = [sys.executable, "-W", "ignore", "-c", OFFLINE, ID, "v1", "main", commit]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+        done = python(["-c", OFFLINE, ID, "v1", "main", commit], **offline)
         *found, never = json.loads(done.stdout)
         assert found == [commit] * 3
         assert "HF_HUB_OFFLINE is set" in never
         assert "Load it once with the network" in never
         assert hub.requests == []
 
-    def test_no_answer_serves_what_was_seen_last(
-        self, hub: LocalHub, onnx_files: dict[str, bytes]
-    ) -> None:
+    def test_no_answer_serves_what_was_seen_last(self, hub, onnx_files) -> None:
         repository = hub.add_model("somebody/moving", onnx_files)
         first = ElaClassifier.from_pretrained("somebody/moving").revision
         second = repository.commit({"README.md": b"# Moved\n"})
@@ -187,9 +164,7 @@ class TestWithoutTheHub:
         hub.clear_faults()
         assert ElaClassifier.from_pretrained("somebody/moving").revision == second
 
-    def test_a_cut_download_is_taken_up_again(
-        self, hub: LocalHub, onnx_files: dict[str, bytes]
-    ) -> None:
+    def test_a_cut_download_is_taken_up_again(self, hub, onnx_files) -> None:
         hub.add_model(ID, onnx_files)
         cut = hub.fault("GET", "network.onnx", drop="half", times=1)
         assert ElaClassifier.from_pretrained(ID).revision
@@ -200,13 +175,13 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "found", [{"config.json": b"{}", "pytorch_model.bin": b"\x80"}, {"README.md": b""}]
     )
-    def test_another_kind_of_model(self, hub: LocalHub, found: dict[str, bytes]) -> None:
+    def test_another_kind_of_model(self, hub, found) -> None:
         hub.add_model("somebody/other", found)
         with pytest.raises(ModelError, match="is not an hf-ela model: it has no hf_ela") as caught:
             ElaClassifier.from_pretrained("somebody/other")
         assert list(found)[-1] in str(caught.value)
 
-    def test_what_does_not_exist(self, hub: LocalHub, released: Repository) -> None:
+    def test_what_does_not_exist(self, hub, released) -> None:
         with pytest.raises(ModelNotFoundError, match="tags: v1"):
             ElaClassifier.from_pretrained(ID, revision="v9")
         with pytest.raises(ModelNotFoundError, match="No local folder somebody/nothing exists"):
@@ -233,14 +208,7 @@ class TestRefusals:
         ],
     )
     def test_what_is_not_valid_is_not_fetched_further(
-        self,
-        hub: LocalHub,
-        files: dict[str, bytes],
-        onnx_files: dict[str, bytes],
-        name: str,
-        data: bytes | None,
-        said: str,
-        got: set[str],
+        self, hub, files, onnx_files, name, data, said, got
     ) -> None:
         whole = onnx_files if name == "network.onnx" else files
         changed = {key: value for key, value in {**whole, name: data}.items() if value is not None}
@@ -250,7 +218,7 @@ class TestRefusals:
         assert fetched(hub) == got
 
 
-def test_a_folder_needs_no_client_of_the_hub(tiny_run: Path) -> None:
+def test_a_folder_needs_no_client_of_the_hub(tiny_run, python) -> None:
     code = (
         "import sys; from hf_ela.hub.locate import locate;"
         "from hf_ela.models.settings import read_settings;"
@@ -258,5 +226,5 @@ def test_a_folder_needs_no_client_of_the_hub(tiny_run: Path) -> None:
         "read_settings(folder / 'hf_ela.json');"
         "assert commit is None; assert 'huggingface_hub' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code, tiny_run / "weights"], check=False)
-    assert done.returncode == 0
+    done = python(["-c", code, tiny_run / "weights"])
+    assert done.returncode == 0, done.stderr

@@ -7,18 +7,18 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from hf_ela.hub.client import CLIENT_ERRORS
-from hub_server import LocalHub, Repository
+from hub_server import Repository
 
 REPO = "tester/art"
 
 
 @pytest.fixture
-def api(hub: LocalHub) -> HfApi:
+def api(hub) -> HfApi:
     return HfApi(token=hub.token)
 
 
 @pytest.fixture
-def art(hub: LocalHub) -> Repository:
+def art(hub) -> Repository:
     return hub.add_model(REPO, {"README.md": b"# Art", "old/a.txt": b"a"})
 
 
@@ -28,7 +28,7 @@ def commit(api: HfApi, files: dict[str, str], repo: str = REPO, **options: objec
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset", "space"])
-def test_a_repository_is_created_once_and_seen(hub: LocalHub, api: HfApi, kind: str) -> None:
+def test_a_repository_is_created_once_and_seen(hub, api, kind) -> None:
     sdk = "gradio" if kind == "space" else None
     options = {"repo_type": kind, "private": True, "space_sdk": sdk}
     url = api.create_repo(REPO, **options)
@@ -43,9 +43,7 @@ def test_a_repository_is_created_once_and_seen(hub: LocalHub, api: HfApi, kind: 
         HfApi(token=False).repo_info(REPO, repo_type=kind)
 
 
-def test_a_commit_of_small_and_large_files_comes_back_the_same(
-    hub: LocalHub, api: HfApi, art: Repository, tmp_path: Path
-) -> None:
+def test_a_commit_of_small_and_large_files_comes_back_the_same(hub, api, art, tmp_path) -> None:
     files = {"a.txt": "small", "empty.h5": "", "weights.h5": "large", "log.txt": "x" * 11 * 2**20}
     oid = commit(api, files)
     assert art.find("main").sha == oid
@@ -65,9 +63,7 @@ def test_a_commit_of_small_and_large_files_comes_back_the_same(
 
 
 @pytest.mark.parametrize(("given", "status"), [("", 401), ("hf_unknown", 401), ("read", 403)])
-def test_who_may_not_write_leaves_everything_as_it_was(
-    hub: LocalHub, art: Repository, given: str, status: int
-) -> None:
+def test_who_may_not_write_leaves_everything_as_it_was(hub, art, given, status) -> None:
     api = HfApi(token={"": False, "read": hub.read_token}.get(given, given))
     for call in (
         lambda: api.create_repo("tester/new"),
@@ -81,7 +77,7 @@ def test_who_may_not_write_leaves_everything_as_it_was(
     assert len(art.history()) == 1
 
 
-def test_heads_branches_tags_and_pull_requests(api: HfApi, art: Repository) -> None:
+def test_heads_branches_tags_and_pull_requests(api, art) -> None:
     first = art.find("main").sha
     api.create_branch(REPO, branch="next")
     assert commit(api, {"b.txt": "b"}, revision="next") == art.find("next").sha
@@ -109,16 +105,14 @@ def test_heads_branches_tags_and_pull_requests(api: HfApi, art: Repository) -> N
         ("model-index: [{name: a}]", '"model-index[0].results" is required'),
     ],
 )
-def test_a_card_with_wrong_metadata_is_refused(
-    api: HfApi, art: Repository, yaml: str, message: str
-) -> None:
+def test_a_card_with_wrong_metadata_is_refused(api, art, yaml, message) -> None:
     with pytest.raises(ValueError, match="Invalid metadata in README") as caught:
         commit(api, {"README.md": f"---\n{yaml}\n---\n# Art"})
     assert message in str(caught.value)
     assert len(art.history()) == 1
 
 
-def test_faults_are_met_as_ordered(hub: LocalHub, api: HfApi, art: Repository) -> None:
+def test_faults_are_met_as_ordered(hub, api, art) -> None:
     fault = hub.fault("GET", "/api/models/", status=503, retry_after=0, times=1)
     with pytest.raises(HfHubHTTPError):
         api.model_info(REPO)

@@ -1,14 +1,11 @@
 """Training on a dataset of the Hub: the real clients against a Hub over loopback."""
 
-import subprocess
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
-from conftest import COMMAND, LIVE, TINY
+from conftest import CHEAP, LIVE, TINY, files_of, parquet
 from hf_ela.data import DataOptions, prepare
 from hf_ela.data.preparation import Prepared
 from hf_ela.errors import DatasetNotFoundError, TooManyRejectedError
@@ -22,23 +19,13 @@ RECIPE = load_recipe("default", [*TINY, "training.epochs=1"])
 
 
 @pytest.fixture(scope="module")
-def files(tiny: Path) -> dict[str, bytes]:
-    return {p.relative_to(tiny).as_posix(): p.read_bytes() for p in sorted(tiny.rglob("*.*g"))}
+def files(tiny) -> dict[str, bytes]:
+    return files_of(tiny)
 
 
 @pytest.fixture(scope="module")
-def parquet(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    cache = str(tmp_path_factory.mktemp("cache"))
-    rows = datasets.load_dataset("imagefolder", data_dir=str(tiny), cache_dir=cache)
-    found = {}
-    for split, table in rows.items():
-        undecoded = table.cast_column("image", datasets.Image(decode=False))
-        images = [{"bytes": Path(i["path"]).read_bytes(), "path": None} for i in undecoded["image"]]
-        columns = {"image": images, "label": list(undecoded["label"])}
-        file = BytesIO()
-        datasets.Dataset.from_dict(columns, features=table.features).to_parquet(file)
-        found[f"data/{split}-00000-of-00001.parquet"] = file.getvalue()
-    return found
+def parquet_files(files) -> dict[str, bytes]:
+    return {f"data/{s}-00000-of-00001.parquet": parquet(files, s) for s in ("train", "test")}
 
 
 def prepared(folder: Path, **options: Any) -> Prepared:
@@ -49,8 +36,10 @@ def image_requests(hub: LocalHub) -> int:
     return sum(".jpg" in request or ".png" in request for request in hub.requests)
 
 
-def test_parquet_dataset_streams_by_default_and_is_cached(hub, parquet, tmp_path, cache) -> None:
-    repository = hub.add_dataset(ID, parquet)
+def test_parquet_dataset_streams_by_default_and_is_cached(
+    hub, parquet_files, tmp_path, cache
+) -> None:
+    repository = hub.add_dataset(ID, parquet_files)
     data = prepared(tmp_path / "ela")
     assert data.summary["id"] == ID
     assert data.summary["revision"] == repository.refs["refs/heads/main"]
@@ -66,11 +55,14 @@ def test_parquet_dataset_streams_by_default_and_is_cached(hub, parquet, tmp_path
 
 
 def test_imagefolder_is_read_by_its_conversion_and_both_commits_recorded(
-    hub, files, parquet, tmp_path, cache
+    hub, files, parquet_files, tmp_path, cache
 ) -> None:
     repository = hub.add_dataset(ID, files)
     converted = repository.convert(
-        {f"default/{name[5:].split('-')[0]}/0000.parquet": data for name, data in parquet.items()}
+        {
+            f"default/{name[5:].split('-')[0]}/0000.parquet": data
+            for name, data in parquet_files.items()
+        }
     )
     found = prepared(tmp_path).summary
     assert found["revision"] == repository.refs["refs/heads/main"]
@@ -93,38 +85,19 @@ def test_imagefolder_at_a_pinned_revision_streams_file_by_file(hub, files, tmp_p
 
 
 def test_a_private_dataset_trains_with_the_token_which_is_never_written(
-    hub, parquet, tmp_path, cache, monkeypatch
+    hub, parquet_files, tmp_path, cache, monkeypatch
 ) -> None:
-    repository, said = hub.add_dataset(ID, parquet, private=True), []
+    repository, said = hub.add_dataset(ID, parquet_files, private=True), []
     options = DataOptions(ID, num_proc=1, cache_dir=str(tmp_path / "ela"))
-    cheap = {"plots": False, "export": False, "resamples": 20, "perturbations": ["blur"]}
     with pytest.raises(DatasetNotFoundError, match="hf auth login"):
         train(RECIPE, options, tmp_path / "run", say=said.append)
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    train(RECIPE, options, tmp_path / "run", say=said.append, **cheap)
+    train(RECIPE, options, tmp_path / "run", say=said.append, **CHEAP)
     assert read_run(tmp_path / "run").data.revision == repository.refs["refs/heads/main"]
     assert hub.token not in "".join(said)
     written = (path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert all(hub.token.encode() not in content for content in written)
-
-
-def test_what_does_not_exist_is_named(hub, parquet, tmp_path) -> None:
-    with pytest.raises(DatasetNotFoundError, match=ID):
-        prepared(tmp_path)
-    hub.add_dataset(ID, parquet)
-    with pytest.raises(DatasetNotFoundError, match="v9"):
-        prepared(tmp_path, revision="v9")
-
-
-def test_no_hub_offers_a_way_out(hub, tmp_path) -> None:
-    environment = hub.environment(tmp_path) | {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    command = [*COMMAND, "train", "--data", ID, "--out", str(tmp_path / "run")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "local" in done.stderr
-    assert "HF_ENDPOINT" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.network

@@ -42,7 +42,7 @@ def oriented(orientation: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def bad_files(tmp_path_factory: pytest.TempPathFactory) -> list[BadFile]:
+def bad_files(tmp_path_factory) -> list[BadFile]:
     return write_bad_files(tmp_path_factory.mktemp("bad"))
 
 
@@ -348,16 +348,9 @@ class TestSources:
         path.write_bytes(data)
         with Image.open(path) as opened:
             expected = opened.convert("RGB")
-            sources = [
-                (str(path), str(path)),
-                (path, str(path)),
-                (data, "<bytes>"),
-                (bytearray(data), "<bytes>"),
-                (memoryview(data), "<bytes>"),
-                (io.BytesIO(data), "<BytesIO>"),
-                (opened, str(path)),
-            ]
-            for source, name in sources:
+            sources = [(source, str(path)) for source in (str(path), path, opened)]
+            sources += [(kind(data), "<bytes>") for kind in (bytes, bytearray, memoryview)]
+            for source, name in [*sources, (io.BytesIO(data), "<BytesIO>")]:
                 loaded = load_image(source)
                 assert same(loaded.pixels, expected)
                 assert loaded.info.name == name
@@ -393,13 +386,8 @@ class TestSources:
         ("dtype", "shape"),
         [
             ("float32", (4, 4, 3)),
-            ("int64", (4, 4)),
-            ("bool", (4, 4)),
-            ("uint8", (4,)),
-            ("uint8", (4, 4, 1)),
-            ("uint8", (4, 4, 2)),
-            ("uint8", (3, 4, 4, 3)),
-            ("uint8", ()),
+            *((kind, (4, 4)) for kind in ("int64", "bool")),
+            *(("uint8", shape) for shape in ((4,), (4, 4, 1), (4, 4, 2), (3, 4, 4, 3), ())),
         ],
     )
     def test_other_arrays_are_refused(self, dtype, shape) -> None:

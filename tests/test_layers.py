@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageEnhance
 
+from conftest import TINY
 from exact_cases import KINDS, picture, pictures, saved
 from hf_ela.backend import keras
 from hf_ela.ela import layers
-from hf_ela.ela.error_level import _stretch, error_level
+from hf_ela.ela.error_level import error_level
 from hf_ela.ela.layers import ErrorLevel, PillowResize
 from hf_ela.ela.views import network_inputs
 from hf_ela.models.networks import with_error_level
 from hf_ela.recipes.loading import load_recipe
 from networks import CROPS, RESIZED, network_of
 
+PIXELS = load_recipe("default", [*TINY, "ela=none"])
 SETTINGS = [
     {"signed": signed, "color": color, "gain": gain}
     for signed, color, gain in product(
@@ -108,7 +110,9 @@ def test_every_difference_is_stretched_as_pillow_does() -> None:
     """To the maximum of an image: each difference up to each largest one."""
     values = np.minimum(np.arange(256), np.arange(256)[:, None]).astype(np.uint8)
     images = np.repeat(values[:, None, :, None], 3, axis=-1)  # row i: 0, 1, .., i, i, ..
-    expected = np.stack([np.asarray(_stretch(Image.fromarray(image))) for image in images])
+    brightness = [ImageEnhance.Brightness(Image.fromarray(image)) for image in images]
+    factors = [255 / max(largest, 1) for largest in range(256)]
+    expected = np.stack([b.enhance(f) for b, f in zip(brightness, factors, strict=True)])
     tensor = keras.ops.cast(keras.ops.convert_to_tensor(images), "int32")
     found = keras.ops.convert_to_numpy(layers._scaled(tensor, "max", zero=0))
     assert np.array_equal(found, expected)
@@ -121,19 +125,10 @@ def test_every_difference_is_stretched_as_pillow_does() -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (1, 1),
-        (1, 9),
-        (2, 1),
-        (7, 7),
-        (9, 8),
-        (8, 9),
-        (17, 5),
-        (5, 17),
-        (64, 32),
-        (50, 3),
+        (1, 1), (1, 9), (2, 1), (7, 7), (9, 8), (8, 9), (17, 5), (5, 17), (64, 32), (50, 3),
         (256, 128),
     ],
-)
+)  # fmt: skip
 def test_resize_is_pillows(before, after, kind) -> None:
     images = np.stack([picture(kind, before, before, seed) for seed in range(3)])
     expected = np.stack([np.asarray(Image.fromarray(i).resize((after, after))) for i in images])
@@ -171,7 +166,7 @@ def test_mixed_precision_leaves_the_bits_alone(bfloat16) -> None:
     assert_equal(np.asarray(keras.ops.convert_to_numpy(found[1])), channels)
 
 
-@pytest.mark.parametrize("recipe", [CROPS, RESIZED], ids=["crops", "resized"])
+@pytest.mark.parametrize("recipe", [CROPS, RESIZED, PIXELS], ids=["crops", "resized", "pixels"])
 def test_a_model_with_ela_inside_is_the_network_on_the_functions_views(recipe) -> None:
     network = network_of(recipe)
     model = with_error_level(network, recipe)

@@ -34,14 +34,14 @@ def run_python(code: str, *arguments: object, path: Path) -> subprocess.Complete
 
 
 @pytest.fixture(scope="module")
-def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("wheel") / NAME
     path.write_bytes(BYTES)
     return path
 
 
 @pytest.fixture
-def installed(wheel_file: Path, tmp_path: Path) -> Path:
+def installed(wheel_file, tmp_path) -> Path:
     """The wheel installed by pip, alone in a folder."""
     options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--target"]
     command = [sys.executable, "-m", "pip", "install", *options, tmp_path / "site", wheel_file]
@@ -78,7 +78,7 @@ class TestWheel:
             assert (digest, size) == (f"sha256={encoded}", str(len(content)))
 
     def test_an_installation_of_it_makes_the_same_bytes_and_predicts(
-        self, wheel_file: Path, installed: Path, tiny_run: Path, pictures: list[Path]
+        self, wheel_file, installed, tiny_run, pictures
     ) -> None:
         again = run_python(WHEEL_AGAIN, path=installed)
         assert again.stdout == BYTES, again.stderr.decode()
@@ -86,13 +86,10 @@ class TestWheel:
 
         # A model of the package stays out, since a release has its own; so do stray files.
         package = installed / "hf_ela"
-        (package / PACKAGED).mkdir()
-        (package / PACKAGED / "README.md").write_text("a card")
-        (package / ".env").write_text("HF_TOKEN=secret")
-        (package / "cli.py~").write_text("backup")
-        (package / "model_card" / ".hidden.md").write_text("mine")
-        (package / "__pycache__").mkdir(exist_ok=True)
-        (package / "__pycache__" / "cli.cpython-311.pyc").write_bytes(b"old")
+        stray = [f"{PACKAGED}/README.md", ".env", "cli.py~", "model_card/.hidden.md"]
+        for name in (*stray, "__pycache__/cli.cpython-311.pyc"):
+            (package / name).parent.mkdir(exist_ok=True)
+            (package / name).write_text("HF_TOKEN=secret")
         assert run_python(WHEEL_AGAIN, path=installed).stdout == BYTES
 
         module = package / "_version.py"
@@ -116,9 +113,7 @@ print(hf_ela.ElaClassifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])[0][
 
 
 @pytest.mark.second_lane
-def test_a_built_wheel_has_the_model_and_predicts_with_it(
-    tmp_path: Path, pictures: list[Path]
-) -> None:
+def test_a_built_wheel_has_the_model_and_predicts_with_it(tmp_path, pictures) -> None:
     """By the real build, with all that a release needs."""
     wheels, site = tmp_path / "wheels", tmp_path / "site"
     pip = [sys.executable, "-m", "pip"]

@@ -1,7 +1,5 @@
 """The PNGs of a run: valid, legible in size, and showing the data that they were given."""
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -170,7 +168,7 @@ def test_mistakes_come_worst_first():
     assert run_plots.worst_mistakes(labels, scores, 0.8).tolist() == [2, 1, 0]
 
 
-def test_plots_touch_no_global_state(tmp_path):
+def test_plots_touch_no_global_state(tmp_path, python):
     """pyplot would choose a backend, and with it perhaps a display, for the whole process."""
     code = (
         "import sys, hf_ela; assert 'matplotlib' not in sys.modules\n"
@@ -178,5 +176,5 @@ def test_plots_touch_no_global_state(tmp_path):
         f"run_plots.training_curves({{'loss': [1, 2]}}, Path({str(tmp_path / 'a.png')!r}))\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(["-c", code])
     assert done.stdout.strip() == "False"

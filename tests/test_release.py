@@ -7,16 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
 
-from conftest import COMMAND, LIVE, REPOSITORY, linked_copy
+from conftest import COMMAND, LIVE, REPOSITORY, Printed, changed, linked_copy, wait_for
 from hf_ela import ElaClassifier
-from hf_ela.cli import main
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.package import SAMPLES
 from hf_ela.hub.release_files import release_files
@@ -25,38 +23,19 @@ from hub_server import LocalHub
 FAKE, REAL = next(iter(SAMPLES)), list(SAMPLES)[-1]
 
 
-@dataclass
-class Done:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-Push = Callable[..., Done]
-
-
 @pytest.fixture
-def push(
-    hub: LocalHub,
-    tiny_run: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Push:
-    """Run `hf-ela push` with the tiny run, or another."""
+def push(hub, tiny_run, monkeypatch, command) -> Callable[..., Printed]:
+    """Run `hf-ela push` with the tiny run, or another; it must end with `status`."""
     monkeypatch.setenv("HF_TOKEN", hub.token)
 
-    def call(repo: str, *options: str, run: Path = tiny_run) -> Done:
-        capsys.readouterr()
-        status = main(["push", str(run), repo, *options])
-        return Done(status, *capsys.readouterr())
+    def call(repo: str, *options: str, run: Path = tiny_run, status: int = 0) -> Printed:
+        return command("push", run, repo, *options, status=status)
 
     return call
 
 
 @pytest.fixture
-def other(tiny_run: Path, tmp_path: Path) -> Path:
+def other(tiny_run, tmp_path) -> Path:
     """A run folder to change by `write`."""
     return linked_copy(tiny_run, tmp_path / "other")
 
@@ -64,6 +43,10 @@ def other(tiny_run: Path, tmp_path: Path) -> Path:
 def write(path: Path, content: bytes | str) -> None:
     path.unlink(missing_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def rewrite(run: Path, **values: Any) -> None:
+    write(run / "run.json", json.dumps(changed(record_of(run), **values)))
 
 
 def record_of(run: Path) -> dict[str, Any]:
@@ -78,9 +61,8 @@ def history(hub: LocalHub, repo: str, revision: str = "main") -> list[str]:
     return [commit.sha for commit in hub.repositories["models", repo].find(revision).history()]
 
 
-def test_a_dry_run_says_everything_and_sends_nothing(hub: LocalHub, push: Push) -> None:
+def test_a_dry_run_says_everything_and_sends_nothing(hub, push) -> None:
     done = push("tester/dry", "--dry-run", "--tag", "v1.0.0", "--private")
-    assert done.status == 0, done.err
     assert re.search(r"a new repository \(or one that you cannot see\), private, to", done.out)
     assert re.search(r"new +[\d,]+ bytes  model\.weights\.h5", done.out)
     assert "+# " in done.out
@@ -91,35 +73,29 @@ def test_a_dry_run_says_everything_and_sends_nothing(hub: LocalHub, push: Push) 
     assert {line.split()[1] for line in asked} == {"/api/validate-yaml"}
 
 
-def test_a_plan_that_cannot_read_the_hub_sends_nothing_again(hub: LocalHub, push: Push) -> None:
+def test_a_plan_that_cannot_read_the_hub_sends_nothing_again(hub, push) -> None:
     hub.fault("GET", "/api/models/", status=500, times=40, retry_after=0)
-    done = push("tester/dry", "--dry-run")
-    assert done.status == 2
+    done = push("tester/dry", "--dry-run", status=2)
     assert "could not be reached to read 'tester/dry'. Received: status 500." in done.err
     assert "and repeat the command." in done.err
 
 
-def test_the_hub_checks_the_metadata_of_a_card(hub: LocalHub, push: Push) -> None:
+def test_the_hub_checks_the_metadata_of_a_card(hub, push) -> None:
     hub.fault("POST", "/api/validate-yaml", status=500, retry_after=0)
     done = push("tester/card", "--dry-run")
-    assert done.status == 0, done.err
     assert "The Hub could not be reached to check the card's metadata" in done.out
     hub.clear_faults()
     hub.add_model("tester/card", {"README.md": b"---\nlicense: my-own\n---\n# Mine\n"})
     before = history(hub, "tester/card")
     for options in (["--dry-run"], []):
-        done = push("tester/card", *options)
-        assert done.status == 2
+        done = push("tester/card", *options, status=2)
         assert '"license" must be one of' in done.err
         assert "b'" not in done.err
     assert history(hub, "tester/card") == before
 
 
-def test_a_release_is_one_commit_and_a_tag_and_made_once(
-    hub: LocalHub, push: Push, tiny_run: Path
-) -> None:
+def test_a_release_is_one_commit_and_a_tag_and_made_once(hub, push, tiny_run) -> None:
     done = push("tester/first", "--tag", "v1.0.0", "--message", "The first one")
-    assert done.status == 0, done.err
     repository = hub.repositories["models", "tester/first"]
     head = repository.find("main")
     assert head.title == "The first one"
@@ -143,28 +119,24 @@ def test_a_release_is_one_commit_and_a_tag_and_made_once(
     assert history(hub, "tester/first") == before
 
 
-def test_a_tag_is_never_moved(hub: LocalHub, push: Push, other: Path) -> None:
-    assert push("tester/tagged", "--tag", "v1.0.0").status == 0
+def test_a_tag_is_never_moved(hub, push, other) -> None:
+    push("tester/tagged", "--tag", "v1.0.0")
     before = history(hub, "tester/tagged")
     write(other / "plots" / "roc.png", (other / "plots" / "confusion.png").read_bytes())
-    done = push("tester/tagged", "--tag", "v1.0.0", run=other)
-    assert done.status == 2
+    done = push("tester/tagged", "--tag", "v1.0.0", run=other, status=2)
     assert "Tags are immutable: v1.0.0" in done.err
     assert history(hub, "tester/tagged") == before
-    assert push("tester/tagged", "--tag", "v1.0.1", run=other).status == 0
+    push("tester/tagged", "--tag", "v1.0.1", run=other)
     assert len(history(hub, "tester/tagged")) == len(before) + 1
 
 
-def test_hand_written_text_of_the_card_survives_a_push(
-    hub: LocalHub, push: Push, other: Path
-) -> None:
-    assert push("tester/card").status == 0
+def test_hand_written_text_of_the_card_survives_a_push(hub, push, other) -> None:
+    push("tester/card")
     written = files(hub, "tester/card")["README.md"] + b"\n## Thanks\n\nTo my grandmother.\n"
     hub.repositories["models", "tester/card"].commit({"README.md": written})
-    record = record_of(other)
-    record["evaluation"]["test"]["as_is"]["accuracy"] |= {"low": 0.1, "value": 0.123}
-    write(other / "run.json", json.dumps(record))
-    assert push("tester/card", run=other).status == 0
+    accuracy = "evaluation__test__as_is__accuracy__"
+    rewrite(other, **{f"{accuracy}low": 0.1, f"{accuracy}value": 0.123})
+    push("tester/card", run=other)
     card = files(hub, "tester/card")["README.md"].decode()
     assert "To my grandmother." in card
     assert ".123" in card
@@ -173,55 +145,48 @@ def test_hand_written_text_of_the_card_survives_a_push(
     assert "Warning: the hand-written text of" in kept.out
     assert "--replace-card" in kept.out
     assert "# Local" not in files(hub, "tester/card")["README.md"].decode()
-    assert push("tester/card", "--replace-card", run=other).status == 0
+    push("tester/card", "--replace-card", run=other)
     assert "# Local" in files(hub, "tester/card")["README.md"].decode()
     assert "grandmother" not in files(hub, "tester/card")["README.md"].decode()
 
 
-def test_a_pull_request_leaves_main_alone(hub: LocalHub, push: Push, tiny_run: Path) -> None:
+def test_a_pull_request_leaves_main_alone(hub, push, tiny_run) -> None:
     hub.add_model("tester/proposed", {"README.md": b"# Mine\n"})
     before = history(hub, "tester/proposed")
-    done = push("tester/proposed", "--create-pr")
-    assert done.status == 0, done.err
+    push("tester/proposed", "--create-pr")
     assert history(hub, "tester/proposed") == before
     proposed = files(hub, "tester/proposed", "refs/pr/1")
     assert proposed["run.json"] == (tiny_run / "run.json").read_bytes()
     assert b"# Mine\n" in proposed["README.md"]
-    again = push("tester/proposed", "--create-pr")
-    assert again.status == 0, again.err
-    assert "An open pull request already holds it" in again.out
+    assert "An open pull request already holds it" in push("tester/proposed", "--create-pr").out
     assert "refs/pr/2" not in hub.repositories["models", "tester/proposed"].refs
 
 
-def test_a_branch_is_made_from_main(hub: LocalHub, push: Push) -> None:
+def test_a_branch_is_made_from_main(hub, push) -> None:
     hub.add_model("tester/branched", {"notes.txt": b"kept"})
     before = history(hub, "tester/branched")
-    assert push("tester/branched", "--branch", "next").status == 0
+    push("tester/branched", "--branch", "next")
     assert history(hub, "tester/branched") == before
     assert files(hub, "tester/branched", "next")["notes.txt"] == b"kept"
 
 
-def test_private_is_never_a_public_repository(hub: LocalHub, push: Push) -> None:
-    assert push("tester/secret", "--private").status == 0
+def test_private_is_never_a_public_repository(hub, push) -> None:
+    push("tester/secret", "--private")
     assert hub.repositories["models", "tester/secret"].private
     hub.add_model("tester/open", {"README.md": b"# Open\n"})
     before = history(hub, "tester/open")
-    done = push("tester/open", "--private")
-    assert done.status == 2
+    done = push("tester/open", "--private", status=2)
     assert "--private needs a new or private repository" in done.err
     assert history(hub, "tester/open") == before
 
 
-def test_an_earlier_release_is_removed_and_files_of_others_stay(
-    hub: LocalHub, push: Push, other: Path
-) -> None:
+def test_an_earlier_release_is_removed_and_files_of_others_stay(hub, push, other) -> None:
     record = record_of(other)
     record["plots"].remove("sources_as_is.png")
     write(other / "run.json", json.dumps(record))
     old = {"hf_ela-0.0.1-py3-none-any.whl": b"old", "plots/sources_as_is.png": b"old"}
     hub.add_model("tester/left", {**old, "plots/mine.png": b"mine", "hf_ela.json": b"{}"})
-    done = push("tester/left", run=other)
-    assert done.status == 0, done.err
+    push("tester/left", run=other)
     now = files(hub, "tester/left")
     assert "hf_ela-0.0.1-py3-none-any.whl" not in now
     assert "plots/sources_as_is.png" not in now
@@ -231,13 +196,13 @@ def test_an_earlier_release_is_removed_and_files_of_others_stay(
 # --- What must not be sent ---------------------------------------------------------------------
 
 
-def test_stray_files_of_the_run_folder_stay(hub: LocalHub, push: Push, other: Path) -> None:
+def test_stray_files_of_the_run_folder_stay(hub, push, other) -> None:
     (other / "checkpoint").mkdir(exist_ok=True)
     stray = (".env", "weights/optimizer.bin", "plots/notes.png", "plots/mistakes.png")
     stray += ("samples/.env", "samples/fake-photo.jpg", "samples/notes.md", "checkpoint/state.json")
     for name in stray:
         write(other / name, "HF_TOKEN=hf_of_mine")
-    assert push("tester/stray", run=other).status == 0
+    push("tester/stray", run=other)
     sent = files(hub, "tester/stray")
     assert not {*stray} & {*sent}
     assert not [name for name in sent if b"hf_of_mine" in sent[name]]
@@ -256,21 +221,17 @@ def test_stray_files_of_the_run_folder_stay(hub: LocalHub, push: Push, other: Pa
         "hf_" + "a1" * 17,
     ],
 )
-def test_a_path_or_a_token_in_json_stops_the_release(other: Path, secret: str) -> None:
-    record = record_of(other)
-    record["data"]["rejected"] = [{"file": "a.jpg", "split": "train", "reason": secret}]
-    write(other / "run.json", json.dumps(record))
+def test_a_path_or_a_token_in_json_stops_the_release(other, secret) -> None:
+    rewrite(other, data__rejected=[{"file": "a.jpg", "split": "train", "reason": secret}])
     with pytest.raises(ReleaseError, match=r"run\.json.*\$\.data\.rejected\[0\]\.reason") as caught:
         release_files(other, "tester/leak")
     assert secret not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["run.json", "weights/model.weights.h5", "plots/roc.png"])
-def test_an_incomplete_run_is_refused(hub: LocalHub, push: Push, other: Path, missing: str) -> None:
+def test_an_incomplete_run_is_refused(hub, push, other, missing) -> None:
     (other / missing).unlink()
-    done = push("tester/incomplete", run=other)
-    assert done.status == 2
-    assert Path(missing).name in done.err
+    assert Path(missing).name in push("tester/incomplete", run=other, status=2).err
     assert not hub.repositories
 
 
@@ -286,21 +247,16 @@ def test_an_incomplete_run_is_refused(hub: LocalHub, push: Push, other: Path, mi
         (["--space", "demo"], "named user/name"),
     ],
 )
-def test_wrong_usage_is_said_before_anything_is_sent(
-    hub: LocalHub, push: Push, options: list[str], rule: str
-) -> None:
-    done = push("tester/usage", *options)
-    assert done.status == 2
+def test_wrong_usage_is_said_before_anything_is_sent(hub, push, options, rule) -> None:
+    done = push("tester/usage", *options, status=2)
     assert rule in done.err
     assert "hf_secret" not in done.err + done.out
     assert not [line for line in hub.requests if line[:4] != "GET "]
-    assert "named user/name" in push("art").err
+    assert "named user/name" in push("art", status=2).err
 
 
 @pytest.mark.parametrize("damage", ["no samples", "another sample", "dataset images", "a link"])
-def test_a_run_that_cannot_be_verified_or_shown_is_refused(
-    other: Path, tiny_run: Path, damage: str
-) -> None:
+def test_a_run_that_cannot_be_verified_or_shown_is_refused(other, tiny_run, damage) -> None:
     record, picture = record_of(other), other / "samples" / REAL
     match damage:
         case "no samples":
@@ -331,27 +287,23 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_after_a_fault_the_same_command_finishes_the_job(
-    hub: LocalHub, push: Push, tiny_run: Path, name: str
-) -> None:
+def test_after_a_fault_the_same_command_finishes_the_job(hub, push, tiny_run, name) -> None:
     repo, before = "tester/fault", {"README.md": b"# Old\n", "mine.txt": b"mine"}
     if name != "create refused":
         hub.add_model(repo, before)
     method, part, how = FAULTS[name]
     hub.fault(method, part, times=40, **how)  # more often than the client tries by itself
-    done = push(repo, "--tag", "v1.0.0")
+    error = push(repo, "--tag", "v1.0.0", status=2).err
     hub.clear_faults()
-    assert done.status == 2
-    assert "Received: " in done.err
-    assert "repeat the command" in done.err.lower()
+    assert "Received: " in error
+    assert "repeat the command" in error.lower()
     if name != "create refused":
         left = files(hub, repo)
         whole = {path.name: path.read_bytes() for path in (tiny_run / "weights").iterdir()}
         whole |= {"run.json": (tiny_run / "run.json").read_bytes(), "mine.txt": b"mine"}
         assert left == before or left.items() >= whole.items()
 
-    again = push(repo, "--tag", "v1.0.0")
-    assert again.status == 0, again.err
+    push(repo, "--tag", "v1.0.0")
     repository = hub.repositories["models", repo]
     assert repository.find("v1.0.0") is repository.find("main")
     assert files(hub, repo)["run.json"] == (tiny_run / "run.json").read_bytes()
@@ -363,7 +315,7 @@ def test_after_a_fault_the_same_command_finishes_the_job(
 
 
 @pytest.mark.parametrize("status", [409, 412])
-def test_a_head_that_moved_once_is_read_again(hub: LocalHub, push: Push, status: int) -> None:
+def test_a_head_that_moved_once_is_read_again(hub, push, status) -> None:
     repository = hub.add_model("tester/moved", {"README.md": b"# Mine\n"})
 
     def move() -> None:
@@ -372,36 +324,29 @@ def test_a_head_that_moved_once_is_read_again(hub: LocalHub, push: Push, status:
     hub.before("POST", "/commit/", move, times=1)
     if status == 409:  # the local Hub itself says 412
         hub.fault("POST", "/commit/", status=409, times=1)
-    done = push("tester/moved")
-    assert done.status == 0, done.err
-    assert "planning again" in done.out
+    assert "planning again" in push("tester/moved").out
     assert b"Written meanwhile." in files(hub, "tester/moved")["README.md"]
 
 
-def test_a_head_that_keeps_moving_gets_advice(hub: LocalHub, push: Push) -> None:
+def test_a_head_that_keeps_moving_gets_advice(hub, push) -> None:
     hub.add_model("tester/moving", {"README.md": b"# Mine\n"})
     before = history(hub, "tester/moving")
     hub.fault("POST", "/commit/", times=2, status=412)
-    done = push("tester/moving")
-    assert done.status == 2
-    assert "--create-pr" in done.err
+    assert "--create-pr" in push("tester/moving", status=2).err
     assert history(hub, "tester/moving") == before
 
 
-def test_a_release_that_scores_otherwise_gets_no_tag(
-    hub: LocalHub, push: Push, other: Path
-) -> None:
+def test_a_release_that_scores_otherwise_gets_no_tag(hub, push, other) -> None:
     record = record_of(other)
     record["samples"][1]["score"] = 0.9
     write(other / "run.json", json.dumps(record))
-    done = push("tester/otherwise", "--tag", "v1.0.0", run=other)
-    assert done.status == 2
+    done = push("tester/otherwise", "--tag", "v1.0.0", run=other, status=2)
     assert f"{record['samples'][1]['file']} scores" in done.err
     assert "recorded 0.9" in done.err
     assert "refs/tags/v1.0.0" not in hub.repositories["models", "tester/otherwise"].refs
 
 
-def test_a_hub_that_changes_a_file_gets_no_tag(hub: LocalHub, push: Push) -> None:
+def test_a_hub_that_changes_a_file_gets_no_tag(hub, push) -> None:
     repository = hub.add_model("tester/changed", {"README.md": b"# Mine\n"})
 
     def change() -> None:
@@ -410,78 +355,63 @@ def test_a_hub_that_changes_a_file_gets_no_tag(hub: LocalHub, push: Push) -> Non
             head.files["run.json"] = b"{}"  # type: ignore[index]
 
     hub.before("GET", "/resolve/", change)
-    done = push("tester/changed", "--tag", "v1.0.0")
-    assert done.status == 2
-    assert "run.json" in done.err
+    assert "run.json" in push("tester/changed", "--tag", "v1.0.0", status=2).err
     assert "refs/tags/v1.0.0" not in repository.refs
 
 
 @pytest.mark.parametrize("token", ["", "hf_unknown", "read"])
-def test_without_a_token_that_may_write_nothing_is_left(
-    hub: LocalHub, push: Push, monkeypatch: pytest.MonkeyPatch, token: str
-) -> None:
+def test_without_a_token_that_may_write_nothing_is_left(hub, push, monkeypatch, token) -> None:
     hub.add_model("tester/closed", {"README.md": b"# Mine\n"})
     before = history(hub, "tester/closed")
     given = hub.read_token if token == "read" else token
     monkeypatch.setenv("HF_TOKEN", given)
-    done = push("tester/closed")
-    assert done.status == 2
+    done = push("tester/closed", status=2)
     assert "token" in done.err
     assert not given or given not in done.err + done.out
     assert history(hub, "tester/closed") == before
 
 
-def test_a_tag_that_arrived_is_found_after_the_card_was_edited(hub: LocalHub, push: Push) -> None:
+def test_a_tag_that_arrived_is_found_after_the_card_was_edited(hub, push) -> None:
     repository = hub.add_model("tester/edited", {"README.md": b"# Mine\n"})
     hub.fault("POST", "/tag/", drop="after", times=1)
-    assert push("tester/edited", "--tag", "v1.0.0").status == 2
+    push("tester/edited", "--tag", "v1.0.0", status=2)
     repository.commit({"README.md": b"# Mine, edited on the website\n"})
     head = repository.find("main").sha
     done = push("tester/edited", "--tag", "v1.0.0", "--space", "tester/edited-demo")
-    assert done.status == 0, done.err
     assert "already up to date" in done.out
     assert repository.find("main").sha == head
     shown = files(hub, "tester/edited-demo", kind="spaces")["model.json"]
     assert json.loads(shown)["revision"] == repository.find("v1.0.0").sha
 
 
-def test_repositories_of_others_are_not_overwritten(hub: LocalHub, push: Push) -> None:
+def test_repositories_of_others_are_not_overwritten(hub, push) -> None:
     hub.add_space("tester/game", {"app.py": b"print()", "README.md": b"# A game\n"})
-    done = push("tester/unsent", "--space", "tester/game")
-    assert done.status == 2
-    assert "model.json" in done.err
+    assert "model.json" in push("tester/unsent", "--space", "tester/game", status=2).err
     assert ("models", "tester/unsent") not in hub.repositories
     hub.add_model("tester/bert", {"README.md": b"# Bert\n", "config.json": b"{}"})
     before = history(hub, "tester/bert")
-    done = push("tester/bert")
-    assert done.status == 2
-    assert "config.json" in done.err
+    assert "config.json" in push("tester/bert", status=2).err
     assert history(hub, "tester/bert") == before
 
 
-def test_the_head_of_a_repository_cannot_steer_the_terminal(hub: LocalHub, push: Push) -> None:
+def test_the_head_of_a_repository_cannot_steer_the_terminal(hub, push) -> None:
     hub.add_model("tester/escape", {"README.md": b"# \x1b[2JMine\n", "plots/roc\x1b.png": b""})
     done = push("tester/escape", "--dry-run")
     assert "Mine" in done.out
     assert "\x1b" not in done.out + done.err
 
 
-def test_killed_while_it_uploads_the_same_command_finishes(
-    hub: LocalHub, push: Push, tiny_run: Path
-) -> None:
+def test_killed_while_it_uploads_the_same_command_finishes(hub, push, tiny_run) -> None:
     before = {"README.md": b"# Mine\n"}
     hub.add_model("tester/killed", before)
     hub.fault("PUT", "/lfs", times=1, slow=60)
     words = [*COMMAND, "push", str(tiny_run), "tester/killed", "--tag", "v1.0.0"]
     with subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.DEVNULL) as process:
-        while not [line for line in hub.started if line.startswith("PUT ")]:
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_for(lambda: any(line.startswith("PUT ") for line in hub.started), process)
         process.kill()
     hub.clear_faults()
     assert files(hub, "tester/killed") == before
-    done = push("tester/killed", "--tag", "v1.0.0")
-    assert done.status == 0, done.err
+    push("tester/killed", "--tag", "v1.0.0")
     assert len(history(hub, "tester/killed")) == 2
     assert "refs/tags/v1.0.0" in hub.repositories["models", "tester/killed"].refs
 
@@ -489,15 +419,13 @@ def test_killed_while_it_uploads_the_same_command_finishes(
 # --- Spaces ------------------------------------------------------------------------------------
 
 
-def test_spaces_go_along_and_show_that_very_commit(hub: LocalHub, push: Push) -> None:
+def test_spaces_go_along_and_show_that_very_commit(hub, push) -> None:
     options = ("--widget", "tester/page", "--space", "tester/demo")
     plan = push("tester/run", *options, "--dry-run")
-    assert plan.status == 0, plan.err
     assert "spaces/tester/page: a new repository" in plan.out
     assert "spaces/tester/demo: a new repository" in plan.out
     assert not hub.repositories
-    done = push("tester/run", *options)
-    assert done.status == 0, done.err
+    push("tester/run", *options)
     page, demo = (hub.repositories["spaces", f"tester/{name}"] for name in ("page", "demo"))
     assert (page.sdk, demo.sdk) == ("static", "gradio")
     commit = hub.repositories["models", "tester/run"].find("main").sha
@@ -514,40 +442,32 @@ def test_spaces_go_along_and_show_that_very_commit(hub: LocalHub, push: Push) ->
     demo.commit({"README.md": card})
     page.commit({"README.md": static["README.md"] + b"\nThanks!\n"})
     before = [demo.find("main").sha, page.find("main").sha]
-    assert push("tester/run", *options, "--message", "Again").status == 0
+    push("tester/run", *options, "--message", "Again")
     assert [demo.find("main").sha, page.find("main").sha] == before
     # The two kinds of Spaces leave each other alone.
     for swapped, mark in (("--widget", "widget.json"), ("--space", "model.json")):
         name = "tester/demo" if swapped == "--widget" else "tester/page"
-        done = push("tester/run", swapped, name)
-        assert done.status == 2
-        assert f"it has no {mark}" in done.err
+        assert f"it has no {mark}" in push("tester/run", swapped, name, status=2).err
     assert [demo.find("main").sha, page.find("main").sha] == before
 
 
-def test_a_hostile_card_of_a_space_is_refused(hub: LocalHub, push: Push) -> None:
+def test_a_hostile_card_of_a_space_is_refused(hub, push) -> None:
     files = {"model.json": b"{}", "README.md": b"---\nx: &a [1]\ny: *a\n---\n# Mine\n"}
     hub.add_space("tester/demo", files)
-    done = push("tester/run", "--space", "tester/demo")
-    assert done.status == 2
-    assert "an alias" in done.err
+    assert "an alias" in push("tester/run", "--space", "tester/demo", status=2).err
 
 
-def test_a_widget_needs_its_model_in_public_and_as_onnx(
-    hub: LocalHub, push: Push, other: Path
-) -> None:
+def test_a_widget_needs_its_model_in_public_and_as_onnx(hub, push, other) -> None:
     hub.add_model("tester/hidden", {"README.md": b"# Mine\n"}, private=True)
     for model, *options in (("tester/hidden",), ("tester/plain", "--private")):
-        done = push(model, "--widget", "tester/unseen", *options)
-        assert done.status == 2
+        done = push(model, "--widget", "tester/unseen", *options, status=2)
         assert "loads its model without a token" in done.err
     settings = json.loads((other / "weights" / "hf_ela.json").read_text())
     settings["sha256"] = {"model.weights.h5": settings["sha256"]["model.weights.h5"]}
     write(other / "weights" / "hf_ela.json", json.dumps(settings))
     for name in ("model.onnx", "network.onnx"):
         (other / "weights" / name).unlink()
-    done = push("tester/plain", "--widget", "tester/unseen", run=other)
-    assert done.status == 2
+    done = push("tester/plain", "--widget", "tester/unseen", run=other, status=2)
     assert "A widget needs model.onnx" in done.err
     assert {*hub.repositories} == {("models", "tester/hidden")}
 
@@ -555,9 +475,7 @@ def test_a_widget_needs_its_model_in_public_and_as_onnx(
 # --- A model alone -----------------------------------------------------------------------------
 
 
-def test_a_classifier_pushes_itself(
-    hub: LocalHub, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_classifier_pushes_itself(hub, tiny_run, monkeypatch) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token)
     hub.add_model("tester/alone", {"README.md": b"# Mine\n", "plots/a.png": b"mine"})
     classifier = ElaClassifier.from_pretrained(tiny_run)
@@ -589,7 +507,7 @@ def run_live(environment: Mapping[str, str], *words: object) -> str:
 
 
 @pytest.mark.network
-def test_the_live_hub_takes_and_gives_back_a_release(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_live_hub_takes_and_gives_back_a_release(tiny_run, tmp_path) -> None:
     """For a person with a token (HF_TOKEN, may write): a private repository, deleted in the end."""
     api = HfApi(endpoint="https://huggingface.co", token=LIVE["HF_TOKEN"])
     repo = f"{api.whoami()['name']}/hf-ela-test-{int(time.time())}"

@@ -1,4 +1,3 @@
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import TINY, write_folder
-from hf_ela.cli import main
+from conftest import CHEAP, TINY, changed, files_of, write_folder
 from hf_ela.errors import ModelError, RunError
 from hf_ela.evaluation.metrics import METRICS
 from hf_ela.recipes.loading import load_recipe
@@ -21,7 +19,6 @@ from hf_ela.training.reproduction import (
     differences,
     reproduce,
 )
-from hub_server import LocalHub
 
 DATA, MODEL = "somebody/art", "somebody/ela"
 
@@ -55,20 +52,6 @@ def minimal() -> dict[str, Any]:
     }
 
 
-def changed(run: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """Return a copy with other values; the parts of a key are joined by two underscores."""
-    run = copy.deepcopy(run)
-    for key, value in values.items():
-        *sections, last = key.split("__")
-        target = run
-        for section in sections:
-            target = target[section]
-        target[last] = value
-    return run
-
-
-# ------------------------------------------------------------------------------------- compare
-
 NUMBER = st.floats(0, 1)
 NOTHING = {"value": None, "low": None, "high": None, "n": 3}
 
@@ -96,7 +79,7 @@ def with_metrics(as_is: dict[str, Any], aligned: dict[str, Any]) -> Run:
 
 class TestCompare:
     @given(METRIC_CELLS, METRIC_CELLS)
-    def test_every_metric_of_both_has_a_row(self, before: Any, after: Any) -> None:
+    def test_every_metric_of_both_has_a_row(self, before, after) -> None:
         then, now = with_metrics(before, after), with_metrics(after, before)
         assert all(row.inside for row in compare(then, then))  # a run lies inside itself
         rows = {(row.protocol, row.metric): row for row in compare(then, now)}
@@ -108,7 +91,7 @@ class TestCompare:
                 assert not row.inside
 
     @given(intervals(), intervals())
-    def test_inside_is_between_the_ends_or_undefined_twice(self, then: Any, now: Any) -> None:
+    def test_inside_is_between_the_ends_or_undefined_twice(self, then, now) -> None:
         row, _ = compare(*(with_metrics({"f1": cell}, {"f1": cell}) for cell in (then, now)))
         if then["value"] is None or now["value"] is None:
             assert row.inside is (then["value"] is None and now["value"] is None)
@@ -139,16 +122,13 @@ class TestCompare:
         }
 
 
-# -------------------------------------------------------------------------------------- record
-
-
 def read(folder: Path, run: Any) -> Run:
     (folder / "run.json").write_text(run if isinstance(run, str) else json.dumps(run))
     return read_run(folder)
 
 
 class TestRecord:
-    def test_what_a_later_version_wrote_is_kept(self, tmp_path: Path) -> None:
+    def test_what_a_later_version_wrote_is_kept(self, tmp_path) -> None:
         later = changed(minimal(), novelty=1, data__novelty=[1], environment__novelty="x")
         assert read(tmp_path, later).content() == later
 
@@ -178,18 +158,16 @@ class TestRecord:
             ),
         ],
     )
-    def test_what_is_not_valid_is_named(
-        self, tmp_path: Path, values: dict[str, Any], message: str
-    ) -> None:
+    def test_what_is_not_valid_is_named(self, tmp_path, values, message) -> None:
         with pytest.raises(ModelError, match=message):
             read(tmp_path, changed(minimal(), **values))
 
     @pytest.mark.parametrize("text", ["", "{", "[" * 99_999, '{"schema": NaN}', " " * 2**24 + "{}"])
-    def test_what_is_no_json_is_refused(self, tmp_path: Path, text: str) -> None:
+    def test_what_is_no_json_is_refused(self, tmp_path, text) -> None:
         with pytest.raises(ModelError):
             read(tmp_path, text)
 
-    def test_missing(self, tmp_path: Path) -> None:
+    def test_missing(self, tmp_path) -> None:
         with pytest.raises(RunError, match=r"with run\.json.* without it"):
             reproduce(str(tmp_path), tmp_path / "out")
         (tmp_path / "checkpoint").mkdir()
@@ -198,7 +176,7 @@ class TestRecord:
 
 
 class TestData:
-    def test_of_a_local_folder_must_be_given(self, tmp_path: Path) -> None:
+    def test_of_a_local_folder_must_be_given(self, tmp_path) -> None:
         read(tmp_path, changed(minimal(), data__revision=None, data__id="art"))
         with pytest.raises(RunError, match="with the same images as `data`"):
             reproduce(str(tmp_path), tmp_path / "out")
@@ -206,9 +184,7 @@ class TestData:
             reproduce(str(tmp_path), tmp_path / "out", data=str(tmp_path / "none"))
         assert not (tmp_path / "out").exists()
 
-    def test_a_local_folder_is_never_taken_for_that_of_the_hub(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_local_folder_is_never_taken_for_that_of_the_hub(self, tmp_path, monkeypatch) -> None:
         """A release may name what lies where the command happens to be run."""
         write_folder(tmp_path / "user" / "art", train=4, test=4)
         read(tmp_path, minimal())
@@ -218,15 +194,11 @@ class TestData:
         assert not (tmp_path / "out").exists()
 
 
-# ----------------------------------------------------------------------------- from data to end
-
-
 @pytest.fixture(scope="module")
-def again(tiny_groups: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+def again(tiny_groups, tmp_path_factory) -> Callable[..., Any]:
     """Reproduce a release of `tiny_run`, with as little beside the fit as possible."""
     cache = str(tmp_path_factory.mktemp("cache"))
-    cheap = {"plots": False, "export": False, "resamples": 20, "perturbations": ["jpeg_50"]}
-    options = {"groups": str(tiny_groups), "num_proc": 1, "cache_dir": cache, **cheap}
+    options = {"groups": str(tiny_groups), "num_proc": 1, "cache_dir": cache, **CHEAP}
 
     def run(release: Path, data: Path, out: Path, say: Callable[[str], None]) -> Reproduction:
         return reproduce(str(release), out, data=str(data), say=say, **options)
@@ -235,9 +207,7 @@ def again(tiny_groups: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 class TestLocalRelease:
-    def test_the_same_data_gives_the_same_bits(
-        self, again: Any, tiny_run: Path, tiny: Path, tmp_path: Path
-    ) -> None:
+    def test_the_same_data_gives_the_same_bits(self, again, tiny_run, tiny, tmp_path) -> None:
         """Also when it was interrupted: the same command goes on."""
         out, said = tmp_path / "out", []
 
@@ -267,7 +237,7 @@ class TestLocalRelease:
             again(tiny_run, tiny, out, said.append)
 
     def test_other_images_are_said_before_training_and_listed(
-        self, again: Any, tiny_run: Path, tmp_path: Path
+        self, again, tiny_run, tmp_path
     ) -> None:
         release, said = tmp_path / "release", []
         release.mkdir()
@@ -288,7 +258,7 @@ class TestLocalRelease:
         assert "NOT REPRODUCED: " in text
         assert "OUTSIDE" in text
 
-    def test_what_a_release_says_cannot_steer_a_terminal(self, tiny_run: Path) -> None:
+    def test_what_a_release_says_cannot_steer_a_terminal(self, tiny_run) -> None:
         run = read_run(tiny_run)
         evil = parsed(changed(run.content(), environment__python="\x1b[2J\n3.11"))
         rows = compare(evil, run)
@@ -298,11 +268,9 @@ class TestLocalRelease:
 
 
 @pytest.mark.second_lane
-def test_release_of_a_hub_dataset(
-    hub: LocalHub, tiny_run: Path, tiny: Path, tmp_path: Path, cache: Path, capsys
-) -> None:
+def test_release_of_a_hub_dataset(hub, tiny_run, tiny, tmp_path, cache, command) -> None:
     """Recorded commit, an empty cache, and both verdicts."""
-    images = {p.relative_to(tiny).as_posix(): p.read_bytes() for p in sorted(tiny.rglob("*.*g"))}
+    images = files_of(tiny)
     dataset = hub.add_dataset(DATA, images)
     commit = dataset.find("main").sha
     dataset.commit(dict.fromkeys(images))  # the head is of no use any more
@@ -315,19 +283,20 @@ def test_release_of_a_hub_dataset(
     model.commit({"run.json": json.dumps(outside).encode()})
 
     out = tmp_path / "first"
-    words = ["reproduce", f"{MODEL}@v1", "--num-proc", "1", "--out", str(out)]
-    assert main(words) == 0
-    assert "REPRODUCED: all 20 metrics lie inside" in capsys.readouterr().out
+    printed = command(f"reproduce {MODEL}@v1 --num-proc 1 --out {out}").out
+    assert "REPRODUCED: all 20 metrics lie inside" in printed
     written = json.loads((out / "reproduction.json").read_text())
     assert (written["source"], written["revision"]) == (MODEL, model.find("v1").sha)
     assert read_run(out).data.revision == commit
     assert read_run(out).data.fingerprint == run["data"]["fingerprint"]
 
-    assert main(["reproduce", MODEL, "--num-proc", "1", "--out", str(tmp_path / "second")]) == 1
-    assert "NOT REPRODUCED: 1 of 20 metrics" in capsys.readouterr().out
+    assert (
+        "NOT REPRODUCED: 1 of 20 metrics"
+        in command(f"reproduce {MODEL} --num-proc 1 --out {tmp_path}/second", status=1).out
+    )
 
 
-def test_what_is_no_release_ends_with_status_2(hub: LocalHub, capsys) -> None:
+def test_what_is_no_release_ends_with_status_2(hub, command) -> None:
     hub.add_model("somebody/weights", {"model.safetensors": b"x"})
     for name, said in (
         ("somebody/weights", "has no run.json"),
@@ -335,5 +304,4 @@ def test_what_is_no_release_ends_with_status_2(hub: LocalHub, capsys) -> None:
         ("nowhere", "no such folder"),
         ("somebody/weights@", "after the @"),
     ):
-        assert main(["reproduce", name]) == 2
-        assert said in capsys.readouterr().err
+        assert said in command(f"reproduce {name}", status=2).err

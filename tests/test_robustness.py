@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from bad_files import encode
 from conftest import picture
 from hf_ela._text import perturbation_label
 from hf_ela.backend import keras
@@ -48,13 +49,7 @@ def classifier() -> ElaClassifier:
 
 @pytest.fixture(scope="module")
 def images() -> list[bytes]:
-    return [encoded(picture(seed, fake=bool(label))) for seed, label in enumerate(LABELS)]
-
-
-def encoded(image: Image.Image, image_format: str = "PNG", **options) -> bytes:
-    file = BytesIO()
-    image.save(file, image_format, **options)
-    return file.getvalue()
+    return [encode(picture(seed, fake=bool(label)), "PNG") for seed, label in enumerate(LABELS)]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +79,7 @@ def test_the_unperturbed_row_is_the_plain_evaluation(classifier, images, table) 
 
 
 def test_a_row_is_that_of_files_saved_so(classifier, images, table) -> None:
-    saved = [encoded(Image.open(BytesIO(image)), "JPEG", quality=50) for image in images]
+    saved = [encode(Image.open(BytesIO(image)), "JPEG", quality=50) for image in images]
     cells = measure(LABELS, list(classifier.scores(saved)), classifier.threshold, resamples=100)
     found = row(table, "jpeg_50")
     for metric in ("balanced_accuracy", "roc_auc"):
@@ -114,9 +109,8 @@ def test_exchanged_labels_turn_every_row_round(classifier, images, table) -> Non
 
 
 def test_aligned_images_are_aligned_first(classifier, images) -> None:
-    found = row(
-        measure_robustness(classifier, images, LABELS, base="aligned", perturbations=[]), "none"
-    )
+    aligned = {"base": "aligned", "perturbations": []}
+    found = row(measure_robustness(classifier, images, LABELS, **aligned), "none")
     scores = list(classifier.scores([load_aligned(image) for image in images]))
     cells = measure(LABELS, scores, classifier.threshold)
     assert found["roc_auc"] == pytest.approx(cells["roc_auc"])
@@ -191,7 +185,7 @@ IMAGE = picture(3, fake=True, side=96)
 
 
 def saved(image: Image.Image, image_format: str, quality: int) -> np.ndarray:
-    file = BytesIO(encoded(image, image_format, quality=quality))
+    file = BytesIO(encode(image, image_format, quality=quality))
     return np.asarray(Image.open(file).convert("RGB"))
 
 

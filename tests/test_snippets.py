@@ -20,10 +20,9 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from conftest import REPOSITORY, TINY, linked_copy
+from conftest import REPOSITORY, TINY, files_of, linked_copy
 from hf_ela.cli import _parser, main
 from hf_ela.hub.datasets import DEFAULT_DATASET
-from hub_server import LocalHub
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 # In a block without a language, which is for what a program prints.
@@ -32,6 +31,7 @@ ANSWER = re.compile(r"\[\{.*?\}\]")
 QUICK = ("predict", "ela", "push")
 # An interrupted run is the matter of test_training.py, the published network takes minutes.
 PARSED = re.compile(r"--resume|--recipe reference|\b(FOLDER|CSV|NAME)\b")
+SCRIPTS = {"train.py": "train", "push_to_hub.py": "push"}
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 
 
@@ -88,13 +88,19 @@ def is_heavy(program: Snippet) -> bool:
     return "train(" in program.text or "push_to_hub" in program.text
 
 
+def git(*words: str) -> bool:
+    """Whether a command of git succeeds in this repository."""
+    done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, check=False)
+    return done.returncode == 0
+
+
 def parse(words: list[str]) -> None:
     """See that a command of a document exists, with its options."""
     match words:
         case ["hf-ela", *rest]:
             _parser().parse_args(rest)
         case ["python", "train.py" | "push_to_hub.py" as script, *rest]:
-            _parser().parse_args([script.removesuffix(".py").partition("_")[0], *rest])
+            _parser().parse_args([SCRIPTS[script], *rest])
         case ["python", script, *_]:
             assert (REPOSITORY / script).is_file(), words
         case ["make", target]:
@@ -102,7 +108,12 @@ def parse(words: list[str]) -> None:
         case ["pip", "install", *rest]:
             for extras in re.findall(r"\[([\w,]+)\]", " ".join(rest)):  # pip only warns of these
                 assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys()
-        case ["git", *_] | ["hf", "auth", "login"]:
+        case ["git", "checkout" | "show", name]:
+            tag = name.partition(":")[0]
+            assert tag == "experiments-1", words
+            if git("rev-parse", "--verify", "--quiet", tag):  # a shallow checkout has no tags
+                assert git("cat-file", "-e", name), words
+        case ["hf", "auth", "login"]:
             pass
         case _:
             pytest.fail(f"no test knows {words}")
@@ -125,16 +136,7 @@ Run = Callable[[list[str]], str]
 
 
 @pytest.fixture
-def run(
-    hub: LocalHub,
-    tiny: Path,
-    tiny_groups: Path,
-    tiny_run: Path,
-    pictures: list[Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
+def run(hub, tiny, tiny_groups, tiny_run, pictures, tmp_path, monkeypatch, capsys) -> Run:
     """Run a command in the folder of a reader; `user/repo` on the Hub is the reader's."""
     hub.organizations = ("user",)
     monkeypatch.setenv("HF_TOKEN", hub.token)
@@ -153,7 +155,7 @@ def run(
         text = " ".join(words)
         if "user/repo@v1.0.0" in text:
             assert main(["push", str(tiny_run), "user/repo", "--tag", "v1.0.0"]) == 0
-        images = {p.relative_to(tiny).as_posix(): p.read_bytes() for p in tiny.rglob("*.*g")}
+        images = files_of(tiny)
         if "user/dataset" in text:
             named = {k.replace("fake", "ai").replace("real", "human"): images[k] for k in images}
             commit = hub.add_dataset("user/dataset", named).find("main").sha
@@ -179,14 +181,23 @@ def run(
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_command_and_option_exists(document: Path) -> None:
+def test_every_command_and_option_exists(document) -> None:
     for snippet in snippets(document.read_text("utf-8"), document.name):
         if snippet.language == "sh":
             parse(snippet.words)
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_line_of_a_scripts_usage_has_the_options_of_its_command(script) -> None:
+    usage = ast.get_docstring(ast.parse((REPOSITORY / script).read_text("utf-8")))
+    lines = [line for line in usage.splitlines() if line.startswith(f"    python {script}")]
+    assert len(lines) >= 4
+    for line in lines:
+        parse(shlex.split(line, comments=True))
+
+
 @pytest.mark.parametrize("snippet", [s for s in COMMANDS if s.words[1] in QUICK], ids=str)
-def test_quick_commands(snippet: Snippet, run: Run, hub: LocalHub) -> None:
+def test_quick_commands(snippet, run, hub) -> None:
     out = run(snippet.words)
     if "--json" in snippet.words:
         assert {*json.loads(out.splitlines()[0])["scores"]} == {"fake", "real"}
@@ -198,7 +209,7 @@ def test_quick_commands(snippet: Snippet, run: Run, hub: LocalHub) -> None:
 
 @pytest.mark.second_lane
 @pytest.mark.parametrize("snippet", [s for s in COMMANDS if s.words[1] not in QUICK], ids=str)
-def test_slow_commands(snippet: Snippet, run: Run) -> None:
+def test_slow_commands(snippet, run) -> None:
     run(snippet.words)
     if snippet.words[1] == "train" and "--out" in snippet.words:
         assert Path("runs/mine/run.json").is_file()
@@ -209,7 +220,7 @@ def test_slow_commands(snippet: Snippet, run: Run) -> None:
     [pytest.param(s, marks=[pytest.mark.second_lane] if is_heavy(s) else []) for s in PROGRAMS],
     ids=str,
 )
-def test_programs(program: Snippet, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_programs(program, run, capsys) -> None:
     names: dict[str, object] = {}
     if "classifier" in program.text:
         run_program("from hf_ela import ElaClassifier", names)
@@ -225,9 +236,7 @@ def test_programs(program: Snippet, run: Run, capsys: pytest.CaptureFixture[str]
         assert shape(ast.literal_eval(out)) == shape(json.loads(program.promise))
 
 
-def test_card_of_a_run(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_card_of_a_run(run, monkeypatch, capsys) -> None:
     use, install, again = snippets(Path("runs/mine/README.md").read_text("utf-8"))
     monkeypatch.chdir("runs/mine")
     shutil.copy("../../painting.jpg", ".")
@@ -241,7 +250,7 @@ def test_card_of_a_run(
 
 
 @pytest.mark.second_lane
-def test_card_of_a_release(run: Run, hub: LocalHub, tmp_path: Path) -> None:
+def test_card_of_a_release(run, hub, tmp_path) -> None:
     """A stranger with an empty cache and without a token takes hf_ela from the release."""
     run(["hf-ela", "push", "runs/mine", "user/repo", "--tag", "v1.0.0"])
     card = hub.repositories["models", "user/repo"].find("v1.0.0").files["README.md"].decode()
@@ -283,14 +292,18 @@ def test_card_of_a_release(run: Run, hub: LocalHub, tmp_path: Path) -> None:
         "```sh\nmake everything\n```",
         '```sh\npip install ".[trian]"\n```',
         "```sh\npython benchmarks/none.py\n```",
+        "```sh\npython train.py --recpie reference\n```",
+        "```sh\npython push_to_hub.py runs/mine\n```",
+        "```sh\ngit checkout experiments-2\n```",
+        "```sh\ngit chekout experiments-1\n```",
         "```bash\ntrue\n```",
         "```\nhf-ela ela painting.jpg\n```",
     ],
 )
-def test_a_wrong_snippet_is_seen(block: str) -> None:
+def test_a_wrong_snippet_is_seen(block) -> None:
     def check() -> None:
         for snippet in snippets(block):
             parse(snippet.words)
 
-    with pytest.raises((AssertionError, SystemExit)):
+    with pytest.raises((AssertionError, SystemExit, pytest.fail.Exception)):
         check()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from conftest import ctrl_c_is_heard, wait_for
 from hf_ela.data.synthetic.dataset import write_samples
 from hf_ela.ela.error_level import error_level
 from hf_ela.errors import DataError
@@ -85,12 +85,8 @@ def test_no_picture_comes_twice(samples):
 
 
 def test_classes_are_balanced_in_both_splits(samples, rows):
-    expected = {
-        ("train", "fake"): TRAIN,
-        ("train", "real"): TRAIN,
-        ("test", "fake"): TEST,
-        ("test", "real"): TEST,
-    }
+    sizes = {"train": TRAIN, "test": TEST}
+    expected = {(split, kind): n for split, n in sizes.items() for kind in ("fake", "real")}
     assert Counter(tuple(row["file_name"].split("/")[:2]) for row in rows) == expected
     on_disk = Counter(path.relative_to(samples).parts[:2] for path in samples.rglob("*.jpg"))
     assert on_disk == expected
@@ -185,13 +181,10 @@ def test_an_interrupted_writing_leaves_nothing_at_the_target(tmp_path, stop, num
         [sys.executable, script, target, str(num_proc)],
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=ctrl_c_is_heard,
     )
     try:
-        deadline = time.monotonic() + 60
-        while not any(tmp_path.rglob("*.jpg")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: any(tmp_path.rglob("*.jpg")), process)
     finally:
         os.killpg(process.pid, stop)  # as Ctrl-C does, workers included
         process.wait(60)
@@ -253,10 +246,8 @@ def test_datasets_reads_it_as_an_imagefolder(samples, tmp_path):
     from datasets import load_dataset
 
     dataset = load_dataset("imagefolder", data_dir=str(samples), cache_dir=str(tmp_path))
-    assert {name: len(split) for name, split in dataset.items()} == {
-        "train": 2 * TRAIN,
-        "test": 2 * TEST,
-    }
+    sizes = {name: len(split) for name, split in dataset.items()}
+    assert sizes == {"train": 2 * TRAIN, "test": 2 * TEST}
     assert dataset["train"].features["label"].names == ["fake", "real"]
     for row in dataset["test"]:
         folder = Path(row["image"].filename).parent.name

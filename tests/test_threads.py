@@ -12,6 +12,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
+from conftest import ctrl_c_is_heard
 from hf_ela._threads import cores, in_threads
 
 
@@ -148,7 +149,10 @@ except KeyboardInterrupt:
 
 def test_ctrl_c_ends_the_threads() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTED],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=ctrl_c_is_heard,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"

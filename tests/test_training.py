@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,16 +16,18 @@ import pandas as pd
 import pytest
 
 from conftest import (
+    CHEAP,
     COMMAND,
     REPOSITORY,
     TINY,
+    ctrl_c_is_heard,
     picture,
+    wait_for,
     wait_until_gone,
     with_test_classes_exchanged,
     write_folder,
 )
 from hf_ela import ElaClassifier, load_image
-from hf_ela.cli import main
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import prepare
 from hf_ela.errors import RunError
@@ -39,16 +40,10 @@ from hf_ela.training import train
 from hf_ela.training.trainer import recorded, summary
 
 RECIPE = load_recipe("default", TINY)
-CHEAP: dict[str, Any] = {
-    "plots": False,
-    "export": False,
-    "resamples": 20,
-    "perturbations": ["jpeg_50"],
-}
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: Path) -> dict[str, Any]:
+def run(tiny_run) -> dict[str, Any]:
     return json.loads((tiny_run / "run.json").read_text())
 
 
@@ -78,7 +73,7 @@ def same_weights(a: Path, b: Path) -> bool:
 # ----------------------------------------------------------------------------- what a run holds
 
 
-def test_run_json_holds_all_that_a_card_needs(tiny_run: Path, run: dict[str, Any]) -> None:
+def test_run_json_holds_all_that_a_card_needs(tiny_run, run) -> None:
     assert run["schema"] == 1
     assert run["recipe"] == RECIPE.model_dump()
     assert run["seed"] == 0
@@ -121,7 +116,7 @@ def test_run_json_holds_all_that_a_card_needs(tiny_run: Path, run: dict[str, Any
     assert read_run(tiny_run).content() == run
 
 
-def test_run_folder_is_complete_and_tidy(tiny_run: Path) -> None:
+def test_run_folder_is_complete_and_tidy(tiny_run) -> None:
     assert sorted(path.name for path in tiny_run.iterdir()) == [
         "README.md",
         "plots",
@@ -138,7 +133,7 @@ def test_run_folder_is_complete_and_tidy(tiny_run: Path) -> None:
     assert all(min(size) > 200 for size in plots.values())
 
 
-def test_robustness_begins_with_the_aligned_evaluation(run: dict[str, Any]) -> None:
+def test_robustness_begins_with_the_aligned_evaluation(run) -> None:
     robustness, test = run["robustness"], run["evaluation"]["test"]["aligned"]
     assert (robustness["base"], robustness["n"]) == ("aligned", 12)
     assert robustness["threshold"] == run["calibration"]["threshold"]
@@ -148,9 +143,7 @@ def test_robustness_begins_with_the_aligned_evaluation(run: dict[str, Any]) -> N
         assert plain[metric]["value"] == pytest.approx(test[metric]["value"])
 
 
-def test_predictions_are_those_of_the_saved_model(
-    tiny_run: Path, tiny: Path, run: dict[str, Any]
-) -> None:
+def test_predictions_are_those_of_the_saved_model(tiny_run, tiny, run) -> None:
     table = pd.read_parquet(tiny_run / "predictions.parquet")
     assert len(table) == 12
     columns = {"file", "label", "score", "group", "source", "generator", "format", "width"}
@@ -166,7 +159,7 @@ def test_predictions_are_those_of_the_saved_model(
 
 
 def test_the_bias_of_the_calibration_is_in_the_weights(
-    tiny_run: Path, tiny: Path, tiny_groups: Path, run: dict[str, Any], tmp_path: Path
+    tiny_run, tiny, tiny_groups, run, tmp_path
 ) -> None:
     assert abs(run["calibration"]["bias"]) > 1e-3
     classifier = ElaClassifier.from_pretrained(tiny_run, runtime="keras")
@@ -181,13 +174,13 @@ def test_the_bias_of_the_calibration_is_in_the_weights(
         assert cells[metric]["value"] == pytest.approx(then[metric]["value"], abs=1e-6)
 
 
-def test_what_is_printed_at_the_end_are_the_results(tiny_run: Path) -> None:
+def test_what_is_printed_at_the_end_are_the_results(tiny_run) -> None:
     text = summary(read_run(tiny_run), tiny_run)
     assert "roc_auc" in text
     assert "Test, n = 12, with 95 % intervals" in text
 
 
-def test_the_test_split_decides_nothing(tiny_run: Path, tiny: Path, tmp_path: Path) -> None:
+def test_the_test_split_decides_nothing(tiny_run, tiny, tmp_path) -> None:
     """Its classes exchanged: weights, calibration, threshold and band stay as they were.
 
     Which also says that the same seed gives the same bits, and that groups of one image, plots and
@@ -231,9 +224,7 @@ train(recipe, options, out, resume=resume, plots=False, export=False, resamples=
         pytest.param("torch", marks=pytest.mark.second_lane),
     ],
 )
-def test_a_killed_training_resumes_to_the_same_bits(
-    tiny: Path, tmp_path: Path, backend: str
-) -> None:
+def test_a_killed_training_resumes_to_the_same_bits(tiny, tmp_path, backend) -> None:
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     epochs = 10
@@ -251,14 +242,14 @@ def test_a_killed_training_resumes_to_the_same_bits(
     assert whole.returncode == 0, errors
     cut = start("cut", *overrides)
     state = tmp_path / "cut/checkpoint/state.json"
-    deadline = time.monotonic() + 120
-    while not state.exists() or len(json.loads(state.read_text())["history"]["loss"]) < 3:
-        assert cut.poll() is None, cut.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+
+    def epochs_done() -> int:
+        return len(json.loads(state.read_text())["history"]["loss"]) if state.exists() else 0
+
+    wait_for(lambda: epochs_done() >= 3, cut)
     cut.send_signal(signal.SIGKILL)
     cut.communicate(timeout=60)
-    assert 3 <= len(json.loads(state.read_text())["history"]["loss"]) < epochs
+    assert epochs_done() < epochs
     assert not (tmp_path / "cut/run.json").exists()
 
     resumed = start("cut")
@@ -288,7 +279,7 @@ def interrupted(data: Path, out: Path, **options: Any) -> None:
         quick(data, out, say=stop, **options)
 
 
-def test_resume_refuses_other_images_settings_and_emissions(tmp_path: Path) -> None:
+def test_resume_refuses_other_images_settings_and_emissions(tmp_path) -> None:
     folder, out = write_folder(tmp_path / "data", train=12, test=4), tmp_path / "run"
     interrupted(folder, out)
     with pytest.raises(RunError, match="settings differ from those of the interrupted run"):
@@ -305,7 +296,7 @@ def test_resume_refuses_other_images_settings_and_emissions(tmp_path: Path) -> N
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_interruption_while_ela_is_computed_by_two_processes(tmp_path: Path, how) -> None:
+def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> None:
     """As a terminal does it: the signal goes to the whole group; or the parent alone is killed."""
     folder = write_folder(tmp_path / "data", train=100, test=4)
     words = ["train", "--data", folder, "--cache-dir", tmp_path / "cache", "--num-proc", 2]
@@ -313,14 +304,10 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path: Path, how
         words += ["--set", override]
     process = subprocess.Popen(
         [*COMMAND, *map(str, words), "--out", str(tmp_path / "run")], start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=ctrl_c_is_heard,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
     # `datasets` writes to a temporary file beside its cache until a part is done.
-    while not any(path.stat().st_size for path in (tmp_path / "cache").rglob("tmp*")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: any(p.stat().st_size for p in (tmp_path / "cache").rglob("tmp*")), process)
     if how == signal.SIGINT:
         os.killpg(process.pid, how)
         _, errors = process.communicate(timeout=60)
@@ -353,17 +340,16 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path: Path, how
         (["--emissions", "France"], "three-letter ISO code"),
     ],
 )
-def test_wrong_usage_is_one_line(tiny: Path, tmp_path: Path, capsys, words, message) -> None:
+def test_wrong_usage_is_one_line(tiny, tmp_path, command, words, message) -> None:
     if "--emissions" in words:
         pytest.importorskip("codecarbon")
-    command = ["train", "--data", str(tiny), "--out", str(tmp_path / "runs/one"), *words]
-    assert main(command) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    typed = f"train --data {tiny} --out {tmp_path}/runs/one"
+    (line,) = command(typed, *words, status=2).err.splitlines()
     assert message in line
     assert not (tmp_path / "runs").exists()  # it is not in the way of the next try
 
 
-def test_a_run_inside_its_data_is_refused(tmp_path: Path) -> None:
+def test_a_run_inside_its_data_is_refused(tmp_path) -> None:
     folder = write_folder(tmp_path / "data", train=2, test=2)
     with pytest.raises(RunError, match="outside the data"):
         quick(folder, folder / "run")
@@ -377,7 +363,7 @@ def test_a_missing_backend_is_said_before_any_work(tiny, python, tmp_path) -> No
     assert "Preparing" not in done.stdout
 
 
-def test_a_finished_run_is_neither_overwritten_nor_resumed(tiny_run: Path, tiny: Path) -> None:
+def test_a_finished_run_is_neither_overwritten_nor_resumed(tiny_run, tiny) -> None:
     before = (tiny_run / "run.json").read_bytes()
     with pytest.raises(RunError, match="new or empty"):
         quick(tiny, tiny_run)
@@ -388,9 +374,7 @@ def test_a_finished_run_is_neither_overwritten_nor_resumed(tiny_run: Path, tiny:
 
 @pytest.mark.second_lane
 @pytest.mark.parametrize("where", ["repository", "pool"])
-def test_the_published_recipe_runs_on_real_images(
-    where: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_the_published_recipe_runs_on_real_images(where, request, tmp_path) -> None:
     folder = request.getfixturevalue("real_folder" if where == "repository" else "pool")
     groups = str(request.getfixturevalue("pool_csv")) if where == "pool" else None
     options = DataOptions(
@@ -408,9 +392,7 @@ def test_the_published_recipe_runs_on_real_images(
     }
 
 
-def test_synthetic_data_is_said_and_a_card_that_fails_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_synthetic_data_is_said_and_a_card_that_fails_loses_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("hf_ela.hub.card.MODEL_CARD", tmp_path / "nowhere")  # no template
     folder, said = write_folder(tmp_path / "data", train=12, test=4), []
     (folder / "samples.json").write_text("{}")  # as `hf-ela samples` marks its sets
@@ -425,7 +407,7 @@ def test_synthetic_data_is_said_and_a_card_that_fails_loses_nothing(
 
 @pytest.mark.second_lane
 @pytest.mark.filterwarnings("ignore:The save_to_:DeprecationWarning")  # of codecarbon
-def test_emissions_in_a_named_country_are_recorded(tiny: Path, tmp_path: Path) -> None:
+def test_emissions_in_a_named_country_are_recorded(tiny, tmp_path) -> None:
     pytest.importorskip("codecarbon")
     options = DataOptions(str(tiny), num_proc=1, cache_dir=str(tmp_path / "cache"))
     found = train(RECIPE, options, tmp_path / "run", country="FRA", **CHEAP).co2_eq_emissions

@@ -23,12 +23,8 @@ from hf_ela.images.loading import load_image
 from hf_ela.recipes.loading import load_recipe
 
 REFERENCE = load_recipe("reference")
-CROPS = [
-    "ela.qualities=[75, 85, 95]",
-    "ela.with_pixels=false",
-    "input.size=128",
-    "input.longest_side=none",
-]
+CROPS = ["ela.qualities=[75, 85, 95]", "ela.with_pixels=false", "input.size=128"]
+CROPS += ["input.longest_side=none"]
 DEFAULT = load_recipe("default", [*CROPS, "augmentation.views=6"])
 AS_IS = load_recipe("default", [*CROPS, "augmentation.views=6", "input.training=as_is"])
 

@@ -43,7 +43,7 @@ def policy(page: bytes) -> dict[str, list[str]]:
     return {rule.split()[0]: rule.split()[1:] for rule in text.split(";")}
 
 
-def test_the_page_may_reach_the_hub_that_it_was_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_may_reach_the_hub_that_it_was_made_for(monkeypatch) -> None:
     cdn = ["'self'", "https://cdn.jsdelivr.net"]
     for endpoint, hosts in {
         "https://huggingface.co": [

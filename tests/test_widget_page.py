@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from hf_ela.hub.package import SAMPLES, sample_label, sample_pictures
 from hf_ela.hub.release_files import widget_files
 from hf_ela.images.jpeg import reencode
 from hf_ela.recipes.loading import load_recipe
-from hub_server import LocalHub
 from networks import network_of
 from widget_page import TIMEOUT, WidgetPage, base64_of, served
 
@@ -38,7 +36,7 @@ Visit = Callable[..., WidgetPage]
 
 
 @pytest.fixture(scope="module", params=RECIPES)
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request) -> str:
     return str(request.param)
 
 
@@ -56,9 +54,7 @@ def models() -> dict[str, ElaClassifier]:
 
 
 @pytest.fixture(scope="module")
-def saved(
-    models: dict[str, ElaClassifier], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, bytes]]:
+def saved(models, tmp_path_factory) -> dict[str, dict[str, bytes]]:
     """The files of each model."""
     found = {}
     for name, model in models.items():
@@ -69,7 +65,7 @@ def saved(
 
 
 @pytest.fixture
-def visit(browser: Any, hub: LocalHub, saved: dict[str, dict[str, bytes]]) -> Iterator[Visit]:
+def visit(browser, hub, saved) -> Iterator[Visit]:
     """Open the page of a model, ``user/NAME``; keyword arguments go to the browser's context."""
     for name, files in saved.items():
         hub.add_model(f"user/{name}", files)
@@ -115,9 +111,7 @@ def pictures() -> dict[str, bytes]:
     }
 
 
-def test_the_score_is_that_of_python(
-    visit: Visit, models: dict[str, ElaClassifier], kind: str
-) -> None:
+def test_the_score_is_that_of_python(visit, models, kind) -> None:
     widget, found = visit(kind), {}
     for name, data in pictures().items():
         expected = next(iter(models[kind].scores([data])))
@@ -131,9 +125,7 @@ def test_the_score_is_that_of_python(
     assert np.ptp([*found.values()]) > 0.05  # or equal scores would show nothing
 
 
-def test_the_meaning_of_the_answer_is_that_of_the_command_line(
-    visit: Visit, models: dict[str, ElaClassifier]
-) -> None:
+def test_the_meaning_of_the_answer_is_that_of_the_command_line(visit, models) -> None:
     widget = visit()
     widget.choose("a.png", pictures()["small.png"])
     widget.score("a.png")
@@ -145,9 +137,7 @@ def test_the_meaning_of_the_answer_is_that_of_the_command_line(
     assert widget.page.eval_on_selector_all("i.threshold", place) == ["0.65"]
 
 
-def test_an_uncertain_answer_says_so(
-    visit: Visit, hub: LocalHub, models: dict[str, ElaClassifier]
-) -> None:
+def test_an_uncertain_answer_says_so(visit, hub, models) -> None:
     """At the end of the band and beside it, by the same model."""
     model, data = models["default"], pictures()["odd.jpg"]
     widget = visit()
@@ -222,7 +212,7 @@ def contents(rng: np.random.Generator, width: int, height: int) -> Image.Image:
             return Image.fromarray(np.where(noise > 127, 255, 0).astype(np.uint8))
 
 
-def test_the_round_trip_is_pillows(visit: Visit) -> None:
+def test_the_round_trip_is_pillows(visit) -> None:
     rng, cases, expected = np.random.default_rng(0), [], []
     for quality in range(1, 101):
         sides = [1 + quality % 6, int(rng.integers(1, 70))]  # narrow planes are a case of their own
@@ -247,7 +237,7 @@ def test_the_round_trip_is_pillows(visit: Visit) -> None:
     assert differing == []
 
 
-def test_the_resize_is_pillows(visit: Visit) -> None:
+def test_the_resize_is_pillows(visit) -> None:
     rng, cases, expected = np.random.default_rng(1), [], []
     sizes = [(5, 7), (40, 40), (40, 90), (90, 40), (301, 289), (600, 3), (1, 1), (41, 600)]
     sizes += [(50, 60), (50, 61), (13, 39), (13, 41)]  # where Pillow begins to go down first
@@ -273,9 +263,7 @@ def test_the_resize_is_pillows(visit: Visit) -> None:
         assert np.array_equal(array_of(text), pixels), said
 
 
-def test_the_error_levels_are_those_of_explain(
-    visit: Visit, models: dict[str, ElaClassifier]
-) -> None:
+def test_the_error_levels_are_those_of_explain(visit, models) -> None:
     rng = np.random.default_rng(2)
     # More rows than are worked on at a time, and an odd rest.
     images = [
@@ -304,7 +292,7 @@ def test_the_error_levels_are_those_of_explain(
         assert (shown[..., 3] == 255).all()
 
 
-def test_the_evidence_is_that_of_explain(visit: Visit, models: dict[str, ElaClassifier]) -> None:
+def test_the_evidence_is_that_of_explain(visit, models) -> None:
     found = models["default"].explain(picture(101, 67, seed=4))
     height, width = found.map.shape
     boxes = [box._asdict() for box in found.boxes]
@@ -322,7 +310,7 @@ def test_the_evidence_is_that_of_explain(visit: Visit, models: dict[str, ElaClas
     np.testing.assert_allclose(shown, found.map, atol=1e-6)
 
 
-def test_the_parts_of_a_picture_made_smaller_are_those_of_explain(visit: Visit) -> None:
+def test_the_parts_of_a_picture_made_smaller_are_those_of_explain(visit) -> None:
     recipe = load_recipe("default", RECIPES["fitted"])
     sizes = [(701, 433), (90, 1203), (384, 384), (385, 12), (3000, 7), (1999, 2001)]
     expected = [[box._asdict() for box in view_boxes(size, recipe)] for size in sizes]
@@ -345,7 +333,7 @@ def test_the_parts_of_a_picture_made_smaller_are_those_of_explain(visit: Visit) 
 # --------------------------------------------------------------------------------- what is kept out
 
 
-def test_nothing_leaves_the_browser(visit: Visit, hub: LocalHub) -> None:
+def test_nothing_leaves_the_browser(visit, hub) -> None:
     widget = visit()
     data = pictures()["odd.jpg"]
     widget.choose("secret-name.jpg", data)
@@ -369,7 +357,7 @@ def test_nothing_leaves_the_browser(visit: Visit, hub: LocalHub) -> None:
 
 
 @pytest.mark.parametrize("damaged", [".mjs", ".wasm"])
-def test_a_wrong_byte_of_the_runtime_is_refused(visit: Visit, damaged: str) -> None:
+def test_a_wrong_byte_of_the_runtime_is_refused(visit, damaged) -> None:
     widget = visit(start=False)
     (url,) = [url for url in widget.runtime if url.endswith(damaged)]
     sound = widget.runtime[url]
@@ -381,7 +369,7 @@ def test_a_wrong_byte_of_the_runtime_is_refused(visit: Visit, damaged: str) -> N
     widget.score("a.png")
 
 
-def test_a_wrong_byte_of_the_model_is_refused(visit: Visit, hub: LocalHub) -> None:
+def test_a_wrong_byte_of_the_model_is_refused(visit, hub) -> None:
     repository = hub.repositories["models", "user/default"]
     files = dict(repository.find("main").files)
     sound = files["model.onnx"]
@@ -391,7 +379,7 @@ def test_a_wrong_byte_of_the_model_is_refused(visit: Visit, hub: LocalHub) -> No
     assert widget.page.get_by_role("button", name="Try again").is_visible()
 
 
-def test_what_cannot_be_fetched_is_named_and_tried_again(visit: Visit, hub: LocalHub) -> None:
+def test_what_cannot_be_fetched_is_named_and_tried_again(visit, hub) -> None:
     hub.fault("GET", "model.onnx", times=1, drop="half")
     widget = visit()
     widget.assert_problem("The download of model.onnx was interrupted")
@@ -400,7 +388,7 @@ def test_what_cannot_be_fetched_is_named_and_tried_again(visit: Visit, hub: Loca
     widget.score("a.png")
 
 
-def test_settings_of_another_version_are_refused(visit: Visit, hub: LocalHub) -> None:
+def test_settings_of_another_version_are_refused(visit, hub) -> None:
     files = dict(hub.repositories["models", "user/default"].find("main").files)
     settings = json.loads(files["hf_ela.json"])
     for change in ({"schema": 99}, {"sha256": {}}):
@@ -409,19 +397,16 @@ def test_settings_of_another_version_are_refused(visit: Visit, hub: LocalHub) ->
         visit("other").assert_problem("it comes from another version of hf-ela")
 
 
-def test_what_is_no_picture_gets_its_reason(visit: Visit) -> None:
+def test_what_is_no_picture_gets_its_reason(visit) -> None:
     widget, sound = visit(), pictures()["odd.jpg"]
+    bomb, limit = png_bomb(30_000, 30_000), "30000 × 30000 pixels; the limit is 64 million"
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
     for name, data, reason in (
         ("a.txt", b"hello", "it is not a JPEG, PNG, WebP, AVIF, GIF or BMP file"),
         ("a.svg", svg, "it is not a JPEG"),
         ("empty.png", b"", "the file is empty"),
         ("cut.jpg", sound[: len(sound) // 2], "it is corrupt or truncated"),
-        (
-            "bomb.png",
-            png_bomb(30_000, 30_000),
-            "it has 30000 × 30000 pixels; the limit is 64 million",
-        ),
+        ("bomb.png", bomb, f"it has {limit}"),
         ("<img src=x onerror=alert(1)>.png", b"\x89PNG", "it is not a JPEG"),
     ):
         widget.choose(name, data)
@@ -430,19 +415,10 @@ def test_what_is_no_picture_gets_its_reason(visit: Visit) -> None:
     widget.score("next.jpg")
 
 
-def test_sizes_are_read_from_every_format(visit: Visit) -> None:
+def test_sizes_are_read_from_every_format(visit) -> None:
     image = picture(61, 47)
-    files = {
-        name: encode(image, name, **options)
-        for name, options in {
-            "PNG": {},
-            "JPEG": {"exif": b"Exif\0\0" + bytes(3000)},
-            "GIF": {},
-            "BMP": {},
-            "AVIF": {},
-            "WEBP": {},
-        }.items()
-    }
+    files = {name: encode(image, name) for name in ("PNG", "GIF", "BMP", "AVIF", "WEBP")}
+    files["JPEG"] = encode(image, "JPEG", exif=b"Exif\0\0" + bytes(3000))
     files["WEBP lossless"] = encode(image, "WEBP", lossless=True)
     files["WEBP extended"] = encode(image, "WEBP", icc_profile=b"a profile")
     found = visit().module(
@@ -456,7 +432,7 @@ def test_sizes_are_read_from_every_format(visit: Visit) -> None:
     assert not any(one.get("unlike") for one in found)
 
 
-def test_what_a_browser_decodes_in_its_own_way_is_told(visit: Visit) -> None:
+def test_what_a_browser_decodes_in_its_own_way_is_told(visit) -> None:
     """Neither Pillow's CMYK nor its 16 bits can be had from a browser."""
     widget = visit()
     deep = np.random.default_rng(0).integers(0, 2**16, (47, 61), np.uint16)
@@ -473,7 +449,7 @@ def test_what_a_browser_decodes_in_its_own_way_is_told(visit: Visit) -> None:
         assert kind is None or f"This is {kind}, " in note.inner_text()
 
 
-def test_altered_pixels_are_noticed(visit: Visit) -> None:
+def test_altered_pixels_are_noticed(visit) -> None:
     alter = """const real = OffscreenCanvasRenderingContext2D.prototype.getImageData;
       OffscreenCanvasRenderingContext2D.prototype.getImageData = function (...where) {
         const found = real.apply(this, where);
@@ -489,7 +465,7 @@ def test_altered_pixels_are_noticed(visit: Visit) -> None:
 # -------------------------------------------------------------------------------------- in the hand
 
 
-def test_a_large_picture_leaves_the_page_alive(visit: Visit) -> None:
+def test_a_large_picture_leaves_the_page_alive(visit) -> None:
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
     large = encode(image.resize((8000, 6000)), "JPEG", quality=85)
@@ -536,9 +512,7 @@ DELIVER = """([kind, name, text]) => {
 }"""
 
 
-def test_pictures_come_by_drop_paste_button_and_sample(
-    visit: Visit, models: dict[str, ElaClassifier]
-) -> None:
+def test_pictures_come_by_drop_paste_button_and_sample(visit, models) -> None:
     widget, data = visit(), pictures()["odd.jpg"]
     page, expected = widget.page, next(iter(models["default"].scores([data])))
     page.evaluate(DELIVER, ["dragover", "x.jpg", ""])
@@ -566,9 +540,7 @@ def test_pictures_come_by_drop_paste_button_and_sample(
     assert page.locator("#synthetic").is_hidden()
 
 
-def test_a_model_trained_on_synthetic_samples_says_so(
-    visit: Visit, hub: LocalHub, saved: dict[str, dict[str, bytes]]
-) -> None:
+def test_a_model_trained_on_synthetic_samples_says_so(visit, hub, saved) -> None:
     files = dict(saved["default"])
     settings = json.loads(files["hf_ela.json"]) | {"data": {"synthetic": True}}
     hub.add_model("user/demo", files | {"hf_ela.json": json.dumps(settings).encode()})
@@ -607,7 +579,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out(visit: Visit, scheme: str) -> None:
+def test_text_stands_out(visit, scheme) -> None:
     widget = visit(color_scheme=scheme)
     widget.choose("a.txt", b"hello")
     widget.assert_problem("a.txt")
@@ -623,7 +595,7 @@ def test_text_stands_out(visit: Visit, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 360, 320])
-def test_nothing_sticks_out(visit: Visit, width: int) -> None:
+def test_nothing_sticks_out(visit, width) -> None:
     widget = visit(viewport={"width": width, "height": 800})
     name = "a" * 200  # nowhere a place to break a line
     files = {f"{name}.txt": b"hello", f"{name}.jpg": pictures()["odd.jpg"]}
@@ -643,7 +615,7 @@ def test_nothing_sticks_out(visit: Visit, width: int) -> None:
     assert min(widget.page.eval_on_selector_all("button:not([hidden])", sizes)) >= 24
 
 
-def test_keys_and_screen_readers(visit: Visit) -> None:
+def test_keys_and_screen_readers(visit) -> None:
     widget = visit(reduced_motion="reduce")
     page = widget.page
     widget.choose("a.jpg", pictures()["odd.jpg"])
@@ -692,7 +664,7 @@ def test_keys_and_screen_readers(visit: Visit) -> None:
     assert page.eval_on_selector_all("body *", moving) == 0
 
 
-def test_the_evidence_can_be_weakened(visit: Visit) -> None:
+def test_the_evidence_can_be_weakened(visit) -> None:
     widget = visit(reduced_motion="reduce")
     widget.choose("a.jpg", pictures()["odd.jpg"])
     widget.score("a.jpg")
@@ -706,7 +678,7 @@ def test_the_evidence_can_be_weakened(visit: Visit) -> None:
     assert widget.page.get_by_label("Strength").is_disabled()
 
 
-def test_an_old_browser_is_told(visit: Visit) -> None:
+def test_an_old_browser_is_told(visit) -> None:
     for options in ({"java_script_enabled": False}, {}):
         widget = visit(start=False, **options)
         if not options:
@@ -720,9 +692,7 @@ def test_an_old_browser_is_told(visit: Visit) -> None:
 # ------------------------------------------------------------------------------------- all together
 
 
-def test_a_release_with_a_widget_runs_in_the_browser(
-    browser: Any, hub: LocalHub, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_release_with_a_widget_runs_in_the_browser(browser, hub, tiny_run, monkeypatch) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token)
     assert main(["push", str(tiny_run), "tester/art", "--widget", "tester/page"]) == 0
     files = hub.repositories["spaces", "tester/page"].find("main").files

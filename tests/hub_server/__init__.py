@@ -35,7 +35,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from hub_server import reading, writing
 from hub_server.http import Drop, Fault, Hook, handler
@@ -54,7 +54,6 @@ class LocalHub:
         started: All calls as they came in, as ``"METHOD /path"``.
         requests: All calls that ended, as ``"METHOD /path status"``; ``dropped`` for a status where
             the connection was cut.
-        received: How many bytes came in the bodies of requests.
         faults: What `fault` ordered.
         hooks: What `before` ordered.
     """
@@ -69,7 +68,6 @@ class LocalHub:
         self.announced: dict[str, Repository] = {}
         self.started: list[str] = []
         self.requests: list[str] = []
-        self.received = 0
         self.faults: list[Fault] = []
         self.hooks: list[Hook] = []
         start = datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,32 +88,20 @@ class LocalHub:
         self._server.server_close()
 
     def add_model(
-        self, repo_id: str, files: Mapping[str, bytes | None], *, private: bool = False
+        self, repo_id: str, files: Mapping[str, bytes | None], **options: Any
     ) -> Repository:
-        """Add a model with one commit on main."""
-        return self.add("models", repo_id, files, private=private)
+        """Add a model; see `add`."""
+        return self.add("models", repo_id, files, **options)
 
     def add_dataset(
-        self,
-        repo_id: str,
-        files: Mapping[str, bytes | None],
-        *,
-        private: bool = False,
-        gated: bool = False,
+        self, repo_id: str, files: Mapping[str, bytes | None], **options: Any
     ) -> Repository:
-        """Add a dataset with one commit on main."""
-        return self.add("datasets", repo_id, files, private=private, gated=gated)
+        """Add a dataset; see `add`."""
+        return self.add("datasets", repo_id, files, **options)
 
-    def add_space(
-        self,
-        repo_id: str,
-        files: Mapping[str, bytes | None],
-        *,
-        private: bool = False,
-        sdk: str = "gradio",
-    ) -> Repository:
-        """Add a Space with one commit on main."""
-        return self.add("spaces", repo_id, files, private=private, sdk=sdk)
+    def add_space(self, repo_id: str, files: Mapping[str, bytes | None]) -> Repository:
+        """Add a Gradio Space; see `add`."""
+        return self.add("spaces", repo_id, files, sdk="gradio")
 
     def add(
         self,
@@ -153,8 +139,8 @@ class LocalHub:
             times: For how many requests; always by default.
             status: Answer this error and do nothing.
             retry_after: Seconds, for the header of that name.
-            drop: Cut the connection: ``"before"`` anything is done, ``"half"`` way through the
-                body of the answer, or ``"after"`` all is done but before a word of answer.
+            drop: Cut the connection: ``"half"`` way through the body of the answer, or ``"after"``
+                all is done but before a word of answer.
             slow: Seconds until the answer; what was asked for is done before.
 
         Returns:
@@ -182,7 +168,6 @@ class LocalHub:
         self.clear_faults()
         for kept in (self.repositories, self.announced, self.started, self.requests):
             kept.clear()
-        self.received = 0
 
     def environment(self, home: Path) -> dict[str, str]:
         """The environment for a process that takes this server for the Hub."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hub_server import LocalHub
     from hub_server.repository import Commit, Repository
 
-Drop = Literal["before", "half", "after"]
+Drop = Literal["half", "after"]
 
 
 class HubError(Exception):
@@ -73,8 +73,6 @@ class Fault(Rule):
     @property
     def response(self) -> Response | None:
         """The answer that takes the place of any work; None where the work is done."""
-        if self.drop == "before":
-            return Response(b"")
         if self.status is None:
             return None
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
@@ -209,7 +207,6 @@ def handler(hub: "LocalHub") -> type[BaseHTTPRequestHandler]:
             hub.started.append(f"{self.command} {path}")
             body = self._body()
             with hub.lock:
-                hub.received += len(body)
                 for hook in hub.hooks:
                     if hook.meets(self.command, path):
                         hook.function()
@@ -224,7 +221,7 @@ def handler(hub: "LocalHub") -> type[BaseHTTPRequestHandler]:
             hub.closed.wait(fault.slow)
             status = "dropped" if fault.drop else response.status
             hub.requests.append(f"{self.command} {path} {status}")
-            if fault.drop in ("before", "after"):
+            if fault.drop == "after":
                 self._cut()
                 return
             self.send_response(response.status)

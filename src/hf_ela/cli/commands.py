@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from hf_ela._terminal import native_messages_held_back, printable
@@ -232,14 +233,7 @@ def _push(options: argparse.Namespace) -> int:
     from hf_ela.hub.plan import PushOptions
     from hf_ela.hub.push import release
 
-    how = PushOptions(
-        branch=options.branch,
-        tag=options.tag,
-        private=options.private,
-        create_pr=options.create_pr,
-        message=options.message,
-        replace_card=options.replace_card,
-    )
+    how = PushOptions(**{field.name: getattr(options, field.name) for field in fields(PushOptions)})
 
     def say(text: str) -> None:
         # A plan quotes the card, which stays as it is.

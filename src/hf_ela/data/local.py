@@ -84,7 +84,7 @@ def _how_to_load(folder: Path) -> dict[str, Any]:
     }
     found = {split: patterns for split, patterns in files.items() if patterns}
     whole = {folder / name for names in SPLIT_FOLDERS.values() for name in names}
-    if parents <= {folder, *whole}:
+    if parents <= {folder, *whole} and not any(folder.rglob("metadata.*")):  # it may have labels
         raise LabelError(
             "Images must lie in a folder for each class, fake and real. "
             f"Received: {folder}, with images in none. Move them into such folders."

@@ -73,20 +73,18 @@ def _difference(
     encoded = reencode(image, quality)
     if color == "YCbCr":
         image, encoded = image.convert("YCbCr"), encoded.convert("YCbCr")
-    if not signed:
+    if signed:
+        values = np.asarray(encoded, np.int16) - np.asarray(image, np.int16)
+    else:
         absolute = ImageChops.difference(image, encoded)
-        if gain == "max":
-            absolute = _stretch(absolute)
         values = np.asarray(absolute)
-        return values if gain is None or gain == "max" else _scaled(values, gain, zero=0)
-    values = np.asarray(encoded, np.int16) - np.asarray(image, np.int16)
-    return values if gain is None or gain == "max" else _scaled(values, gain, zero=128)
-
-
-def _stretch(absolute: Image.Image) -> Image.Image:
-    # Pillow's own arithmetic, as the published recipe used it: truncated, not rounded.
-    largest = int(np.asarray(absolute).max())
-    return ImageEnhance.Brightness(absolute).enhance(255.0 / max(largest, 1))
+        if gain == "max":
+            # Pillow's own arithmetic, as the published recipe used it: truncated, not rounded.
+            factor = 255.0 / max(int(values.max()), 1)
+            values = np.asarray(ImageEnhance.Brightness(absolute).enhance(factor))
+    if gain is None or gain == "max":
+        return values
+    return _scaled(values, gain, zero=128 if signed else 0)
 
 
 def _scaled(values: np.ndarray, gain: float, zero: int) -> np.ndarray:

@@ -153,7 +153,7 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
     )
     environment.filters |= {
         "code": code,
-        "interval": _interval,
+        "interval": lambda cell: in_words(cell, "–") if cell else "undefined",
         "setting": _setting,
         "shape": lambda sizes: " × ".join(map(str, sizes)),
         "figure": lambda value: f"{value:.3f}" if isinstance(value, float | int) else "–",
@@ -167,13 +167,13 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
         "seeds": lambda values: over_seeds(values, "–"),
         "mcnemar": lambda tests: more_right(tests) if tests else "–",
     }
-    data = run["data"]
+    data, test = run["data"], run["evaluation"]["test"]
     rejected = data.get("rejected") or []
     template = environment.from_string((MODEL_CARD / "template.md").read_text("utf-8"))
     text = template.render(
         run=run,
         data=data,
-        test=run["evaluation"]["test"],
+        test=test,
         repo_id=repo_id,
         pinned=f"{repo_id}@{revision}" if revision else repo_id,
         tag=revision,
@@ -185,12 +185,13 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
         rejected=rejected[:REJECTS_SHOWN],
         unlisted=len(rejected) - REJECTS_SHOWN,
         reasons=Counter(bad["reason"] for bad in rejected).most_common(REASONS_SHOWN),
-        grouped=_grouped(run),
+        # How many groups the intervals resample; None for images alone.
+        grouped=next(iter(test.values())).get("accuracy", {}).get("groups"),
         sources=_by_source(run, "sources"),
         generators=_by_source(run, "generators"),
         plots=_plots(run),
         samples=sample_answers(run),
-        no_width=no_width(run["evaluation"]["test"].values()),
+        no_width=no_width(test.values()),
     )
     text = re.sub(r" +\n", "\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
@@ -212,13 +213,6 @@ def _by_source(run: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]
         for row in rows:
             found.setdefault(row["source"], {})[protocol] = row
     return found
-
-
-def _grouped(run: Mapping[str, Any]) -> int | None:
-    """Return how many groups the intervals of the test metrics resample; None for images alone."""
-    cells: Mapping[str, Any] = next(iter(run["evaluation"]["test"].values()))
-    groups: int | None = cells.get("accuracy", {}).get("groups")
-    return groups
 
 
 def _plots(run: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -257,10 +251,6 @@ def code(value: object) -> Markup:
     if text.strip() == text != "" and not set(text) & set(_ENTITIES):
         return Markup(f"`{text}`")  # noqa: S704  (nothing in it ends the code)
     return Markup(f"<code>{text.translate(_CODE_ESCAPES)}</code>")  # noqa: S704  (escaped here)
-
-
-def _interval(cell: Mapping[str, Any] | None) -> str:
-    return in_words(cell, "–") if cell else "undefined"
 
 
 def _setting(values: Mapping[str, Any]) -> Markup:

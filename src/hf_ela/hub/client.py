@@ -66,12 +66,6 @@ class Repository:
         """What is done with it now."""
         return "write" if self.writing and not self.planning else "read"
 
-    def unusable(self, message: str) -> HfElaError:
-        """Return the error for a refusal, or for something else in its place."""
-        if self.writing:
-            return ReleaseError(message)
-        return DataError(message) if self.kind == "dataset" else ModelError(message)
-
     def not_found(self, message: str) -> HfElaError:
         """Return the error for a repository that does not exist, or not for this token."""
         if self.writing:
@@ -202,7 +196,8 @@ def _unexpected(error: BaseException, repository: Repository) -> HfElaError:
             f"`datasets` cannot load the dataset {repository.id}: it must hold image files or "
             f"Parquet. {received} Fix the dataset, or download it and pass a local folder."
         )
-    return repository.unusable(
+    kind = ReleaseError if repository.writing else ModelError
+    return kind(
         f"The Hub refused to {repository.verb} the {repository.kind} {repository.id}. {received}"
     )
 

@@ -31,8 +31,6 @@ from hf_ela.models.settings import (
     read_settings,
 )
 
-__all__ = ["fetch_model", "fetch_run"]
-
 
 def fetch_model(
     repo_id: str,
@@ -45,24 +43,11 @@ def fetch_model(
 ) -> tuple[Path, str]:
     """Download a model, or find it in the cache: the settings and, if valid, weights or ONNX file.
 
-    If the Hub does not answer, the client uses its cache: for a commit the same files, for a branch
-    or a tag those of its last request. The returned commit says which.
-
-    Args:
-        repo_id: ``user/repo``.
-        revision: Branch, tag or commit; the head of main by default.
-        token: Access token; the one of ``hf auth login`` or HF_TOKEN by default.
-        cache_dir: Cache folder, instead of that of the client.
-        local_files_only: Use only the local cache.
-        runtime: ``onnx`` downloads the ONNX file, ``keras`` the weights; None prefers ONNX.
+    Arguments and errors are those of `ElaClassifier.from_pretrained`. If the Hub does not answer,
+    the client uses its cache: the returned commit says what was found there.
 
     Returns:
-        The folder that `read_onnx` or `read_model` reads, and the 40-character commit.
-
-    Raises:
-        ModelNotFoundError: The repository or the revision does not exist, or not for this token.
-        HubUnreachableError: The Hub did not answer, and the cache does not hold it.
-        ModelError: It is not a valid model of this hf-ela, or of a newer one.
+        The folder that `read_model` reads, and the 40-character commit.
     """
     download = _Download(Repository(repo_id, "model"), client(token), cache_dir, local_files_only)
     path, commit = download.file(SETTINGS_FILE, revision, JSON_LIMIT)

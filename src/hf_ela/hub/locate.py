@@ -8,8 +8,6 @@ from pathlib import Path
 from hf_ela.errors import ModelError, ModelNotFoundError
 from hf_ela.models.settings import SETTINGS_FILE, Runtime
 
-__all__ = ["PACKAGED", "locate", "packaged_model", "repository_of", "split_revision"]
-
 PACKAGED = "pretrained"
 """Folder in this package of the model that comes with it."""
 

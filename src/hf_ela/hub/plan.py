@@ -21,17 +21,6 @@ from hf_ela.hub.package import ANY_WHEEL
 from hf_ela.hub.release_files import CARD, RECORD, Files, content_of
 from hf_ela.models.settings import SETTINGS_FILE
 
-__all__ = [
-    "Head",
-    "MakeFiles",
-    "Plan",
-    "PushOptions",
-    "are_held_by",
-    "check_metadata",
-    "make_plan",
-    "read_tree",
-]
-
 MARKS = (SETTINGS_FILE, "model.json", "widget.json")
 """The files that identify a repository of this package: a model, a Gradio Space, a widget."""
 HOUSEKEEPING = {".gitattributes", "README.md"}

@@ -32,8 +32,6 @@ from hf_ela.hub.upload import upload
 from hf_ela.models.settings import ONNX_FILE, WEIGHTS_FILE
 from hf_ela.run_record import read_run
 
-__all__ = ["push_model", "release"]
-
 logger = logging.getLogger(__name__)
 
 PageFiles = Callable[[str, str, bytes | None], Files]

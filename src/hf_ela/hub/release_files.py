@@ -154,7 +154,9 @@ def _check(files: Files) -> None:
             )
         if name.endswith((".json", ".md")):
             text = content_of(file).decode()
-            private = _private_place(text) if name.endswith(".json") else None
+            strings = _strings(json.loads(text)) if name.endswith(".json") else ()
+            found = (at for at, value in strings if _PATH.search(value) or _TOKEN.search(value))
+            private = next(found, None)
             if private is None and (_TOKEN.search(text) or _names_home(text)):
                 private = "an unknown place"
             if private:  # the text there may itself be a secret
@@ -167,16 +169,6 @@ def _check(files: Files) -> None:
 def _names_home(text: str) -> bool:
     home = str(Path.home())
     return len(home) > 1 and f"{home}/" in text  # "/" itself is in every address
-
-
-def _private_place(text: str) -> str | None:
-    """Return where JSON holds a path of a machine or a token."""
-    found = (
-        place
-        for place, value in _strings(json.loads(text))
-        if _PATH.search(value) or _TOKEN.search(value)
-    )
-    return next(found, None)
 
 
 def _strings(value: Any, place: str = "$") -> Iterator[tuple[str, str]]:

@@ -20,8 +20,6 @@ from hf_ela.hub.release_files import CARD, content_of
 from hf_ela.models.detector import Detector
 from hf_ela.models.folder import read_model
 
-__all__ = ["SCORE_TOLERANCE", "upload"]
-
 SCORE_TOLERANCE = 1e-4
 """Largest difference from the recorded score of a sample: backends differ by less."""
 
@@ -83,18 +81,17 @@ def upload(
 
 def _create(api: HfApi, plan: Plan) -> None:
     # A token without write access is refused here.
+    sdk = None
+    if plan.repository.kind == "space":
+        sdk = str(SpaceCard(content_of(plan.files[CARD]).decode()).data["sdk"])
     with hub_errors(plan.repository):
         api.create_repo(
             plan.repository.id,
             repo_type=plan.repository.kind,
             private=plan.options.private,
-            space_sdk=_sdk(plan) if plan.repository.kind == "space" else None,
+            space_sdk=sdk,
             exist_ok=True,
         )
-
-
-def _sdk(plan: Plan) -> str:
-    return str(SpaceCard(content_of(plan.files[CARD]).decode()).data["sdk"])
 
 
 def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:
@@ -118,7 +115,7 @@ def _commit(api: HfApi, plan: Plan, say: Callable[[str], None]) -> str | None:
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationDelete(path)
         if change == "removed"
-        else CommitOperationAdd(path, _to_send(plan.files[path]))
+        else CommitOperationAdd(path, plan.files[path])
         for path, change in plan.changes.items()
         if change != "same"
     ]
@@ -215,8 +212,3 @@ def _verify(api: HfApi, plan: Plan, commit: str, run: Mapping[str, Any] | None) 
             f"{', '.join(differing)}. No tag was made. Repeat the command; if this persists, train "
             "again."
         )
-
-
-def _to_send(file: bytes | Path) -> bytes | str:
-    """Return a file as the client takes it."""
-    return str(file) if isinstance(file, Path) else file

@@ -69,9 +69,7 @@ def read_model(
             where the model was saved with it.
 
     Raises:
-        ModelError: The folder does not exist or does not hold a usable model: settings are missing,
-            corrupt or of a newer hf-ela, or the weights or the ONNX file are missing, corrupt or of
-            another network.
+        ModelError: The folder does not exist or does not hold a usable model.
         BackendError: The Keras network is needed, and Keras or its backend is not installed.
     """
     folder = _saved_folder(folder)

@@ -45,7 +45,7 @@ class OnnxModel:
             received = " to ".join(map(_described, ends))
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise ModelError(
-                f"ONNX Runtime cannot load the ONNX file: {_short(error)}. The file is corrupt, or "
+                f"ONNX Runtime cannot load the ONNX file: {error!s:.300}. The file is corrupt, or "
                 "newer than this onnxruntime: copy or download the folder again, or run "
                 "pip install -U onnxruntime"
             ) from error
@@ -82,7 +82,7 @@ class OnnxModel:
         except Exception as error:  # as above
             raise ModelError(
                 f"ONNX Runtime cannot run the ONNX file in {MEMORY:,} bytes of memory: "
-                f"{_short(error)}. The file is corrupt or malicious: do not use it."
+                f"{error!s:.300}. The file is corrupt or malicious: do not use it."
             ) from error
         if probabilities.shape != (len(views), len(LABELS)):
             raise ModelError(
@@ -132,7 +132,3 @@ def _described(outputs: Sequence[Any]) -> str:
 
 def _product(shape: Sequence[int]) -> str:
     return " x ".join(map(str, ["N", *shape]))
-
-
-def _short(error: Exception) -> str:
-    return str(error)[:300]

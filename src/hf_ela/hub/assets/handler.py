@@ -22,7 +22,6 @@ import binascii
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +88,13 @@ class EndpointHandler:
                     raise
                 answers.append({"error": str(error)})
             else:
-                answer = self.classifier.answer(score, threshold=threshold, abstain=abstain)
-                answers.append(_noted(answer[:top_k], self.notice))
+                answer: list[Any] = self.classifier.answer(
+                    score, threshold=threshold, abstain=abstain
+                )
+                if self.notice:
+                    answer[0] = {**answer[0], "notice": self.notice}
+                answers.append(answer[:top_k])
         return answers if images is inputs else answers[0]
-
-
-def _noted(answer: Sequence[Mapping[str, Any]], notice: str | None) -> list[Mapping[str, Any]]:
-    """Return an answer with the notice, if there is one, in its first entry."""
-    first, *rest = answer
-    return [{**first, "notice": notice} if notice else first, *rest]
 
 
 def _image(value: object) -> bytes | Image.Image:
