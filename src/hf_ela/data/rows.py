@@ -23,6 +23,7 @@ import pyarrow as pa
 from PIL import Image
 
 from hf_ela.data.duplicates import perceptual_hash
+from hf_ela.ela.augmentation import source_views, training_pixels
 from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.statistics import statistics_by_condition
 from hf_ela.ela.views import (
@@ -30,8 +31,6 @@ from hf_ela.ela.views import (
     evaluation_pixels,
     network_inputs,
     pixel_versions,
-    source_views,
-    training_pixels,
 )
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.datasets import read_image

@@ -1,9 +1,10 @@
 """EfficientNet-Lite0 with its ImageNet weights: the part of a `transfer` network that sees.
 
-The network of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite:
-3.35 million weights without its classifier, no squeeze-and-excitation, ReLU6 throughout, so that it
-runs the same on phones, in browsers and in ONNX. Batch normalisation is folded into the
-convolutions: as published, it is a constant factor and offset of every channel.
+The network of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite: no
+squeeze-and-excitation, ReLU6 throughout, so that it runs the same on phones, in browsers and in
+ONNX. Its 16 blocks are here, 2.93 million weights, without the last convolution and the classifier:
+on sources left out, the mean of that convolution added nothing. Batch normalisation is folded into
+the convolutions: as published, it is a constant factor and offset of every channel.
 """
 
 from collections.abc import Mapping
@@ -46,8 +47,8 @@ _STAGES = (
 BLOCKS = sum(stage.blocks for stage in _STAGES)
 TAPS = (0, 2, 4, 7, 10, 15)
 """Blocks whose outputs are summarised: the last of each width but one."""
-FEATURES = 2 * (16 + 24 + 40 + 80 + 112 + 320) + 1280
-"""Numbers that describe a crop: mean and deviation of every tapped channel, mean of the head."""
+FEATURES = 2 * (16 + 24 + 40 + 80 + 112 + 320)
+"""Numbers that describe a crop: mean and deviation of every tapped channel."""
 _EPSILON = 1e-3  # of the published batch normalisation
 
 
@@ -57,8 +58,8 @@ def backbone(trainable_blocks: int = 0) -> keras.Model:
     Input: float32, N x height x width x 3, from 0 to 255. Output: float32, N x `FEATURES`.
 
     Args:
-        trainable_blocks: How many of the last `BLOCKS` blocks, and with them the head, training
-            may change; 0 freezes everything.
+        trainable_blocks: How many of the last `BLOCKS` blocks training may change; 0 freezes
+            everything.
     """
     inputs = keras.Input((None, None, 3))
     x = layers.Rescaling(1 / 128, offset=-127 / 128)(inputs)
@@ -70,16 +71,10 @@ def backbone(trainable_blocks: int = 0) -> keras.Model:
         x = _block(x, f"block{number}", stage, stage.stride if number in first else 1)
         if number in TAPS:
             features += [_mean(x), _deviation(x)]
-    x = _convolution(x, "head", 1280, 1)
-    model = keras.Model(inputs, layers.Concatenate()([*features, _mean(x)]), name=BACKBONE)
+    model = keras.Model(inputs, layers.Concatenate()(features), name=BACKBONE)
+    changed = tuple(f"block{number}_" for number in range(BLOCKS - trainable_blocks, BLOCKS))
     for layer in model.layers:
-        layer.trainable = trainable_blocks > 0 and (
-            layer.name.startswith("head")
-            or any(
-                layer.name.startswith(f"block{number}_")
-                for number in range(BLOCKS - trainable_blocks, BLOCKS)
-            )
-        )
+        layer.trainable = layer.name.startswith(changed)
     return model
 
 
@@ -163,8 +158,8 @@ def _folded(tensors: Mapping[str, np.ndarray], layer: keras.Layer) -> list[np.nd
 
 def _published_names(name: str) -> tuple[str, str]:
     """Return the published names of a layer of `backbone` and of the normalisation behind it."""
-    if name in ("stem", "head"):
-        return f"_conv_{name}", "_bn0" if name == "stem" else "_bn1"
+    if name == "stem":
+        return "_conv_stem", "_bn0"
     block, _, step = name.removeprefix("block").partition("_")
     norm = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}[step]
     return f"_blocks.{block}._{step}_conv", f"_blocks.{block}.{norm}"

@@ -5,12 +5,12 @@ training did. The built-in ones are `recipes/reference.toml` and `recipes/defaul
 """
 
 import math
-from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hf_ela._checks import check_settings
+from hf_ela.recipes.networks import FullyConvolutional, ReferenceNetwork, Section, Transfer
 
 LABELS = ("fake", "real")
 """Class names in the order of the network's outputs; `fake` is the positive class."""
@@ -27,11 +27,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Ela(_Section):
+class Ela(Section):
     """Settings of `error_level`, and whether the network sees the RGB pixels beside it."""
 
     qualities: Annotated[list[int], Field(min_length=1, max_length=8)]
@@ -51,7 +47,7 @@ class Ela(_Section):
         return {"signed": self.signed, "color": self.color, "gain": self.gain}
 
 
-class Resize(_Section):
+class Resize(Section):
     """The whole image, without its aspect ratio: resize to `before`, ELA, resize to `size`."""
 
     kind: Literal["resize"]
@@ -60,7 +56,7 @@ class Resize(_Section):
     training: Protocol
 
 
-class Crops(_Section):
+class Crops(Section):
     """Crops of `size` pixels, on a `grid` x `grid` over the image.
 
     An image is shrunk to `longest_side` first (aligned images are never larger); without that key,
@@ -74,11 +70,12 @@ class Crops(_Section):
     training: Protocol
 
 
-class Augmentation(_Section):
+class Augmentation(Section):
     """Changes of a training image before ELA, drawn anew for each of its `views`.
 
     Both classes are drawn from the same distribution. Without this section, training sees the same
-    crops as evaluation.
+    crops as evaluation. `sides` are the smallest and largest longest side in pixels that an aligned
+    image gets, in place of those of the protocol.
     """
 
     views: Annotated[int, Field(ge=1, le=64)]
@@ -89,6 +86,9 @@ class Augmentation(_Section):
     jpeg: Fraction
     jpeg_quality: Annotated[list[int], Field(min_length=2, max_length=2)]
     webp: Fraction
+    grey: Fraction = 0.0
+    palette: Fraction = 0.0
+    sides: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -96,6 +96,10 @@ class Augmentation(_Section):
         if not 0.1 <= low <= high <= 4:
             raise ValueError(
                 f"`rescale` must be [low, high] within .1 to 4. Received: {[low, high]}."
+            )
+        if self.sides and not 64 <= self.sides[0] <= self.sides[1] <= 4096:
+            raise ValueError(
+                f"`sides` must be [low, high] within 64 to 4096. Received: {self.sides}."
             )
         first, last = self.jpeg_quality
         if not 1 <= first <= last <= 100:
@@ -105,45 +109,7 @@ class Augmentation(_Section):
         return self
 
 
-class ReferenceNetwork(_Section):
-    """The published network: two 5x5 convolutions, one Dense layer with nearly all parameters."""
-
-    kind: Literal["reference"]
-
-
-class FullyConvolutional(_Section):
-    """Strided patch convolution, residual blocks, global average pooling.
-
-    `patch` is the stride of the stem (8 = the JPEG block), `widths` the channels of each stage,
-    `blocks` the residual blocks of a stage. `block_means` says whether the mean of every 8 x 8
-    pixels of a channel is kept. In pixels, it is brightness and colour; in the residual of a low
-    quality, which keeps few levels of it, a sawtooth of the brightness.
-    """
-
-    kind: Literal["fully_convolutional"]
-    patch: Annotated[int, Field(ge=1, le=16)]
-    widths: Annotated[list[Annotated[int, Field(ge=4, le=1024)]], Field(min_length=1, max_length=6)]
-    blocks: Annotated[int, Field(ge=1, le=8)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    block_means: Literal["kept", "removed"] = "kept"
-
-
-class Transfer(_Section):
-    """A network trained on ImageNet, which describes each crop, and a linear layer on top.
-
-    `backbone` names the network and where its weights come from: ``efficientnet-lite0``, from the
-    package `hf_ela.models.backbone.DISTRIBUTION`. The last `trainable_blocks` of its 16 blocks
-    change in training; with 0, it describes every view once, and training takes minutes. ELA and
-    pixels, three channels each, go through the same weights.
-    """
-
-    kind: Literal["transfer"]
-    backbone: Literal["efficientnet-lite0"]
-    trainable_blocks: Annotated[int, Field(ge=0, le=16)] = 0
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-
-
-class EarlyStopping(_Section):
+class EarlyStopping(Section):
     """Stop when `monitor` has not improved for `patience` epochs."""
 
     monitor: Literal["val_accuracy", "val_loss"]
@@ -151,7 +117,7 @@ class EarlyStopping(_Section):
     restore_best: bool
 
 
-class Training(_Section):
+class Training(Section):
     """Optimisation.
 
     `ela` says where training computes ELA: ``cached``, once for every view on the CPU, or
@@ -176,7 +142,7 @@ class Training(_Section):
     early_stopping: EarlyStopping | None = None
 
 
-class Validation(_Section):
+class Validation(Section):
     """The part of the train split that is held out.
 
     `grouped` keeps a group, or near-duplicates, on one side; without it, rows are drawn one by one
@@ -188,7 +154,7 @@ class Validation(_Section):
     grouped: bool
 
 
-class Calibration(_Section):
+class Calibration(Section):
     """What is fitted on validation data: temperature and bias, threshold, uncertain band.
 
     `temperature` says whether to fit a temperature and a bias, see
@@ -206,7 +172,7 @@ class Calibration(_Section):
     left_out: str | None = None
 
 
-class Preprocessing(_Section):
+class Preprocessing(Section):
     """From an image to the network's inputs: the part of a recipe that the ELA cache depends on.
 
     Without `ela` the network sees RGB pixels, as a baseline.
@@ -293,28 +259,11 @@ class Recipe(Preprocessing):
     @property
     def weights(self) -> int:
         """Approximate number of weights, without those of normalisation and biases."""
-        channels, network = self.channels, self.network
-        if network.kind == "reference":
-            return 25 * 32 * (channels + 32) + ((self.input.size - 8) // 2) ** 2 * 32 * 256
-        if network.kind == "transfer":
-            return 3_350_000 + 2_464 * channels  # a third of them for each stream and class
-        widths = network.widths
-        stem = network.patch**2 * channels * widths[0]
-        strides = sum(4 * a * b for a, b in pairwise(widths))
-        return stem + strides + sum(network.blocks * 10 * width**2 for width in widths)
+        return self.network.weights(self.input.size, self.channels)
 
     @property
     def largest_layer(self) -> int:
         """Number of values in the largest layer for one image, with all its views."""
-        size, network = self.input.size, self.network
-        layers = [size**2 * self.channels]
-        if network.kind == "reference":
-            layers.append((size - 4) ** 2 * 32)
-        elif network.kind == "transfer":
-            layers.append(size**2 // 4 * 96)  # the first expansion
-        else:
-            layers += [
-                (size // network.patch // 2**stage) ** 2 * width
-                for stage, width in enumerate(network.widths)
-            ]
-        return self.evaluation_views * max(layers)
+        size = self.input.size
+        largest = self.network.largest_layer(size)
+        return self.evaluation_views * max(size**2 * self.channels, largest)

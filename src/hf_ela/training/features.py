@@ -58,6 +58,15 @@ class FeatureStore:
         shard, place = self._places[row]
         return self._shards[shard][place]
 
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of each feature over all views: float64."""
+        sums = np.zeros((2, self._shards[0].shape[-1]))
+        for shard in self._shards:
+            flat = np.asarray(shard, np.float64).reshape(-1, shard.shape[-1])
+            sums += flat.sum(axis=0), np.square(flat).sum(axis=0)
+        mean, square = sums / sum(shard.shape[0] * shard.shape[1] for shard in self._shards)
+        return mean, np.maximum(square - mean**2, 0)
+
     def release(self) -> None:
         """Keep everything: features take a hundredth of the memory of views."""
 

@@ -21,7 +21,7 @@ from hf_ela.data.rows import ViewSet
 from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation
 from hf_ela.errors import RunError
 from hf_ela.models.backbone import BACKBONE, load_published
-from hf_ela.models.networks import build_model, head_of, with_error_level
+from hf_ela.models.networks import NORMALISED, build_model, head_of, with_error_level
 from hf_ela.models.settings import INPUT
 from hf_ela.recipes.schema import EarlyStopping, Recipe, Transfer
 from hf_ela.training.batches import DRAWN, Batches, balanced_shares
@@ -156,6 +156,7 @@ def fit(
         backbone, trained = head_of(model)
         train = in_features(train, training_view_set(recipe), backbone, recipe)
         validation = in_features(validation, held_view_set(recipe), backbone, recipe)
+        normalise(trained, train)
     checkpoint = fit_model(trained, recipe, train, validation, folder, sources)
     plain = build_model(recipe)
     plain.set_weights(model.get_weights())
@@ -174,6 +175,13 @@ def in_features(split: Split, view_set: ViewSet, backbone: keras.Model, recipe: 
     """Return the split with features in place of views."""
     flips = bool(recipe.augmentation and recipe.augmentation.flips) and view_set == "augmented"
     return Split(FeatureStore(split, view_set, backbone, flips), split.rows)
+
+
+def normalise(head: keras.Model, train: Split) -> None:
+    """Set mean and variance of a head's features for good: those of the training images."""
+    layer = head.get_layer(NORMALISED)
+    layer.set_weights(train.store.moments())
+    layer.trainable = False
 
 
 def fit_model(

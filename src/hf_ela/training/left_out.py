@@ -18,7 +18,7 @@ from hf_ela.errors import DataError
 from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.models.networks import head_of
 from hf_ela.recipes.schema import Recipe
-from hf_ela.training.fit import fit_model, in_features, initial_model
+from hf_ela.training.fit import fit_model, in_features, initial_model, normalise
 
 MOST = 100
 """Images of a source and class that are scored: the largest source is no better known by more."""
@@ -52,8 +52,7 @@ def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder:
     Raises:
         DataError: The images have fewer than two parts.
     """
-    column = recipe.calibration.left_out
-    assert column is not None
+    column = str(recipe.calibration.left_out)
     known = Split(
         data.train.store, np.sort(np.concatenate([data.train.rows, data.validation.rows]))
     )
@@ -80,6 +79,7 @@ def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder:
         stays = np.array([name != part for name in training])
         here, others = Split(held.store, held.rows[inside]), Split(seen.store, seen.rows[stays])
         _, head = head_of(initial_model(recipe))
+        normalise(head, seen)
         fit_model(
             head,
             recipe,
