@@ -61,9 +61,13 @@ class Split:
     def views(self, view_set: ViewSet) -> Iterator[np.ndarray]:
         """Yield each image's views: uint8, views x height x width x channels."""
         for number, row in enumerate(self.rows):
-            yield self.store.views(view_set, int(row))
+            yield self.views_of(view_set, int(row))
             if number % 256 == 0:
                 self.store.release()
+
+    def views_of(self, view_set: ViewSet, row: int) -> np.ndarray:
+        """Return the views of the image in a row of the store."""
+        return self.store.views(view_set, row)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from hf_ela.backend import keras
 from hf_ela.ela.layers import ErrorLevel, PillowResize
 from hf_ela.models.backbone import backbone
 from hf_ela.models.settings import INPUT, OUTPUT
-from hf_ela.recipes.schema import LABELS, FullyConvolutional, Preprocessing, Recipe, Transfer
+from hf_ela.recipes.networks import FullyConvolutional, Transfer
+from hf_ela.recipes.schema import LABELS, Preprocessing, Recipe
 
 layers = keras.layers
 NORMALISED = "normalised_features"

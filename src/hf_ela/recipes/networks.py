@@ -1,5 +1,6 @@
 """The kinds of network that a recipe can name, with the size of each."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -49,8 +50,8 @@ class FullyConvolutional(Section):
 
     def largest_layer(self, size: int) -> int:
         """Return how many values the largest layer has for a view of such a side."""
-        sides = [size // self.patch // 2**stage for stage in range(len(self.widths))]
-        return max(side**2 * width for side, width in zip(sides, self.widths, strict=True))
+        sides = [size // self.patch >> stage for stage in range(len(self.widths))]
+        return max(side * side * width for side, width in zip(sides, self.widths, strict=True))
 
 
 class Transfer(Section):

@@ -45,7 +45,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         self.on_device = recipe.training.ela == "on_device" and recipe.augmentation is not None
         self.flips = bool(recipe.augmentation and recipe.augmentation.flips) and not self.on_device
         self.seed = seed
-        self.views = len(split.store.views(view_set, int(split.rows[0])))
+        self.views = len(split.views_of(view_set, int(split.rows[0])))
         self.labels = split.labels
         self.draw(0)
 
@@ -79,7 +79,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         here = slice(index * self.batch_size, (index + 1) * self.batch_size)
         rows = self.split.rows[self._images[here]]
         pairs = zip(rows, self._views[here], strict=True)
-        x = np.stack([self.split.store.views(self.view_set, int(row))[view] for row, view in pairs])
+        x = np.stack([self.split.views_of(self.view_set, int(row))[view] for row, view in pairs])
         rng = np.random.default_rng((self.seed or 0, self.epoch, index))
         if self.flips and self.seed is not None and x.ndim == 4:  # features were flipped before
             # Left and right only: pictures have a top.
@@ -107,4 +107,4 @@ def balanced_shares(labels: np.ndarray, sources: Sequence[str | None]) -> np.nda
     shares = np.array([1 / max(images[pair], FEW) for pair in pairs])
     for label in (0, 1):
         shares[labels == label] /= 2 * shares[labels == label].sum()
-    return shares / shares.sum()
+    return np.asarray(shares / shares.sum())

@@ -4,6 +4,7 @@ Training the layers behind the backbone then costs seconds an epoch. The feature
 shards, each whole or absent, so that an interruption loses at most one.
 """
 
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,53 +23,60 @@ STEP = 32
 """Views per step of the backbone: more of them are not faster on a CPU."""
 
 
-class FeatureStore:
-    """The features of some rows of an `ElaStore`, in place of their views.
+@dataclass(frozen=True)
+class FeatureSplit(Split):
+    """The images of a split, with features in place of views.
 
     Attributes:
-        facts: One dict per image of the whole store.
+        shards: Features of consecutive images: float16, images x views x features.
+        places: Shard of each row of the store, and the place in it.
     """
 
-    def __init__(self, split: Split, view_set: ViewSet, backbone: keras.Model, mirrored: bool):
-        """Compute the features, or find them.
+    shards: list[np.ndarray]
+    places: dict[int, tuple[int, int]]
 
-        Args:
-            split: The images.
-            view_set: Which of their views.
-            backbone: From views to features, `hf_ela.models.networks.head_of`.
-            mirrored: Exchange left and right in every second view of an image.
-        """
-        self.facts = split.store.facts
-        folder = _folder(split, view_set, backbone, mirrored)
-        self._shards: list[np.ndarray] = []
-        self._places: dict[int, tuple[int, int]] = {}
-        rows = progress_bar(split.rows.tolist(), "Features", total=len(split))
-        for number, shard in enumerate(batched(rows, SHARD_IMAGES)):
-            path = folder / f"{number:05d}.npy"
-            if not path.exists():
-                views = np.stack([split.store.views(view_set, row) for row in shard])
-                with whole_file(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, _features(views, backbone, mirrored))
-                split.store.release()
-            self._shards.append(np.load(path, mmap_mode="r"))
-            self._places |= {row: (number, place) for place, row in enumerate(shard)}
-
-    def views(self, view_set: ViewSet, row: int) -> np.ndarray:
-        """Return the features of an image: float16, views x features."""
-        shard, place = self._places[row]
-        return self._shards[shard][place]
+    def views_of(self, view_set: ViewSet, row: int) -> np.ndarray:
+        """Return the features of the image in a row of the store: float16, views x features."""
+        shard, place = self.places[row]
+        return np.asarray(self.shards[shard][place])
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and variance of each feature over all views: float64."""
-        sums = np.zeros((2, self._shards[0].shape[-1]))
-        for shard in self._shards:
-            flat = np.asarray(shard, np.float64).reshape(-1, shard.shape[-1])
-            sums += flat.sum(axis=0), np.square(flat).sum(axis=0)
-        mean, square = sums / sum(shard.shape[0] * shard.shape[1] for shard in self._shards)
+        """Return mean and variance of each feature over all views of the images: float64."""
+        sums = np.zeros((2, self.shards[0].shape[-1]))
+        views = 0
+        for row in self.rows.tolist():
+            features = self.views_of("augmented", row).astype(np.float64)
+            sums += features.sum(axis=0), np.square(features).sum(axis=0)
+            views += len(features)
+        mean, square = sums / views
         return mean, np.maximum(square - mean**2, 0)
 
-    def release(self) -> None:
-        """Keep everything: features take a hundredth of the memory of views."""
+
+def in_features(
+    split: Split, view_set: ViewSet, backbone: keras.Model, *, mirrored: bool
+) -> FeatureSplit:
+    """Compute the features of a split, or find them.
+
+    Args:
+        split: The images.
+        view_set: Which of their views.
+        backbone: From views to features, of `hf_ela.models.networks.head_of`.
+        mirrored: Exchange left and right in every second view of an image.
+    """
+    folder = _folder(split, view_set, backbone, mirrored)
+    shards: list[np.ndarray] = []
+    places: dict[int, tuple[int, int]] = {}
+    rows = progress_bar(split.rows.tolist(), "Features", total=len(split))
+    for number, shard in enumerate(batched(rows, SHARD_IMAGES)):
+        path = folder / f"{number:05d}.npy"
+        if not path.exists():
+            views = np.stack([split.views_of(view_set, row) for row in shard])
+            with whole_file(path) as temporary, temporary.open("wb") as file:
+                np.save(file, _features(views, backbone, mirrored))
+            split.store.release()
+        shards.append(np.load(path, mmap_mode="r"))
+        places |= {row: (number, place) for place, row in enumerate(shard)}
+    return FeatureSplit(split.store, split.rows, shards, places)
 
 
 def _features(views: np.ndarray, backbone: keras.Model, mirrored: bool) -> np.ndarray:
@@ -77,7 +85,8 @@ def _features(views: np.ndarray, backbone: keras.Model, mirrored: bool) -> np.nd
         views[:, 1::2] = views[:, 1::2, :, ::-1]
     flat = views.reshape(-1, *views.shape[2:])
     steps = [backbone.predict_on_batch(flat[at : at + STEP]) for at in range(0, len(flat), STEP)]
-    return np.concatenate(steps).reshape(*views.shape[:2], -1).astype(np.float16)
+    features = np.concatenate(steps).reshape(*views.shape[:2], -1)
+    return np.asarray(features, np.float16)
 
 
 def _folder(split: Split, view_set: ViewSet, backbone: keras.Model, mirrored: bool) -> Path:

@@ -17,15 +17,15 @@ import numpy as np
 from hf_ela._files import whole_file, write_json
 from hf_ela.backend import has_gpu, keras
 from hf_ela.data.preparation import Split, held_view_set, training_view_set
-from hf_ela.data.rows import ViewSet
 from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation
 from hf_ela.errors import RunError
 from hf_ela.models.backbone import BACKBONE, load_published
 from hf_ela.models.networks import NORMALISED, build_model, head_of, with_error_level
 from hf_ela.models.settings import INPUT
-from hf_ela.recipes.schema import EarlyStopping, Recipe, Transfer
+from hf_ela.recipes.networks import Transfer
+from hf_ela.recipes.schema import EarlyStopping, Recipe
 from hf_ela.training.batches import DRAWN, Batches, balanced_shares
-from hf_ela.training.features import FeatureStore
+from hf_ela.training.features import FeatureSplit, in_features
 
 History = dict[str, list[float]]
 
@@ -154,8 +154,8 @@ def fit(
         trained = on_device(model, recipe)
     elif isinstance(recipe.network, Transfer) and not recipe.network.trainable_blocks:
         backbone, trained = head_of(model)
-        train = in_features(train, training_view_set(recipe), backbone, recipe)
-        validation = in_features(validation, held_view_set(recipe), backbone, recipe)
+        train = seen_features(train, recipe, backbone)
+        validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
         normalise(trained, train)
     checkpoint = fit_model(trained, recipe, train, validation, folder, sources)
     plain = build_model(recipe)
@@ -171,16 +171,16 @@ def initial_model(recipe: Recipe) -> keras.Model:
     return model
 
 
-def in_features(split: Split, view_set: ViewSet, backbone: keras.Model, recipe: Recipe) -> Split:
-    """Return the split with features in place of views."""
-    flips = bool(recipe.augmentation and recipe.augmentation.flips) and view_set == "augmented"
-    return Split(FeatureStore(split, view_set, backbone, flips), split.rows)
+def seen_features(train: Split, recipe: Recipe, backbone: keras.Model) -> FeatureSplit:
+    """Return the features that training draws from; where it flips, every second is flipped."""
+    flips = recipe.augmentation is not None and recipe.augmentation.flips
+    return in_features(train, training_view_set(recipe), backbone, mirrored=flips)
 
 
-def normalise(head: keras.Model, train: Split) -> None:
+def normalise(head: keras.Model, train: FeatureSplit) -> None:
     """Set mean and variance of a head's features for good: those of the training images."""
     layer = head.get_layer(NORMALISED)
-    layer.set_weights(train.store.moments())
+    layer.set_weights(train.moments())
     layer.trainable = False
 
 

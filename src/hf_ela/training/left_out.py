@@ -6,7 +6,7 @@ once for every part of the sources, on all others, and scores the images of that
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from hf_ela.errors import DataError
 from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.models.networks import head_of
 from hf_ela.recipes.schema import Recipe
-from hf_ela.training.fit import fit_model, in_features, initial_model, normalise
+from hf_ela.training.features import in_features
+from hf_ela.training.fit import fit_model, initial_model, normalise, seen_features
 
 MOST = 100
 """Images of a source and class that are scored: the largest source is no better known by more."""
@@ -68,18 +69,16 @@ def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder:
         )
     backbone, _ = head_of(network)
     view_set = held_view_set(recipe)
-    held = in_features(chosen, view_set, backbone, recipe)
-    seen = in_features(
-        data.train, "augmented" if recipe.augmentation else view_set, backbone, recipe
-    )
+    held = in_features(chosen, view_set, backbone, mirrored=False)
+    seen = seen_features(data.train, recipe, backbone)
     sources = data.groups.columns(data.train.file_names)["source"]
     logits = np.full(len(chosen), np.nan)
     for number, part in enumerate(distinct):
         inside = np.array([name == part for name in parts])
         stays = np.array([name != part for name in training])
-        here, others = Split(held.store, held.rows[inside]), Split(seen.store, seen.rows[stays])
+        here, others = replace(held, rows=held.rows[inside]), replace(seen, rows=seen.rows[stays])
         _, head = head_of(initial_model(recipe))
-        normalise(head, seen)
+        normalise(head, others)
         fit_model(
             head,
             recipe,
