@@ -6,8 +6,10 @@ once for every part of the sources, on all others, and scores the images of that
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,10 @@ from hf_ela.backend import keras
 from hf_ela.data.preparation import Prepared, Split, held_view_set
 from hf_ela.ela.views import drawn_by
 from hf_ela.errors import DataError
-from hf_ela.models.detector import image_logits, keras_probabilities
+from hf_ela.evaluation.calibration import measure_coverage
+from hf_ela.evaluation.metrics import compute_metrics
+from hf_ela.evaluation.summary import by_source
+from hf_ela.models.detector import Detector, image_logits, keras_probabilities
 from hf_ela.models.networks import head_of
 from hf_ela.recipes.schema import Recipe
 from hf_ela.training.features import in_features
@@ -94,6 +99,45 @@ def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder:
         [part or "" for part, kept in zip(parts, scored, strict=True) if kept],
         logits[scored],
     )
+
+
+def left_out_tables(
+    found: LeftOut,
+    scores: np.ndarray,
+    detector: Detector,
+    columns: Mapping[str, Sequence[str | None]],
+) -> dict[str, Any]:
+    """Return what a network is worth on sources that it has not seen, by part and by source.
+
+    Args:
+        found: The images.
+        scores: Their calibrated scores, shape (N,).
+        detector: Has the threshold and the uncertain scores.
+        columns: `group` and `source` of each image.
+
+    Returns:
+        ``coverage``, ``parts`` with the AUC of each, and ``sources``, as in ``run.json``.
+    """
+    labels, names = found.split.labels, np.array(found.parts)
+    parts = []
+    for part in sorted(set(found.parts)):
+        here = names == part
+        parts.append(
+            {
+                "part": part,
+                "n": int(here.sum()),
+                "roc_auc": compute_metrics(labels[here], scores[here], detector.threshold)[
+                    "roc_auc"
+                ],
+            }
+        )
+    return {
+        "coverage": measure_coverage(labels, scores, detector.threshold, detector.uncertain),
+        "parts": parts,
+        "sources": by_source(
+            columns["source"], labels, scores, detector.threshold, columns["group"]
+        ),
+    }
 
 
 def _at_most(split: Split, sources: list[str | None]) -> Split:
