@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
 from exact_cases import picture
+from hf_ela.ela.augmentation import training_views
 from hf_ela.ela.error_level import error_level
 from hf_ela.ela.views import (
     ALIGNED_QUALITY,
@@ -15,7 +16,6 @@ from hf_ela.ela.views import (
     evaluation_pixels,
     evaluation_views,
     pixel_versions,
-    training_views,
     view_boxes,
 )
 from hf_ela.images.jpeg import reencode

