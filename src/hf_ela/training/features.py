@@ -36,9 +36,9 @@ class FeatureSplit(Split):
     places: dict[int, tuple[int, int]]
 
     def views_of(self, view_set: ViewSet, row: int) -> np.ndarray:
-        """Return the features of the image in a row of the store: float16, views x features."""
+        """Return the features of the image in a row of the store: float32, views x features."""
         shard, place = self.places[row]
-        return np.asarray(self.shards[shard][place])
+        return np.asarray(self.shards[shard][place], np.float32)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and variance of each feature over all views of the images: float64."""
