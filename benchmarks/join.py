@@ -4,8 +4,8 @@
 
 A pool is an imagefolder, `train/{fake,real}` and `test/{fake,real}`, with a table that has the
 columns `file_name,source,group` and `generator` or `generator_or_kind`. Files are linked, not
-copied, where the disk can. A group stays on one side: test images of a later pool whose group is in
-the train split of an earlier one go to train. `joined.csv` gets the `part` of every source, of
+copied, where the disk can. A group stays on one side: in test if the first pool tests it,
+otherwise in train if any of its images is there. `joined.csv` gets the `part` of every source, of
 `sources.csv` beside this script: whole sources of both classes, which
 `--set calibration.left_out=part` leaves out in turn.
 """
@@ -28,7 +28,6 @@ def read(path: Path) -> list[dict[str, str]]:
 def link(source: Path, copy: Path) -> None:
     """Link a file, or copy it to another disk."""
     copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.unlink(missing_ok=True)
     try:
         os.link(source, copy)
     except OSError:
@@ -43,36 +42,36 @@ def main() -> None:
     parser.add_argument("--pool", nargs=2, type=Path, action="append", required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    sources = {row["source"]: row for row in read(Path(__file__).with_name("sources.csv"))}
-    known: set[str] = set()
-    rows = []
-    for folder, table in options.pool:
-        learned = set()
-        for row in read(table):
-            split, kind, name = row["file_name"].split("/")
-            if split == "test" and row["group"] in known:
-                split = "train"
-            if split == "train":
-                learned.add(row["group"])
-            link(folder / row["file_name"], options.out / split / kind / name)
+    if options.out.exists():
+        parser.error(f"--out must not exist yet. Received: {options.out}.")
+    places = {row["source"]: row for row in read(Path(__file__).with_name("sources.csv"))}
+    tables = [(folder, read(table)) for folder, table in options.pool]
+    every = [row for _, rows in tables for row in rows]
+    unknown = {row["source"] for row in every} - places.keys()
+    if unknown:
+        parser.error(f"sources.csv must list every source. Received: {', '.join(unknown)}.")
+    # What is tested in the first pool stays so; otherwise a group with training images trains.
+    first = {row["group"] for row in tables[0][1] if row["file_name"].startswith("test/")}
+    training = {row["group"] for row in every if row["file_name"].startswith("train/")} - first
+    files: dict[str, Path] = {}
+    joined = []
+    for folder, rows in tables:
+        for row in rows:
+            _, kind, name = row["file_name"].split("/")
+            place = f"{'train' if row['group'] in training else 'test'}/{kind}/{name}"
+            if place in files:
+                parser.error(f"Names must differ. Received: {place} twice.")
+            files[place] = folder / row["file_name"]
+            source = places[row["source"]]
             generator = row.get("generator") or row.get("generator_or_kind", "")
-            place = sources[row["source"]]
-            rows.append(
-                (
-                    f"{split}/{kind}/{name}",
-                    row["group"],
-                    row["source"],
-                    generator,
-                    place["part"],
-                    place["family"],
-                )
-            )
-        known |= learned
-    with options.out.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-    print(f"{len(rows)} images in {options.out}, their table in {options.out.with_suffix('.csv')}")
+            values = row["group"], row["source"], generator, source["part"], source["family"]
+            joined.append((place, *values))
+    for place, file in files.items():
+        link(file, options.out / place)
+    table = options.out.with_suffix(".csv")
+    with table.open("w", encoding="utf-8", newline="") as opened:
+        csv.writer(opened).writerows([COLUMNS, *joined])
+    print(f"{len(joined)} images in {options.out}, their table in {table}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from conftest import CHEAP, write_folder, write_groups
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data.loading import DataOptions
-from hf_ela.errors import DataError
+from hf_ela.errors import DataError, RecipeError
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.run_record import Run
 from hf_ela.training.batches import FEW, balanced_shares
@@ -82,7 +82,7 @@ def test_thresholds_for_few_false_alarms_rise(run) -> None:
 
 def test_the_card_begins_with_the_sources_left_out(run) -> None:
     card = (run[0] / "README.md").read_text("utf-8")
-    first, second = card.index("### On sources that it has not seen"), card.index("`fake-plain`")
+    first, second = card.index("### On unseen sources"), card.index("`fake-plain`")
     assert first < second < card.index("### On the test split")
     assert "chosen on sources left out" in card
     assert "validation split" not in card[first:]
@@ -123,9 +123,45 @@ def test_the_saved_model_is_whole(run) -> None:
     assert settings["recipe"]["network"]["backbone"] == "efficientnet-lite0"
 
 
-def test_parts_are_needed(tiny, tiny_groups, cache, tmp_path) -> None:
-    with pytest.raises(DataError, match="column part divides the images into at least two parts"):
-        trained(tiny, tiny_groups, cache, tmp_path / "run")
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (lambda name: ("s", ""), "Received: 0 parts"),
+        (lambda name: ("s", name[-3:]), "the source s in more than one part"),
+        (lambda name: (name.split("/")[1],) * 2, "without part fake, a class has no image"),
+    ],
+)
+def test_parts_must_divide_sources(contrary, cache, tmp_path, row, message) -> None:
+    csv = write_groups(
+        tmp_path / "g.csv", contrary, "group,source,part", lambda name: (name, *row(name))
+    )
+    with pytest.raises(DataError, match=message):
+        trained(contrary, csv, cache, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("overrides", [["network.trainable_blocks=1"], ["training.ela=on_device"]])
+def test_what_has_seen_the_sources_does_not_leave_them_out(overrides) -> None:
+    with pytest.raises(RecipeError, match="has seen the sources"):
+        load_recipe("transfer", ["calibration.left_out=part", *overrides])
+    with pytest.raises(RecipeError, match="has seen the sources"):
+        load_recipe("default", ["calibration.left_out=part"])
+
+
+def test_a_source_counts_in_the_training_that_ships(contrary, cache, groups, tmp_path) -> None:
+    """With all images of one source the weights are others than with two."""
+    one = write_groups(tmp_path / "g.csv", contrary, "group,source", lambda name: (name, "s"))
+    half = write_groups(
+        tmp_path / "h.csv",
+        contrary,
+        "group,source",
+        lambda name: (name, "few" if name.endswith(("000.png", "001.jpg")) else "many"),
+    )
+    scores = []
+    for number, csv in enumerate((one, half)):
+        run = trained(contrary, csv, cache, tmp_path / str(number), "calibration.left_out=none")
+        scores.append([sample.score for sample in run.samples])
+    assert scores[0] != scores[1]
 
 
 @pytest.mark.second_lane

@@ -106,7 +106,9 @@ class RowSettings:
         match view_set:
             case "sources":
                 return how.source_side, how.source_side, 3
-            case protocol if protocol == "pixels" or self.in_batches:
+            case "pixels":
+                return how.pixel_side, how.pixel_side, 3
+            case _ if self.in_batches:
                 return how.pixel_side, how.pixel_side, 3
             case _:
                 return how.input_shape

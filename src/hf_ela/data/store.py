@@ -65,13 +65,16 @@ class ElaStore:
         self.computed = sum(n for file, n in rows.items() if file in fresh)
         self.cached = sum(rows.values()) - self.computed
 
-    def views(self, view_set: ViewSet, row: int) -> np.ndarray:
-        """Return uint8, views x height x width x channels; without copying, unless ELA is due."""
+    def views(self, view_set: ViewSet, row: int, chosen: slice = slice(None)) -> np.ndarray:
+        """Return uint8, views x height x width x channels, all views of an image or those chosen.
+
+        They are not copied, unless ELA is due.
+        """
         buffer = self._table[f"views_{view_set}"][row].as_buffer()
         views = np.frombuffer(buffer, np.uint8).reshape(-1, *self._settings.view_shape(view_set))
         if self._settings.in_batches and view_set not in PIXEL_SETS:
-            return network_inputs(views, self._settings.preprocessing)
-        return views
+            return network_inputs(views[chosen], self._settings.preprocessing)
+        return views[chosen]
 
     def pictures(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Return thumbnails of an image and of its ELA: RGB, uint8, height x width x 3."""

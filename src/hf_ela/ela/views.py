@@ -111,9 +111,9 @@ def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
 def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     """Return the part of an image that each view of `evaluation_views` shows, in the same order.
 
-    A view of a resized image shows all of it; so does a crop in a direction where the image is
-    smaller than the crop. Where the recipe shrinks the image first, the edges are rounded to whole
-    pixels of the image.
+    A view of a resized image shows all of it; a crop, in a direction where the image is smaller
+    than the crop, all but its first pixels, which are on the grid. Where the recipe shrinks the
+    image first, the edges are rounded to whole pixels of the image.
 
     Args:
         size: Width and height of the image; under ``aligned``, of the aligned image.

@@ -47,7 +47,7 @@ def in_grey(image: Image.Image, tint: np.ndarray) -> Image.Image:
 
 
 def few_colors(image: Image.Image, colors: int) -> Image.Image:
-    """Return the RGB image with at most so many colours, dithered, as a palette file has it."""
+    """Return the RGB image with at most so many colours, as in a file with a palette."""
     return image.quantize(colors, method=Image.Quantize.FASTOCTREE).convert("RGB")
 
 

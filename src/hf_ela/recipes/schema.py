@@ -1,7 +1,7 @@
 """One validated description of preprocessing, network and training, read from TOML.
 
 A recipe travels with every run and every saved model, so that prediction repeats exactly what
-training did. The built-in ones are `recipes/reference.toml` and `recipes/default.toml`.
+training did. The built-in ones are the TOML files beside this module.
 """
 
 import math
@@ -238,6 +238,20 @@ class Recipe(Preprocessing):
                     "`input.size` must be a multiple of network.patch times 2 for every stage "
                     f"after the first ({reduction}). Received: input.size={self.input.size}."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_left_out(self) -> Self:
+        network, how = self.network, self.training
+        frozen = network.kind == "transfer" and not network.trainable_blocks
+        if self.calibration.left_out and (
+            not frozen or how.ela == "on_device" or how.early_stopping
+        ):
+            raise ValueError(
+                "`calibration.left_out` requires network.kind='transfer' without trainable blocks, "
+                "ELA not on the device, and no early stopping: whatever has seen the sources would "
+                "not be left out. Change these, or leave `left_out` out."
+            )
         return self
 
     @property

@@ -78,8 +78,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
             self.split.store.release()
         here = slice(index * self.batch_size, (index + 1) * self.batch_size)
         rows = self.split.rows[self._images[here]]
-        pairs = zip(rows, self._views[here], strict=True)
-        x = np.stack([self.split.views_of(self.view_set, int(row))[view] for row, view in pairs])
+        pairs = zip(rows.tolist(), self._views[here].tolist(), strict=True)
+        views = [
+            self.split.views_of(self.view_set, row, slice(view, view + 1)) for row, view in pairs
+        ]
+        x = np.concatenate(views)
         rng = np.random.default_rng((self.seed or 0, self.epoch, index))
         if self.flips and self.seed is not None and x.ndim == 4:  # features were flipped before
             # Left and right only: pictures have a top.

@@ -17,6 +17,8 @@ from hf_ela.backend import keras
 from hf_ela.data.preparation import Split
 from hf_ela.data.rows import ViewSet
 
+FEATURES_VERSION = 2
+"""Raised whenever the features of the same weights change."""
 SHARD_IMAGES = 64
 """Images per shard, as in the stores of ELA."""
 STEP = 32
@@ -35,10 +37,10 @@ class FeatureSplit(Split):
     shards: list[np.ndarray]
     places: dict[int, tuple[int, int]]
 
-    def views_of(self, view_set: ViewSet, row: int) -> np.ndarray:
+    def views_of(self, view_set: ViewSet, row: int, chosen: slice = slice(None)) -> np.ndarray:
         """Return the features of the image in a row of the store: float32, views x features."""
         shard, place = self.places[row]
-        return np.asarray(self.shards[shard][place], np.float32)
+        return np.asarray(self.shards[shard][place][chosen], np.float32)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and variance of each feature over all views of the images: float64."""
@@ -69,12 +71,12 @@ def in_features(
     rows = progress_bar(split.rows.tolist(), "Features", total=len(split))
     for number, shard in enumerate(batched(rows, SHARD_IMAGES)):
         path = folder / f"{number:05d}.npy"
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:  # emptied by a power loss
             views = np.stack([split.views_of(view_set, row) for row in shard])
             with whole_file(path) as temporary, temporary.open("wb") as file:
                 np.save(file, _features(views, backbone, mirrored))
             split.store.release()
-        shards.append(np.load(path, mmap_mode="r"))
+        shards.append(np.load(path))
         places |= {row: (number, place) for place, row in enumerate(shard)}
     return FeatureSplit(split.store, split.rows, shards, places)
 
@@ -92,7 +94,9 @@ def _features(views: np.ndarray, backbone: keras.Model, mirrored: bool) -> np.nd
 def _folder(split: Split, view_set: ViewSet, backbone: keras.Model, mirrored: bool) -> Path:
     """Return the folder of exactly these features; it is made."""
     first = split.store.files[0]
-    key = sha256(repr((list(map(str, split.store.files)), view_set, mirrored)).encode())
+    what = (list(map(str, split.store.files)), view_set, mirrored)
+    how = (FEATURES_VERSION, keras.backend.backend(), backbone.compute_dtype, backbone.output_shape)
+    key = sha256(repr((what, how)).encode())
     key.update(np.ascontiguousarray(split.rows).tobytes())
     for weights in backbone.get_weights():
         key.update(np.ascontiguousarray(weights).tobytes())

@@ -141,10 +141,9 @@ def fit(
         The trained network in float32, and the checkpoint with history and times.
     """
     how = recipe.training
-    keras.utils.set_random_seed(how.seed)
-    keras.config.set_dtype_policy(
-        "mixed_bfloat16" if how.mixed_precision and has_gpu() else "float32"
-    )
+    frozen = isinstance(recipe.network, Transfer) and not recipe.network.trainable_blocks
+    mixed = how.mixed_precision and has_gpu() and not frozen  # features are kept for other runs
+    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
         model = initial_model(recipe)
     finally:
@@ -152,7 +151,7 @@ def fit(
     trained = model
     if how.ela == "on_device":
         trained = on_device(model, recipe)
-    elif isinstance(recipe.network, Transfer) and not recipe.network.trainable_blocks:
+    elif frozen:
         backbone, trained = head_of(model)
         train = seen_features(train, recipe, backbone)
         validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
@@ -164,7 +163,8 @@ def fit(
 
 
 def initial_model(recipe: Recipe) -> keras.Model:
-    """Return the network before training: random weights, but for a published backbone."""
+    """Return the network before training: weights of the seed, but for a published backbone."""
+    keras.utils.set_random_seed(recipe.training.seed)
     model = build_model(recipe)
     if isinstance(recipe.network, Transfer):
         load_published(model.get_layer(BACKBONE))

