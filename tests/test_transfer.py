@@ -148,18 +148,19 @@ def test_what_has_seen_the_sources_does_not_leave_them_out(overrides) -> None:
         load_recipe("default", ["calibration.left_out=part"])
 
 
-def test_a_source_counts_in_the_training_that_ships(contrary, cache, groups, tmp_path) -> None:
-    """With all images of one source the weights are others than with two."""
-    one = write_groups(tmp_path / "g.csv", contrary, "group,source", lambda name: (name, "s"))
-    half = write_groups(
-        tmp_path / "h.csv",
-        contrary,
-        "group,source",
-        lambda name: (name, "few" if name.endswith(("000.png", "001.jpg")) else "many"),
-    )
+def test_sources_count_in_the_training_that_is_saved(cache, tmp_path) -> None:
+    """The same images as one source, and as one of many images and one of few."""
+    folder = write_folder(tmp_path / "data", train=30, test=4)
     scores = []
-    for number, csv in enumerate((one, half)):
-        run = trained(contrary, csv, cache, tmp_path / str(number), "calibration.left_out=none")
+    for few in (("none",), ("000.png", "001.jpg")):
+        name = str(len(few))
+        csv = write_groups(
+            tmp_path / f"{name}.csv",
+            folder,
+            "group,source",
+            lambda file, few=few: (file, "few" if file.endswith(few) else "many"),
+        )
+        run = trained(folder, csv, cache, tmp_path / name, "calibration.left_out=none")
         scores.append([sample.score for sample in run.samples])
     assert scores[0] != scores[1]
 
