@@ -15,6 +15,7 @@ from hf_ela.evaluation.calibration import (
     certainty,
     coverage_curve,
     fit_calibration,
+    fit_false_alarms,
     fit_threshold,
     fit_uncertain,
     is_certain,
@@ -255,3 +256,19 @@ def test_of_ten_images_the_curve_leaves_out_one_after_the_other() -> None:
 def test_certainty_is_the_share_of_the_way() -> None:
     found = certainty([0.0, 0.2, 0.4, 0.7, 1.0], 0.4)
     assert found == pytest.approx([1, 0.5, 0, 0.5, 1])
+
+
+# ------------------------------------------------------------------------------- false alarms
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=1, max_size=60),
+    st.sampled_from([0.0, 0.01, 0.05, 0.3, 1.0]),
+)
+def test_a_threshold_for_false_alarms_is_the_lowest_that_keeps_them(rows, share) -> None:
+    labels, scores = (np.array(column) for column in zip(*rows, strict=True))
+    real = scores[labels == 0] / 20
+    threshold = fit_false_alarms(labels, scores / 20, share)
+    assert (real >= threshold).sum() <= share * max(real.size, 1)
+    lower = np.nextafter(threshold, -1)
+    assert threshold == 0 or (real >= lower).sum() > share * real.size

@@ -203,7 +203,8 @@ def test_the_command_that_reproduces_asks_for_the_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "text"), [({"limit": 200}, "only 200 images"), ({"synthetic": True}, SYNTHETIC_NOTICE)]
+    ("data", "text"),
+    [({"limit": 200}, "at most 200 images"), ({"synthetic": True}, SYNTHETIC_NOTICE)],
 )
 def test_a_quick_trial_and_a_demonstration_say_so_first(data, text) -> None:
     body = body_of(make_card(changed(data=data)))

@@ -171,17 +171,18 @@ class TestPredict:
         assert len(names) == 8  # two images are called a.jpg
         assert sorted(names) == sorted(str(path) for path in Path("why").iterdir())
 
-    def test_explain_keeps_earlier_pictures_and_does_not_score_them(
+    def test_explain_keeps_earlier_pictures_and_lies_where_none_is_scored(
         self, model, folder, command
     ) -> None:
-        words = f"--model {model} --explain art/why"
+        words = f"--model {model} --explain why"
         found = [lines_of(command(f"predict art {words} --json").out) for _ in range(2)]
         assert [one["file"] for one in found[0]] == [one["file"] for one in found[1]]
         names = [one[kind] for run in found for one in run for kind in ("evidence", "ela")]
         assert len(set(names)) == 12
-        assert sorted(names) == sorted(str(path) for path in Path("art/why").iterdir())
-        error = command(f"predict art art/why {words}", status=2).err
-        assert "must not name a folder that is searched" in error
+        assert sorted(names) == sorted(str(path) for path in Path("why").iterdir())
+        for within in ("art", "art/why", "./art/../art/deep/why"):
+            error = command(f"predict art --model {model} --explain {within}", status=2).err
+            assert "must not lie in a folder that is searched" in error
 
     def test_explain_takes_the_longest_names_and_the_thinnest_images(
         self, model, folder, command

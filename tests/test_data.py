@@ -27,7 +27,8 @@ from conftest import (
 )
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
-from hf_ela.ela.views import align, evaluation_views, training_views
+from hf_ela.ela.augmentation import training_views
+from hf_ela.ela.views import align, evaluation_views
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError, TooManyRejectedError
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
 from hf_ela.images.loading import load_image

@@ -27,7 +27,7 @@ def classifier() -> ElaClassifier:
 
 
 class TestBoxes:
-    @pytest.mark.parametrize("size", [(32, 32), (33, 40), (61, 47), (200, 90)])
+    @pytest.mark.parametrize("size", [(36, 36), (37, 40), (61, 47), (200, 90)])
     def test_each_is_what_its_view_shows(self, size) -> None:
         image = picture(*size)
         views = evaluation_views(image, CROPS, "as_is", key="")
@@ -39,8 +39,8 @@ class TestBoxes:
             assert np.array_equal(view, np.concatenate([expected, part], axis=-1))
 
     def test_of_an_image_smaller_than_a_crop_stay_inside(self) -> None:
-        assert view_boxes((20, 50), CROPS)[0] == Box(0, 4, 20, 32)
-        assert {(box.x, box.width) for box in view_boxes((20, 50), CROPS)} == {(0, 20)}
+        assert view_boxes((20, 50), CROPS)[0] == Box(4, 4, 16, 32)
+        assert {(box.x, box.width) for box in view_boxes((20, 50), CROPS)} == {(4, 16)}
 
     def test_of_a_resized_image_is_all_of_it(self) -> None:
         assert view_boxes((200, 90), RESIZED) == [Box(0, 0, 200, 90)]

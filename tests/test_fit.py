@@ -98,11 +98,11 @@ class Views:
         self._views[1::2] //= 2
         self.left = 10**9
 
-    def views(self, view_set: str, row: int) -> np.ndarray:
+    def views(self, view_set: str, row: int, chosen: slice) -> np.ndarray:
         self.left -= 1
         if not self.left:
             raise OSError("the disk is gone")
-        return self._views[row]
+        return self._views[row][chosen]
 
     def release(self) -> None:
         """Nothing is mapped."""

@@ -9,7 +9,7 @@ from hf_ela import ElaClassifier
 from hf_ela.hub.card import make_card
 from hf_ela.hub.locate import packaged_model
 from hf_ela.hub.package import sample_pictures
-from hf_ela.recipes.loading import load_recipe
+from hf_ela.recipes.loading import load_recipe, parse_recipe
 
 FOLDER = packaged_model()
 RUN = json.loads((FOLDER / "run.json").read_text("utf-8"))
@@ -17,7 +17,7 @@ RUN = json.loads((FOLDER / "run.json").read_text("utf-8"))
 
 def test_is_of_the_recipe_of_this_package() -> None:
     recipe = load_recipe("default", ["training.seed=2", "training.order_seed=2"])
-    assert RUN["recipe"] == recipe.model_dump()
+    assert parse_recipe(RUN["recipe"], source="run.json") == recipe
     assert ElaClassifier.from_pretrained().recipe == recipe
 
 

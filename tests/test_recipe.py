@@ -19,8 +19,9 @@ def value(recipe: Recipe, key: str):
 
 
 def test_built_in_recipes_are_valid_and_know_their_names() -> None:
-    assert built_in_recipes() == ["default", "reference"]
-    assert [load_recipe(name).name for name in built_in_recipes()] == ["default", "reference"]
+    names = ["default", "reference", "transfer"]
+    assert built_in_recipes() == names
+    assert [load_recipe(name).name for name in names] == names
 
 
 def test_reference_holds_the_published_numbers() -> None:

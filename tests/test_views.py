@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
 from exact_cases import picture
+from hf_ela.ela.augmentation import training_views
 from hf_ela.ela.error_level import error_level
 from hf_ela.ela.views import (
     ALIGNED_QUALITY,
@@ -15,7 +16,6 @@ from hf_ela.ela.views import (
     evaluation_pixels,
     evaluation_views,
     pixel_versions,
-    training_views,
     view_boxes,
 )
 from hf_ela.images.jpeg import reencode
@@ -126,7 +126,7 @@ def test_training_sees_a_large_image_made_smaller() -> None:
         ((301, 203), [(4, 4), (172, 4), (4, 68), (172, 68)]),
         ((512, 256), [(4, 4), (380, 4), (4, 124), (380, 124)]),  # sides that are multiples of 8
         ((400, 1024), [(4, 4), (268, 4), (4, 892), (268, 892)]),
-        ((129, 132), [(1, 4), (1, 4), (1, 4), (1, 4)]),  # hardly any room
+        ((132, 132), [(4, 4)] * 4),  # no more room
     ],
 )
 def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
@@ -137,6 +137,12 @@ def test_crops_are_native_pixels_off_the_jpeg_grid(size, corners) -> None:
         crop = image.crop((x, y, x + 128, y + 128))
         expected = error_level(crop, [75, 85, 95], signed=True, color="YCbCr", gain=1.0)
         assert np.array_equal(view, expected)
+
+
+@given(st.integers(5, 2000), st.integers(5, 2000))
+def test_no_crop_of_any_image_begins_on_the_jpeg_grid(width, height) -> None:
+    for box in view_boxes((width, height), AS_IS):
+        assert box.x % 8 == box.y % 8 == 4
 
 
 @given(

@@ -150,12 +150,13 @@ class Data(_Section):
 
 
 class Calibration(_Section):
-    """From logits to answers, fitted on the validation split."""
+    """From logits to answers; `false_alarms` are thresholds by share of real images called fake."""
 
     temperature: float
     bias: float = 0.0
     threshold: float
     uncertain: Uncertain | None = None
+    false_alarms: dict[Text, float] | None = None
 
 
 class Metrics(_Section):
@@ -247,6 +248,7 @@ class Run(_Section):
     generators: dict[Protocol, list[SourceRow]] | None = None
     spread: dict[Text, dict[Protocol, dict[Label, Spread]]] | None = None
     robustness: Robustness | None = None
+    left_out: dict[str, JsonValue] | None = None
     samples: list[Sample] | None = None
     onnx: dict[Text, Count] | None = None
     plots: list[Text] | None = None

@@ -69,15 +69,15 @@ def _predict(options: argparse.Namespace) -> int:
     if options.batch_size < 1:
         options.parser.error(f"--batch-size must be at least 1. Received: {options.batch_size}.")
     searched = map(os.path.realpath, filter(os.path.isdir, options.paths))
-    if options.explain and os.path.realpath(options.explain) in searched:
+    if options.explain and any(map(options.explain.resolve().is_relative_to, searched)):
         options.parser.error(
-            "--explain must not name a folder that is searched: its pictures would be scored too. "
-            f"Received: {options.explain}."
+            "--explain must not lie in a folder that is searched: its pictures would be scored "
+            f"too. Received: {options.explain}."
         )
     for path in options.paths:
         _check_path(path)
     classifier = load_classifier(options.model, options.runtime)
-    files = list(_files(options.paths, options.explain))
+    files = list(_files(options.paths))
     if options.explain:
         if options.explain.exists() and not options.explain.is_dir():
             raise RunError(f"`explain` must name a folder. Received: {options.explain}, a file.")
@@ -131,23 +131,16 @@ def meaning(classifier: "ElaClassifier") -> str:
     return text
 
 
-def _files(paths: Sequence[str], explained: Path | None) -> Iterator[str]:
+def _files(paths: Sequence[str]) -> Iterator[str]:
     """Yield the files named, and the images in the folders named; an empty folder as itself.
 
-    The folder for the pictures of ``--explain`` is skipped, and so are models and runs.
+    Models and runs in them are skipped.
     """
     from hf_ela.images.sources import IMAGE_SUFFIXES
 
-    apart = os.path.realpath(explained) if explained else None
-
     def searched(path: str) -> Iterator[tuple[str, list[str]]]:
         for folder, within, names in os.walk(path, onerror=refuse):
-            within[:] = [
-                name
-                for name in within
-                if os.path.realpath(f"{folder}/{name}") != apart
-                and _is_searched(f"{folder}/{name}")
-            ]
+            within[:] = [name for name in within if _is_searched(f"{folder}/{name}")]
             yield folder, names
 
     def refuse(error: OSError) -> None:

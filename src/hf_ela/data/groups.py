@@ -81,7 +81,11 @@ class GroupTable:
 
     def columns(self, file_names: Sequence[str]) -> dict[str, list[str | None]]:
         """Return `group`, `source` and `generator` of each image; None where not known."""
-        return {column: [self.get(name, column) for name in file_names] for column in GROUP_COLUMNS}
+        return {column: self.column(file_names, column) for column in GROUP_COLUMNS}
+
+    def column(self, file_names: Sequence[str], column: str) -> list[str | None]:
+        """Return a column of each image; None where not known."""
+        return [self.get(name, column) for name in file_names]
 
     def matched(self, file_names: Sequence[str]) -> int:
         """Return how many of the images have a group in the table.
@@ -97,6 +101,40 @@ class GroupTable:
                 "inside its folder."
             )
         return found
+
+
+def check_parts(
+    column: str, labels: np.ndarray, file_names: Sequence[str], groups: GroupTable
+) -> None:
+    """Check that the sources of training images can be left out part by part.
+
+    Args:
+        column: The column that names the part of an image.
+        labels: 1 for fake, 0 for real, of each image.
+        file_names: The name of each image.
+        groups: Has its source and its part.
+
+    Raises:
+        DataError: There are fewer than two parts, a source lies in two of them, or without one of
+            them a class has no image.
+    """
+    rule = f"`calibration.left_out` divides the sources into parts, by the column {column}"
+    sources, parts = (groups.column(file_names, name) for name in ("source", column))
+    distinct = {part for part in parts if part}
+    if len(distinct) < 2:
+        raise DataError(
+            f"{rule} of the groups file. Received: {len(distinct)} parts. Add the column, with two "
+            "parts at least, or leave the setting out."
+        )
+    of_source: dict[str | None, set[str | None]] = {}
+    for source, part in zip(sources, parts, strict=True):
+        of_source.setdefault(source, set()).add(part)
+    if divided := [name for name, found in of_source.items() if name and len(found) > 1]:
+        raise DataError(f"{rule}. Received: the source {divided[0]} in more than one part.")
+    for part in sorted(distinct):
+        rest = {label for label, other in zip(labels.tolist(), parts, strict=True) if other != part}
+        if len(rest) < 2:
+            raise DataError(f"{rule}. Received: without part {part}, a class has no image.")
 
 
 def clusters(facts: Facts, groups: GroupTable) -> np.ndarray:

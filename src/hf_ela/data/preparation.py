@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from hf_ela.data.duplicates import near_duplicates
-from hf_ela.data.groups import GroupTable, clusters, grouped_split
+from hf_ela.data.groups import GroupTable, check_parts, clusters, grouped_split
 from hf_ela.data.loading import DataOptions, OpenedDataset, open_for_training
 from hf_ela.data.rows import RowSettings, ViewSet
 from hf_ela.data.store import ElaStore, map_store, stream_store
@@ -32,7 +32,7 @@ class Split:
     """The images of one split.
 
     Attributes:
-        store: The rows, with ELA, of this split and perhaps of others.
+        store: The rows, with their views, of this split and perhaps of others.
         rows: Row numbers of the images in the store, int64.
     """
 
@@ -61,9 +61,13 @@ class Split:
     def views(self, view_set: ViewSet) -> Iterator[np.ndarray]:
         """Yield each image's views: uint8, views x height x width x channels."""
         for number, row in enumerate(self.rows):
-            yield self.store.views(view_set, int(row))
+            yield self.views_of(view_set, int(row))
             if number % 256 == 0:
                 self.store.release()
+
+    def views_of(self, view_set: ViewSet, row: int, chosen: slice = slice(None)) -> np.ndarray:
+        """Return the views of the image in a row of the store, or some of them."""
+        return self.store.views(view_set, row, chosen)
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,14 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         for name in source.splits
     }
     rejected = refused({name: store.facts for name, store in stores.items()})
-    total = sum(len(store.facts) for store in stores.values())
-    check_rejected(rejected, total, options.max_rejected)
+    check_rejected(rejected, sum(len(s.facts) for s in stores.values()), options.max_rejected)
     splits, left_out = {name: _good(name, store) for name, store in stores.items()}, None
     if options.leave_out:
         splits, left_out = _without(splits, options.leave_out, groups)
     if "validation" not in splits:
         splits |= _validation(splits["train"], recipe, groups)
+    if column := recipe.calibration.left_out:
+        check_parts(column, splits["train"].labels, splits["train"].file_names, groups)
     matched = groups.matched([name for split in splits.values() for name in split.file_names])
     seen = splits["train"].facts + splits["validation"].facts
     summary = {
@@ -174,7 +179,9 @@ def _row_settings(split: str, recipe: Recipe, source: OpenedDataset) -> RowSetti
     if not {"augmented", "sources"} & set(view_sets):
         preprocessing = preprocessing.model_copy(update={"augmentation": None})
     return RowSettings(
-        preprocessing, view_sets, source.labels, split, source.root, pictures=split == "test"
+        *(preprocessing, view_sets, source.labels, split, source.root),
+        pictures=split == "test",
+        in_batches=recipe.training.ela == "in_batches",
     )
 
 

@@ -2,7 +2,8 @@
 
 A view set is the raw bytes of a uint8 array, views x height x width x channels: ELA as evaluation
 sees it (`as_is`, `aligned`) or as training does (`augmented`); or pixels for ELA on the device:
-`sources` (`source_views`), and `pixels` (`evaluation_pixels` under the training protocol).
+`sources` (`source_views`), and `pixels` (`evaluation_pixels` under the training protocol). Where
+the recipe computes ELA in batches, the first three are pixels too, a fraction of the size.
 
 For the leak audit a row can have statistics in place of views: `statistics_by_condition`, float32.
 """
@@ -22,15 +23,14 @@ import pyarrow as pa
 from PIL import Image
 
 from hf_ela.data.duplicates import perceptual_hash
+from hf_ela.ela.augmentation import source_views, training_pixels
 from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.statistics import statistics_by_condition
 from hf_ela.ela.views import (
     align,
     evaluation_pixels,
-    evaluation_views,
+    network_inputs,
     pixel_versions,
-    source_views,
-    training_views,
 )
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.datasets import read_image
@@ -38,6 +38,8 @@ from hf_ela.images.loading import load_image
 from hf_ela.recipes.schema import Preprocessing, Protocol
 
 ViewSet = Literal["augmented", "sources", "pixels"] | Protocol
+PIXEL_SETS = ("sources", "pixels")
+"""View sets without ELA, whatever the recipe."""
 
 FACT_COLUMNS = {
     "file_name": pa.string(),
@@ -73,6 +75,7 @@ class RowSettings:
     root: str  # the dataset's folder or commit, where file names begin
     pictures: bool
     statistics: bool = False
+    in_batches: bool = False
 
     def to_json(self) -> str:
         """Return a text that differs whenever a row could."""
@@ -104,6 +107,8 @@ class RowSettings:
             case "sources":
                 return how.source_side, how.source_side, 3
             case "pixels":
+                return how.pixel_side, how.pixel_side, 3
+            case _ if self.in_batches:
                 return how.pixel_side, how.pixel_side, 3
             case _:
                 return how.input_shape
@@ -150,8 +155,10 @@ def compute_row(
     levels = error_level(loaded.pixels)
     row["mean_error_level"] = float(levels.mean())
     for view_set in how.view_sets:
-        views = _views(loaded.pixels, how.preprocessing, view_set, key)
-        row[f"views_{view_set}"] = views.tobytes()
+        pixels = _pixels(loaded.pixels, how.preprocessing, view_set, key)
+        if not how.in_batches and view_set not in PIXEL_SETS:
+            pixels = network_inputs(pixels, how.preprocessing)
+        row[f"views_{view_set}"] = pixels.tobytes()
     if how.pictures:
         row |= {
             "thumbnail": _thumbnail(loaded.pixels),
@@ -188,18 +195,18 @@ def name_and_label(
     return name, labels[str(label)]
 
 
-def _views(
+def _pixels(
     image: Image.Image, preprocessing: Preprocessing, view_set: ViewSet, key: str
 ) -> np.ndarray:
     match view_set:
         case "augmented":
-            return training_views(image, preprocessing, key)
+            return training_pixels(image, preprocessing, key)
         case "sources":
             return source_views(image, preprocessing, key)
         case "pixels":
             return evaluation_pixels(image, preprocessing, preprocessing.input.training, key)
         case protocol:
-            return evaluation_views(image, preprocessing, protocol, key)
+            return evaluation_pixels(image, preprocessing, protocol, key)
 
 
 def _thumbnail(image: Image.Image) -> bytes:

@@ -32,8 +32,9 @@ import pyarrow as pa
 from hf_ela._files import whole_file, write_json
 from hf_ela._terminal import progress_bar
 from hf_ela._threads import batched
-from hf_ela.data.rows import FACT_COLUMNS, RowSettings, ViewSet, compute_row
+from hf_ela.data.rows import FACT_COLUMNS, PIXEL_SETS, RowSettings, ViewSet, compute_row
 from hf_ela.ela.statistics import CONDITIONS
+from hf_ela.ela.views import network_inputs
 from hf_ela.images.loading import load_image
 
 SHARD_ROWS = 64
@@ -46,6 +47,7 @@ class ElaStore:
     """The rows of one split, read from memory-mapped Arrow files.
 
     Attributes:
+        files: The Arrow files.
         facts: One dict per image, without the views.
         computed: Number of images whose ELA was computed for this store.
         cached: Number of images whose ELA was found in the cache.
@@ -53,19 +55,26 @@ class ElaStore:
 
     def __init__(self, files: Sequence[Path], settings: RowSettings, fresh: set[Path]) -> None:
         """Open the files; `fresh` are those just computed."""
+        self.files = list(files)
         self._maps = [_map(file) for file in files]
         tables = [pa.ipc.open_stream(pa.py_buffer(m)).read_all() for m in self._maps]
         self._table = pa.concat_tables(tables) if tables else settings.schema.empty_table()
-        self._shape_of = settings.view_shape
+        self._settings = settings
         self.facts: list[dict[str, Any]] = self._table.select(list(FACT_COLUMNS)).to_pylist()
         rows = dict(zip(files, (table.num_rows for table in tables), strict=True))
         self.computed = sum(n for file, n in rows.items() if file in fresh)
         self.cached = sum(rows.values()) - self.computed
 
-    def views(self, view_set: ViewSet, row: int) -> np.ndarray:
-        """Return uint8, views x height x width x channels, without copying."""
+    def views(self, view_set: ViewSet, row: int, chosen: slice = slice(None)) -> np.ndarray:
+        """Return uint8, views x height x width x channels, all views of an image or those chosen.
+
+        They are not copied, unless ELA is due.
+        """
         buffer = self._table[f"views_{view_set}"][row].as_buffer()
-        return np.frombuffer(buffer, np.uint8).reshape(-1, *self._shape_of(view_set))
+        views = np.frombuffer(buffer, np.uint8).reshape(-1, *self._settings.view_shape(view_set))
+        if self._settings.in_batches and view_set not in PIXEL_SETS:
+            return network_inputs(views[chosen], self._settings.preprocessing)
+        return views[chosen]
 
     def pictures(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Return thumbnails of an image and of its ELA: RGB, uint8, height x width x 3."""

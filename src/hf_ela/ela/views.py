@@ -5,7 +5,6 @@ longest side and the quality are drawn from one distribution for both classes, s
 reveals less. The aspect ratio stays: where one class is square and the other is not, it remains so.
 """
 
-from collections.abc import Callable
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -15,8 +14,8 @@ from PIL import features as pillow_features
 
 from hf_ela.ela.error_level import codec_versions, error_level
 from hf_ela.images.jpeg import reencode
-from hf_ela.images.operations import add_noise, blur, reencode_webp, rescale
-from hf_ela.recipes.schema import BORDER, Augmentation, Crops, Preprocessing, Protocol, Resize
+from hf_ela.images.operations import rescale
+from hf_ela.recipes.schema import Crops, Preprocessing, Protocol, Resize
 
 ALIGNED_SIDE = (256, 384)
 """Longest side of an aligned image in pixels, drawn uniformly: below most images of the art
@@ -42,7 +41,9 @@ def drawn_by(key: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(sha256(key.encode()).digest()[:8]))
 
 
-VIEWS_VERSION = 3
+OFF_GRID = 4
+"""Pixels between the corner of a crop and a block of the file's JPEG grid."""
+VIEWS_VERSION = 4
 """Raised whenever this package changes a view or a row: decoding, facts, statistics, hashes,
 draws."""
 
@@ -97,9 +98,8 @@ def evaluation_pixels(
         return np.asarray(image.resize((settings.before, settings.before)))[np.newaxis]
     image = at_most(image, settings)
     boxes = _boxes(*image.size, settings)
-    pixels = np.asarray(at_least(image, settings.size))
-    side = settings.size
-    return np.stack([pixels[box.y : box.y + side, box.x : box.x + side] for box in boxes])
+    crops = (image.crop((x, y, x + width, y + height)) for x, y, width, height in boxes)
+    return np.stack([np.asarray(at_least(crop, settings.size)) for crop in crops])
 
 
 def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
@@ -111,9 +111,9 @@ def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
 def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     """Return the part of an image that each view of `evaluation_views` shows, in the same order.
 
-    A view of a resized image shows all of it; so does a crop in a direction where the image is
-    smaller than the crop. Where the recipe shrinks the image first, the edges are rounded to whole
-    pixels of the image.
+    A view of a resized image shows all of it; a crop, in a direction where the image is smaller
+    than the crop, all but its first pixels, which are on the grid. Where the recipe shrinks the
+    image first, the edges are rounded to whole pixels of the image.
 
     Args:
         size: Width and height of the image; under ``aligned``, of the aligned image.
@@ -152,9 +152,12 @@ def _resized(view: np.ndarray, recipe: Preprocessing) -> np.ndarray:
 
 
 def _boxes(width: int, height: int, settings: Crops) -> list[Box]:
-    xs, ys = _steps(width, settings), _steps(height, settings)
-    wide, high = min(settings.size, width), min(settings.size, height)
-    return [Box(x, y, wide, high) for y in ys for x in xs]
+    size = settings.size
+    return [
+        Box(x, y, min(size, width - x), min(size, height - y))
+        for y in _steps(height, settings)
+        for x in _steps(width, settings)
+    ]
 
 
 def _fitted(width: int, height: int, settings: Crops) -> tuple[int, int]:
@@ -182,109 +185,11 @@ def at_least(image: Image.Image, side: int) -> Image.Image:
 
 
 def _steps(length: int, settings: Crops) -> list[int]:
-    # Corners lie four pixels off the 8 x 8 grid: on the grid, the network would see a JPEG's own
-    # quantisation instead of its content, and training, at random phases, hardly has such crops.
+    # Corners lie four pixels off the 8 x 8 grid, whatever the size: on the grid, the network would
+    # see a JPEG's own quantisation instead of its content, and training, at random phases, hardly
+    # has such crops. Where no room is left, the crop is mirrored at its other end.
+    if length <= OFF_GRID:
+        return [0] * settings.grid
     room = max(length - settings.size, 0)
     places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
-    off_grid = [max(min(int(place), room - 4), 0) // 8 * 8 + 4 for place in places]
-    return [min(place, room) for place in off_grid]  # with less than 4 pixels to spare
-
-
-_KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
-
-
-def training_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
-    """Return `recipe.augmentation.views` augmented network inputs of one image.
-
-    The image goes through the recipe's training protocol first, with new draws for each view.
-
-    Returns:
-        uint8 array, views x height x width x channels; the same for the same `key`.
-    """
-    augmentation, settings = recipe.augmentation, recipe.input
-    if augmentation is None or settings.kind == "resize":
-        raise ValueError("`training_views` requires a recipe with an `augmentation` section.")
-    rngs = (drawn_by(f"augment {key} {number}") for number in range(augmentation.views))
-    crops = (_augmented_crop(image, settings, augmentation, rng) for rng in rngs)
-    return np.stack([network_channels(crop, recipe) for crop in crops])
-
-
-def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndarray:
-    """Return the pixels that device augmentation turns into network inputs, anew in every epoch.
-
-    As in `training_views`, the image is resized to a drawn side where the recipe aligns, cropped,
-    and, with the recipe's probabilities, blurred, made noisy and saved as WebP. JPEG history,
-    rescaling, grid phase and flips, which follow, are left to the accelerator.
-
-    Returns:
-        uint8 array, `recipe.augmentation.views` x `recipe.source_side` x `recipe.source_side` x 3;
-        the same for the same `key`.
-    """
-    augmentation, settings = recipe.augmentation, recipe.input
-    if augmentation is None or settings.kind == "resize":
-        raise ValueError("`source_views` requires a recipe with an `augmentation` section.")
-    views = []
-    for number in range(augmentation.views):
-        rng = drawn_by(f"source {key} {number}")
-        crop = image
-        if settings.training == "aligned":
-            side, _ = draw_alignment(rng)
-            factor = side / max(image.size)
-            crop = _random_crop(image, int(np.ceil((recipe.source_side + BORDER) / factor)), rng)
-            crop = rescale(crop, factor)
-        else:
-            crop = at_most(crop, settings)
-        crop = at_least(crop, recipe.source_side)
-        crop = _degraded(_random_crop(crop, recipe.source_side, rng), augmentation, rng)
-        views.append(np.asarray(crop))
-    return np.stack(views)
-
-
-def _augmented_crop(
-    image: Image.Image, settings: Crops, augmentation: Augmentation, rng: np.random.Generator
-) -> Image.Image:
-    """Align if the recipe does; rescale, blur, add noise, save as WebP and as JPEG; then crop.
-
-    Each step works on the part of the image that the crop needs, with a border that is cut off
-    at a random grid phase, so that the cost does not grow with the image.
-    """
-    scale = rng.uniform(augmentation.rescale[0], augmentation.rescale[1])
-    kernel = _KERNELS[rng.integers(len(_KERNELS))]
-    needed = int(np.ceil((settings.size + BORDER) / scale))
-    if settings.training == "aligned":
-        side, quality = draw_alignment(rng)
-        factor = side / max(image.size)
-        image = _random_crop(image, int(np.ceil((needed + BORDER) / factor)), rng)
-        image = reencode(rescale(image, factor), quality)
-    else:
-        image = at_most(image, settings)
-    image = rescale(_random_crop(image, needed, rng), scale, kernel)
-
-    image = _degraded(image, augmentation, rng)
-    if rng.random() < augmentation.jpeg:
-        low, high = augmentation.jpeg_quality
-        image = reencode(image, int(rng.integers(low, high, endpoint=True)))
-    return _random_crop(at_least(image, settings.size), settings.size, rng)
-
-
-def _degraded(
-    image: Image.Image, augmentation: Augmentation, rng: np.random.Generator
-) -> Image.Image:
-    """Blur, add noise and save as WebP, each with its probability."""
-    steps: list[tuple[float, Callable[[], Image.Image]]] = [
-        (augmentation.blur, lambda: blur(image, rng.uniform(0.3, 1.0))),
-        (augmentation.noise, lambda: add_noise(image, rng.uniform(1, 4), rng)),
-        (augmentation.webp, lambda: reencode_webp(image, int(rng.integers(60, 96)), method=2)),
-    ]
-    for probability, step in steps:
-        if rng.random() < probability:
-            image = step()
-    return image
-
-
-def _random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """Return a square of `size` pixels, or less where the image is smaller."""
-    width, height = min(size, image.width), min(size, image.height)
-    x = int(rng.integers(image.width - width, endpoint=True))
-    y = int(rng.integers(image.height - height, endpoint=True))
-    return image.crop((x, y, x + width, y + height))
+    return [max(min(int(place), room - OFF_GRID), 0) // 8 * 8 + OFF_GRID for place in places]

@@ -82,6 +82,24 @@ def fit_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(best[np.abs(best - 0.5).argmin()])
 
 
+FALSE_ALARMS = (0.05, 0.02, 0.01)
+"""Shares of real images called fake for which a threshold is kept beside the model's own."""
+
+
+def fit_false_alarms(labels: ArrayLike, scores: ArrayLike, share: float) -> float:
+    """Return the lowest threshold at which at most a share of the real images is called fake.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: Probabilities of fake, shape (N,).
+        share: From 0 to 1.
+    """
+    y, s = check(labels, scores)
+    real = np.sort(s[y == 0])[::-1]
+    allowed = int(share * real.size)
+    return float(np.nextafter(real[allowed], 2)) if allowed < real.size else 0.0
+
+
 MOST_UNCERTAIN = 0.5
 """Largest share of the validation images with uncertain scores: a model that abstains from most
 images needs better training."""

@@ -35,6 +35,22 @@ def add_noise(image: Image.Image, sigma: float, rng: np.random.Generator) -> Ima
     return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
 
 
+def in_grey(image: Image.Image, tint: np.ndarray) -> Image.Image:
+    """Return the image in shades of one colour.
+
+    Args:
+        image: RGB image.
+        tint: The lightest shade: red, green and blue from 0 to 1; grey for three times 1.
+    """
+    luma = np.asarray(image.convert("L"), np.float32)[..., np.newaxis]
+    return Image.fromarray(np.rint(luma * tint).astype(np.uint8))
+
+
+def few_colors(image: Image.Image, colors: int) -> Image.Image:
+    """Return the RGB image with at most so many colours, as in a file with a palette."""
+    return image.quantize(colors, method=Image.Quantize.FASTOCTREE).convert("RGB")
+
+
 def reencode_webp(image: Image.Image, quality: int, method: int = 4) -> Image.Image:
     """Return the RGB image after lossy WebP encoding and decoding.
 

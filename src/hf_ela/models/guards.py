@@ -112,9 +112,9 @@ _TO_TEXT = {(1, b"to"), (3, _TEXT)}  # name and value of an attribute of Cast
 _FIELDS = 200_000
 """Most fields in a file: an export has a tenth of it. Reading takes memory and time for each."""
 _OPERATORS = frozenset(
-    b"Add AveragePool Cast Concat Constant ConstantOfShape Conv Equal Expand Gather Identity "
-    b"MatMul MaxPool Mul ReduceMean Relu Reshape Shape Slice Softmax Sub Tile Transpose Unsqueeze "
-    b"Where".split()
+    b"Add AveragePool Cast Clip Concat Constant ConstantOfShape Conv Equal Expand Gather Identity "
+    b"MatMul Max MaxPool Min Mul ReduceMean Relu Reshape Shape Slice Softmax Sqrt Sub Tile "
+    b"Transpose Unsqueeze Where".split()
 )
 """Operators in the networks of `hf_ela.models.networks`, as the exporters of TensorFlow and torch
 write them."""

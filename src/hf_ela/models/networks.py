@@ -4,10 +4,14 @@ from typing import Any
 
 from hf_ela.backend import keras
 from hf_ela.ela.layers import ErrorLevel, PillowResize
+from hf_ela.models.backbone import backbone
 from hf_ela.models.settings import INPUT, OUTPUT
-from hf_ela.recipes.schema import LABELS, FullyConvolutional, Preprocessing, Recipe
+from hf_ela.recipes.networks import FullyConvolutional, Transfer
+from hf_ela.recipes.schema import LABELS, Preprocessing, Recipe
 
 layers = keras.layers
+NORMALISED = "normalised_features"
+"""Layer of a `transfer` network between its backbone and its head."""
 
 
 def build_model(recipe: Recipe) -> keras.Model:
@@ -18,7 +22,13 @@ def build_model(recipe: Recipe) -> keras.Model:
     """
     inputs = keras.Input(recipe.input_shape, dtype="uint8", name="ela")
     network = recipe.network
-    x = _reference(inputs) if network.kind == "reference" else _patches(inputs, network)
+    match network:
+        case Transfer():
+            x = _transfer(inputs, network)
+        case FullyConvolutional():
+            x = _patches(inputs, network)
+        case _:
+            x = _reference(inputs)
     # Mixed precision ends before the softmax, so that probabilities are always float32.
     logits = layers.Dense(len(LABELS), dtype="float32", name="logits")(x)
     outputs = layers.Softmax(dtype="float32", name=OUTPUT)(logits)
@@ -78,6 +88,17 @@ def describe(model: keras.Model, recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def head_of(network: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Divide a `transfer` network in two, which share its weights.
+
+    Returns:
+        Its backbone, from views (uint8) to features (float32, N x features); and its head, from
+        features to probabilities.
+    """
+    features = network.get_layer(NORMALISED).input
+    return keras.Model(network.input, features), keras.Model(features, network.output)
+
+
 def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
     x = layers.Rescaling(1 / 255)(x)
     x = layers.Conv2D(32, 5, activation="relu")(x)
@@ -87,6 +108,16 @@ def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
     x = layers.Flatten()(x)
     x = layers.Dense(256, activation="relu")(x)
     return layers.Dropout(0.5)(x)
+
+
+def _transfer(x: keras.KerasTensor, network: Transfer) -> keras.KerasTensor:
+    shared = backbone(network.trainable_blocks)
+    streams = [x[..., first : first + 3] for first in range(0, x.shape[-1], 3)]
+    features = [shared(layers.Rescaling(1.0)(stream)) for stream in streams]  # uint8 to float
+    x = layers.Concatenate()(features) if len(features) > 1 else features[0]
+    x = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name=NORMALISED)(x)
+    x = keras.ops.clip(x, -6, 6)  # an image unlike all others does not outvote its other features
+    return layers.Dropout(network.dropout)(x)
 
 
 def _patches(x: keras.KerasTensor, network: FullyConvolutional) -> keras.KerasTensor:

@@ -1,16 +1,16 @@
 """One validated description of preprocessing, network and training, read from TOML.
 
 A recipe travels with every run and every saved model, so that prediction repeats exactly what
-training did. The built-in ones are `recipes/reference.toml` and `recipes/default.toml`.
+training did. The built-in ones are the TOML files beside this module.
 """
 
 import math
-from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hf_ela._checks import check_settings
+from hf_ela.recipes.networks import FullyConvolutional, ReferenceNetwork, Section, Transfer
 
 LABELS = ("fake", "real")
 """Class names in the order of the network's outputs; `fake` is the positive class."""
@@ -27,11 +27,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Ela(_Section):
+class Ela(Section):
     """Settings of `error_level`, and whether the network sees the RGB pixels beside it."""
 
     qualities: Annotated[list[int], Field(min_length=1, max_length=8)]
@@ -51,7 +47,7 @@ class Ela(_Section):
         return {"signed": self.signed, "color": self.color, "gain": self.gain}
 
 
-class Resize(_Section):
+class Resize(Section):
     """The whole image, without its aspect ratio: resize to `before`, ELA, resize to `size`."""
 
     kind: Literal["resize"]
@@ -60,7 +56,7 @@ class Resize(_Section):
     training: Protocol
 
 
-class Crops(_Section):
+class Crops(Section):
     """Crops of `size` pixels, on a `grid` x `grid` over the image.
 
     An image is shrunk to `longest_side` first (aligned images are never larger); without that key,
@@ -74,11 +70,12 @@ class Crops(_Section):
     training: Protocol
 
 
-class Augmentation(_Section):
+class Augmentation(Section):
     """Changes of a training image before ELA, drawn anew for each of its `views`.
 
     Both classes are drawn from the same distribution. Without this section, training sees the same
-    crops as evaluation.
+    crops as evaluation. `sides` are the smallest and largest longest side in pixels that an aligned
+    image gets, in place of those of the protocol.
     """
 
     views: Annotated[int, Field(ge=1, le=64)]
@@ -89,6 +86,9 @@ class Augmentation(_Section):
     jpeg: Fraction
     jpeg_quality: Annotated[list[int], Field(min_length=2, max_length=2)]
     webp: Fraction
+    grey: Fraction = 0.0
+    palette: Fraction = 0.0
+    sides: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -96,6 +96,10 @@ class Augmentation(_Section):
         if not 0.1 <= low <= high <= 4:
             raise ValueError(
                 f"`rescale` must be [low, high] within .1 to 4. Received: {[low, high]}."
+            )
+        if self.sides and not 64 <= self.sides[0] <= self.sides[1] <= 4096:
+            raise ValueError(
+                f"`sides` must be [low, high] within 64 to 4096. Received: {self.sides}."
             )
         first, last = self.jpeg_quality
         if not 1 <= first <= last <= 100:
@@ -105,30 +109,7 @@ class Augmentation(_Section):
         return self
 
 
-class ReferenceNetwork(_Section):
-    """The published network: two 5x5 convolutions, one Dense layer with nearly all parameters."""
-
-    kind: Literal["reference"]
-
-
-class FullyConvolutional(_Section):
-    """Strided patch convolution, residual blocks, global average pooling.
-
-    `patch` is the stride of the stem (8 = the JPEG block), `widths` the channels of each stage,
-    `blocks` the residual blocks of a stage. `block_means` says whether the mean of every 8 x 8
-    pixels of a channel is kept. In pixels, it is brightness and colour; in the residual of a low
-    quality, which keeps few levels of it, a sawtooth of the brightness.
-    """
-
-    kind: Literal["fully_convolutional"]
-    patch: Annotated[int, Field(ge=1, le=16)]
-    widths: Annotated[list[Annotated[int, Field(ge=4, le=1024)]], Field(min_length=1, max_length=6)]
-    blocks: Annotated[int, Field(ge=1, le=8)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    block_means: Literal["kept", "removed"] = "kept"
-
-
-class EarlyStopping(_Section):
+class EarlyStopping(Section):
     """Stop when `monitor` has not improved for `patience` epochs."""
 
     monitor: Literal["val_accuracy", "val_loss"]
@@ -136,11 +117,14 @@ class EarlyStopping(_Section):
     restore_best: bool
 
 
-class Training(_Section):
+class Training(Section):
     """Optimisation.
 
     `ela` says where training computes ELA: ``cached``, once for every view on the CPU, or
-    ``on_device``, in every step where the network is, with a newly drawn JPEG history.
+    ``on_device``, in every step where the network is, with a newly drawn JPEG history; or
+    ``in_batches``, on the CPU whenever a view is read, from cached pixels.
+    `balance` says whether each ``source`` of a class is drawn equally often, however many images it
+    has; without it, each image is.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
@@ -153,11 +137,12 @@ class Training(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     order_seed: Annotated[int, Field(ge=0, lt=2**32)]
     mixed_precision: bool
-    ela: Literal["cached", "on_device"] = "cached"
+    ela: Literal["cached", "on_device", "in_batches"] = "cached"
+    balance: Literal["images", "sources"] = "images"
     early_stopping: EarlyStopping | None = None
 
 
-class Validation(_Section):
+class Validation(Section):
     """The part of the train split that is held out.
 
     `grouped` keeps a group, or near-duplicates, on one side; without it, rows are drawn one by one
@@ -169,21 +154,25 @@ class Validation(_Section):
     grouped: bool
 
 
-class Calibration(_Section):
+class Calibration(Section):
     """What is fitted on validation data: temperature and bias, threshold, uncertain band.
 
     `temperature` says whether to fit a temperature and a bias, see
     `hf_ela.evaluation.calibration.fit_calibration`; `threshold` is ``fit`` or a fixed value.
     `certain` is the target accuracy of the images outside of the band, see
     `hf_ela.evaluation.calibration.fit_uncertain`; without it, no image is uncertain.
+    `left_out` names a column of the groups file that divides the sources into parts: everything is
+    then fitted on predictions for parts that a network has not seen, see
+    `hf_ela.training.left_out`.
     """
 
     temperature: bool
     threshold: Literal["fit"] | Annotated[float, Field(gt=0, lt=1)]
     certain: Annotated[float, Field(gt=0.5, le=1)] | None = None
+    left_out: str | None = None
 
 
-class Preprocessing(_Section):
+class Preprocessing(Section):
     """From an image to the network's inputs: the part of a recipe that the ELA cache depends on.
 
     Without `ela` the network sees RGB pixels, as a baseline.
@@ -233,7 +222,9 @@ class Recipe(Preprocessing):
     """A complete recipe."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    network: Annotated[ReferenceNetwork | FullyConvolutional, Field(discriminator="kind")]
+    network: Annotated[
+        ReferenceNetwork | FullyConvolutional | Transfer, Field(discriminator="kind")
+    ]
     training: Training
     validation: Validation
     calibration: Calibration
@@ -247,6 +238,20 @@ class Recipe(Preprocessing):
                     "`input.size` must be a multiple of network.patch times 2 for every stage "
                     f"after the first ({reduction}). Received: input.size={self.input.size}."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_left_out(self) -> Self:
+        network, how = self.network, self.training
+        frozen = network.kind == "transfer" and not network.trainable_blocks
+        if self.calibration.left_out and (
+            not frozen or how.ela == "on_device" or how.early_stopping
+        ):
+            raise ValueError(
+                "`calibration.left_out` requires network.kind='transfer' without trainable blocks, "
+                "ELA not on the device, and no early stopping: whatever has seen the sources would "
+                "not be left out. Change these, or leave `left_out` out."
+            )
         return self
 
     @property
@@ -268,24 +273,11 @@ class Recipe(Preprocessing):
     @property
     def weights(self) -> int:
         """Approximate number of weights, without those of normalisation and biases."""
-        channels, network = self.channels, self.network
-        if network.kind == "reference":
-            return 25 * 32 * (channels + 32) + ((self.input.size - 8) // 2) ** 2 * 32 * 256
-        widths = network.widths
-        stem = network.patch**2 * channels * widths[0]
-        strides = sum(4 * a * b for a, b in pairwise(widths))
-        return stem + strides + sum(network.blocks * 10 * width**2 for width in widths)
+        return self.network.weights(self.input.size, self.channels)
 
     @property
     def largest_layer(self) -> int:
         """Number of values in the largest layer for one image, with all its views."""
-        size, network = self.input.size, self.network
-        layers = [size**2 * self.channels]
-        if network.kind == "reference":
-            layers.append((size - 4) ** 2 * 32)
-        else:
-            layers += [
-                (size // network.patch // 2**stage) ** 2 * width
-                for stage, width in enumerate(network.widths)
-            ]
-        return self.evaluation_views * max(layers)
+        size = self.input.size
+        largest = self.network.largest_layer(size)
+        return self.evaluation_views * max(size**2 * self.channels, largest)

@@ -7,7 +7,7 @@ that it would have had.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,80 +17,17 @@ import numpy as np
 from hf_ela._files import whole_file, write_json
 from hf_ela.backend import has_gpu, keras
 from hf_ela.data.preparation import Split, held_view_set, training_view_set
-from hf_ela.data.rows import ViewSet
-from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation, draw, no_draws
+from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation
 from hf_ela.errors import RunError
-from hf_ela.models.networks import build_model, with_error_level
+from hf_ela.models.backbone import BACKBONE, load_published
+from hf_ela.models.networks import NORMALISED, build_model, head_of, with_error_level
 from hf_ela.models.settings import INPUT
+from hf_ela.recipes.networks import Transfer
 from hf_ela.recipes.schema import EarlyStopping, Recipe
+from hf_ela.training.batches import DRAWN, Batches, balanced_shares
+from hf_ela.training.features import FeatureSplit, in_features
 
 History = dict[str, list[float]]
-DRAWN = "draws"
-
-
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    """Batches of views with one-hot labels, in the order of `hf_ela.recipes.schema.LABELS`.
-
-    With `seed`: in each epoch one view of every image, drawn anew, all images shuffled (rows sorted
-    by class would give batches of one class), flipped at random if the recipe says so. Without:
-    every view of every image, in order. Where the device augments, pixels come with the draws for
-    `hf_ela.ela.device_augmentation`.
-    """
-
-    def __init__(self, split: Split, view_set: ViewSet, recipe: Recipe, seed: int | None) -> None:
-        """Draw epoch 0."""
-        super().__init__()
-        self.split = split
-        self.view_set = view_set
-        self.batch_size = recipe.training.batch_size
-        self.recipe = recipe
-        self.on_device = recipe.training.ela == "on_device" and recipe.augmentation is not None
-        self.flips = bool(recipe.augmentation and recipe.augmentation.flips) and not self.on_device
-        self.seed = seed
-        self.views = len(split.store.views(view_set, int(split.rows[0])))
-        self.labels = split.labels
-        self.draw(0)
-
-    def draw(self, epoch: int) -> None:
-        """Draw the batches of an epoch; with a seed, they depend on its number alone."""
-        self.epoch = epoch
-        images = len(self.split)
-        if self.seed is None:
-            self._images = np.repeat(np.arange(images), self.views)
-            self._views = np.tile(np.arange(self.views), images)
-        else:
-            rng = np.random.default_rng((self.seed, epoch))
-            self._images = rng.permutation(images)
-            self._views = rng.integers(self.views, size=images)
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return -(-len(self._images) // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
-        """Return uint8 views, N x height x width x channels, and float32 labels, N x 2.
-
-        Where the device augments, views come in a dict with their draws.
-        """
-        if index % 8 == 0:
-            self.split.store.release()
-        here = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        rows = self.split.rows[self._images[here]]
-        pairs = zip(rows, self._views[here], strict=True)
-        x = np.stack([self.split.store.views(self.view_set, int(row))[view] for row, view in pairs])
-        rng = np.random.default_rng((self.seed or 0, self.epoch, index))
-        if self.flips and self.seed is not None:  # left and right only: pictures have a top
-            chosen = rng.random(len(x)) < 0.5
-            x[chosen] = np.flip(x[chosen], 2)
-        fake = self.labels[self._images[here]]
-        labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
-        if not self.on_device:
-            return x, labels
-        if self.seed is not None:
-            return {INPUT: x, DRAWN: draw(rng, len(x), self.recipe)}, labels
-        room = self.recipe.source_side - self.recipe.pixel_side
-        x = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
-        return {INPUT: x, DRAWN: no_draws(len(x))}, labels
 
 
 class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -185,31 +122,87 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
 
 
 def fit(
-    recipe: Recipe, train: Split, validation: Split, folder: Path
+    recipe: Recipe,
+    train: Split,
+    validation: Split,
+    folder: Path,
+    sources: Sequence[str | None] = (),
 ) -> tuple[keras.Model, Checkpoint]:
     """Train the recipe's network, from the state in `folder` if there is one.
+
+    Args:
+        recipe: What to train.
+        train: The images to train on.
+        validation: The images measured after each epoch.
+        folder: For the state after each epoch.
+        sources: The source of each image of `train`, for a recipe that balances them.
 
     Returns:
         The trained network in float32, and the checkpoint with history and times.
     """
     how = recipe.training
-    keras.utils.set_random_seed(how.seed)
-    gpu = has_gpu()
-    keras.config.set_dtype_policy("mixed_bfloat16" if how.mixed_precision and gpu else "float32")
+    frozen = isinstance(recipe.network, Transfer) and not recipe.network.trainable_blocks
+    mixed = how.mixed_precision and has_gpu() and not frozen  # features are kept for other runs
+    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
-        model = build_model(recipe)
+        model = initial_model(recipe)
     finally:
         keras.config.set_dtype_policy("float32")
+    trained = model
     if how.ela == "on_device":
-        model = on_device(model, recipe)
-    batches = Batches(train, training_view_set(recipe), recipe, seed=how.order_seed)
+        trained = on_device(model, recipe)
+    elif frozen:
+        backbone, trained = head_of(model)
+        train = seen_features(train, recipe, backbone)
+        validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
+        normalise(trained, train)
+    checkpoint = fit_model(trained, recipe, train, validation, folder, sources)
+    plain = build_model(recipe)
+    plain.set_weights(model.get_weights())
+    return plain, checkpoint
+
+
+def initial_model(recipe: Recipe) -> keras.Model:
+    """Return the network before training: weights of the seed, but for a published backbone."""
+    keras.utils.set_random_seed(recipe.training.seed)
+    model = build_model(recipe)
+    if isinstance(recipe.network, Transfer):
+        load_published(model.get_layer(BACKBONE))
+    return model
+
+
+def seen_features(train: Split, recipe: Recipe, backbone: keras.Model) -> FeatureSplit:
+    """Return the features that training draws from; where it flips, every second is flipped."""
+    flips = recipe.augmentation is not None and recipe.augmentation.flips
+    return in_features(train, training_view_set(recipe), backbone, mirrored=flips)
+
+
+def normalise(head: keras.Model, train: FeatureSplit) -> None:
+    """Set mean and variance of a head's features for good: those of the training images."""
+    layer = head.get_layer(NORMALISED)
+    layer.set_weights(train.moments())
+    layer.trainable = False
+
+
+def fit_model(
+    model: keras.Model,
+    recipe: Recipe,
+    train: Split,
+    validation: Split,
+    folder: Path,
+    sources: Sequence[str | None] = (),
+) -> Checkpoint:
+    """Train a model from what the splits hold to probabilities; it ends with its best weights."""
+    how = recipe.training
+    shares = balanced_shares(train.labels, sources) if how.balance == "sources" else None
+    batches = Batches(train, training_view_set(recipe), recipe, how.order_seed, shares)
     held = Batches(validation, held_view_set(recipe), recipe, seed=None)
     model.compile(
         optimizer=_optimizer(recipe, len(batches)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=how.label_smoothing),
         metrics=["accuracy"],
         # On a CPU, XLA's convolutions are slower than TensorFlow's own (oneDNN).
-        jit_compile=False if keras.backend.backend() == "tensorflow" and not gpu else "auto",
+        jit_compile=False if keras.backend.backend() == "tensorflow" and not has_gpu() else "auto",
     )
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(folder, how.early_stopping, how.seed)
@@ -228,9 +221,7 @@ def fit(
         checkpoint.finished = True
         checkpoint.write()
     checkpoint.restore_best(model)
-    plain = build_model(recipe)
-    plain.set_weights(model.get_weights())
-    return plain, checkpoint
+    return checkpoint
 
 
 def on_device(network: keras.Model, recipe: Recipe) -> keras.Model:

@@ -13,7 +13,13 @@ from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data.preparation import Prepared, Split
 from hf_ela.errors import ExportError
-from hf_ela.evaluation.calibration import fit_calibration, fit_threshold, fit_uncertain
+from hf_ela.evaluation.calibration import (
+    FALSE_ALARMS,
+    fit_calibration,
+    fit_false_alarms,
+    fit_threshold,
+    fit_uncertain,
+)
 from hf_ela.evaluation.robustness import BalancedSample, load_as_is
 from hf_ela.evaluation.summary import PROTOCOLS, Scores, evaluation_sections, metrics_by_protocol
 from hf_ela.hub.package import SAMPLES, sample_files, sample_label, sample_pictures
@@ -23,6 +29,7 @@ from hf_ela.models.networks import add_bias
 from hf_ela.models.settings import ONNX_FILE
 from hf_ela.recipes.schema import Recipe
 from hf_ela.training.fit import Checkpoint
+from hf_ela.training.left_out import left_out_tables, score_left_out
 from hf_ela.training.provenance import environment
 
 WITH_IMAGES = {"ela.png", "mistakes.png"}
@@ -49,17 +56,24 @@ def write_results(
 
     Returns:
         The sections `calibration`, `evaluation`, `sources`, `generators`, `spread`, `robustness`,
-        `samples`, `onnx`, `plots` and `environment` of ``run.json``.
+        `left_out` where the recipe asks for it, `samples`, `onnx`, `plots` and `environment` of
+        ``run.json``.
     """
     probabilities = keras_probabilities(model)
     bias = 0.0
     held, protocol = data.validation, recipe.input.training
-    logits = image_logits(probabilities, held.views(protocol))
+    left_out = None
+    if recipe.calibration.left_out:
+        left_out = score_left_out(recipe, data, model, out / "checkpoint")
+        held, logits = left_out.split, left_out.logits
+    else:
+        logits = image_logits(probabilities, held.views(protocol))
     classifier = ElaClassifier(model, recipe, data=data.summary)
     if recipe.calibration.temperature:
         classifier.temperature, bias = fit_calibration(held.labels, logits)
         add_bias(model, bias)
     held_scores = classifier.calibrated(logits + bias)
+    held_columns = data.groups.columns(held.file_names)
     chosen, certain = recipe.calibration.threshold, recipe.calibration.certain
     classifier.threshold = fit_threshold(held.labels, held_scores) if chosen == "fit" else chosen
     if certain:
@@ -89,13 +103,22 @@ def write_results(
         resamples=resamples,
         perturbations=perturbations,
     )
-    sections["evaluation"]["validation"] = metrics_by_protocol(
+    held_metrics = metrics_by_protocol(
         held.labels,
         {protocol: held_scores},
         classifier.threshold,
-        data.groups.columns(held.file_names)["group"],
+        held_columns["group"],
         resamples=resamples,
     )
+    if left_out:
+        sections["left_out"] = {
+            "column": recipe.calibration.left_out,
+            "protocol": protocol,
+            "metrics": held_metrics[protocol],
+            **left_out_tables(left_out, held_scores, classifier, held_columns),
+        }
+    else:
+        sections["evaluation"]["validation"] = held_metrics
     (out / "samples").mkdir(exist_ok=True)
     for name, path in sample_files().items():
         shutil.copyfile(path, out / "samples" / name)
@@ -113,6 +136,10 @@ def write_results(
             "bias": bias,
             "threshold": classifier.threshold,
             "uncertain": classifier.uncertain,
+            "false_alarms": {
+                f"{share:g}": fit_false_alarms(held.labels, held_scores, share)
+                for share in FALSE_ALARMS
+            },
         },
         **sections,
         "samples": _sample_scores(classifier),

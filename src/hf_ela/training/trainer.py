@@ -105,7 +105,13 @@ def train(
     counts = f"{len(data.train)} images, validating on {len(data.validation)}"
     say(f"Training {recipe.name} on {counts}, on {where} ...")
     with measure_emissions(tracker) as emissions:
-        model, checkpoint = fit(recipe, data.train, data.validation, out / "checkpoint")
+        model, checkpoint = fit(
+            recipe,
+            data.train,
+            data.validation,
+            out / "checkpoint",
+            data.groups.column(data.train.file_names, "source"),
+        )
     seconds["training"] = checkpoint.seconds
     with _timed(seconds, "evaluation"):
         say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
@@ -163,7 +169,7 @@ def _prepare(out: Path, recipe: Recipe, options: DataOptions, made: Sequence[Pat
             with suppress(OSError):  # something else may have come into it
                 folder.rmdir()
         raise
-    now = {key: data.summary[key] for key in ("revision", "fingerprint")}
+    now = {key: data.summary[key] for key in ("revision", "fingerprint", "groups")}
     if before not in (None, now):
         raise RunError(
             f"The images at {options.source} differ from those that the interrupted run began "

@@ -2,6 +2,9 @@
 
 import { resized } from "./resample.js";
 
+/** Pixels between the corner of a view and a block of the file's JPEG grid. */
+const OFF_GRID = 4;
+
 /**
  * A rectangle of an image, in pixels; (x, y) is its upper left corner.
  * @typedef {{x: number, y: number, width: number, height: number}} Box
@@ -15,10 +18,11 @@ import { resized } from "./resample.js";
  */
 export function viewBoxes(width, height, input) {
   if (input.kind === "resize") return [{ x: 0, y: 0, width, height }];
-  const wide = Math.min(input.size, width);
-  const high = Math.min(input.size, height);
+  const part = (at, length) => Math.min(input.size, length - at);
   const xs = steps(width, input);
-  return steps(height, input).flatMap((y) => xs.map((x) => ({ x, y, width: wide, height: high })));
+  return steps(height, input).flatMap((y) =>
+    xs.map((x) => ({ x, y, width: part(x, width), height: part(y, height) })),
+  );
 }
 
 /**
@@ -64,11 +68,12 @@ export async function viewPixels(picture, box, input) {
 
 /** Corners four pixels off the grid of JPEG blocks, as `_steps` says and why. */
 function steps(length, { size, grid }) {
+  if (length <= OFF_GRID) return Array(grid).fill(0);
   const room = Math.max(length - size, 0);
   return Array.from({ length: grid }, (_, i) => {
     const place = grid === 1 ? room / 2 : i === grid - 1 ? room : i * (room / (grid - 1));
-    const low = Math.max(Math.min(Math.trunc(place), room - 4), 0);
-    return Math.min(Math.floor(low / 8) * 8 + 4, room); // a room below 4 leaves no choice
+    const low = Math.max(Math.min(Math.trunc(place), room - OFF_GRID), 0);
+    return Math.floor(low / 8) * 8 + OFF_GRID;
   });
 }
 

@@ -1,0 +1,113 @@
+"""Batches of views, drawn anew for every epoch from its number alone."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_ela.backend import keras
+from hf_ela.data.preparation import Split
+from hf_ela.data.rows import ViewSet
+from hf_ela.ela.device_augmentation import draw, no_draws
+from hf_ela.models.settings import INPUT
+from hf_ela.recipes.schema import Recipe
+
+DRAWN = "draws"
+FEW = 20
+"""Images below which a source is not drawn as often as others."""
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """Batches of views with one-hot labels, in the order of `hf_ela.recipes.schema.LABELS`.
+
+    With `seed`: in each epoch one view of every image, drawn anew, all images shuffled (rows sorted
+    by class would give batches of one class), flipped at random if the recipe says so. Without:
+    every view of every image, in order. Where the device augments, pixels come with the draws for
+    `hf_ela.ela.device_augmentation`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        view_set: ViewSet,
+        recipe: Recipe,
+        seed: int | None,
+        shares: np.ndarray | None = None,
+    ) -> None:
+        """Draw epoch 0; `shares` are the images' chances of being drawn, equal by default."""
+        super().__init__()
+        self.shares = shares
+        self.split = split
+        self.view_set = view_set
+        self.batch_size = recipe.training.batch_size
+        self.recipe = recipe
+        self.on_device = recipe.training.ela == "on_device" and recipe.augmentation is not None
+        self.flips = bool(recipe.augmentation and recipe.augmentation.flips) and not self.on_device
+        self.seed = seed
+        self.views = len(split.views_of(view_set, int(split.rows[0])))
+        self.labels = split.labels
+        self.draw(0)
+
+    def draw(self, epoch: int) -> None:
+        """Draw the batches of an epoch; with a seed, they depend on its number alone."""
+        self.epoch = epoch
+        images = len(self.split)
+        if self.seed is None:
+            self._images = np.repeat(np.arange(images), self.views)
+            self._views = np.tile(np.arange(self.views), images)
+        else:
+            rng = np.random.default_rng((self.seed, epoch))
+            self._images = (
+                rng.permutation(images)
+                if self.shares is None
+                else rng.choice(images, size=images, p=self.shares)
+            )
+            self._views = rng.integers(self.views, size=images)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self._images) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
+        """Return uint8 views, N x height x width x channels, and float32 labels, N x 2.
+
+        Where the device augments, views come in a dict with their draws.
+        """
+        if index % 8 == 0:
+            self.split.store.release()
+        here = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        rows = self.split.rows[self._images[here]]
+        pairs = zip(rows.tolist(), self._views[here].tolist(), strict=True)
+        views = [
+            self.split.views_of(self.view_set, row, slice(view, view + 1)) for row, view in pairs
+        ]
+        x = np.concatenate(views)
+        rng = np.random.default_rng((self.seed or 0, self.epoch, index))
+        if self.flips and self.seed is not None and x.ndim == 4:  # features were flipped before
+            # Left and right only: pictures have a top.
+            chosen = rng.random(len(x)) < 0.5
+            x[chosen] = np.flip(x[chosen], 2)
+        fake = self.labels[self._images[here]]
+        labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
+        if not self.on_device:
+            return x, labels
+        if self.seed is not None:
+            return {INPUT: x, DRAWN: draw(rng, len(x), self.recipe)}, labels
+        room = self.recipe.source_side - self.recipe.pixel_side
+        x = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
+        return {INPUT: x, DRAWN: no_draws(len(x))}, labels
+
+
+def balanced_shares(labels: np.ndarray, sources: Sequence[str | None]) -> np.ndarray:
+    """Return each image's chance of being drawn: equal for classes, and for a class's sources.
+
+    A source of fewer than `FEW` images counts as if it had so many: each of them would be drawn too
+    often otherwise. Images without a source are one.
+    """
+    pairs = list(zip(labels.tolist(), sources or [None] * len(labels), strict=True))
+    images = Counter(pairs)
+    shares = np.array([1 / max(images[pair], FEW) for pair in pairs])
+    for label in (0, 1):
+        shares[labels == label] /= 2 * shares[labels == label].sum()
+    return np.asarray(shares / shares.sum())

@@ -1,0 +1,105 @@
+"""Features of a frozen backbone: computed once for every view of a split, kept beside its ELA.
+
+Training the layers behind the backbone then costs seconds an epoch. The features are written in
+shards, each whole or absent, so that an interruption loses at most one.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from hf_ela._files import whole_file
+from hf_ela._terminal import progress_bar
+from hf_ela._threads import batched
+from hf_ela.backend import keras
+from hf_ela.data.preparation import Split
+from hf_ela.data.rows import ViewSet
+
+FEATURES_VERSION = 2
+"""Raised whenever the features of the same weights change."""
+SHARD_IMAGES = 64
+"""Images per shard, as in the stores of ELA."""
+STEP = 32
+"""Views per step of the backbone: more of them are not faster on a CPU."""
+
+
+@dataclass(frozen=True)
+class FeatureSplit(Split):
+    """The images of a split, with features in place of views.
+
+    Attributes:
+        shards: Features of consecutive images: float16, images x views x features.
+        places: Shard of each row of the store, and the place in it.
+    """
+
+    shards: list[np.ndarray]
+    places: dict[int, tuple[int, int]]
+
+    def views_of(self, view_set: ViewSet, row: int, chosen: slice = slice(None)) -> np.ndarray:
+        """Return the features of the image in a row of the store: float32, views x features."""
+        shard, place = self.places[row]
+        return np.asarray(self.shards[shard][place][chosen], np.float32)
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of each feature over all views of the images: float64."""
+        sums = np.zeros((2, self.shards[0].shape[-1]))
+        views = 0
+        for row in self.rows.tolist():
+            features = self.views_of("augmented", row).astype(np.float64)
+            sums += features.sum(axis=0), np.square(features).sum(axis=0)
+            views += len(features)
+        mean, square = sums / views
+        return mean, np.maximum(square - mean**2, 0)
+
+
+def in_features(
+    split: Split, view_set: ViewSet, backbone: keras.Model, *, mirrored: bool
+) -> FeatureSplit:
+    """Compute the features of a split, or find them.
+
+    Args:
+        split: The images.
+        view_set: Which of their views.
+        backbone: From views to features, of `hf_ela.models.networks.head_of`.
+        mirrored: Exchange left and right in every second view of an image.
+    """
+    folder = _folder(split, view_set, backbone, mirrored)
+    shards: list[np.ndarray] = []
+    places: dict[int, tuple[int, int]] = {}
+    rows = progress_bar(split.rows.tolist(), "Features", total=len(split))
+    for number, shard in enumerate(batched(rows, SHARD_IMAGES)):
+        path = folder / f"{number:05d}.npy"
+        if not path.exists() or not path.stat().st_size:  # emptied by a power loss
+            views = np.stack([split.views_of(view_set, row) for row in shard])
+            with whole_file(path) as temporary, temporary.open("wb") as file:
+                np.save(file, _features(views, backbone, mirrored))
+            split.store.release()
+        shards.append(np.load(path))
+        places |= {row: (number, place) for place, row in enumerate(shard)}
+    return FeatureSplit(split.store, split.rows, shards, places)
+
+
+def _features(views: np.ndarray, backbone: keras.Model, mirrored: bool) -> np.ndarray:
+    """Return float16, images x views x features."""
+    if mirrored:
+        views[:, 1::2] = views[:, 1::2, :, ::-1]
+    flat = views.reshape(-1, *views.shape[2:])
+    steps = [backbone.predict_on_batch(flat[at : at + STEP]) for at in range(0, len(flat), STEP)]
+    features = np.concatenate(steps).reshape(*views.shape[:2], -1)
+    return np.asarray(features, np.float16)
+
+
+def _folder(split: Split, view_set: ViewSet, backbone: keras.Model, mirrored: bool) -> Path:
+    """Return the folder of exactly these features; it is made."""
+    first = split.store.files[0]
+    what = (list(map(str, split.store.files)), view_set, mirrored)
+    how = (FEATURES_VERSION, keras.backend.backend(), backbone.compute_dtype, backbone.output_shape)
+    key = sha256(repr((what, how)).encode())
+    key.update(np.ascontiguousarray(split.rows).tobytes())
+    for weights in backbone.get_weights():
+        key.update(np.ascontiguousarray(weights).tobytes())
+    folder = first.parent / f"features-{key.hexdigest()[:16]}"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,136 @@
+"""Predictions for images of sources that the network has not seen: cross-fitting by sources.
+
+A network knows the sources that it was trained on, and is surer of them than of what people bring.
+Calibration on held-out images of known sources would promise too much: here the head is trained
+once for every part of the sources, on all others, and scores the images of that part.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ela.backend import keras
+from hf_ela.data.preparation import Prepared, Split, held_view_set
+from hf_ela.ela.views import drawn_by
+from hf_ela.evaluation.calibration import measure_coverage
+from hf_ela.evaluation.metrics import compute_metrics
+from hf_ela.evaluation.summary import by_source
+from hf_ela.models.detector import Detector, image_logits, keras_probabilities
+from hf_ela.models.networks import head_of
+from hf_ela.recipes.schema import Recipe
+from hf_ela.training.features import in_features
+from hf_ela.training.fit import fit_model, initial_model, normalise, seen_features
+
+MOST = 100
+"""Images of a source and class that are scored: more of one source would tell little more."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Images scored by heads that have not seen their part of the sources.
+
+    Attributes:
+        split: The images, of training and validation.
+        parts: The part of each.
+        logits: Their logits, float64.
+    """
+
+    split: Split
+    parts: list[str]
+    logits: np.ndarray
+
+
+def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder: Path) -> LeftOut:
+    """Train a head without each part of the sources, and score the images of that part.
+
+    Args:
+        recipe: A recipe with a frozen `transfer` network and `calibration.left_out`, the column of
+            the groups file that names the part of an image.
+        data: Its data.
+        network: The trained network; its backbone is used, its head is not.
+        folder: For the state of each training.
+    """
+    known = Split(data.train.store, np.union1d(data.train.rows, data.validation.rows))
+    chosen = _at_most(known, data.groups.column(known.file_names, "source"))
+    column = str(recipe.calibration.left_out)
+    parts, training = (data.groups.column(x.file_names, column) for x in (chosen, data.train))
+    backbone, _ = head_of(network)
+    view_set = held_view_set(recipe)
+    held = in_features(chosen, view_set, backbone, mirrored=False)
+    seen = seen_features(data.train, recipe, backbone)
+    sources = data.groups.column(data.train.file_names, "source")
+    logits = np.full(len(chosen), np.nan)
+    for part in sorted({part for part in parts if part}):
+        inside = np.array([name == part for name in parts])
+        stays = np.array([name not in (part, None) for name in training])
+        here, others = replace(held, rows=held.rows[inside]), replace(seen, rows=seen.rows[stays])
+        _, head = head_of(initial_model(recipe))
+        normalise(head, others)
+        state = sha256(others.rows.tobytes()).hexdigest()[:16]  # of a training on exactly these
+        kept = [source for source, stay in zip(sources, stays, strict=True) if stay]
+        fit_model(head, recipe, others, here, folder / f"left-out-{state}", kept)
+        logits[inside] = image_logits(keras_probabilities(head), here.views(view_set))
+    scored = np.isfinite(logits)
+    return LeftOut(
+        Split(chosen.store, chosen.rows[scored]),
+        [part or "" for part, kept in zip(parts, scored, strict=True) if kept],
+        logits[scored],
+    )
+
+
+def left_out_tables(
+    found: LeftOut,
+    scores: np.ndarray,
+    detector: Detector,
+    columns: Mapping[str, Sequence[str | None]],
+) -> dict[str, Any]:
+    """Measure a network on sources that it has not seen, by part and by source.
+
+    Args:
+        found: The images.
+        scores: Their calibrated scores, shape (N,).
+        detector: Has the threshold and the uncertain scores.
+        columns: `group` and `source` of each image.
+
+    Returns:
+        ``coverage``, ``parts`` with the AUC of each, and ``sources``, as in ``run.json``.
+    """
+    labels, names = found.split.labels, np.array(found.parts)
+    parts = []
+    for part in sorted(set(found.parts)):
+        here = names == part
+        parts.append(
+            {
+                "part": part,
+                "n": int(here.sum()),
+                "roc_auc": compute_metrics(labels[here], scores[here], detector.threshold)[
+                    "roc_auc"
+                ],
+            }
+        )
+    return {
+        "coverage": measure_coverage(labels, scores, detector.threshold, detector.uncertain),
+        "parts": parts,
+        "sources": by_source(
+            columns["source"], labels, scores, detector.threshold, columns["group"]
+        ),
+    }
+
+
+def _at_most(split: Split, sources: list[str | None]) -> Split:
+    """Draw at most `MOST` images of each source and class."""
+    drawn = drawn_by("left out").permutation(len(split))
+    taken: Counter[tuple[str | None, int]] = Counter()
+    kept = []
+    labels = split.labels
+    for image in drawn:
+        pair = sources[image], int(labels[image])
+        if sources[image] is None or taken[pair] < MOST:
+            taken[pair] += 1
+            kept.append(image)
+    return Split(split.store, split.rows[np.sort(kept)])

@@ -1,0 +1,189 @@
+"""Training on a frozen backbone: features computed once, heads that leave sources out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import CHEAP, write_folder, write_groups
+from hf_ela.classifier import ElaClassifier
+from hf_ela.data.loading import DataOptions
+from hf_ela.errors import DataError, RecipeError
+from hf_ela.recipes.loading import load_recipe
+from hf_ela.run_record import Run
+from hf_ela.training.batches import FEW, balanced_shares
+from hf_ela.training.trainer import train
+
+SMALL = [
+    "input.size=96", "input.grid=1", "augmentation.views=2", "training.epochs=8",
+    "training.batch_size=8", "validation.fraction=0.25",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def contrary(tmp_path_factory) -> Path:
+    """An imagefolder where every second image of train is in the folder of the other class."""
+    folder = write_folder(tmp_path_factory.mktemp("data") / "contrary", train=16, test=4)
+    for fake in (folder / "train/fake").glob("*.jpg"):
+        real, kept = folder / "train/real" / fake.name, fake.read_bytes()
+        fake.write_bytes(real.read_bytes())
+        real.write_bytes(kept)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def groups(contrary, tmp_path_factory) -> Path:
+    """Four sources, two of each class, in two parts: the images as they are, and the others."""
+
+    def row(name: str) -> tuple[str, str, str]:
+        kind, part = name.split("/")[1], "contrary" if name.endswith("jpg") else "plain"
+        return name, f"{kind}-{part}", part
+
+    path = tmp_path_factory.mktemp("groups") / "groups.csv"
+    return write_groups(path, contrary, "group,source,part", row)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def trained(data: Path, groups: Path, cache: Path, out: Path, *overrides: str, **how) -> Run:
+    recipe = load_recipe("transfer", [*SMALL, "calibration.left_out=part", *overrides])
+    options = DataOptions(str(data), groups=str(groups), num_proc=1, cache_dir=str(cache))
+    return train(recipe, options, out, **(CHEAP | how), say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def run(contrary, groups, cache, tmp_path_factory) -> tuple[Path, Run]:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return out, trained(contrary, groups, cache, out)
+
+
+def test_every_image_is_scored_by_a_network_that_has_not_seen_its_part(run) -> None:
+    """Each part says the contrary of the other: who knows only that one gets all of it wrong."""
+    found = run[1].left_out
+    sizes = run[1].content()["data"]["splits"]
+    assert found["column"] == "part"
+    assert [part["part"] for part in found["parts"]] == ["contrary", "plain"]
+    known = sizes["train"]["n"] + sizes["validation"]["n"]
+    assert sum(part["n"] for part in found["parts"]) == known == found["metrics"]["roc_auc"]["n"]
+    assert all(part["roc_auc"] < 0.3 for part in found["parts"])
+    sources = ["fake-contrary", "fake-plain", "real-contrary", "real-plain"]
+    assert [row["source"] for row in found["sources"]] == sources
+
+
+def test_thresholds_for_few_false_alarms_rise(run) -> None:
+    thresholds = run[1].calibration.false_alarms
+    assert list(thresholds) == ["0.05", "0.02", "0.01"]
+    assert list(thresholds.values()) == sorted(thresholds.values())
+
+
+def test_the_card_begins_with_the_sources_left_out(run) -> None:
+    card = (run[0] / "README.md").read_text("utf-8")
+    first, second = card.index("### On unseen sources"), card.index("`fake-plain`")
+    assert first < second < card.index("### On the test split")
+    assert "chosen on sources left out" in card
+    assert "validation split" not in card[first:]
+
+
+def test_a_second_training_takes_the_features_of_the_first(
+    run, contrary, groups, cache, tmp_path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("features-*/*.npy")}
+    again = trained(contrary, groups, cache, tmp_path / "run")
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("features-*/*.npy")} == before
+    assert before
+    names = ("samples", "left_out")
+    first, second = run[1].content(), again.content()
+    assert [second[name] for name in names] == [first[name] for name in names]
+
+
+def test_what_training_keeps_is_pixels(run, contrary, groups, cache) -> None:
+    """A view takes three bytes a pixel, however many channels the network sees."""
+    from hf_ela.data.preparation import prepare
+
+    recipe = load_recipe("transfer", SMALL)
+    options = DataOptions(str(contrary), groups=str(groups), num_proc=1, cache_dir=str(cache))
+    data = prepare(options, recipe)
+    views = data.train.views_of("augmented", int(data.train.rows[0]))
+    assert views.shape == (2, 96, 96, 6)
+    buffer = data.train.store._table["views_augmented"][0].as_buffer()
+    assert buffer.size == 2 * 96 * 96 * 3
+
+
+def test_the_saved_model_is_whole(run) -> None:
+    model = ElaClassifier.from_pretrained(run[0] / "weights", runtime="keras")
+    samples = run[1].samples
+    pictures = [run[0] / "samples" / sample.file for sample in samples]
+    scores = list(model.scores(pictures))
+    np.testing.assert_allclose(scores, [sample.score for sample in samples], atol=1e-6)
+    settings = json.loads((run[0] / "weights" / "hf_ela.json").read_text())
+    assert settings["recipe"]["network"]["backbone"] == "efficientnet-lite0"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (lambda name: ("s", ""), "Received: 0 parts"),
+        (lambda name: ("s", name[-3:]), "the source s in more than one part"),
+        (lambda name: (name.split("/")[1],) * 2, "without part fake, a class has no image"),
+    ],
+)
+def test_parts_must_divide_sources(contrary, cache, tmp_path, row, message) -> None:
+    csv = write_groups(
+        tmp_path / "g.csv", contrary, "group,source,part", lambda name: (name, *row(name))
+    )
+    with pytest.raises(DataError, match=message):
+        trained(contrary, csv, cache, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("overrides", [["network.trainable_blocks=1"], ["training.ela=on_device"]])
+def test_what_has_seen_the_sources_does_not_leave_them_out(overrides) -> None:
+    with pytest.raises(RecipeError, match="has seen the sources"):
+        load_recipe("transfer", ["calibration.left_out=part", *overrides])
+    with pytest.raises(RecipeError, match="has seen the sources"):
+        load_recipe("default", ["calibration.left_out=part"])
+
+
+def test_sources_count_in_the_training_that_is_saved(cache, tmp_path) -> None:
+    """The same images as one source, and as one of many images and one of few."""
+    folder = write_folder(tmp_path / "data", train=30, test=4)
+    scores = []
+    for few in (("none",), ("000.png", "001.jpg")):
+        name = str(len(few))
+        csv = write_groups(
+            tmp_path / f"{name}.csv",
+            folder,
+            "group,source",
+            lambda file, few=few: (file, "few" if file.endswith(few) else "many"),
+        )
+        run = trained(folder, csv, cache, tmp_path / name, "calibration.left_out=none")
+        scores.append([sample.score for sample in run.samples])
+    assert scores[0] != scores[1]
+
+
+@pytest.mark.second_lane
+def test_blocks_are_fine_tuned_and_exported(contrary, groups, cache, tmp_path) -> None:
+    fine = ["network.trainable_blocks=2", "calibration.left_out=none", "training.epochs=1"]
+    run = trained(contrary, groups, cache, tmp_path / "run", *fine, export=True)
+    pictures = [tmp_path / "run/samples" / sample.file for sample in run.samples]
+    scores = [
+        list(ElaClassifier.from_pretrained(tmp_path / "run/weights", runtime=name).scores(pictures))
+        for name in ("onnx", "keras")
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
+    assert (tmp_path / "run/weights/network.onnx").stat().st_size < 16e6
+
+
+def test_sources_are_drawn_equally_often() -> None:
+    sources = ["a"] * 300 + ["b"] * 50 + ["c"] * 100 + ["d"] * 4
+    labels = np.array([1] * 350 + [0] * 104)
+    shares = balanced_shares(labels, sources)
+    of = {name: shares[[source == name for source in sources]].sum() for name in "abcd"}
+    assert of["a"] == pytest.approx(of["b"]) == pytest.approx(0.25)
+    assert of["c"] + of["d"] == pytest.approx(0.5)
+    assert of["d"] / of["c"] == pytest.approx(4 / FEW)  # too few to be drawn as often
+    assert balanced_shares(labels, [])[labels == 1].sum() == pytest.approx(0.5)
