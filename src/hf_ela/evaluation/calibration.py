@@ -96,6 +96,8 @@ def fit_false_alarms(labels: ArrayLike, scores: ArrayLike, share: float) -> floa
     """
     y, s = check(labels, scores)
     real = np.sort(s[y == 0])[::-1]
+    if not real.size:
+        return 1.0  # no image says what a lower one would do
     allowed = int(share * real.size)
     return float(np.nextafter(real[allowed], 2)) if allowed < real.size else 0.0
 
