@@ -74,7 +74,7 @@ def test_every_image_is_scored_by_a_network_that_has_not_seen_its_part(run) -> N
     assert [row["source"] for row in found["sources"]] == sources
 
 
-def test_thresholds_for_few_false_alarms_rise(run) -> None:
+def test_a_threshold_is_kept_for_each_share_of_false_alarms(run) -> None:
     thresholds = run[1].calibration.false_alarms
     assert list(thresholds) == ["0.05", "0.02", "0.01"]
     assert list(thresholds.values()) == sorted(thresholds.values())

@@ -59,8 +59,9 @@ class Resize(Section):
 class Crops(Section):
     """Crops of `size` pixels, on a `grid` x `grid` over the image.
 
-    An image is shrunk to `longest_side` first (aligned images are never larger); without that key,
-    crops have the native resolution. `training` is the protocol of training and validation images.
+    An image is shrunk to `longest_side` first (aligned images are never larger, unless
+    `augmentation.sides` draws them so); without that key, crops have the native resolution.
+    `training` is the protocol of training and validation images.
     """
 
     kind: Literal["crops"]
