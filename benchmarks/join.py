@@ -5,9 +5,11 @@
 A pool is an imagefolder, `train/{fake,real}` and `test/{fake,real}`, with a table that has the
 columns `file_name,source,group` and `generator` or `generator_or_kind`. Files are linked, not
 copied, where the disk can. A group stays on one side: in test if the first pool tests it,
-otherwise in train if any of its images is there. `joined.csv` gets the `part` of every source, of
-`sources.csv` beside this script: whole sources of both classes, which
-`--set calibration.left_out=part` leaves out in turn.
+otherwise in train if any of its images is there. `joined.csv` gets what `sources.csv` beside this
+script says of every source: its `part`, which `--set calibration.left_out=part` leaves out in turn,
+whole sources of both classes; and its `family_part`, which leaves out whole families of generators,
+and human digital art. The names of generators are those of `generators.csv`, which begin with the
+year.
 """
 
 import argparse
@@ -16,7 +18,8 @@ import os
 import shutil
 from pathlib import Path
 
-COLUMNS = ("file_name", "group", "source", "generator", "part", "family")
+COLUMNS = ("file_name", "group", "source", "generator")
+PLACES = ("part", "family", "family_part")
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -44,7 +47,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.out.exists():
         parser.error(f"--out must not exist yet. Received: {options.out}.")
-    places = {row["source"]: row for row in read(Path(__file__).with_name("sources.csv"))}
+    beside = Path(__file__).parent
+    places = {row["source"]: row for row in read(beside / "sources.csv")}
+    shown = {row["generator"]: row["shown"] for row in read(beside / "generators.csv")}
     tables = [(folder, read(table)) for folder, table in options.pool]
     every = [row for _, rows in tables for row in rows]
     unknown = {row["source"] for row in every} - places.keys()
@@ -63,14 +68,14 @@ def main() -> None:
                 parser.error(f"Names must differ. Received: {place} twice.")
             files[place] = folder / row["file_name"]
             source = places[row["source"]]
-            generator = row.get("generator") or row.get("generator_or_kind", "")
-            values = row["group"], row["source"], generator, source["part"], source["family"]
-            joined.append((place, *values))
+            made_by = row.get("generator") or row.get("generator_or_kind", "")
+            values = row["group"], row["source"], shown.get(made_by, made_by)
+            joined.append((place, *values, *(source[name] for name in PLACES)))
     for place, file in files.items():
         link(file, options.out / place)
     table = options.out.with_suffix(".csv")
     with table.open("w", encoding="utf-8", newline="") as opened:
-        csv.writer(opened).writerows([COLUMNS, *joined])
+        csv.writer(opened).writerows([COLUMNS + PLACES, *joined])
     print(f"{len(joined)} images in {options.out}, their table in {table}")
 
 

@@ -66,12 +66,16 @@ def test_every_image_is_scored_by_a_network_that_has_not_seen_its_part(run) -> N
     found = run[1].left_out
     sizes = run[1].content()["data"]["splits"]
     assert found["column"] == "part"
-    assert [part["part"] for part in found["parts"]] == ["contrary", "plain"]
+    assert set(found["parts"]) == {"as_is", "aligned"}
     known = sizes["train"]["n"] + sizes["validation"]["n"]
-    assert sum(part["n"] for part in found["parts"]) == known == found["metrics"]["roc_auc"]["n"]
-    assert all(part["roc_auc"] < 0.3 for part in found["parts"])
     sources = ["fake-contrary", "fake-plain", "real-contrary", "real-plain"]
-    assert [row["source"] for row in found["sources"]] == sources
+    for protocol, parts in found["parts"].items():
+        assert [part["part"] for part in parts] == ["contrary", "plain"]
+        assert sum(part["fake"] + part["real"] for part in parts) == known
+        assert found["metrics"][protocol]["roc_auc"]["n"] == known
+        assert all(part["roc_auc"] < 0.3 for part in parts)
+        assert all(max(part["recall_at_false_alarms"].values()) < 0.5 for part in parts)
+        assert [row["source"] for row in found["sources"][protocol]] == sources
 
 
 def test_a_threshold_is_kept_for_each_share_of_false_alarms(run) -> None:

@@ -172,10 +172,10 @@ def held_view_set(recipe: Recipe) -> ViewSet:
 def _row_settings(split: str, recipe: Recipe, source: OpenedDataset) -> RowSettings:
     preprocessing = recipe.preprocessing
     view_sets: tuple[ViewSet, ...] = ("as_is", "aligned")
-    if split != "test":
+    if split != "test" and not recipe.calibration.left_out:
         view_sets = tuple(dict.fromkeys((recipe.input.training, held_view_set(recipe))))
-        if split == "train":
-            view_sets = tuple(dict.fromkeys((*view_sets, training_view_set(recipe))))
+    if split == "train":
+        view_sets = tuple(dict.fromkeys((*view_sets, training_view_set(recipe))))
     if not {"augmented", "sources"} & set(view_sets):
         preprocessing = preprocessing.model_copy(update={"augmentation": None})
     return RowSettings(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from hf_ela.ela.views import at_least, at_most, draw_alignment, drawn_by, network_inputs
+from hf_ela.ela.views import at_least, draw_alignment, drawn_by, fitted, network_inputs
 from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import add_noise, blur, few_colors, in_grey, reencode_webp, rescale
 from hf_ela.recipes.schema import BORDER, Augmentation, Crops, Preprocessing
@@ -42,7 +42,8 @@ def training_pixels(image: Image.Image, recipe: Preprocessing, key: str) -> np.n
     if augmentation is None or settings.kind == "resize":
         raise ValueError("`training_views` requires a recipe with an `augmentation` section.")
     rngs = (drawn_by(f"augment {key} {number}") for number in range(augmentation.views))
-    crops = (_augmented_crop(image, settings, augmentation, rng) for rng in rngs)
+    augmented = _augmented_crop if settings.shortest_side is None else _augmented_part
+    crops = (augmented(image, settings, augmentation, rng) for rng in rngs)
     return np.stack([np.asarray(crop) for crop in crops])
 
 
@@ -70,7 +71,7 @@ def source_views(image: Image.Image, recipe: Preprocessing, key: str) -> np.ndar
             crop = _random_crop(image, int(np.ceil((recipe.source_side + BORDER) / factor)), rng)
             crop = rescale(crop, factor)
         else:
-            crop = at_most(crop, settings)
+            crop = fitted(crop, settings)
         crop = at_least(crop, recipe.source_side)
         crop = _degraded(_random_crop(crop, recipe.source_side, rng), augmentation, rng)
         views.append(np.asarray(crop))
@@ -89,22 +90,51 @@ def _augmented_crop(
     kernel = _KERNELS[rng.integers(len(_KERNELS))]
     needed = int(np.ceil((settings.size + BORDER) / scale))
     if settings.training == "aligned":
-        side, quality = draw_alignment(rng)
-        if augmentation.sides:
-            low, high = map(math.log, augmentation.sides)
-            side = round(math.exp(rng.uniform(low, high)))
+        side, quality = _draw_alignment(augmentation, rng)
         factor = min(side / max(image.size), LARGEST_FACTOR)
         image = _random_crop(image, int(np.ceil((needed + BORDER) / factor)), rng)
         image = reencode(rescale(image, factor, kernel), quality)
     else:
-        image = at_most(image, settings)
+        image = fitted(image, settings)
     image = rescale(_random_crop(image, needed, rng), scale, kernel)
 
-    image = _degraded(image, augmentation, rng)
+    image = _saved(_degraded(image, augmentation, rng), augmentation, rng)
+    return _random_crop(at_least(image, settings.size), settings.size, rng)
+
+
+def _augmented_part(
+    image: Image.Image, settings: Crops, augmentation: Augmentation, rng: np.random.Generator
+) -> Image.Image:
+    """Do as `_augmented_crop` does where every image is brought to one size before it is cropped.
+
+    What happened to a file happened at its own size; `augmentation.rescale` is about that one size.
+    """
+    kernel = _KERNELS[rng.integers(len(_KERNELS))]
+    if settings.training == "aligned":
+        side, quality = _draw_alignment(augmentation, rng)
+        image = reencode(rescale(image, min(side / max(image.size), 1.0), kernel), quality)
+    image = _saved(_degraded(image, augmentation, rng), augmentation, rng)
+    side = round(settings.shortest_side * rng.uniform(*augmentation.rescale))
+    kernel = _KERNELS[rng.integers(len(_KERNELS))]
+    image = fitted(image, settings.model_copy(update={"shortest_side": side}), kernel)
+    return _random_crop(at_least(image, settings.size), settings.size, rng)
+
+
+def _draw_alignment(augmentation: Augmentation, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw a longest side, from `augmentation.sides` if there is one, and a JPEG quality."""
+    side, quality = draw_alignment(rng)
+    if augmentation.sides:
+        low, high = map(math.log, augmentation.sides)
+        side = round(math.exp(rng.uniform(low, high)))
+    return side, quality
+
+
+def _saved(image: Image.Image, augmentation: Augmentation, rng: np.random.Generator) -> Image.Image:
+    """Save the image as JPEG, with the probability of the recipe."""
     if rng.random() < augmentation.jpeg:
         low, high = augmentation.jpeg_quality
         image = reencode(image, int(rng.integers(low, high, endpoint=True)))
-    return _random_crop(at_least(image, settings.size), settings.size, rng)
+    return image
 
 
 def _degraded(

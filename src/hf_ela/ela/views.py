@@ -43,6 +43,9 @@ def drawn_by(key: str) -> np.random.Generator:
 
 OFF_GRID = 4
 """Pixels between the corner of a crop and a block of the file's JPEG grid."""
+WIDEST = 4
+"""Ratio of the sides of an image up to which `shortest_side` decides its size: a strip would become
+enormous."""
 VIEWS_VERSION = 4
 """Raised whenever this package changes a view or a row: decoding, facts, statistics, hashes,
 draws."""
@@ -96,7 +99,7 @@ def evaluation_pixels(
     settings = recipe.input
     if isinstance(settings, Resize):
         return np.asarray(image.resize((settings.before, settings.before)))[np.newaxis]
-    image = at_most(image, settings)
+    image = fitted(image, settings)
     boxes = _boxes(*image.size, settings)
     crops = (image.crop((x, y, x + width, y + height)) for x, y, width, height in boxes)
     return np.stack([np.asarray(at_least(crop, settings.size)) for crop in crops])
@@ -112,8 +115,8 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     """Return the part of an image that each view of `evaluation_views` shows, in the same order.
 
     A view of a resized image shows all of it; a crop, in a direction where the image is smaller
-    than the crop, all but its first pixels, which are on the grid. Where the recipe shrinks the
-    image first, the edges are rounded to whole pixels of the image.
+    than the crop, all but its first pixels, which are on the grid. Where the recipe gives the image
+    another size first, the edges are rounded to whole pixels of the image.
 
     Args:
         size: Width and height of the image; under ``aligned``, of the aligned image.
@@ -123,7 +126,7 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     settings = recipe.input
     if isinstance(settings, Resize):
         return [Box(0, 0, width, height)]
-    fitted = _fitted(width, height, settings)
+    fitted = _fitted_size(width, height, settings)
     across, down = width / fitted[0], height / fitted[1]
 
     def enlarged(box: Box) -> Box:
@@ -160,19 +163,26 @@ def _boxes(width: int, height: int, settings: Crops) -> list[Box]:
     ]
 
 
-def _fitted(width: int, height: int, settings: Crops) -> tuple[int, int]:
-    """Return the size of an image after shrinking it to `longest_side`."""
-    longest = max(width, height)
-    if settings.longest_side is None or longest <= settings.longest_side:
+def _fitted_size(width: int, height: int, settings: Crops) -> tuple[int, int]:
+    """Return the size that the settings give to an image before it is cropped."""
+    factor = 1.0
+    if side := settings.shortest_side:
+        factor = side * min(1 / min(width, height), WIDEST / max(width, height))
+    elif settings.longest_side:
+        factor = min(settings.longest_side / max(width, height), 1.0)
+    if factor == 1:
         return width, height
-    factor = settings.longest_side / longest
     return max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5))
 
 
-def at_most(image: Image.Image, settings: Crops) -> Image.Image:
-    """Return the image, shrunk if it is larger than `longest_side`."""
-    size = _fitted(*image.size, settings)
-    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+def fitted(
+    image: Image.Image,
+    settings: Crops,
+    kernel: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
+    """Return the image in the size that the settings give it before it is cropped."""
+    size = _fitted_size(*image.size, settings)
+    return image if size == image.size else image.resize(size, kernel)
 
 
 def at_least(image: Image.Image, side: int) -> Image.Image:

@@ -59,16 +59,26 @@ class Resize(Section):
 class Crops(Section):
     """Crops of `size` pixels, on a `grid` x `grid` over the image.
 
-    An image is shrunk to `longest_side` first (aligned images are never larger, unless
-    `augmentation.sides` draws them so); without that key, crops have the native resolution.
-    `training` is the protocol of training and validation images.
+    An image larger than `longest_side` is shrunk to it first; or every image is brought to
+    `shortest_side`, so that crops show much of it, and its size tells nothing. Without either key,
+    crops have the native resolution. `training` is the protocol of training and validation images.
     """
 
     kind: Literal["crops"]
     size: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
     grid: Annotated[int, Field(ge=1, le=8)]
     longest_side: Annotated[int, Field(ge=384, le=4096)] | None = None
+    shortest_side: Annotated[int, Field(ge=16, le=2048)] | None = None
     training: Protocol
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        if self.shortest_side and (self.longest_side or self.shortest_side < self.size):
+            raise ValueError(
+                "`shortest_side` must be at least `size`, without `longest_side`. Received: "
+                f"{self.shortest_side}, size={self.size}, longest_side={self.longest_side}."
+            )
+        return self
 
 
 class Augmentation(Section):
@@ -239,6 +249,12 @@ class Recipe(Preprocessing):
                     "`input.size` must be a multiple of network.patch times 2 for every stage "
                     f"after the first ({reduction}). Received: input.size={self.input.size}."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_device(self) -> Self:
+        if self.training.ela == "on_device" and getattr(self.input, "shortest_side", None):
+            raise ValueError("`training.ela='on_device'` requires no `input.shortest_side`.")
         return self
 
     @model_validator(mode="after")

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from hf_ela.backend import keras
-from hf_ela.data.preparation import Prepared, Split, held_view_set
+from hf_ela.data.preparation import Prepared, Split
 from hf_ela.ela.views import drawn_by
-from hf_ela.evaluation.calibration import measure_coverage
+from hf_ela.evaluation.calibration import FALSE_ALARMS, fit_false_alarms, measure_coverage
 from hf_ela.evaluation.metrics import compute_metrics
-from hf_ela.evaluation.summary import by_source
+from hf_ela.evaluation.summary import PROTOCOLS, Scores, by_source
 from hf_ela.models.detector import Detector, image_logits, keras_probabilities
 from hf_ela.models.networks import head_of
-from hf_ela.recipes.schema import Recipe
+from hf_ela.recipes.schema import Protocol, Recipe
 from hf_ela.training.features import in_features
 from hf_ela.training.fit import fit_model, initial_model, normalise, seen_features
 
@@ -37,12 +37,12 @@ class LeftOut:
     Attributes:
         split: The images, of training and validation.
         parts: The part of each.
-        logits: Their logits, float64.
+        logits: By protocol, float64.
     """
 
     split: Split
     parts: list[str]
-    logits: np.ndarray
+    logits: dict[Protocol, np.ndarray]
 
 
 def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder: Path) -> LeftOut:
@@ -60,32 +60,36 @@ def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder:
     column = str(recipe.calibration.left_out)
     parts, training = (data.groups.column(x.file_names, column) for x in (chosen, data.train))
     backbone, _ = head_of(network)
-    view_set = held_view_set(recipe)
-    held = in_features(chosen, view_set, backbone, mirrored=False)
+    held = {
+        protocol: in_features(chosen, protocol, backbone, mirrored=False) for protocol in PROTOCOLS
+    }
     seen = seen_features(data.train, recipe, backbone)
     sources = data.groups.column(data.train.file_names, "source")
-    logits = np.full(len(chosen), np.nan)
+    logits = {protocol: np.full(len(chosen), np.nan) for protocol in PROTOCOLS}
     for part in sorted({part for part in parts if part}):
         inside = np.array([name == part for name in parts])
         stays = np.array([name not in (part, None) for name in training])
-        here, others = replace(held, rows=held.rows[inside]), replace(seen, rows=seen.rows[stays])
+        here = {name: replace(split, rows=split.rows[inside]) for name, split in held.items()}
+        others = replace(seen, rows=seen.rows[stays])
         _, head = head_of(initial_model(recipe))
         normalise(head, others)
         state = sha256(others.rows.tobytes()).hexdigest()[:16]  # of a training on exactly these
         kept = [source for source, stay in zip(sources, stays, strict=True) if stay]
-        fit_model(head, recipe, others, here, folder / f"left-out-{state}", kept)
-        logits[inside] = image_logits(keras_probabilities(head), here.views(view_set))
-    scored = np.isfinite(logits)
+        validation = here[recipe.input.training]
+        fit_model(head, recipe, others, validation, folder / f"left-out-{state}", kept)
+        for name, found in here.items():
+            logits[name][inside] = image_logits(keras_probabilities(head), found.views(name))
+    scored = np.isfinite(logits["as_is"])
     return LeftOut(
         Split(chosen.store, chosen.rows[scored]),
         [part or "" for part, kept in zip(parts, scored, strict=True) if kept],
-        logits[scored],
+        {protocol: found[scored] for protocol, found in logits.items()},
     )
 
 
 def left_out_tables(
     found: LeftOut,
-    scores: np.ndarray,
+    scores: Scores,
     detector: Detector,
     columns: Mapping[str, Sequence[str | None]],
 ) -> dict[str, Any]:
@@ -93,32 +97,46 @@ def left_out_tables(
 
     Args:
         found: The images.
-        scores: Their calibrated scores, shape (N,).
+        scores: Their calibrated scores.
         detector: Has the threshold and the uncertain scores.
         columns: `group` and `source` of each image.
 
     Returns:
-        ``coverage``, ``parts`` with the AUC of each, and ``sources``, as in ``run.json``.
+        By protocol: ``coverage``; ``parts``, each with its AUC, and its recall where `FALSE_ALARMS`
+        of its own real images are called fake; and ``sources``, as in ``run.json``.
     """
-    labels, names = found.split.labels, np.array(found.parts)
-    parts = []
-    for part in sorted(set(found.parts)):
-        here = names == part
-        parts.append(
-            {
-                "part": part,
-                "n": int(here.sum()),
-                "roc_auc": compute_metrics(labels[here], scores[here], detector.threshold)[
-                    "roc_auc"
-                ],
-            }
-        )
+    labels, names, threshold = found.split.labels, np.array(found.parts), detector.threshold
+    groups = columns["group"]
     return {
-        "coverage": measure_coverage(labels, scores, detector.threshold, detector.uncertain),
-        "parts": parts,
-        "sources": by_source(
-            columns["source"], labels, scores, detector.threshold, columns["group"]
-        ),
+        "coverage": {
+            protocol: measure_coverage(labels, s, threshold, detector.uncertain)
+            for protocol, s in scores.items()
+        },
+        "parts": {
+            protocol: [
+                {"part": part, **_in_part(labels[names == part], s[names == part])}
+                for part in sorted(set(found.parts))
+            ]
+            for protocol, s in scores.items()
+        },
+        "sources": {
+            protocol: by_source(columns["source"], labels, s, threshold, groups)
+            for protocol, s in scores.items()
+        },
+    }
+
+
+def _in_part(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    fake = scores[labels == 1]
+    thresholds = {share: fit_false_alarms(labels, scores, share) for share in FALSE_ALARMS}
+    return {
+        "fake": len(fake),
+        "real": len(labels) - len(fake),
+        "roc_auc": compute_metrics(labels, scores, 0.5)["roc_auc"],
+        "recall_at_false_alarms": {
+            f"{share:g}": float((fake >= threshold).mean()) if len(fake) else None
+            for share, threshold in thresholds.items()
+        },
     }
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hf_ela._files import whole_file
@@ -61,25 +62,26 @@ def write_results(
     """
     probabilities = keras_probabilities(model)
     bias = 0.0
-    held, protocol = data.validation, recipe.input.training
-    left_out = None
+    held, left_out = data.validation, None
     if recipe.calibration.left_out:
         left_out = score_left_out(recipe, data, model, out / "checkpoint")
-        held, logits = left_out.split, left_out.logits
+        held, held_logits = left_out.split, left_out.logits
     else:
-        logits = image_logits(probabilities, held.views(protocol))
+        protocol = recipe.input.training
+        held_logits = {protocol: image_logits(probabilities, held.views(protocol))}
+    labels = np.tile(held.labels, len(held_logits))
+    logits = np.concatenate(list(held_logits.values()))
     classifier = ElaClassifier(model, recipe, data=data.summary)
     if recipe.calibration.temperature:
-        classifier.temperature, bias = fit_calibration(held.labels, logits)
+        classifier.temperature, bias = fit_calibration(labels, logits)
         add_bias(model, bias)
-    held_scores = classifier.calibrated(logits + bias)
+    fitted_on = classifier.calibrated(logits + bias)
+    held_scores = dict(zip(held_logits, np.split(fitted_on, len(held_logits)), strict=True))
     held_columns = data.groups.columns(held.file_names)
     chosen, certain = recipe.calibration.threshold, recipe.calibration.certain
-    classifier.threshold = fit_threshold(held.labels, held_scores) if chosen == "fit" else chosen
+    classifier.threshold = fit_threshold(labels, fitted_on) if chosen == "fit" else chosen
     if certain:
-        classifier.uncertain = fit_uncertain(
-            held.labels, held_scores, classifier.threshold, certain
-        )
+        classifier.uncertain = fit_uncertain(labels, fitted_on, classifier.threshold, certain)
     scores = {
         name: classifier.calibrated(image_logits(probabilities, data.test.views(name)))
         for name in PROTOCOLS
@@ -105,7 +107,7 @@ def write_results(
     )
     held_metrics = metrics_by_protocol(
         held.labels,
-        {protocol: held_scores},
+        held_scores,
         classifier.threshold,
         held_columns["group"],
         resamples=resamples,
@@ -113,8 +115,7 @@ def write_results(
     if left_out:
         sections["left_out"] = {
             "column": recipe.calibration.left_out,
-            "protocol": protocol,
-            "metrics": held_metrics[protocol],
+            "metrics": held_metrics,
             **left_out_tables(left_out, held_scores, classifier, held_columns),
         }
     else:
@@ -137,8 +138,7 @@ def write_results(
             "threshold": classifier.threshold,
             "uncertain": classifier.uncertain,
             "false_alarms": {
-                f"{share:g}": fit_false_alarms(held.labels, held_scores, share)
-                for share in FALSE_ALARMS
+                f"{share:g}": fit_false_alarms(labels, fitted_on, share) for share in FALSE_ALARMS
             },
         },
         **sections,

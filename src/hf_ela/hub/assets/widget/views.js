@@ -25,16 +25,20 @@ export function viewBoxes(width, height, input) {
   );
 }
 
+/** Ratio of sides up to which `shortest_side` decides the size of a picture. */
+const WIDEST = 4;
+
 /**
- * Return the picture from which views are cut: scaled down if its longest side exceeds that of the
- * recipe.
+ * Return the picture from which views are cut, in the size that the recipe gives it.
  * @param {import("./picture.js").Picture} picture
- * @param {{longest_side?: number}} input of the recipe
+ * @param {{longest_side?: number, shortest_side?: number}} input of the recipe
  * @returns {Promise<{width: number, height: number, rgb: import("./resample.js").ReadRgb}>}
  */
-export async function fitted(picture, { longest_side: longest }) {
-  const factor = longest / Math.max(picture.width, picture.height);
-  if (!longest || factor >= 1) return picture;
+export async function fitted(picture, { longest_side: longest, shortest_side: shortest }) {
+  const [low, high] = [picture.width, picture.height].sort((a, b) => a - b);
+  let factor = longest ? Math.min(longest / high, 1) : 1;
+  if (shortest) factor = shortest * Math.min(1 / low, WIDEST / high);
+  if (factor === 1) return picture;
   const length = (side) => Math.max(1, Math.floor(side * factor + 0.5));
   const [width, height] = [length(picture.width), length(picture.height)];
   const rgb = await resized(picture, width, height);
