@@ -131,9 +131,9 @@ class Initial:
         values = self.settings.recipe.model_dump()
         frozen = self.settings.recipe.network.kind == "transfer"
         values["training"] |= {
-            "epochs": 10,
+            "epochs": 20,
             "batch_size": 16,
-            "learning_rate": 3e-4 if frozen else 1e-4,
+            "learning_rate": 1e-3 if frozen else 3e-4,  # a third or a tenth of training anew
             "schedule": "cosine",
             "weight_decay": 0.0,
             "early_stopping": None,
