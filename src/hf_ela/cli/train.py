@@ -17,7 +17,7 @@ from hf_ela.cli.options import (
     with_flags,
 )
 from hf_ela.cli.tables import run_summary
-from hf_ela.errors import needs_extra
+from hf_ela.errors import RecipeError, needs_extra
 
 FROM = f"pretrained (the packaged model), {MODEL}"
 
@@ -73,7 +73,10 @@ def _train(options: argparse.Namespace) -> int:
     if options.resume and not options.out:
         options.parser.error("--resume needs the folder of the interrupted run: --out FOLDER")
     if options.initial and options.recipe:
-        options.parser.error("--from trains with the recipe of MODEL: leave out --recipe")
+        raise RecipeError(
+            f"--from trains with the recipe of {options.initial}. Received: --recipe "
+            f"{options.recipe}. Leave out --recipe."
+        )
     with needs_extra("train", "Training"):
         from hf_ela.training.initial import Initial
         from hf_ela.training.trainer import recorded, train
