@@ -2,6 +2,7 @@
 
     python train.py                                   # the Hub dataset, the default recipe
     python train.py --data my/folder --out runs/mine  # train/{fake,real}, test/{fake,real}
+    python train.py --from pretrained --data my/folder  # fine-tune the packaged model
     python train.py --recipe reference --set training.epochs=3 --limit 200
     python train.py --out runs/mine --resume          # continue after an interruption
 

@@ -139,10 +139,10 @@ class TestRecord:
             ({"recipe__training__epochs": 10**9}, "`recipe.training.epochs`"),
             ({"recipe__network": {"kind": "os.system"}}, "`recipe.network`"),
             ({"data__id": 5}, "`data.id`"),
-            ({"data__id": "/etc"}, "a dataset of the Hub is user/name"),
-            ({"data__id": "../art"}, "a dataset of the Hub is user/name"),
-            ({"data__id": "user/art\n"}, "a dataset of the Hub is user/name"),
-            ({"data__id": "parquet"}, "a dataset of the Hub is user/name"),
+            ({"data__id": "/etc"}, "a repository of the Hub is user/name"),
+            ({"data__id": "../art"}, "a repository of the Hub is user/name"),
+            ({"data__id": "user/art\n"}, "a repository of the Hub is user/name"),
+            ({"data__id": "parquet"}, "a repository of the Hub is user/name"),
             ({"data__revision": "refs/../../x"}, "`data.revision`"),
             ({"data__limit": -1}, "`data.limit`"),
             ({"data__classes": {"ai": "harmful"}}, "`data.classes.ai`"),
@@ -171,7 +171,7 @@ class TestRecord:
         with pytest.raises(RunError, match=r"with run\.json.* without it"):
             reproduce(str(tmp_path), tmp_path / "out")
         (tmp_path / "checkpoint").mkdir()
-        with pytest.raises(RunError, match="resume its training first"):
+        with pytest.raises(RunError, match="Resume its training"):
             read_run(tmp_path)
 
 

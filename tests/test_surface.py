@@ -12,7 +12,7 @@ SURFACE = {
     "hf_ela": ["ElaClassifier", "__version__", "error_level", "load_image"],
     "hf_ela.recipes": ["Recipe", "load_recipe"],
     "hf_ela.data": ["DataOptions", "prepare"],
-    "hf_ela.training": ["reproduce", "train"],
+    "hf_ela.training": ["Initial", "reproduce", "train"],
     "hf_ela.evaluation": ["audit", "evaluate"],
     "hf_ela.hub": ["PushOptions", "release"],
 }

@@ -28,6 +28,7 @@ from conftest import (
     write_folder,
 )
 from hf_ela import ElaClassifier, load_image
+from hf_ela.cli.tables import run_summary
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import prepare
 from hf_ela.errors import RunError
@@ -37,7 +38,7 @@ from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.run_record import Run, read_run
 from hf_ela.training import train
-from hf_ela.training.trainer import recorded, summary
+from hf_ela.training.trainer import recorded
 
 RECIPE = load_recipe("default", TINY)
 
@@ -175,7 +176,7 @@ def test_the_bias_of_the_calibration_is_in_the_weights(
 
 
 def test_what_is_printed_at_the_end_are_the_results(tiny_run) -> None:
-    text = summary(read_run(tiny_run), tiny_run)
+    text = run_summary(read_run(tiny_run), tiny_run)
     assert "roc_auc" in text
     assert "Test, n = 12, with 95 % intervals" in text
 

@@ -13,6 +13,7 @@ from hf_ela.errors import DataError, RecipeError
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.run_record import Run
 from hf_ela.training.batches import FEW, balanced_shares
+from hf_ela.training.initial import Initial
 from hf_ela.training.trainer import train
 
 SMALL = [
@@ -167,6 +168,22 @@ def test_sources_count_in_the_training_that_is_saved(cache, tmp_path) -> None:
         run = trained(folder, csv, cache, tmp_path / name, "calibration.left_out=none")
         scores.append([sample.score for sample in run.samples])
     assert scores[0] != scores[1]
+
+
+def test_fine_tuning_starts_from_normalisation_and_head(run, contrary, cache, tmp_path) -> None:
+    """Steps too small to count give the scores of the model, without the parts of its sources."""
+    initial = Initial.load(str(run[0]))
+    with pytest.raises(RecipeError, match=r"leave no sources out.*calibration.left_out=part"):
+        initial.recipe(["calibration.left_out=part"])
+    recipe = initial.recipe(["training.learning_rate=1e-9", "training.epochs=1"])
+    options = DataOptions(str(contrary), num_proc=1, cache_dir=str(cache))
+    found = train(
+        recipe, options, tmp_path / "run", initial=initial, say=lambda line: None, **CHEAP
+    )
+    assert found.left_out is None
+    assert found.calibration.kept
+    before, after = ([one.score for one in record.samples] for record in (run[1], found))
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 @pytest.mark.second_lane

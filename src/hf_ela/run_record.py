@@ -120,11 +120,23 @@ class _SplitSize(_Section):
     n: Count
 
 
-class Data(_Section):
-    """What the model was trained on: `groups` is the CSV of groups, `left_out` a rule on it."""
+class _Pinned(_Section):
+    """Something of the Hub at a commit, or, without one, on the machine of the training."""
 
     id: Text
     revision: Commit | None
+
+    @model_validator(mode="after")
+    def _check_id(self) -> Self:
+        # With a commit it is the name of a repository, and cannot be taken for a path.
+        if self.revision and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.id, re.ASCII):
+            raise ValueError(f"a repository of the Hub is user/name. Received: {self.id!r}")
+        return self
+
+
+class Data(_Pinned):
+    """What the model was trained on: `groups` is the CSV of groups, `left_out` a rule on it."""
+
     conversion: Commit | None
     fingerprint: Hash
     classes: Annotated[dict[Text, Label], Field(max_length=100)]
@@ -135,18 +147,11 @@ class Data(_Section):
     left_out: _LeftOut | None = None
     rejected: list[JsonValue]
 
-    @model_validator(mode="after")
-    def _check_id(self) -> Self:
-        # With a commit it is the name of a Hub dataset, and cannot be taken for a path.
-        if self.revision and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.id, re.ASCII):
-            raise ValueError(f"a dataset of the Hub is user/name. Received: {self.id!r}")
-        return self
 
-    @property
-    def share_rejected(self) -> float:
-        """Share of refused images that the training tolerated, rounded up."""
-        images = sum(split.n for split in self.splits.values()) + len(self.rejected)
-        return min(1.0, (len(self.rejected) + 1) / max(1, images)) if self.rejected else 0.0
+class Origin(_Pinned):
+    """The model that the training started from, and the checksum of its weights."""
+
+    sha256: Hash
 
 
 class Calibration(_Section):
@@ -156,6 +161,7 @@ class Calibration(_Section):
     bias: float = 0.0
     threshold: float
     uncertain: Uncertain | None = None
+    kept: bool = False  # of the initial model, because validation has too few images
     false_alarms: dict[Text, float] | None = None
 
 
@@ -238,6 +244,7 @@ class Run(_Section):
     recipe: Recipe
     seed: int | None = None
     data: Data
+    initial: Origin | None = None
     audit: dict[str, JsonValue] | None = None
     ela: dict[Literal["computed", "cached"], Count] | None = None
     model: dict[str, JsonValue] | None = None
@@ -271,24 +278,17 @@ def read_run(folder: Path) -> Run:
     path = folder / "run.json"
     if path.is_file():
         return read_json(path, Run, RUN_SCHEMA)
-    hint = (
-        "The run is unfinished: resume its training first."
-        if (folder / "checkpoint").is_dir()
-        else "Give the folder of a finished run or of a release."
-    )
+    hint = "Resume its training." if (folder / "checkpoint").is_dir() else "Give a finished run."
     what = "without it" if folder.is_dir() else "not a folder"
     raise RunError(f"A finished run is a folder with run.json. Received: {folder}, {what}. {hint}")
 
 
 def write_run(folder: Path, values: Mapping[str, Any]) -> Run:
-    """Validate a record and write it as ``run.json``, whole or not at all.
+    """Validate a record, write it as ``run.json``, whole or not at all, and return it.
 
     Args:
         folder: The run folder.
         values: The fields of `Run`, fit for JSON; ``schema`` is added.
-
-    Returns:
-        What `read_run` gives from then on.
 
     Raises:
         ValueError: The values are not a valid record.

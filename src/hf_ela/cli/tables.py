@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela._terminal import printable
@@ -11,6 +12,8 @@ from hf_ela._text import in_words, no_width, perturbation_label
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from hf_ela.run_record import Run
 
 
 @contextmanager
@@ -157,3 +160,33 @@ def _spread_table(section: str, by_protocol: Mapping[str, Any]) -> "Table":
 
 def _protocol(name: str) -> str:
     return name.replace("_", "-")
+
+
+def run_summary(run: "Run", out: Path) -> str:
+    """Return the results of a run as a few lines for a terminal."""
+    found = run.content()
+    test, training = found["evaluation"]["test"], found["training"]
+    n = test["as_is"]["accuracy"]["n"]
+    lines = [
+        "",
+        f"{run.recipe.name}: {found['model']['parameters']:,} parameters, "
+        f"{training['epochs']} epochs in {found['timing']['training_seconds']:.0f} s. "
+        f"Test, n = {n}, with 95 % intervals:",
+        f"{'':20}{'as-is':^22}{'aligned':^22}",
+    ]
+    for metric, as_is in test["as_is"].items():
+        if metric != "confusion":
+            lines.append(_metric_row(metric, as_is, test["aligned"][metric]))
+    if warning := no_width(test.values()):
+        lines.append(warning)
+    if uncertain := found["calibration"]["uncertain"]:
+        covered = found["evaluation"]["coverage"]
+        as_is, aligned = (covered[protocol]["shipped"] for protocol in test)
+        lines.append(f"Without uncertain scores, from {uncertain[0]:.3f} to {uncertain[1]:.3f}:")
+        lines += [_metric_row(metric, as_is[metric], aligned[metric]) for metric in as_is]
+    lines.append(f"Written to {out}: README.md (the model card), run.json, weights/, plots/, ...")
+    return "\n".join(lines)
+
+
+def _metric_row(metric: str, as_is: Mapping[str, Any], aligned: Mapping[str, Any]) -> str:
+    return f"{metric:20}{in_words(as_is):^22}{in_words(aligned):^22}"

@@ -16,7 +16,10 @@ from hf_ela.cli.options import (
     use_token,
     with_flags,
 )
-from hf_ela.errors import needs_extra
+from hf_ela.cli.tables import run_summary
+from hf_ela.errors import RecipeError, needs_extra
+
+FROM = f"pretrained (the packaged model), {MODEL}"
 
 
 def add_train(commands: Commands) -> None:
@@ -28,6 +31,12 @@ def add_train(commands: Commands) -> None:
         "card), weights/, predictions.parquet, plots/ and samples/. Requires the `train` extra.",
     )
     train.add_argument("--recipe", metavar="NAME|FILE", help="default, reference, or a TOML file")
+    train.add_argument(
+        "--from",
+        metavar="MODEL",
+        dest="initial",
+        help=f"fine-tune {FROM}, with its recipe: what to do with few images",
+    )
     train.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -63,12 +72,20 @@ def add_train(commands: Commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     if options.resume and not options.out:
         options.parser.error("--resume needs the folder of the interrupted run: --out FOLDER")
+    if options.initial and options.recipe:
+        raise RecipeError(
+            f"--from trains with the recipe of {options.initial}. Received: --recipe "
+            f"{options.recipe}. Leave out --recipe."
+        )
     with needs_extra("train", "Training"):
-        from hf_ela.training.trainer import recorded, summary, train
+        from hf_ela.training.initial import Initial
+        from hf_ela.training.trainer import recorded, train
 
+    from hf_ela.hub.locate import split_revision
     from hf_ela.recipes.loading import load_recipe
 
     use_token(options)
+    initial = Initial.load(*split_revision(options.initial)) if options.initial else None
     out = options.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
     if options.resume and not _says_what(options):
         recipe, data = recorded(out)
@@ -77,20 +94,32 @@ def _train(options: argparse.Namespace) -> int:
         if options.seed is not None:
             seeds = ("training.seed", "training.order_seed")
             overrides += [f"{key}={options.seed}" for key in seeds]
-        recipe = load_recipe(options.recipe or "default", overrides)
+        recipe = (
+            initial.recipe(overrides)
+            if initial
+            else load_recipe(options.recipe or "default", overrides)
+        )
         data = data_options(options.data, options)
 
     def say(line: str) -> None:
         print(printable(with_flags(line, options.parser)), flush=True)
 
     try:
-        run = train(recipe, data, out, resume=options.resume, country=options.country, say=say)
+        run = train(
+            recipe,
+            data,
+            out,
+            initial=initial,
+            resume=options.resume,
+            country=options.country,
+            say=say,
+        )
     except KeyboardInterrupt:
         resumable = (out / "checkpoint").exists()
         hint = f"; continue with: hf-ela train --out {printable(str(out))} --resume"
         print(f"\ninterrupted{hint if resumable else ''}", file=sys.stderr)
         raise
-    print(summary(run, out))
+    print(run_summary(run, out))
     return 0
 
 
@@ -115,6 +144,12 @@ def add_reproduce(commands: Commands) -> None:
         "--data", metavar="FOLDER", help="the data, if the release was trained on a local folder"
     )
     reproduce.add_argument(
+        "--from",
+        metavar="MODEL",
+        dest="initial",
+        help="the model that the training started from, if it lay in a local folder",
+    )
+    reproduce.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
@@ -137,6 +172,7 @@ def _reproduce(options: argparse.Namespace) -> int:
             out,
             revision=revision,
             data=options.data,
+            initial=options.initial,
             say=lambda line: print(printable(with_flags(line, options.parser)), flush=True),
             **reading_options(options),
         )

@@ -25,8 +25,9 @@ from hf_ela.hub.datasets import (
 )
 from hf_ela.recipes.schema import LABELS
 
-TEST_FRACTION = 0.1
-"""Share that a training holds out as the test split of a dataset without one."""
+TEST_FRACTION, SMALL_TEST_FRACTION, SMALL = 0.1, 0.2, 500
+"""Share that a training holds out as the test split of a dataset without one; that of a dataset
+with fewer images than `SMALL`, of which a tenth would measure next to nothing; and `SMALL`."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,8 @@ def _with_test(source: OpenedDataset, groups: GroupTable) -> OpenedDataset:
     labels = np.array(
         [source.labels.get(str(label)) == "fake" for label in train["label"]], np.int64
     )
-    kept, held = grouped_split(labels, members, TEST_FRACTION, seed=0)
+    fraction = TEST_FRACTION if len(labels) >= SMALL else SMALL_TEST_FRACTION
+    kept, held = grouped_split(labels, members, fraction, seed=0)
     splits = {**source.splits, "train": train.select(kept), "test": train.select(held)}
     return replace(source, splits=splits)
 

@@ -42,6 +42,7 @@ from hf_ela.hub.card_metadata import (
 )
 from hf_ela.hub.client import check_tag
 from hf_ela.hub.datasets import DEFAULT_DATASET
+from hf_ela.hub.locate import PACKAGED
 from hf_ela.hub.package import MODEL_CARD, WHEEL
 from hf_ela.run_record import read_run
 
@@ -181,6 +182,7 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
         install=partial(_install, repo_id, revision or "main"),
         synthetic_notice=SYNTHETIC_NOTICE,
         default_dataset=DEFAULT_DATASET,
+        packaged=PACKAGED,
         original=data["id"] == DEFAULT_DATASET,
         rejected=rejected[:REJECTS_SHOWN],
         unlisted=len(rejected) - REJECTS_SHOWN,

@@ -146,10 +146,18 @@ def _run_metadata(run: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]
         "metrics": [metric for metric in _LISTED_METRICS if metric in measured_types] or None,
         "widget": [_example(answer) for answer in sample_answers(run)] or None,
         "co2_eq_emissions": run.get("co2_eq_emissions") or None,
+        **_base_model(run.get("initial") or {}),
         # `model-index`, in the library's own form.
         "model_name": name if results else None,
         "eval_results": results or None,
     }
+
+
+def _base_model(initial: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys of a model that was fine-tuned from one of the Hub; a person's stay else."""
+    if not initial.get("revision"):
+        return {}
+    return {"base_model": initial["id"], "base_model_relation": "finetune"}
 
 
 def sample_answers(run: Mapping[str, Any]) -> list[dict[str, Any]]:

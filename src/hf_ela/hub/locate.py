@@ -9,7 +9,7 @@ from hf_ela.errors import ModelError, ModelNotFoundError
 from hf_ela.models.settings import SETTINGS_FILE, Runtime
 
 PACKAGED = "pretrained"
-"""Folder in this package of the model that comes with it."""
+"""Name of the model that comes with this package, and of its folder there."""
 
 
 def packaged_model() -> Path:
@@ -82,10 +82,12 @@ def locate(
 ) -> tuple[Path, str | None]:
     """Return the folder of a model, downloaded where it is one of the Hub, and the commit.
 
-    Arguments and errors are those of `ElaClassifier.from_pretrained`. For a model of the Hub, the
+    Arguments and errors are those of `ElaClassifier.from_pretrained`, and ``pretrained`` is the
+    model that comes with this package unless a folder has that name. For a model of the Hub, the
     folder holds the files that `runtime` needs.
     """
-    source = packaged_model() if source is None else source
+    if source is None or (source == PACKAGED and not Path(source).exists()):
+        source = packaged_model()
     repo_id = repository_of(source, revision)
     if repo_id is None:
         return Path(source), None

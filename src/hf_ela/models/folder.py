@@ -91,9 +91,21 @@ def _read_onnx(folder: Path, settings: Settings) -> OnnxModel:
     return OnnxModel(data, settings.recipe)
 
 
-def _read_network(folder: Path, settings: Settings) -> "keras.Model":
+def checked_weights(folder: Path) -> tuple[Path, Settings]:
+    """Return the weights of a saved model, whose checksum is right, and its settings.
+
+    Raises:
+        ModelError: The folder does not exist or does not hold a usable model.
+    """
+    folder = _saved_folder(folder)
+    settings = read_settings(folder / SETTINGS_FILE)
     weights = _file_of(folder, WEIGHTS_FILE)
     _check_sha256(weights, _sha256(weights), settings.sha256[WEIGHTS_FILE])
+    return weights, settings
+
+
+def _read_network(folder: Path, settings: Settings) -> "keras.Model":
+    weights, _ = checked_weights(folder)
     choose_backend()  # h5py, which reads them, comes with Keras
     check_weights(weights, settings.recipe)
     network = _full_precision_network(settings.recipe)

@@ -33,10 +33,14 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: The recipe does not exist, is not TOML, or a key or value is not valid.
     """
-    values = _read(recipe)
+    return with_overrides(_read(recipe), overrides, source=str(recipe))
+
+
+def with_overrides(values: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
+    """Apply overrides to a mapping, which changes, and validate it; see `load_recipe`."""
     for override in overrides:
         _apply(values, override)
-    return parse_recipe(values, source=str(recipe))
+    return parse_recipe(values, source)
 
 
 def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
@@ -89,7 +93,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = float(text) if re.fullmatch(r"-?\.\d+", text) else text
     *sections, last = key.split(".")
     for section in sections:
-        inner = values.setdefault(section, {})
+        if values.get(section) is None:  # it is missing, or left out
+            values[section] = {}
+        inner = values[section]
         if not isinstance(inner, dict):
             raise RecipeError(
                 f"`{section}` is a section. Received: {section}={inner!r} before {key}."

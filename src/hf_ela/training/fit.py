@@ -26,6 +26,7 @@ from hf_ela.recipes.networks import Transfer
 from hf_ela.recipes.schema import EarlyStopping, Recipe
 from hf_ela.training.batches import DRAWN, Batches, balanced_shares
 from hf_ela.training.features import FeatureSplit, in_features
+from hf_ela.training.initial import Initial
 
 History = dict[str, list[float]]
 
@@ -127,6 +128,7 @@ def fit(
     validation: Split,
     folder: Path,
     sources: Sequence[str | None] = (),
+    initial: Initial | None = None,
 ) -> tuple[keras.Model, Checkpoint]:
     """Train the recipe's network, from the state in `folder` if there is one.
 
@@ -136,6 +138,7 @@ def fit(
         validation: The images measured after each epoch.
         folder: For the state after each epoch.
         sources: The source of each image of `train`, for a recipe that balances them.
+        initial: The model whose weights training starts from; random weights without.
 
     Returns:
         The trained network in float32, and the checkpoint with history and times.
@@ -145,7 +148,7 @@ def fit(
     mixed = how.mixed_precision and has_gpu() and not frozen  # features are kept for other runs
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
-        model = initial_model(recipe)
+        model = initial_model(recipe, initial)
     finally:
         keras.config.set_dtype_policy("float32")
     trained = model
@@ -155,18 +158,28 @@ def fit(
         backbone, trained = head_of(model)
         train = seen_features(train, recipe, backbone)
         validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
-        normalise(trained, train)
+        if initial is None:
+            normalise(trained, train)
     checkpoint = fit_model(trained, recipe, train, validation, folder, sources)
     plain = build_model(recipe)
     plain.set_weights(model.get_weights())
     return plain, checkpoint
 
 
-def initial_model(recipe: Recipe) -> keras.Model:
-    """Return the network before training: weights of the seed, but for a published backbone."""
+def initial_model(recipe: Recipe, initial: Initial | None = None) -> keras.Model:
+    """Return the network before training: weights of the seed, but for a published backbone.
+
+    From an `initial` model, it has the weights of that, and keeps their statistics: those of few
+    images would not do.
+    """
     keras.utils.set_random_seed(recipe.training.seed)
     model = build_model(recipe)
-    if isinstance(recipe.network, Transfer):
+    if initial is not None:
+        model.set_weights(initial.weights())
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+    elif isinstance(recipe.network, Transfer):
         load_published(model.get_layer(BACKBONE))
     return model
 

@@ -17,6 +17,7 @@ from hf_ela._text import in_words
 from hf_ela.errors import RunError, needs_extra
 from hf_ela.hub.locate import repository_of
 from hf_ela.run_record import Interval, Metrics, Run, read_run
+from hf_ela.training.initial import Initial
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def reproduce(
     *,
     revision: str | None = None,
     data: str | None = None,
+    initial: str | None = None,
     groups: str | None = None,
     limit: int | None = None,
     streaming: bool | None = None,
@@ -170,6 +172,7 @@ def reproduce(
         out: New folder for the run, which is kept. An interrupted reproduction in it is resumed.
         revision: Branch, tag or commit of the repository.
         data: Local folder with the data, if the release was made from one.
+        initial: The model that the training started from, if that lay in a local folder.
         groups: CSV of groups, if the release was made with one.
         limit: Images of every split, for a quick check.
         streaming: As in `DataOptions`.
@@ -193,6 +196,7 @@ def reproduce(
         path, commit = fetch_run(repo_id, revision=revision)
         folder = path.parent
     record = read_run(folder)
+    start = Initial.recorded(record.initial, initial)
     origin = f"{source}@{revision}" if revision else source
     where = _data_source(record, data, origin)
     if record.data.groups and groups is None:
@@ -212,7 +216,7 @@ def reproduce(
         leave_out=record.data.left_out.rule if record.data.left_out else None,
         label_map=record.data.classes,
         limit=limit or record.data.limit,
-        max_rejected=max(DataOptions.max_rejected, record.data.share_rejected),
+        max_rejected=max(DataOptions.max_rejected, _share_rejected(record)),
         num_proc=num_proc,
         cache_dir=cache_dir,
     )
@@ -228,7 +232,7 @@ def reproduce(
         say(f"A quick check with {limit} images of every split: metrics need not fall inside.")
     out = Path(out)
     resume = (out / "checkpoint" / "settings.json").is_file()
-    new = train(record.recipe, options, out, resume=resume, say=say, **shortcuts)
+    new = train(record.recipe, options, out, initial=start, resume=resume, say=say, **shortcuts)
     rows = compare(record, new)
     result = Reproduction(
         source=repo_id or Path(source).resolve().name,
@@ -240,6 +244,13 @@ def reproduce(
     )
     write_json(out / "reproduction.json", {"schema": 1, **asdict(result)})
     return result
+
+
+def _share_rejected(record: Run) -> float:
+    """Return the share of refused images that the training tolerated, rounded up."""
+    refused = len(record.data.rejected)
+    images = sum(split.n for split in record.data.splits.values()) + refused
+    return min(1.0, (refused + 1) / max(1, images)) if refused else 0.0
 
 
 def _data_source(record: Run, data: str | None, origin: str) -> dict[str, str]:

@@ -30,9 +30,12 @@ from hf_ela.models.networks import add_bias
 from hf_ela.models.settings import ONNX_FILE
 from hf_ela.recipes.schema import Recipe
 from hf_ela.training.fit import Checkpoint
+from hf_ela.training.initial import Initial
 from hf_ela.training.left_out import left_out_tables, score_left_out
 from hf_ela.training.provenance import environment
 
+ENOUGH = 50
+"""Validation images of each class from which on a fine-tuned model is calibrated anew."""
 WITH_IMAGES = {"ela.png", "mistakes.png"}
 """Plots that show images of the dataset: its licence may forbid publishing them."""
 
@@ -43,6 +46,7 @@ def write_results(
     data: Prepared,
     checkpoint: Checkpoint,
     out: Path,
+    initial: Initial | None,
     *,
     plots: bool,
     export: bool,
@@ -72,16 +76,24 @@ def write_results(
     labels = np.tile(held.labels, len(held_logits))
     logits = np.concatenate(list(held_logits.values()))
     classifier = ElaClassifier(model, recipe, data=data.summary)
-    if recipe.calibration.temperature:
+    kept = initial is not None and bool(np.bincount(held.labels, minlength=2).min() < ENOUGH)
+    if initial and kept:
+        say(f"Calibration is that of {initial.name}: validation has too few images to fit it.")
+        before = initial.settings
+        classifier.temperature, classifier.threshold = before.temperature, before.threshold
+        classifier.uncertain = before.uncertain
+    elif recipe.calibration.temperature:
         classifier.temperature, bias = fit_calibration(labels, logits)
         add_bias(model, bias)
     fitted_on = classifier.calibrated(logits + bias)
     held_scores = dict(zip(held_logits, np.split(fitted_on, len(held_logits)), strict=True))
     held_columns = data.groups.columns(held.file_names)
-    chosen, certain = recipe.calibration.threshold, recipe.calibration.certain
-    classifier.threshold = fit_threshold(labels, fitted_on) if chosen == "fit" else chosen
-    if certain:
-        classifier.uncertain = fit_uncertain(labels, fitted_on, classifier.threshold, certain)
+    if not kept:
+        chosen, certain = recipe.calibration.threshold, recipe.calibration.certain
+        fitted = fit_threshold(labels, fitted_on) if chosen == "fit" else chosen
+        classifier.threshold = fitted
+        if certain:
+            classifier.uncertain = fit_uncertain(labels, fitted_on, fitted, certain)
     scores = {
         name: classifier.calibrated(image_logits(probabilities, data.test.views(name)))
         for name in PROTOCOLS
@@ -137,9 +149,7 @@ def write_results(
             "bias": bias,
             "threshold": classifier.threshold,
             "uncertain": classifier.uncertain,
-            "false_alarms": {
-                f"{share:g}": fit_false_alarms(labels, fitted_on, share) for share in FALSE_ALARMS
-            },
+            **({"kept": True} if kept else _false_alarms(labels, fitted_on)),
         },
         **sections,
         "samples": _sample_scores(classifier),
@@ -147,6 +157,11 @@ def write_results(
         "plots": sorted(drawn - WITH_IMAGES),
         "environment": environment(),
     }
+
+
+def _false_alarms(labels: np.ndarray, scores: np.ndarray) -> dict[str, dict[str, float]]:
+    found = {f"{share:g}": fit_false_alarms(labels, scores, share) for share in FALSE_ALARMS}
+    return {"false_alarms": found}
 
 
 def _save(

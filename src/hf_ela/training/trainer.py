@@ -7,7 +7,7 @@ made from it), `weights/` (what `ElaClassifier.from_pretrained` loads), `predict
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -17,7 +17,6 @@ from typing import Any
 
 from hf_ela._files import check_output, write_json
 from hf_ela._terminal import native_messages_held_back
-from hf_ela._text import in_words, no_width
 from hf_ela.backend import choose_backend
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
@@ -29,6 +28,7 @@ from hf_ela.hub.card import write_card
 from hf_ela.recipes.loading import parse_recipe
 from hf_ela.recipes.schema import Recipe
 from hf_ela.run_record import Run, write_run
+from hf_ela.training.initial import Initial
 from hf_ela.training.provenance import measure_emissions, tracker_for
 
 
@@ -37,6 +37,7 @@ def train(
     options: DataOptions,
     out: str | Path,
     *,
+    initial: Initial | None = None,
     resume: bool = False,
     country: str | None = None,
     plots: bool = True,
@@ -51,7 +52,9 @@ def train(
         recipe: What to train.
         options: Which data to train on.
         out: The run folder; it must be new or empty, unless `resume`.
-        resume: Continue the interrupted run in `out`, with its own recipe and options.
+        initial: The saved model to fine-tune, with `recipe` from `Initial.recipe`.
+        resume: Continue the interrupted run in `out`, with its own recipe and options, and from
+            the model that it started from.
         country: Measure the emissions of the training; see `hf_ela.training.provenance`.
         plots: Draw the plots of the run.
         export: Save the model as ONNX too, not for Keras only.
@@ -66,6 +69,7 @@ def train(
     Raises:
         RunError: `out` holds a run already, or, with `resume`, no such interrupted run;
             or emissions cannot be measured.
+        RecipeError: The weights of `initial` do not fit the recipe.
         DataError: See `hf_ela.data.preparation.prepare`.
     """
     out = Path(out)
@@ -75,7 +79,11 @@ def train(
             "Emissions are measured over a whole training: a resumed run cannot measure them."
         )
     tracker = tracker_for(country)
-    made = claim(out, recipe, options, resume=resume)
+    if initial:
+        initial.check_recipe(recipe)
+    made = claim(out, recipe, options, initial, resume=resume)
+    if resume and (origin := _settings(out)["initial"]):
+        initial = Initial.again(**origin)
     seconds: dict[str, float] = {}
     with _timed(seconds, "data"):
         say(f"Preparing {options.source} ...")
@@ -103,7 +111,8 @@ def train(
         where = "a GPU" if has_gpu() else "the CPU"
 
     counts = f"{len(data.train)} images, validating on {len(data.validation)}"
-    say(f"Training {recipe.name} on {counts}, on {where} ...")
+    start = f" from {initial.name}" if initial else ""
+    say(f"Training {recipe.name}{start} on {counts}, on {where} ...")
     with measure_emissions(tracker) as emissions:
         model, checkpoint = fit(
             recipe,
@@ -111,6 +120,7 @@ def train(
             data.validation,
             out / "checkpoint",
             data.groups.column(data.train.file_names, "source"),
+            initial,
         )
     seconds["training"] = checkpoint.seconds
     with _timed(seconds, "evaluation"):
@@ -121,6 +131,7 @@ def train(
             data,
             checkpoint,
             out,
+            initial,
             plots=plots,
             export=export,
             resamples=resamples,
@@ -143,6 +154,8 @@ def train(
         **results,
         "timing": {f"{name}_seconds": round(value, 2) for name, value in seconds.items()},
     }
+    if initial:
+        values["initial"] = initial.record
     if emissions:
         values["co2_eq_emissions"] = emissions
     run = write_run(out, values)
@@ -185,18 +198,29 @@ def recorded(out: str | Path) -> tuple[Recipe, DataOptions]:
     Raises:
         RunError: There is no interrupted run.
     """
-    path = Path(out) / "checkpoint" / "settings.json"
+    settings = _settings(Path(out))
+    return parse_recipe(settings["recipe"], source=str(out)), DataOptions(**settings["data"])
+
+
+def _settings(out: Path) -> dict[str, Any]:
+    path = out / "checkpoint" / "settings.json"
     if not path.is_file():
-        finished = (Path(out) / "run.json").exists()
+        finished = (out / "run.json").exists()
         raise RunError(
             f"`resume` needs the folder of an interrupted run. Received: {out}, with "
             f"{'a finished' if finished else 'no'} run."
         )
-    settings = json.loads(path.read_text("utf-8"))
-    return parse_recipe(settings["recipe"], source=str(path)), DataOptions(**settings["data"])
+    return {"initial": None, **json.loads(path.read_text("utf-8"))}
 
 
-def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> list[Path]:
+def claim(
+    out: Path,
+    recipe: Recipe,
+    options: DataOptions,
+    initial: Initial | None = None,
+    *,
+    resume: bool,
+) -> list[Path]:
     """Reserve a folder for a run, before anything is computed.
 
     Returns:
@@ -214,7 +238,8 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> l
             cache_dir=options.cache_dir,
             streaming=options.streaming,
         )
-        if (then_recipe, same) != (recipe, options):
+        origin = initial.origin if initial else _settings(out)["initial"]
+        if (then_recipe, same, _settings(out)["initial"]) != (recipe, options, origin):
             raise RunError(
                 "The settings differ from those of the interrupted run. Leave them out, or train "
                 "into another folder."
@@ -231,7 +256,11 @@ def claim(out: Path, recipe: Recipe, options: DataOptions, *, resume: bool) -> l
         folder = out / "checkpoint"
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        settings = {"recipe": recipe.model_dump(), "data": asdict(options)}
+        settings = {
+            "recipe": recipe.model_dump(),
+            "data": asdict(options),
+            "initial": initial and initial.origin,
+        }
         write_json(folder / "settings.json", settings)
     except OSError as error:
         raise RunError(f"A run folder must be writable. Received: {out}: {error}") from error
@@ -243,33 +272,3 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     started = perf_counter()
     yield
     seconds[name] = perf_counter() - started
-
-
-def summary(run: Run, out: Path) -> str:
-    """Return the results of a run as a few lines for a terminal."""
-    found = run.content()
-    test, training = found["evaluation"]["test"], found["training"]
-    n = test["as_is"]["accuracy"]["n"]
-    lines = [
-        "",
-        f"{run.recipe.name}: {found['model']['parameters']:,} parameters, "
-        f"{training['epochs']} epochs in {found['timing']['training_seconds']:.0f} s. "
-        f"Test, n = {n}, with 95 % intervals:",
-        f"{'':20}{'as-is':^22}{'aligned':^22}",
-    ]
-    for metric, as_is in test["as_is"].items():
-        if metric != "confusion":
-            lines.append(_row(metric, as_is, test["aligned"][metric]))
-    if warning := no_width(test.values()):
-        lines.append(warning)
-    if uncertain := found["calibration"]["uncertain"]:
-        covered = found["evaluation"]["coverage"]
-        as_is, aligned = (covered[protocol]["shipped"] for protocol in test)
-        lines.append(f"Without uncertain scores, from {uncertain[0]:.3f} to {uncertain[1]:.3f}:")
-        lines += [_row(metric, as_is[metric], aligned[metric]) for metric in as_is]
-    lines.append(f"Written to {out}: README.md (the model card), run.json, weights/, plots/, ...")
-    return "\n".join(lines)
-
-
-def _row(metric: str, as_is: Mapping[str, Any], aligned: Mapping[str, Any]) -> str:
-    return f"{metric:20}{in_words(as_is):^22}{in_words(aligned):^22}"
