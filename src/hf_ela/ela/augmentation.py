@@ -114,7 +114,8 @@ def _augmented_part(
         side, quality = _draw_alignment(augmentation, rng)
         image = reencode(rescale(image, min(side / max(image.size), 1.0), kernel), quality)
     image = _saved(_degraded(image, augmentation, rng), augmentation, rng)
-    side = round(settings.shortest_side * rng.uniform(*augmentation.rescale))
+    low, high = augmentation.rescale
+    side = round((settings.shortest_side or settings.size) * rng.uniform(low, high))
     kernel = _KERNELS[rng.integers(len(_KERNELS))]
     image = fitted(image, settings.model_copy(update={"shortest_side": side}), kernel)
     return _random_crop(at_least(image, settings.size), settings.size, rng)
