@@ -101,9 +101,46 @@ def test_an_image_up_to_the_longest_side_is_left_as_it_is(protocol) -> None:
     )
 
 
-@given(st.integers(1, 2000), st.integers(1, 2000))
-def test_parts_lie_within_the_image(width, height) -> None:
-    for box in view_boxes((width, height), FITTED):
+WHOLE = load_recipe(
+    "default",
+    [*CROPS, "input.shortest_side=144", "augmentation.views=6", "augmentation.rescale=[0.9, 1.1]"],
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "brought_to"),
+    [
+        ((1000, 600), (240, 144)),
+        ((50, 100), (144, 288)),
+        ((144, 200), (144, 200)),
+        ((4000, 500), (576, 72)),  # wider than 4 to 1
+    ],
+)
+def test_every_image_is_brought_to_the_shortest_side(size, brought_to) -> None:
+    image = noise(*size)
+    expected = image.resize(brought_to, Image.Resampling.BICUBIC)
+    views = evaluation_pixels(image, WHOLE, "as_is", key="")
+    assert np.array_equal(views, evaluation_pixels(expected, AS_IS, "as_is", key=""))
+
+
+@pytest.mark.parametrize("side", [100, 1600])
+def test_training_shows_the_whole_of_an_image_brought_to_one_size(side) -> None:
+    """Four quarters of one colour each: every crop has a corner in each of them."""
+    red, green, blue, yellow = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
+    quarters = np.array([[red, green], [blue, yellow]], np.uint8)
+    image = Image.fromarray(quarters).resize((side, side), Image.Resampling.NEAREST)
+    plain = [f"augmentation.{name}=0" for name in ("blur", "noise", "webp", "jpeg")]
+    recipe = load_recipe(
+        "default", [*CROPS, *plain, "input.shortest_side=144", "augmentation.views=6", "ela=none"]
+    )
+    views = training_views(image, recipe, key="")
+    corners = views[:, ::127, ::127].reshape(-1, 4, 3)
+    assert np.abs(corners - quarters.reshape(4, 3).astype(int)).max() < 20
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([FITTED, WHOLE]))
+def test_parts_lie_within_the_image(width, height, recipe) -> None:
+    for box in view_boxes((width, height), recipe):
         assert box.x >= 0 <= box.y
         assert box.width > 0 < box.height
         assert box.x + box.width <= width
@@ -152,13 +189,13 @@ def test_no_crop_of_any_image_begins_on_the_jpeg_grid(width, height) -> None:
 )
 def test_any_size_gives_views_of_the_fixed_shape(width, height, protocol) -> None:
     image = noise(width, height)
-    for recipe in (REFERENCE, DEFAULT):
+    for recipe in (REFERENCE, DEFAULT, WHOLE):
         views = evaluation_views(image, recipe, protocol, key="k")
         assert views.shape == (recipe.evaluation_views, *recipe.input_shape)
         assert views.dtype == np.uint8
 
 
-@pytest.mark.parametrize("recipe", [DEFAULT, AS_IS])
+@pytest.mark.parametrize("recipe", [DEFAULT, AS_IS, WHOLE])
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (127, 129), (900, 40)])
 def test_augmentation_takes_any_size(recipe, size) -> None:
     assert training_views(noise(*size), recipe, "k").shape == (6, 128, 128, 9)

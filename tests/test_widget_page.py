@@ -28,7 +28,13 @@ from widget_page import TIMEOUT, WidgetPage, base64_of, served
 RECIPES = {
     "default": [*TINY, "input.grid=2", "ela.qualities=[75, 90]"],
     "reference": ["input.before=40", "input.size=32"],
-    "fitted": [*TINY, "input.grid=2", "input.longest_side=384", "ela.qualities=[1, 60]"],
+    "whole": [
+        *TINY,
+        "input.grid=2",
+        "input.longest_side=none",
+        "input.shortest_side=72",
+        "ela.qualities=[1, 60]",
+    ],
 }
 TOLERANCE = 1e-4
 pytestmark = pytest.mark.second_lane
@@ -310,8 +316,9 @@ def test_the_evidence_is_that_of_explain(visit, models) -> None:
     np.testing.assert_allclose(shown, found.map, atol=1e-6)
 
 
-def test_the_parts_of_a_picture_made_smaller_are_those_of_explain(visit) -> None:
-    recipe = load_recipe("default", RECIPES["fitted"])
+@pytest.mark.parametrize("name", ["default", "whole"])
+def test_the_parts_of_a_picture_in_another_size_are_those_of_explain(visit, name) -> None:
+    recipe = load_recipe("default", RECIPES[name])
     sizes = [(701, 433), (90, 1203), (384, 384), (385, 12), (3000, 7), (1999, 2001)]
     expected = [[box._asdict() for box in view_boxes(size, recipe)] for size in sizes]
     found = visit().module(

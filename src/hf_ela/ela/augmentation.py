@@ -4,7 +4,6 @@ Both classes go through the same draws. Augmentation comes before ELA, which wou
 it.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,9 +13,6 @@ from hf_ela.ela.views import at_least, draw_alignment, drawn_by, fitted, network
 from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import add_noise, blur, few_colors, in_grey, reencode_webp, rescale
 from hf_ela.recipes.schema import BORDER, Augmentation, Crops, Preprocessing
-
-LARGEST_FACTOR = 1.25
-"""Most that training enlarges an image: beyond, it would learn to know the kernel."""
 
 _KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
@@ -90,8 +86,8 @@ def _augmented_crop(
     kernel = _KERNELS[rng.integers(len(_KERNELS))]
     needed = int(np.ceil((settings.size + BORDER) / scale))
     if settings.training == "aligned":
-        side, quality = _draw_alignment(augmentation, rng)
-        factor = min(side / max(image.size), LARGEST_FACTOR)
+        side, quality = draw_alignment(rng)
+        factor = side / max(image.size)
         image = _random_crop(image, int(np.ceil((needed + BORDER) / factor)), rng)
         image = reencode(rescale(image, factor, kernel), quality)
     else:
@@ -107,27 +103,19 @@ def _augmented_part(
 ) -> Image.Image:
     """Do as `_augmented_crop` does where every image is brought to one size before it is cropped.
 
-    What happened to a file happened at its own size; `augmentation.rescale` is about that one size.
+    What happens to a file happens at its own size, or at that of an aligned one, with one JPEG at
+    most; `augmentation.rescale` is about the size before the crop.
     """
-    kernel = _KERNELS[rng.integers(len(_KERNELS))]
     if settings.training == "aligned":
-        side, quality = _draw_alignment(augmentation, rng)
-        image = reencode(rescale(image, min(side / max(image.size), 1.0), kernel), quality)
+        side, _ = draw_alignment(rng)
+        kernel = _KERNELS[rng.integers(len(_KERNELS))]
+        image = rescale(image, side / max(image.size), kernel)
     image = _saved(_degraded(image, augmentation, rng), augmentation, rng)
     low, high = augmentation.rescale
     side = round((settings.shortest_side or settings.size) * rng.uniform(low, high))
     kernel = _KERNELS[rng.integers(len(_KERNELS))]
     image = fitted(image, settings.model_copy(update={"shortest_side": side}), kernel)
     return _random_crop(at_least(image, settings.size), settings.size, rng)
-
-
-def _draw_alignment(augmentation: Augmentation, rng: np.random.Generator) -> tuple[int, int]:
-    """Draw a longest side, from `augmentation.sides` if there is one, and a JPEG quality."""
-    side, quality = draw_alignment(rng)
-    if augmentation.sides:
-        low, high = map(math.log, augmentation.sides)
-        side = round(math.exp(rng.uniform(low, high)))
-    return side, quality
 
 
 def _saved(image: Image.Image, augmentation: Augmentation, rng: np.random.Generator) -> Image.Image:

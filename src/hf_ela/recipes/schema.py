@@ -85,8 +85,7 @@ class Augmentation(Section):
     """Changes of a training image before ELA, drawn anew for each of its `views`.
 
     Both classes are drawn from the same distribution. Without this section, training sees the same
-    crops as evaluation. `sides` are the smallest and largest longest side in pixels that an aligned
-    image gets, in place of those of the protocol.
+    crops as evaluation. `rescale` is a range of factors; the other steps are probabilities.
     """
 
     views: Annotated[int, Field(ge=1, le=64)]
@@ -99,7 +98,6 @@ class Augmentation(Section):
     webp: Fraction
     grey: Fraction = 0.0
     palette: Fraction = 0.0
-    sides: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -107,10 +105,6 @@ class Augmentation(Section):
         if not 0.1 <= low <= high <= 4:
             raise ValueError(
                 f"`rescale` must be [low, high] within .1 to 4. Received: {[low, high]}."
-            )
-        if self.sides and not 64 <= self.sides[0] <= self.sides[1] <= 4096:
-            raise ValueError(
-                f"`sides` must be [low, high] within 64 to 4096. Received: {self.sides}."
             )
         first, last = self.jpeg_quality
         if not 1 <= first <= last <= 100:
