@@ -170,7 +170,7 @@ def initial_model(recipe: Recipe) -> keras.Model:
     keras.utils.set_random_seed(recipe.training.seed)
     model = build_model(recipe)
     if isinstance(recipe.network, Transfer):
-        load_published(model.get_layer(BACKBONE))
+        load_published(model.get_layer(BACKBONE), recipe.network.backbone)
         round_kernels(model.get_layer(BACKBONE))
     return model
 
