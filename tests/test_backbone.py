@@ -10,13 +10,17 @@ import pytest
 from PIL import Image
 
 from hf_ela.backend import keras
-from hf_ela.errors import ModelError
-from hf_ela.models.backbone import BLOCKS, FEATURES, backbone, load_published
+from hf_ela.errors import ModelError, RecipeError
+from hf_ela.models.backbone import backbone, load_published
 from hf_ela.models.networks import build_model, head_of
 from hf_ela.models.published_weights import published_file, read_tensors
+from hf_ela.recipes.backbones import BACKBONES
 from hf_ela.recipes.loading import load_recipe
 
 MAGIC = 0x1950A86A20F9469CFC6C
+LITE = "efficientnet-lite0"
+BLOCKS, FEATURES = len(BACKBONES[LITE].blocks), BACKBONES[LITE].features
+APPLICATIONS = [name for name, row in BACKBONES.items() if row.application]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +30,8 @@ def tensors() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    model = backbone()
-    load_published(model)
+    model = backbone(LITE)
+    load_published(model, LITE)
     return model
 
 
@@ -166,7 +170,7 @@ def test_a_channel_without_deviation_has_a_finite_gradient() -> None:
     tf = pytest.importorskip("tensorflow")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("takes gradients by TensorFlow")
-    model = backbone(2)
+    model = backbone(LITE, 2)
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(model(tf.zeros((1, 32, 32, 3))))
     assert all(np.isfinite(g).all() for g in tape.gradient(total, model.trainable_variables))
@@ -174,7 +178,7 @@ def test_a_channel_without_deviation_has_a_finite_gradient() -> None:
 
 @pytest.mark.parametrize("blocks", [0, 2, BLOCKS])
 def test_only_the_last_blocks_are_trained(blocks) -> None:
-    trained = {weight.path.split("/")[-2] for weight in backbone(blocks).trainable_weights}
+    trained = {weight.path.split("/")[-2] for weight in backbone(LITE, blocks).trainable_weights}
     names = {f"block{BLOCKS - 1 - n}" for n in range(blocks)}
     assert {name.partition("_")[0] for name in trained} == names
 
@@ -189,3 +193,71 @@ def test_streams_share_a_backbone() -> None:
     np.testing.assert_allclose(np.roll(swapped, FEATURES, axis=1), features, atol=1e-5)
     whole = model.predict_on_batch(views)
     np.testing.assert_allclose(head.predict_on_batch(features), whole, atol=1e-6)
+
+
+def application(name: str, weights: str | None) -> keras.Model:
+    row = BACKBONES[name]
+    build = getattr(keras.applications, row.application)
+    return build(include_top=False, weights=weights, input_shape=(224, 224, 3), **row.options)
+
+
+def assert_sees_as(whole: keras.Model, model: keras.Model, name: str) -> None:
+    """The features of a backbone are the moments of the channels of the whole network."""
+    row = BACKBONES[name]
+    ends = [
+        [layer for layer in whole.layers if layer.name.startswith(f"{row.blocks[place]}_")][-1]
+        for place in row.taps
+    ]
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3)).astype(np.float32)
+    given = (pixels * row.scale + row.offset).astype(np.float32)
+    expected: list[np.ndarray] = []
+    for channels in keras.Model(whole.inputs[0], [end.output for end in ends])(given):
+        numbers = keras.ops.convert_to_numpy(channels)
+        expected += [numbers.mean(axis=(1, 2))[0], numbers.std(axis=(1, 2))[0]]
+    found = keras.ops.convert_to_numpy(model(pixels))[0]
+    assert found.shape == (row.features,)
+    scale = np.abs(np.concatenate(expected)).max()
+    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_an_application_is_folded_without_a_download(name, monkeypatch) -> None:
+    """Weights of chance stand for those of ImageNet, which only a training asks for."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Exception("URL fetch failure: refused")  # as Keras does
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", refuse)
+    model = backbone(name, 2)
+    rule = r"cannot download: URL fetch failure: refused\. Check the connection"
+    with pytest.raises(ModelError, match=rule):
+        load_published(model, name)
+    trained = {weight.path.split("/")[-2] for weight in model.trainable_weights}
+    last = BACKBONES[name].blocks[-2:]
+    assert {block for block in last for layer in trained if layer.startswith(block)} == set(last)
+    assert all(layer.startswith(last) for layer in trained)
+    kernels = sum(np.prod(weight.shape) for weight in model.weights if len(weight.shape) > 1)
+    assert kernels == pytest.approx(BACKBONES[name].weights, rel=0.02)
+
+    whole, rng = application(name, None), np.random.default_rng(1)
+    for weight in whole.weights:
+        if len(weight.shape) == 1:  # of normalisation
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    monkeypatch.setattr(keras.applications, BACKBONES[name].application, lambda **_: whole)
+    load_published(model, name)
+    assert_sees_as(whole, model, name)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_the_weights_of_an_application(name) -> None:
+    model = backbone(name)
+    load_published(model, name)
+    assert_sees_as(application(name, "imagenet"), model, name)
+
+
+def test_a_recipe_names_a_backbone_and_as_many_blocks_as_it_has() -> None:
+    with pytest.raises(RecipeError, match="must be one of efficientnet-lite0, mobilenet-v2"):
+        load_recipe("transfer", ["network.backbone=resnet"])
+    with pytest.raises(RecipeError, match="at most the 17 blocks of mobilenet-v2"):
+        load_recipe("transfer", ["network.backbone=mobilenet-v2", "network.trainable_blocks=18"])

@@ -21,6 +21,7 @@ from hf_ela.ela.views import view_boxes
 from hf_ela.hub.package import SAMPLES, sample_label, sample_pictures
 from hf_ela.hub.release_files import widget_files
 from hf_ela.images.jpeg import reencode
+from hf_ela.models.half_precision import round_kernels
 from hf_ela.recipes.loading import load_recipe
 from networks import network_of
 from widget_page import TIMEOUT, WidgetPage, base64_of, served
@@ -52,10 +53,11 @@ def models() -> dict[str, ElaClassifier]:
     made = {}
     for name, overrides in RECIPES.items():
         recipe = load_recipe("reference" if name == "reference" else "default", overrides)
+        network = network_of(recipe, seed=2)
+        if name == "reference":
+            round_kernels(network)  # stored in half precision, as a published backbone is
         # A low temperature, so that images differ for an untrained network too.
-        made[name] = ElaClassifier(
-            network_of(recipe, seed=2), recipe, temperature=0.6, threshold=0.65
-        )
+        made[name] = ElaClassifier(network, recipe, temperature=0.6, threshold=0.65)
     return made
 
 

@@ -132,6 +132,7 @@ def write_model(
         ExportError: The ONNX files cannot be made.
     """
     from hf_ela.backend import keras
+    from hf_ela.models.half_precision import halve_weights
 
     folder = folder.resolve()
     _refuse_foreign(folder)
@@ -142,6 +143,7 @@ def write_model(
         network = _full_precision_network(detector.recipe)
         network.set_weights(detector.model.get_weights())
         network.save(temporary, zipped=False)
+        halve_weights(temporary / WEIGHTS_FILE)
         (temporary / "assets").rmdir()  # Keras makes it for every model; built-in layers have none
         files: list[ModelFile] = [WEIGHTS_FILE]
         if onnx:

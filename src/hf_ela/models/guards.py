@@ -113,8 +113,8 @@ _FIELDS = 200_000
 """Most fields in a file: an export has a tenth of it. Reading takes memory and time for each."""
 _OPERATORS = frozenset(
     b"Add AveragePool Cast Clip Concat Constant ConstantOfShape Conv Equal Expand Gather Identity "
-    b"MatMul Max MaxPool Min Mul ReduceMean Relu Reshape Shape Slice Softmax Sqrt Sub Tile "
-    b"Transpose Unsqueeze Where".split()
+    b"MatMul Max MaxPool Min Mul Pad ReduceMean Relu Reshape Shape Sigmoid Slice Softmax Sqrt Sub "
+    b"Tile Transpose Unsqueeze Where".split()
 )
 """Operators in the networks of `hf_ela.models.networks`, as the exporters of TensorFlow and torch
 write them."""

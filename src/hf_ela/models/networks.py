@@ -6,6 +6,7 @@ from hf_ela.backend import keras
 from hf_ela.ela.layers import ErrorLevel, PillowResize
 from hf_ela.models.backbone import backbone
 from hf_ela.models.settings import INPUT, OUTPUT
+from hf_ela.recipes.backbones import BACKBONES
 from hf_ela.recipes.networks import FullyConvolutional, Transfer
 from hf_ela.recipes.schema import LABELS, Preprocessing, Recipe
 
@@ -71,9 +72,15 @@ def add_bias(network: keras.Model, bias: float) -> None:
 
 
 def describe(model: keras.Model, recipe: Recipe) -> dict[str, Any]:
-    """Return the `model` section of ``run.json``: input, parameters, and the layers in order."""
+    """Return the `model` section of ``run.json``: input, parameters, and the layers in order.
+
+    A `transfer` network also names the published weights that it started from.
+    """
+    network = recipe.network
+    published = isinstance(network, Transfer) and BACKBONES[network.backbone].published
     return {
-        "network": recipe.network.kind,
+        "network": network.kind,
+        **({"published_weights": published} if published else {}),
         "input_shape": list(recipe.input_shape),
         "parameters": model.count_params(),
         "layers": [
@@ -111,7 +118,7 @@ def _reference(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _transfer(x: keras.KerasTensor, network: Transfer) -> keras.KerasTensor:
-    shared = backbone(network.trainable_blocks)
+    shared = backbone(network.backbone, network.trainable_blocks)
     streams = [x[..., first : first + 3] for first in range(0, x.shape[-1], 3)]
     features = [shared(layers.Rescaling(1.0)(stream)) for stream in streams]  # uint8 to float
     x = layers.Concatenate()(features) if len(features) > 1 else features[0]

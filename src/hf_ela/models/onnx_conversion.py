@@ -20,6 +20,7 @@ from hf_ela._terminal import native_messages_held_back
 from hf_ela._version import __version__
 from hf_ela.backend import keras
 from hf_ela.errors import ExportError
+from hf_ela.models.half_precision import halve_onnx
 from hf_ela.models.networks import build_model, preprocessing_model
 from hf_ela.models.settings import INPUT, OUTPUT, VIEWS
 from hf_ela.recipes.loading import parse_recipe
@@ -142,6 +143,7 @@ def joined(network: bytes, preprocessing: bytes, recipe: Recipe) -> OnnxFiles:
     after = onnx.load_from_string(network)
     _name_ends(before.graph, INPUT, VIEWS)
     _name_ends(after.graph, VIEWS, OUTPUT)
+    halve_onnx(after)
     # The exporters write one version; the identity above has that of the installed `onnx`.
     before.ir_version = after.ir_version
     del before.opset_import[:]

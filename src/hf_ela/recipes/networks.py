@@ -1,9 +1,11 @@
 """The kinds of network that a recipe can name, with the size of each."""
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hf_ela.recipes.backbones import BACKBONES
 
 
 class Section(BaseModel):
@@ -57,22 +59,34 @@ class FullyConvolutional(Section):
 class Transfer(Section):
     """A network trained on ImageNet, which describes each crop, and a linear layer on top.
 
-    `backbone` names the network and its weights: ``efficientnet-lite0`` with those of
-    `hf_ela.models.published_weights`. The last `trainable_blocks` of its 16 blocks change in
-    training; with 0, it describes every view once, and training takes minutes. ELA and pixels,
-    three channels each, go through the same weights.
+    `backbone` names the network and its weights, see `hf_ela.recipes.backbones`. Its last
+    `trainable_blocks` blocks change in training; with 0, it describes every view once, and training
+    takes minutes. ELA and pixels, three channels each, go through the same weights.
     """
 
     kind: Literal["transfer"]
-    backbone: Literal["efficientnet-lite0"]
-    trainable_blocks: Annotated[int, Field(ge=0, le=16)] = 0
+    backbone: str
+    trainable_blocks: Annotated[int, Field(ge=0)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.backbone not in BACKBONES:
+            raise ValueError(
+                f"`backbone` must be one of {', '.join(BACKBONES)}. Received: {self.backbone}."
+            )
+        if self.trainable_blocks > (most := len(BACKBONES[self.backbone].blocks)):
+            raise ValueError(
+                f"`trainable_blocks` must be at most the {most} blocks of {self.backbone}. "
+                f"Received: {self.trainable_blocks}."
+            )
+        return self
 
     def weights(self, size: int, channels: int) -> int:
         """Return about how many weights there are for views of such a depth."""
-        moments = 2 * 592  # of the tapped channels, for each stream of three channels
-        return 2_890_000 + 2 * moments * (channels // 3)
+        row = BACKBONES[self.backbone]
+        return row.weights + 2 * row.features * (channels // 3)  # a stream for three channels
 
     def largest_layer(self, size: int) -> int:
-        """Return how many values the largest layer has for a view: the first expansion."""
-        return (size // 2) ** 2 * 96
+        """Return how many values the largest layer has for a view of such a side."""
+        return (size // 2) ** 2 * BACKBONES[self.backbone].widest

@@ -20,6 +20,7 @@ from hf_ela.data.preparation import Split, held_view_set, training_view_set
 from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation
 from hf_ela.errors import RunError
 from hf_ela.models.backbone import BACKBONE, load_published
+from hf_ela.models.half_precision import round_kernels
 from hf_ela.models.networks import NORMALISED, build_model, head_of, with_error_level
 from hf_ela.models.settings import INPUT
 from hf_ela.recipes.networks import Transfer
@@ -163,6 +164,8 @@ def fit(
     checkpoint = fit_model(trained, recipe, train, validation, folder, sources)
     plain = build_model(recipe)
     plain.set_weights(model.get_weights())
+    if isinstance(recipe.network, Transfer):
+        round_kernels(plain.get_layer(BACKBONE))  # of the blocks that were trained
     return plain, checkpoint
 
 
@@ -180,7 +183,8 @@ def initial_model(recipe: Recipe, initial: Initial | None = None) -> keras.Model
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
     elif isinstance(recipe.network, Transfer):
-        load_published(model.get_layer(BACKBONE))
+        load_published(model.get_layer(BACKBONE), recipe.network.backbone)
+        round_kernels(model.get_layer(BACKBONE))
     return model
 
 
