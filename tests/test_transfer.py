@@ -105,6 +105,16 @@ def test_a_second_training_takes_the_features_of_the_first(
     assert [second[name] for name in names] == [first[name] for name in names]
 
 
+def test_other_error_levels_take_the_same_pixels_and_features_of_their_own(
+    run, contrary, groups, cache, tmp_path
+) -> None:
+    before = set(cache.rglob("features-*"))
+    other = trained(contrary, groups, cache, tmp_path / "run", "ela.qualities=[30]")
+    assert other.ela == {"computed": 0, "cached": sum(run[1].ela.values())}
+    assert set(cache.rglob("features-*")) - before
+    assert [a.score for a in other.samples] != [b.score for b in run[1].samples]
+
+
 def test_what_training_keeps_is_pixels(run, contrary, groups, cache) -> None:
     """A view takes three bytes a pixel, however many channels the network sees."""
     from hf_ela.data.preparation import prepare

@@ -78,10 +78,13 @@ class RowSettings:
     in_batches: bool = False
 
     def to_json(self) -> str:
-        """Return a text that differs whenever a row could."""
+        """Return a text that differs whenever a row could; without ELA where rows have none."""
+        preprocessing = self.preprocessing
+        if self.in_batches:
+            preprocessing = preprocessing.model_copy(update={"ela": None})
         values = {
             **vars(self),
-            "preprocessing": self.preprocessing.model_dump(),
+            "preprocessing": preprocessing.model_dump(),
             "pictures": self.pictures and PICTURES,
             "versions": pixel_versions(),
         }

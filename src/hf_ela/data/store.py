@@ -48,6 +48,7 @@ class ElaStore:
 
     Attributes:
         files: The Arrow files.
+        settings: How they were computed, and how ELA is computed from them.
         facts: One dict per image, without the views.
         computed: Number of images whose ELA was computed for this store.
         cached: Number of images whose ELA was found in the cache.
@@ -59,7 +60,7 @@ class ElaStore:
         self._maps = [_map(file) for file in files]
         tables = [pa.ipc.open_stream(pa.py_buffer(m)).read_all() for m in self._maps]
         self._table = pa.concat_tables(tables) if tables else settings.schema.empty_table()
-        self._settings = settings
+        self.settings = settings
         self.facts: list[dict[str, Any]] = self._table.select(list(FACT_COLUMNS)).to_pylist()
         rows = dict(zip(files, (table.num_rows for table in tables), strict=True))
         self.computed = sum(n for file, n in rows.items() if file in fresh)
@@ -71,9 +72,9 @@ class ElaStore:
         They are not copied, unless ELA is due.
         """
         buffer = self._table[f"views_{view_set}"][row].as_buffer()
-        views = np.frombuffer(buffer, np.uint8).reshape(-1, *self._settings.view_shape(view_set))
-        if self._settings.in_batches and view_set not in PIXEL_SETS:
-            return network_inputs(views[chosen], self._settings.preprocessing)
+        views = np.frombuffer(buffer, np.uint8).reshape(-1, *self.settings.view_shape(view_set))
+        if self.settings.in_batches and view_set not in PIXEL_SETS:
+            return network_inputs(views[chosen], self.settings.preprocessing)
         return views[chosen]
 
     def pictures(self, row: int) -> tuple[np.ndarray, np.ndarray]:

@@ -94,7 +94,8 @@ def _features(views: np.ndarray, backbone: keras.Model, mirrored: bool) -> np.nd
 def _folder(split: Split, view_set: ViewSet, backbone: keras.Model, mirrored: bool) -> Path:
     """Return the folder of exactly these features; it is made."""
     first = split.store.files[0]
-    what = (list(map(str, split.store.files)), view_set, mirrored)
+    ela = split.store.settings.preprocessing.ela
+    what = (list(map(str, split.store.files)), view_set, mirrored, ela)
     how = (FEATURES_VERSION, keras.backend.backend(), backbone.compute_dtype, backbone.output_shape)
     key = sha256(repr((what, how)).encode())
     key.update(np.ascontiguousarray(split.rows).tobytes())
