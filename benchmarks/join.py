@@ -8,8 +8,8 @@ copied, where the disk can. A group stays on one side: in test if the first pool
 otherwise in train if any of its images is there. `joined.csv` gets what `sources.csv` beside this
 script says of every source: its `part`, which `--set calibration.left_out=part` leaves out in turn,
 whole sources of both classes; and its `family_part`, which leaves out whole families of generators,
-and human digital art. The names of generators are those of `generators.csv`, which begin with the
-year.
+and human digital art; and its licence, for the card. The names of generators are those of
+`generators.csv`, which begin with the year.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 
 COLUMNS = ("file_name", "group", "source", "generator")
-PLACES = ("part", "family", "family_part")
+PLACES = ("part", "family", "family_part", "licence")
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -1,12 +1,14 @@
 """Which images belong together: groups from a CSV, near-duplicates; splits that respect them."""
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -86,6 +88,17 @@ class GroupTable:
     def column(self, file_names: Sequence[str], column: str) -> list[str | None]:
         """Return a column of each image; None where not known."""
         return [self.get(name, column) for name in file_names]
+
+    def sources(self, file_names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return each source with the number of its images, and its column `licence`, if any."""
+        images = Counter(self.column(file_names, "source"))
+        licences = dict(
+            zip(*(self.column(file_names, c) for c in ("source", "licence")), strict=True)
+        )
+        return [
+            {"source": name, "n": images[name], "licence": licences[name]}
+            for name in sorted(filter(None, images))
+        ]
 
     def matched(self, file_names: Sequence[str]) -> int:
         """Return how many of the images have a group in the table.

@@ -105,6 +105,7 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
     if column := recipe.calibration.left_out:
         check_parts(column, splits["train"].labels, splits["train"].file_names, groups)
     matched = groups.matched([name for split in splits.values() for name in split.file_names])
+    trained = groups.sources(splits["train"].file_names + splits["validation"].file_names)
     seen = splits["train"].facts + splits["validation"].facts
     summary = {
         "id": source.id,
@@ -116,14 +117,13 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         "limit": options.limit,
         "synthetic": (Path(options.source) / "samples.json").is_file(),
         "groups": {"sha256": groups.sha256, "matched": matched} if options.groups else None,
+        "sources": trained,
         "left_out": left_out,
         "test_near_duplicates_of_train": int(near_duplicates(splits["test"].facts, seen).sum()),
         "rejected": rejected,
     }
     return Prepared(
-        splits["train"],
-        splits["validation"],
-        splits["test"],
+        *(splits["train"], splits["validation"], splits["test"]),
         groups,
         summary,
         computed=sum(store.computed for store in stores.values()),
