@@ -42,6 +42,18 @@ def test_table_finds_by_path_then_by_unambiguous_name(tmp_path) -> None:
     assert groups.get("train/a.jpg", "generator") is None
 
 
+def test_the_sources_of_images_are_counted_with_their_licences(tmp_path) -> None:
+    groups = table(
+        tmp_path,
+        "file_name,group,source,licence\na.jpg,1,art,CC0\nb.jpg,2,art,CC0\nc.jpg,3,game,\n",
+    )
+    assert groups.sources(["a.jpg", "b.jpg", "c.jpg", "unlisted.jpg"]) == [
+        {"source": "art", "n": 2, "licence": "CC0"},
+        {"source": "game", "n": 1, "licence": None},
+    ]
+    assert NONE.sources(["a.jpg"]) == []
+
+
 def test_bare_names_in_the_table_serve_files_in_folders(tmp_path) -> None:
     groups = table(tmp_path, "group,file_name\ng1,a.jpg\ng2\n")
     assert groups.get("train/real/a.jpg", "group") == "g1"

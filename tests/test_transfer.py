@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from conftest import CHEAP, write_folder, write_groups
@@ -77,6 +78,14 @@ def test_every_image_is_scored_by_a_network_that_has_not_seen_its_part(run) -> N
         assert all(part["roc_auc"] < 0.3 for part in parts)
         assert all(max(part["recall_at_false_alarms"].values()) < 0.5 for part in parts)
         assert [row["source"] for row in found["sources"][protocol]] == sources
+
+
+def test_the_answers_about_sources_left_out_are_kept(run) -> None:
+    table = pd.read_parquet(run[0] / "predictions_left_out.parquet")
+    wrong = (table["score_aligned"] >= 0.5) != (table["label"] == "fake")
+    assert len(table) == run[1].left_out["metrics"]["aligned"]["roc_auc"]["n"]
+    assert wrong.mean() > 0.7
+    assert set(table["source"]) == {"fake-contrary", "fake-plain", "real-contrary", "real-plain"}
 
 
 def test_a_threshold_is_kept_for_each_share_of_false_alarms(run) -> None:

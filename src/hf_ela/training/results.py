@@ -101,9 +101,9 @@ def write_results(
 
     onnx = _save(classifier, out / "weights", export, say)
     columns = data.groups.columns(data.test.file_names)
-    table = _predictions(data.test, scores, columns)
-    with whole_file(out / "predictions.parquet") as temporary:
-        table.to_parquet(temporary, index=False)
+    _write_predictions(out / "predictions.parquet", data.test, scores, columns)
+    if left_out:
+        _write_predictions(out / "predictions_left_out.parquet", held, held_scores, held_columns)
 
     sample = _sample(data.test)
     say("Measuring robustness to JPEG, resizing and other changes ...")
@@ -202,13 +202,15 @@ def _sample(test: Split) -> BalancedSample:
     return sample
 
 
-def _predictions(test: Split, scores: Scores, columns: dict[str, list[str | None]]) -> pd.DataFrame:
-    """Return a row per test image: file, label, scores, group and source if known, file facts."""
-    facts = test.facts
+def _write_predictions(
+    path: Path, split: Split, scores: Scores, columns: dict[str, list[str | None]]
+) -> None:
+    """Write a row per image: file, label, scores, group and source if known, file facts."""
+    facts = split.facts
     kept = ("format", "mode", "width", "height", "bytes", "jpeg_quality", "subsampling")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
-            "file": test.file_names,
+            "file": split.file_names,
             "label": ["fake" if row["label"] else "real" for row in facts],
             "score": scores["as_is"],
             "score_aligned": scores["aligned"],
@@ -216,3 +218,5 @@ def _predictions(test: Split, scores: Scores, columns: dict[str, list[str | None
             **{fact: [row[fact] for row in facts] for fact in kept},
         }
     )
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
