@@ -124,6 +124,8 @@ def _transfer(x: keras.KerasTensor, network: Transfer) -> keras.KerasTensor:
     x = layers.Concatenate()(features) if len(features) > 1 else features[0]
     x = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name=NORMALISED)(x)
     x = keras.ops.clip(x, -6, 6)  # an image unlike all others does not outvote its other features
+    if network.hidden:
+        x = layers.Dense(network.hidden, activation="relu")(x)
     return layers.Dropout(network.dropout)(x)
 
 

@@ -57,16 +57,18 @@ class FullyConvolutional(Section):
 
 
 class Transfer(Section):
-    """A network trained on ImageNet, which describes each crop, and a linear layer on top.
+    """A network trained on ImageNet, which describes each crop, and a small one that decides.
 
     `backbone` names the network and its weights, see `hf_ela.recipes.backbones`. Its last
     `trainable_blocks` blocks change in training; with 0, it describes every view once, and training
-    takes minutes. ELA and pixels, three channels each, go through the same weights.
+    takes minutes. ELA and pixels, three channels each, go through the same weights. What decides is
+    a linear layer, behind one of `hidden` units if there are any.
     """
 
     kind: Literal["transfer"]
     backbone: str
     trainable_blocks: Annotated[int, Field(ge=0)] = 0
+    hidden: Annotated[int, Field(ge=0, le=4096)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")
@@ -85,7 +87,8 @@ class Transfer(Section):
     def weights(self, size: int, channels: int) -> int:
         """Return about how many weights there are for views of such a depth."""
         row = BACKBONES[self.backbone]
-        return row.weights + 2 * row.features * (channels // 3)  # a stream for three channels
+        features = row.features * (channels // 3)  # a stream for three channels
+        return row.weights + features * (self.hidden or 2)
 
     def largest_layer(self, size: int) -> int:
         """Return how many values the largest layer has for a view of such a side."""
