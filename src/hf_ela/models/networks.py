@@ -4,7 +4,7 @@ from typing import Any
 
 from hf_ela.backend import keras
 from hf_ela.ela.layers import ErrorLevel, PillowResize
-from hf_ela.models.backbone import backbone
+from hf_ela.models.backbone import BACKBONE, backbone
 from hf_ela.models.settings import INPUT, OUTPUT
 from hf_ela.recipes.backbones import BACKBONES
 from hf_ela.recipes.networks import FullyConvolutional, Transfer
@@ -99,11 +99,11 @@ def head_of(network: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Divide a `transfer` network in two, which share its weights.
 
     Returns:
-        Its backbone, from views (uint8) to features (float32, N x features); and its head, from
-        features to probabilities.
+        Its backbone, from three channels of views (float32, 0 to 255) to features (float32, N x
+        features); and its head, from the features of all channels to probabilities.
     """
     features = network.get_layer(NORMALISED).input
-    return keras.Model(network.input, features), keras.Model(features, network.output)
+    return network.get_layer(BACKBONE), keras.Model(features, network.output)
 
 
 def _reference(x: keras.KerasTensor) -> keras.KerasTensor:

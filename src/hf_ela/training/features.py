@@ -1,7 +1,8 @@
 """Features of a frozen backbone: computed once for every view of a split, kept beside its ELA.
 
 Training the layers behind the backbone then costs seconds an epoch. The features are written in
-shards, each whole or absent, so that an interruption loses at most one.
+shards, each whole or absent, so that an interruption loses at most one. Those of error levels and
+of pixels lie apart: a recipe with only one of them finds its own.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from hf_ela._threads import batched
 from hf_ela.backend import keras
 from hf_ela.data.preparation import Split
 from hf_ela.data.rows import ViewSet
+from hf_ela.recipes.schema import Preprocessing
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 """Raised whenever the features of the same weights change."""
 SHARD_IMAGES = 64
 """Images per shard, as in the stores of ELA."""
@@ -62,40 +64,56 @@ def in_features(
     Args:
         split: The images.
         view_set: Which of their views.
-        backbone: From views to features, of `hf_ela.models.networks.head_of`.
+        backbone: From three channels to features, of `hf_ela.models.networks.head_of`.
         mirrored: Exchange left and right in every second view of an image.
     """
-    folder = _folder(split, view_set, backbone, mirrored)
+    shows = _streams(split.store.settings.preprocessing)
+    folders = [_folder(split, view_set, backbone, mirrored, what) for what in shows]
     shards: list[np.ndarray] = []
     places: dict[int, tuple[int, int]] = {}
     rows = progress_bar(split.rows.tolist(), "Features", total=len(split))
     for number, shard in enumerate(batched(rows, SHARD_IMAGES)):
-        path = folder / f"{number:05d}.npy"
-        if not path.exists() or not path.stat().st_size:  # emptied by a power loss
+        paths = [folder / f"{number:05d}.npy" for folder in folders]
+        # A file may also have been emptied by a power loss.
+        missing = [
+            n for n, path in enumerate(paths) if not path.exists() or not path.stat().st_size
+        ]
+        if missing:
             views = np.stack([split.views_of(view_set, row) for row in shard])
-            with whole_file(path) as temporary, temporary.open("wb") as file:
-                np.save(file, _features(views, backbone, mirrored))
+            if mirrored:
+                views[:, 1::2] = views[:, 1::2, :, ::-1]
+            for n in missing:
+                with whole_file(paths[n]) as temporary, temporary.open("wb") as file:
+                    np.save(file, _features(views[..., 3 * n : 3 * n + 3], backbone))
             split.store.release()
-        shards.append(np.load(path))
+        shards.append(np.concatenate([np.load(path) for path in paths], axis=-1))
         places |= {row: (number, place) for place, row in enumerate(shard)}
     return FeatureSplit(split.store, split.rows, shards, places)
 
 
-def _features(views: np.ndarray, backbone: keras.Model, mirrored: bool) -> np.ndarray:
+def _streams(how: Preprocessing) -> list[str]:
+    """Return what each three channels of a view show."""
+    levels = [f"{quality} {how.ela.settings}" for quality in how.ela.qualities] if how.ela else []
+    return levels + ["pixels"] * (how.ela is None or how.ela.with_pixels)
+
+
+def _features(views: np.ndarray, backbone: keras.Model) -> np.ndarray:
     """Return float16, images x views x features."""
-    if mirrored:
-        views[:, 1::2] = views[:, 1::2, :, ::-1]
     flat = views.reshape(-1, *views.shape[2:])
-    steps = [backbone.predict_on_batch(flat[at : at + STEP]) for at in range(0, len(flat), STEP)]
+    steps = [
+        backbone.predict_on_batch(flat[at : at + STEP].astype(np.float32))
+        for at in range(0, len(flat), STEP)
+    ]
     features = np.concatenate(steps).reshape(*views.shape[:2], -1)
     return np.asarray(features, np.float16)
 
 
-def _folder(split: Split, view_set: ViewSet, backbone: keras.Model, mirrored: bool) -> Path:
+def _folder(
+    split: Split, view_set: ViewSet, backbone: keras.Model, mirrored: bool, shows: str
+) -> Path:
     """Return the folder of exactly these features; it is made."""
     first = split.store.files[0]
-    ela = split.store.settings.preprocessing.ela
-    what = (list(map(str, split.store.files)), view_set, mirrored, ela)
+    what = (list(map(str, split.store.files)), view_set, mirrored, shows)
     how = (FEATURES_VERSION, keras.backend.backend(), backbone.compute_dtype, backbone.output_shape)
     key = sha256(repr((what, how)).encode())
     key.update(np.ascontiguousarray(split.rows).tobytes())
