@@ -103,7 +103,7 @@ class TestWheel:
 import sys, hf_ela
 from hf_ela.recipes.loading import built_in_recipes
 assert ".whl" in hf_ela.__file__, hf_ela.__file__
-assert built_in_recipes() == ["default", "reference", "transfer"]
+assert built_in_recipes() == ["default", "ela", "reference", "transfer"]
 print(hf_ela.ElaClassifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])[0]["score"])
 """
         done = run_python(code, tiny_run, pictures[0], path=wheel_file)

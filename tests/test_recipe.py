@@ -19,7 +19,7 @@ def value(recipe: Recipe, key: str):
 
 
 def test_built_in_recipes_are_valid_and_know_their_names() -> None:
-    names = ["default", "reference", "transfer"]
+    names = ["default", "ela", "reference", "transfer"]
     assert built_in_recipes() == names
     assert [load_recipe(name).name for name in names] == names
 
@@ -101,7 +101,9 @@ def test_settings_that_cannot_work_together(tmp_path) -> None:
 def test_no_such_recipe_lists_the_built_in_ones(tmp_path) -> None:
     nearest = {"defualt": "default", "Reference": "reference"}
     for wrong, near in nearest.items():
-        with pytest.raises(RecipeError, match=rf"default or reference.*{wrong}.*nearest.*`{near}`"):
+        with pytest.raises(
+            RecipeError, match=rf"default or ela or reference.*{wrong}.*nearest.*`{near}`"
+        ):
             load_recipe(wrong)
     with pytest.raises(RecipeError, match=r"my\.toml, which is neither\.$"):
         load_recipe("my.toml")

@@ -328,7 +328,7 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> N
     ("words", "message"),
     [
         (["--set", "training.epoch=3"], "`training.epochs`"),
-        (["--recipe", "nothing"], "default or reference"),
+        (["--recipe", "nothing"], "default or ela or reference"),
         (["--data", "no/such/folder/here"], "no/such/folder/here"),
         (["--label-map", "x"], "ai=fake,human=real"),
         (["--limit", "1"], "at least 2"),

@@ -145,7 +145,7 @@ def test_the_saved_model_is_whole(run) -> None:
     np.testing.assert_allclose(scores, [sample.score for sample in samples], atol=1e-6)
     settings = json.loads((run[0] / "weights" / "hf_ela.json").read_text())
     assert settings["recipe"]["network"]["backbone"] == "efficientnet-lite0"
-    assert (run[0] / "weights/model.weights.h5").stat().st_size < 7e6  # in half precision
+    assert (run[0] / "weights/model.weights.h5").stat().st_size < 1e7  # in half precision
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,13 @@ def test_parts_must_divide_sources(contrary, cache, tmp_path, row, message) -> N
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("overrides", [["network.trainable_blocks=1"], ["training.ela=on_device"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["network.trainable_blocks=1"],
+        ["training.ela=on_device", "input.shortest_side=none"],
+    ],
+)
 def test_what_has_seen_the_sources_does_not_leave_them_out(overrides) -> None:
     with pytest.raises(RecipeError, match="has seen the sources"):
         load_recipe("transfer", ["calibration.left_out=part", *overrides])
