@@ -5,12 +5,13 @@
 
 `reference` is the published recipe, trained as published; `reference-aligned` is trained on aligned
 images. `features` and `features-aligned` are gradient boosting over hand-made statistics of error
-levels, as in the leak audit. `default` sees ELA and pixels; `ela` and `pixels` see one of them.
+levels, as in the leak audit. `default` sees ELA and pixels; `ela` and `pixels` see one of them;
+so do `transfer`, the recipe of the packaged model, `transfer-ela` and `transfer-pixels`.
 
 All are tested as-is and aligned, at the calibration and threshold of their own validation images,
-and compared with `reference` and with `default` of the same seed by McNemar's exact test: how many
-more images they get right, and p, from the lowest to the highest of the seeds. --set changes every
-recipe alike. A training that is finished in --runs is kept. --record puts the table into the record
+and compared with `reference`, `default` and `transfer` of the same seed by McNemar's exact test:
+how many more images they get right, and p, from the lowest to the highest of the seeds. --set
+changes every recipe alike. A training that is finished in --runs is kept. --record puts the table into the record
 and the card of a run on the same images. The JSON also holds the loss of each network at every
 change of the robustness table, seed by seed (`losses`).
 """
@@ -35,16 +36,20 @@ from hf_ela.hub.card import write_card
 from hf_ela.recipes.schema import Protocol, Recipe
 from hf_ela.run_record import read_run, write_run
 
-REFERENCE, DEFAULT = "reference", "default"
+REFERENCE = "reference"
+AGAINST = (REFERENCE, "default", "transfer")
 NETWORKS: dict[str, tuple[str, list[str]]] = {
     REFERENCE: ("reference", []),
     "reference-aligned": ("reference", ["input.training=aligned"]),
     "pixels": ("default", ["ela=none"]),
     "ela": ("default", ["ela.with_pixels=false"]),
-    DEFAULT: ("default", []),
+    "default": ("default", []),
+    "transfer-pixels": ("transfer", ["ela=none"]),
+    "transfer-ela": ("ela", []),
+    "transfer": ("transfer", []),
 }
 BOOSTED: dict[str, Protocol] = {"features": "as_is", "features-aligned": "aligned"}
-DETECTORS = (REFERENCE, "reference-aligned", *BOOSTED, "pixels", "ela", DEFAULT)
+DETECTORS = (*list(NETWORKS)[:2], *BOOSTED, *list(NETWORKS)[2:])
 COLUMNS = {"as_is": "score", "aligned": "score_aligned"}
 METRICS = {
     "accuracy": "accuracy",
@@ -177,7 +182,7 @@ def measured(name: str, protocol: str, found: dict[str, list[Answers]]) -> dict[
                 mcnemar(theirs.right(protocol), ours.right(protocol))
                 for theirs, ours in zip(found[other], own, strict=True)
             ]
-            for other in (REFERENCE, DEFAULT)
+            for other in AGAINST
             if other in found and other != name
         },
     }
@@ -190,10 +195,7 @@ def line(row: dict[str, Any]) -> str:
         f"{row['parameters']:,}" if row["parameters"] else "",
         row["tested"].replace("_", "-"),
         *(over_seeds(row[metric]) for metric in METRICS),
-        *(
-            more_right(tests) if (tests := row["against"].get(other)) else ""
-            for other in (REFERENCE, DEFAULT)
-        ),
+        *(more_right(tests) if (tests := row["against"].get(other)) else "" for other in AGAINST),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -231,7 +233,7 @@ def main() -> None:
     if any((one.data, one.files) != (every[0].data, every[0].files) for one in every):
         sys.exit(f"{args.runs} holds runs on other images. Choose another folder with --runs.")
     rows = [measured(name, protocol, found) for protocol in COLUMNS for name in names]
-    versus = " | ".join(f"more right than `{name}`" for name in (REFERENCE, DEFAULT))
+    versus = " | ".join(f"more right than `{name}`" for name in AGAINST)
     print(f"\n| detector | parameters | tested | {' | '.join(METRICS.values())} | {versus} |")
     print("| --- " * (5 + len(METRICS)) + "|")
     for row in rows:
