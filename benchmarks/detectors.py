@@ -11,9 +11,9 @@ so do `transfer`, the recipe of the packaged model, `transfer-ela` and `transfer
 All are tested as-is and aligned, at the calibration and threshold of their own validation images,
 and compared with `reference`, `default` and `transfer` of the same seed by McNemar's exact test:
 how many more images they get right, and p, from the lowest to the highest of the seeds. --set
-changes every recipe alike. A training that is finished in --runs is kept. --record puts the table into the record
-and the card of a run on the same images. The JSON also holds the loss of each network at every
-change of the robustness table, seed by seed (`losses`).
+changes every recipe alike. A training that is finished in --runs is kept. --record puts the table
+into the record and the card of a run on the same images. The JSON also holds the loss of each
+network at every change of the robustness table, seed by seed (`losses`).
 """
 
 import argparse
