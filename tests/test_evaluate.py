@@ -185,7 +185,7 @@ def test_certainty_is_denied_where_an_interval_has_no_width() -> None:
 def test_without_a_model_it_is_the_packaged_one(tiny, command) -> None:
     found = json.loads(command(f"evaluate {tiny} --limit 2 --json").out)["models"]["pretrained"]
     packaged = ElaClassifier.from_pretrained()
-    assert found["recipe"] == "default"
+    assert found["recipe"] == "transfer"
     assert found["calibration"]["threshold"] == packaged.threshold
 
 

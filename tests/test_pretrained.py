@@ -16,7 +16,7 @@ RUN = json.loads((FOLDER / "run.json").read_text("utf-8"))
 
 
 def test_is_of_the_recipe_of_this_package() -> None:
-    recipe = load_recipe("default", ["training.seed=2", "training.order_seed=2"])
+    recipe = load_recipe("transfer", ["calibration.left_out=part"])
     assert parse_recipe(RUN["recipe"], source="run.json") == recipe
     assert ElaClassifier.from_pretrained().recipe == recipe
 
@@ -51,4 +51,5 @@ def test_its_card_is_made_of_its_record() -> None:
 def test_is_small() -> None:
     sizes = {path.name: path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()}
     assert sizes["model.onnx"] == RUN["onnx"]["bytes"]
-    assert sum(sizes.values()) < 8_000_000
+    assert sizes["model.onnx"] < 16_000_000
+    assert sum(sizes.values()) < 30_000_000
