@@ -33,7 +33,7 @@ RECIPES = {
         *TINY,
         "input.grid=2",
         "input.longest_side=none",
-        "input.shortest_side=72",
+        "input.shortest_side=300",
         "ela.qualities=[1, 60]",
     ],
 }
