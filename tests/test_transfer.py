@@ -222,7 +222,7 @@ def test_blocks_are_fine_tuned_and_exported(contrary, groups, cache, tmp_path) -
         for name in ("onnx", "keras")
     ]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
-    assert (tmp_path / "run/weights/model.onnx").stat().st_size < 7e6  # trained blocks too
+    assert (tmp_path / "run/weights/model.onnx").stat().st_size < 1e7  # trained blocks too
 
 
 def test_sources_are_drawn_equally_often() -> None:

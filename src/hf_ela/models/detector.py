@@ -107,7 +107,7 @@ class Detector:
             for batch in batches:
                 views = [call() for call in batch]
                 readable = [array for array in views if not isinstance(array, ImageError)]
-                probabilities = iter(self._scores(readable))
+                probabilities = iter(self.image_scores(readable, max(len(readable), 1)).tolist())
                 for array in views:
                     yield array if isinstance(array, ImageError) else next(probabilities)
 
@@ -122,6 +122,13 @@ class Detector:
     def view_logits(self, views: np.ndarray) -> np.ndarray:
         """Return the logit of each of the `views` of one image: float64, shape (views,)."""
         return np.asarray(view_logits(self._probabilities, [views])[0])
+
+    def image_scores(self, views: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+        """Return the probability of fake of images, given the views of each: float64, shape (N,).
+
+        Arguments are those of `view_logits`.
+        """
+        return self.calibrated(image_logits(self._probabilities, views, batch_size))
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
         """Return the probabilities of fake of uncalibrated logits: float64, the same shape."""
@@ -143,12 +150,7 @@ class Detector:
 
     def _score_or_error(self, image: ImageSource) -> float | ImageError:
         views = self._views_or_error(image)
-        return views if isinstance(views, ImageError) else self._scores([views])[0]
-
-    def _scores(self, views: list[np.ndarray]) -> list[float]:
-        logits = view_logits(self._probabilities, views, max(len(views), 1)).mean(axis=1)
-        scores: list[float] = self.calibrated(logits).tolist()
-        return scores
+        return views if isinstance(views, ImageError) else float(self.image_scores([views])[0])
 
 
 def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
