@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -62,7 +63,7 @@ def _start(backend: str | None) -> None:
     if backend:
         os.environ["KERAS_BACKEND"] = backend
         with native_messages_held_back():
-            from hf_ela.backend import keras  # noqa: F401  (imported to start it)
+            import_module("keras")
 
 
 def compiled(function: Callable[..., Any], *, xla: bool = False) -> Callable[..., np.ndarray]:

@@ -121,7 +121,7 @@ def test_speed_takes_the_images_of_a_folder(scripts, tiny, tmp_path):
 def packed(tiny, tmp_path, python):
     """The images of `tiny`, packed by the command: classes and splits stay, sizes are aligned."""
     folder = tmp_path / "packed"
-    made = python([BENCHMARKS / "gpu", "pack", "--data", tiny, "--out", folder])
+    made = python([BENCHMARKS / "gpu.py", "pack", "--data", tiny, "--out", folder])
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith("44 images, ")
     for (split, count), kind in product({"train": 16, "test": 6}.items(), ("fake", "real")):
@@ -137,7 +137,7 @@ def test_gpu_measures_the_cpu_where_there_is_no_gpu_and_says_so(backend, packed,
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
     quick = ["--data", packed, "--quick", "--repeat", 1, "--recipes", "default"]
-    printed, report = run("gpu", "run", *quick, KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="")
+    printed, report = run("gpu.py", "run", *quick, KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="")
     assert "NO GPU" in printed
     assert report["environment"]["backend"] == backend
     assert [row["differing_pixels"] for row in report["ela"]] == [0]
@@ -148,7 +148,7 @@ def test_gpu_measures_the_cpu_where_there_is_no_gpu_and_says_so(backend, packed,
 
 @pytest.mark.second_lane
 def test_gpu_refuses_a_backend_that_it_cannot_measure(python):
-    done = python([BENCHMARKS / "gpu", "run", "--data", "x"], KERAS_BACKEND="tensorflow")
+    done = python([BENCHMARKS / "gpu.py", "run", "--data", "x"], KERAS_BACKEND="tensorflow")
     assert done.returncode == 1
     assert "KERAS_BACKEND must be jax or torch. Received: tensorflow." in done.stderr
 

@@ -553,8 +553,9 @@ def test_a_model_trained_on_synthetic_samples_says_so(visit, hub, saved) -> None
     files = dict(saved["default"])
     settings = json.loads(files["hf_ela.json"]) | {"data": {"synthetic": True}}
     hub.add_model("user/demo", files | {"hf_ela.json": json.dumps(settings).encode()})
-    widget = visit("demo")
-    widget.expect(widget.page.locator("#synthetic")).to_have_text(SYNTHETIC_NOTICE, timeout=TIMEOUT)
+    notice = visit("demo").page.locator("#synthetic")
+    notice.wait_for(timeout=TIMEOUT)
+    assert notice.inner_text() == SYNTHETIC_NOTICE
 
 
 CONTRAST = """() => {

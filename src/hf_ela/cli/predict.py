@@ -101,7 +101,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _check_path(path: str) -> None:
     """Refuse what is neither a file nor a folder of pictures."""
-    if (path == "-" or "://" in path) and not os.path.exists(path):  # noqa: PTH110  (as it came)
+    if (path == "-" or "://" in path) and not os.path.exists(path):  # noqa: PTH110  (a Path raises for long text)
         received = "standard input (-)" if path == "-" else path
         raise RunError(
             f"Pictures are read from files and folders. Received: {received}. Save the picture as "
@@ -149,10 +149,10 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
     for path in paths:
         unreadable: list[str] = []  # subfolders that may not be read: refused when they are opened
         found = [
-            os.path.join(folder, name)  # noqa: PTH118  (a Path would not give a name as it came)
+            os.path.join(folder, name)  # noqa: PTH118  (a Path drops a leading ./)
             for folder, names in searched(path)
             for name in names
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  (as above)
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES
         ]
         yield from sorted(found + [name for name in unreadable if name != path]) or [path]
 
@@ -236,7 +236,7 @@ def _answered(file: str, classifier: "ElaClassifier", score: float) -> dict[str,
 
 
 def _refused(file: str, error: ImageError) -> dict[str, Any]:
-    empty = os.path.isdir(file)  # noqa: PTH112  (a Path would not take any text)
+    empty = os.path.isdir(file)  # noqa: PTH112  (a Path raises for long text)
     reason = "is a folder without images" if empty else error.reason
     return {"file": file, "error": {"type": type(error).__name__, "message": reason}}
 

@@ -123,7 +123,9 @@ def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
         "rejected": rejected,
     }
     return Prepared(
-        *(splits["train"], splits["validation"], splits["test"]),
+        splits["train"],
+        splits["validation"],
+        splits["test"],
         groups,
         summary,
         computed=sum(store.computed for store in stores.values()),

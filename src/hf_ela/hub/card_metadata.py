@@ -154,7 +154,7 @@ def _run_metadata(run: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]
 
 
 def _base_model(initial: Mapping[str, Any]) -> dict[str, str]:
-    """Return the keys of a model that was fine-tuned from one of the Hub; a person's stay else."""
+    """Return the keys that say from which model of the Hub this one was fine-tuned, if any."""
     if not initial.get("revision"):
         return {}
     return {"base_model": initial["id"], "base_model_relation": "finetune"}

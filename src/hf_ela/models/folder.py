@@ -144,7 +144,7 @@ def write_model(
         network.set_weights(detector.model.get_weights())
         network.save(temporary, zipped=False)
         halve_weights(temporary / WEIGHTS_FILE)
-        (temporary / "assets").rmdir()  # Keras makes it for every model; built-in layers have none
+        (temporary / "assets").rmdir()  # Keras always makes it; built-in layers leave it empty
         files: list[ModelFile] = [WEIGHTS_FILE]
         if onnx:
             from hf_ela.models.export import onnx_files

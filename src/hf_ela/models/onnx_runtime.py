@@ -40,7 +40,7 @@ class OnnxModel:
             f"{OUTPUT}: tensor(float) {_product([len(LABELS)])}"
         )
         try:
-            self._session = _session(data)
+            self._session = onnx_session(data)
             ends = self._session.get_inputs(), self._session.get_outputs()
             received = " to ".join(map(_described, ends))
         except Exception as error:  # ONNX Runtime's errors have no common base
@@ -92,7 +92,8 @@ class OnnxModel:
         return np.asarray(probabilities)
 
 
-def _session(data: bytes) -> Any:
+def onnx_session(data: bytes) -> Any:
+    """Return a session of ONNX Runtime on the CPU; no file beside `data` is read."""
     import onnxruntime
 
     _share_memory()

@@ -1,4 +1,4 @@
-"""Batches of views, drawn anew for every epoch from its number alone."""
+"""Batches of views; the draws of an epoch depend on its number alone."""
 
 from collections import Counter
 from collections.abc import Sequence

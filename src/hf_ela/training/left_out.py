@@ -2,7 +2,7 @@
 
 A network knows the sources that it was trained on, and is surer of them than of what people bring.
 Calibration on held-out images of known sources would promise too much: here the head is trained
-once for every part of the sources, on all others, and scores the images of that part.
+once per part of the sources, on all others, and scores the images of that part.
 """
 
 from collections import Counter

@@ -210,7 +210,7 @@ def _settings(out: Path) -> dict[str, Any]:
             f"`resume` needs the folder of an interrupted run. Received: {out}, with "
             f"{'a finished' if finished else 'no'} run."
         )
-    return {"initial": None, **json.loads(path.read_text("utf-8"))}
+    return dict(json.loads(path.read_text("utf-8")))
 
 
 def claim(
@@ -238,8 +238,8 @@ def claim(
             cache_dir=options.cache_dir,
             streaming=options.streaming,
         )
-        origin = initial.origin if initial else _settings(out)["initial"]
-        if (then_recipe, same, _settings(out)["initial"]) != (recipe, options, origin):
+        before = _settings(out)["initial"]
+        if (then_recipe, same) != (recipe, options) or (initial and initial.origin != before):
             raise RunError(
                 "The settings differ from those of the interrupted run. Leave them out, or train "
                 "into another folder."

@@ -185,7 +185,7 @@ def write_samples(
     return folder
 
 
-# Drawn for every picture: the share of the decoder, and the gain of the checkerboard.
+# Each picture draws a share of the decoder and a gain of the checkerboard from these ranges.
 STRENGTHS = (0.6, 1.0)
 RIPPLES = (0.01, 0.04)
 
