@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageEnhance
 
@@ -101,6 +101,7 @@ def test_an_image_up_to_the_longest_side_is_left_as_it_is(protocol) -> None:
     )
 
 
+PLAIN = [f"augmentation.{step}=0" for step in ("blur", "noise", "webp", "jpeg")]
 WHOLE = load_recipe(
     "default",
     [*CROPS, "input.shortest_side=144", "augmentation.views=6", "augmentation.rescale=[0.9, 1.1]"],
@@ -129,16 +130,34 @@ def test_training_shows_the_whole_of_an_image_brought_to_one_size(side) -> None:
     red, green, blue, yellow = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
     quarters = np.array([[red, green], [blue, yellow]], np.uint8)
     image = Image.fromarray(quarters).resize((side, side), Image.Resampling.NEAREST)
-    plain = [f"augmentation.{name}=0" for name in ("blur", "noise", "webp", "jpeg")]
     recipe = load_recipe(
-        "default", [*CROPS, *plain, "input.shortest_side=144", "augmentation.views=6", "ela=none"]
+        "default", [*CROPS, *PLAIN, "input.shortest_side=144", "augmentation.views=6", "ela=none"]
     )
     views = training_views(image, recipe, key="")
     corners = views[:, ::127, ::127].reshape(-1, 4, 3)
     assert np.abs(corners - quarters.reshape(4, 3).astype(int)).max() < 20
 
 
+def test_a_blank_view_is_one_colour_of_each_class_alike() -> None:
+    recipe = load_recipe("default", [*CROPS, *PLAIN, "ela=none", "augmentation.blank=1"])
+    views = training_views(noise(300, 280), recipe, key="")
+    assert (np.ptp(views, axis=(1, 2)) <= 1).all()
+    assert len(np.unique(views[:, 0, 0], axis=0)) > 6
+
+
+def test_a_shrunk_view_lacks_fine_grain() -> None:
+    def grain(shrink: int) -> float:
+        settings = ["ela=none", "input.shortest_side=144", f"augmentation.shrink={shrink}"]
+        recipe = load_recipe("default", [*CROPS, *PLAIN, *settings])
+        views = training_views(noise(150, 150), recipe, key="")
+        assert views.shape[1:] == (128, 128, 3)
+        return float(np.abs(np.diff(views.astype(int), axis=1)).mean())
+
+    assert grain(1) < grain(0) * 0.9
+
+
 @given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([FITTED, WHOLE]))
+@example(68, 1, WHOLE)
 def test_parts_lie_within_the_image(width, height, recipe) -> None:
     for box in view_boxes((width, height), recipe):
         assert box.x >= 0 <= box.y

@@ -14,6 +14,8 @@ from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import add_noise, blur, few_colors, in_grey, reencode_webp, rescale
 from hf_ela.recipes.schema import BORDER, Augmentation, Crops, Preprocessing
 
+SMALLEST = 0.45
+"""Factor to which `augmentation.shrink` makes an image smaller at most."""
 _KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
@@ -82,8 +84,8 @@ def _augmented_crop(
     Each step works on the part of the image that the crop needs, with a border that is cut off
     at a random grid phase, so that the cost does not grow with the image.
     """
-    scale = rng.uniform(augmentation.rescale[0], augmentation.rescale[1])
-    kernel = _KERNELS[rng.integers(len(_KERNELS))]
+    low, high = augmentation.rescale
+    scale, kernel = rng.uniform(low, high), _drawn_kernel(rng)
     needed = int(np.ceil((settings.size + BORDER) / scale))
     if settings.training == "aligned":
         side, quality = draw_alignment(rng)
@@ -103,19 +105,22 @@ def _augmented_part(
 ) -> Image.Image:
     """Do as `_augmented_crop` does where every image is brought to one size before it is cropped.
 
-    What happens to a file happens at its own size, or at that of an aligned one, with one JPEG at
-    most; `augmentation.rescale` is about the size before the crop.
+    What happens to a file happens at its own size, or at that of an aligned one, or smaller, with
+    one JPEG at most; `augmentation.rescale` varies the size that it is brought to.
     """
     if settings.training == "aligned":
         side, _ = draw_alignment(rng)
-        kernel = _KERNELS[rng.integers(len(_KERNELS))]
-        image = rescale(image, side / max(image.size), kernel)
+        image = rescale(image, side / max(image.size), _drawn_kernel(rng))
+    if rng.random() < augmentation.shrink:
+        image = rescale(image, rng.uniform(SMALLEST, 1), _drawn_kernel(rng))
     image = _saved(_degraded(image, augmentation, rng), augmentation, rng)
     low, high = augmentation.rescale
-    side = round((settings.shortest_side or settings.size) * rng.uniform(low, high))
-    kernel = _KERNELS[rng.integers(len(_KERNELS))]
-    image = fitted(image, settings.model_copy(update={"shortest_side": side}), kernel)
+    image = fitted(image, settings, _drawn_kernel(rng), rng.uniform(low, high))
     return _random_crop(at_least(image, settings.size), settings.size, rng)
+
+
+def _drawn_kernel(rng: np.random.Generator) -> Image.Resampling:
+    return _KERNELS[rng.integers(len(_KERNELS))]
 
 
 def _saved(image: Image.Image, augmentation: Augmentation, rng: np.random.Generator) -> Image.Image:
@@ -129,9 +134,11 @@ def _saved(image: Image.Image, augmentation: Augmentation, rng: np.random.Genera
 def _degraded(
     image: Image.Image, augmentation: Augmentation, rng: np.random.Generator
 ) -> Image.Image:
-    """Remove colour, blur, add noise, save as palette and as WebP, each with its probability."""
+    """Change the image by each step with its probability."""
+    plain = tuple(rng.integers(256, size=3).tolist())
     tint = rng.uniform(0.55, 1, 3) if rng.random() < 0.3 else np.ones(3)
     steps: list[tuple[float, Callable[[], Image.Image]]] = [
+        (augmentation.blank, lambda: Image.new("RGB", image.size, plain)),
         (augmentation.grey, lambda: in_grey(image, tint)),
         (augmentation.blur, lambda: blur(image, rng.uniform(0.3, 1.0))),
         (augmentation.noise, lambda: add_noise(image, rng.uniform(1, 4), rng)),

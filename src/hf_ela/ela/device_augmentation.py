@@ -1,4 +1,4 @@
-"""Augmentation on the accelerator: a new file history for every training crop in every epoch.
+"""Augmentation on the accelerator: each epoch gives each training crop a new file history.
 
 The draws are made on the CPU and depend on seed, epoch and batch alone, so that a training can be
 repeated and resumed exactly on every backend; the pixels are computed where the network is.

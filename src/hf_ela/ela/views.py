@@ -46,7 +46,7 @@ OFF_GRID = 4
 WIDEST = 4
 """Ratio of the sides of an image up to which `shortest_side` decides its size: a strip would become
 enormous."""
-VIEWS_VERSION = 4
+VIEWS_VERSION = 5
 """Raised whenever this package changes a view or a row: decoding, facts, statistics, hashes,
 draws."""
 
@@ -130,8 +130,10 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     across, down = width / fitted[0], height / fitted[1]
 
     def enlarged(box: Box) -> Box:
+        # One pixel at least, also where the image has fewer pixels than its larger copy.
         left, right = (int(x * across + 0.5) for x in (box.x, box.x + box.width))
         top, bottom = (int(y * down + 0.5) for y in (box.y, box.y + box.height))
+        left, top = min(left, width - 1), min(top, height - 1)
         return Box(left, top, max(right - left, 1), max(bottom - top, 1))
 
     return [enlarged(box) for box in _boxes(*fitted, settings)]
@@ -179,9 +181,11 @@ def fitted(
     image: Image.Image,
     settings: Crops,
     kernel: Image.Resampling = Image.Resampling.BICUBIC,
+    scale: float = 1.0,
 ) -> Image.Image:
-    """Return the image in the size that the settings give it before it is cropped."""
-    size = _fitted_size(*image.size, settings)
+    """Return the image in the size that the settings give it before a crop, times `scale`."""
+    width, height = _fitted_size(*image.size, settings)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return image if size == image.size else image.resize(size, kernel)
 
 

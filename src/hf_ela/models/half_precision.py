@@ -1,8 +1,8 @@
 """Half precision: large arrays are stored as float16 where that changes none of their numbers.
 
-The kernels of a published backbone are rounded once, before anything is computed with them. So
-training, calibration and every file have the same numbers, and the files have half the size. A
-network that starts from random weights is not rounded, and is stored as it is.
+The kernels of a published backbone are rounded once, before anything is computed with them, and
+those that were trained before calibration. So calibration and each file have the same numbers, and
+the files have half the size. A network from random weights is not rounded, and is stored as it is.
 """
 
 from pathlib import Path

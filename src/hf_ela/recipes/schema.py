@@ -85,7 +85,8 @@ class Augmentation(Section):
     """Changes of a training image before ELA, drawn anew for each of its `views`.
 
     Both classes are drawn from the same distribution. Without this section, training sees the same
-    crops as evaluation. `rescale` is a range of factors; the other steps are probabilities.
+    crops as evaluation. `rescale` is a range of factors; the other steps are probabilities: `blank`
+    is one colour in place of the image, so of no class; `shrink`, a smaller copy of the image.
     """
 
     views: Annotated[int, Field(ge=1, le=64)]
@@ -96,6 +97,8 @@ class Augmentation(Section):
     jpeg: Fraction
     jpeg_quality: Annotated[list[int], Field(min_length=2, max_length=2)]
     webp: Fraction
+    blank: Fraction = 0.0
+    shrink: Fraction = 0.0
     grey: Fraction = 0.0
     palette: Fraction = 0.0
 
@@ -125,7 +128,7 @@ class EarlyStopping(Section):
 class Training(Section):
     """Optimisation.
 
-    `ela` says where training computes ELA: ``cached``, once for every view on the CPU, or
+    `ela` says where training computes ELA: ``cached``, once per view on the CPU, or
     ``on_device``, in every step where the network is, with a newly drawn JPEG history; or
     ``in_batches``, on the CPU whenever a view is read, from cached pixels.
     `balance` says whether each ``source`` of a class is drawn equally often, however many images it
@@ -167,8 +170,7 @@ class Calibration(Section):
     `certain` is the target accuracy of the images outside of the band, see
     `hf_ela.evaluation.calibration.fit_uncertain`; without it, no image is uncertain.
     `left_out` names a column of the groups file that divides the sources into parts: everything is
-    then fitted on predictions for parts that a network has not seen, see
-    `hf_ela.training.left_out`.
+    then fitted on predictions for unseen parts, see `hf_ela.training.left_out`.
     """
 
     temperature: bool
@@ -189,11 +191,15 @@ class Preprocessing(Section):
 
     @model_validator(mode="after")
     def _check_augmentation(self) -> Self:
-        if self.augmentation and self.input.kind == "resize":
+        if self.augmentation is None:
+            return self
+        if self.input.kind == "resize":
             raise ValueError(
                 "`augmentation` requires native-resolution crops. Received: input.kind='resize'. "
                 "Set input.kind='crops', or leave `augmentation` out."
             )
+        if self.augmentation.shrink and not self.input.shortest_side:
+            raise ValueError("`augmentation.shrink` requires `input.shortest_side`.")
         return self
 
     @property
@@ -213,7 +219,7 @@ class Preprocessing(Section):
 
     @property
     def source_side(self) -> int:
-        """Height and width of the pixels that the accelerator augments: room for every draw."""
+        """Height and width of the pixels that the accelerator augments, with room for any draw."""
         low = min(1.0, self.augmentation.rescale[0]) if self.augmentation else 1.0
         return math.ceil((self.pixel_side + 2 * BORDER) / low)
 
@@ -240,7 +246,7 @@ class Recipe(Preprocessing):
             reduction = self.network.patch * 2 ** (len(self.network.widths) - 1)
             if self.input.size % reduction:
                 raise ValueError(
-                    "`input.size` must be a multiple of network.patch times 2 for every stage "
+                    "`input.size` must be a multiple of network.patch, doubled for each stage "
                     f"after the first ({reduction}). Received: input.size={self.input.size}."
                 )
         return self

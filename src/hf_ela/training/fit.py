@@ -165,7 +165,7 @@ def fit(
     plain = build_model(recipe)
     plain.set_weights(model.get_weights())
     if isinstance(recipe.network, Transfer):
-        round_kernels(plain.get_layer(BACKBONE))  # of the blocks that were trained
+        round_kernels(plain)  # its head, and the blocks that were trained
     return plain, checkpoint
 
 
