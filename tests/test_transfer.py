@@ -1,6 +1,7 @@
 """Training on a frozen backbone: features computed once, heads that leave sources out."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from conftest import CHEAP, write_folder, write_groups
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data.loading import DataOptions
+from hf_ela.data.preparation import prepare
 from hf_ela.errors import DataError, RecipeError
+from hf_ela.models.backbone import backbone, load_published
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.run_record import Run
 from hf_ela.training.batches import FEW, balanced_shares
+from hf_ela.training.features import in_features
 from hf_ela.training.initial import Initial
 from hf_ela.training.trainer import train
 
@@ -126,8 +130,6 @@ def test_other_error_levels_take_the_same_pixels_and_features_of_their_own(
 
 def test_what_training_keeps_is_pixels(run, contrary, groups, cache) -> None:
     """A view takes three bytes a pixel, however many channels the network sees."""
-    from hf_ela.data.preparation import prepare
-
     recipe = load_recipe("transfer", SMALL)
     options = DataOptions(str(contrary), groups=str(groups), num_proc=1, cache_dir=str(cache))
     data = prepare(options, recipe)
@@ -135,6 +137,27 @@ def test_what_training_keeps_is_pixels(run, contrary, groups, cache) -> None:
     assert views.shape == (2, 96, 96, 6)
     buffer = data.train.store._table["views_augmented"][0].as_buffer()
     assert buffer.size == 2 * 96 * 96 * 3
+
+
+def test_onnx_runtime_computes_the_same_features(contrary, groups, cache, monkeypatch) -> None:
+    recipe = load_recipe("transfer", SMALL)
+    options = DataOptions(str(contrary), groups=str(groups), num_proc=1, cache_dir=str(cache))
+    split = prepare(options, recipe).validation
+    published = backbone("efficientnet-lite0")
+    load_published(published, "efficientnet-lite0")
+
+    def computed() -> np.ndarray:
+        before = set(cache.rglob("features-*"))
+        found = in_features(split, "augmented", published, mirrored=False)
+        for folder in set(cache.rglob("features-*")) - before:
+            shutil.rmtree(folder)
+        return np.stack([found.views_of("augmented", row) for row in split.rows.tolist()])
+
+    by_keras = computed()
+    monkeypatch.setattr("hf_ela.training.features.MANY", 1)
+    by_onnx = computed()
+    assert not np.array_equal(by_onnx, by_keras)
+    np.testing.assert_allclose(by_onnx, by_keras, rtol=2e-3, atol=2e-3)
 
 
 def test_the_saved_model_is_whole(run) -> None:
