@@ -203,6 +203,41 @@ def test_leave_one_out_tests_on_what_training_did_not_see(run, trials, tmp_path)
     assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
 
 
+def test_the_learning_curve_draws_both_classes_outside_of_each_part(scripts):
+    from learning_curve import drawn
+
+    labels = np.repeat([0, 1], 60)
+    sources = np.array([f"{label}-{i % 6}" for i, label in enumerate(labels)])
+    parts = np.array([str(i % 6 // 2) for i in range(len(labels))])
+    for seed in range(20):
+        chosen = drawn(labels, sources, parts, "sources", 0.3, seed)
+        assert len(set(sources[chosen])) == 4
+        assert all(set(labels[chosen & (parts != part)]) == {0, 1} for part in set(parts))
+    assert drawn(labels, sources, parts, "images", 0.3, 0).mean() == pytest.approx(0.3, abs=0.15)
+    assert drawn(labels, sources, parts, "all", 1, 0).all()
+
+
+@pytest.mark.second_lane
+def test_the_learning_curve_scores_the_same_images_from_fewer(run, tiny, trials, tmp_path):
+    def row(name):
+        kind, second = name.split("/")[1], name.endswith("jpg")
+        return name, f"{kind}-{second}", "01"[second]
+
+    groups = write_groups(tmp_path / "parts.csv", tiny, "group,source,part", row)
+    small = settings(
+        "input.size=96", "augmentation.views=1", "training.epochs=2", "validation.fraction=0.25"
+    )
+    arguments = [*trials, "--groups", groups, *small, "--seeds", 2, "--shares", 0.5]
+    printed, report = run("learning_curve.py", *arguments)
+    kinds = [(row["of"], row["seed"]) for row in report["rows"]]
+    assert kinds == [(of, seed) for seed in (0, 1) for of in ("images", "sources", "all")]
+    whole = max(row["images"] for row in report["rows"])
+    for row in report["rows"]:
+        assert len(row["as_is"]) == len(row["aligned"]) == 2
+        assert (row["images"] < whole) == (row["of"] == "images")  # two sources a class: all kept
+    assert f"| all | 1 | {whole} | 4 | " in printed
+
+
 @pytest.mark.second_lane
 def test_detectors_are_compared_on_the_same_images(run, trials, tiny_run, tmp_path):
     small = settings("input.size=32", "training.epochs=2", "training.batch_size=8")

@@ -45,7 +45,13 @@ class LeftOut:
     logits: dict[Protocol, np.ndarray]
 
 
-def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder: Path) -> LeftOut:
+def score_left_out(
+    recipe: Recipe,
+    data: Prepared,
+    network: keras.Model,
+    folder: Path,
+    among: np.ndarray | None = None,
+) -> LeftOut:
     """Train a head without each part of the sources, and score the images of that part.
 
     Args:
@@ -54,6 +60,7 @@ def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder:
         data: Its data.
         network: The trained network; its backbone is used, its head is not.
         folder: For the state of each training.
+        among: Whether a head may be trained on each training image: bool; None means on all.
     """
     known = Split(data.train.store, np.union1d(data.train.rows, data.validation.rows))
     chosen = _at_most(known, data.groups.column(known.file_names, "source"))
@@ -69,6 +76,8 @@ def score_left_out(recipe: Recipe, data: Prepared, network: keras.Model, folder:
     for part in sorted({part for part in parts if part}):
         inside = np.array([name == part for name in parts])
         stays = np.array([name not in (part, None) for name in training])
+        if among is not None:
+            stays &= among
         here = {name: replace(split, rows=split.rows[inside]) for name, split in held.items()}
         others = replace(seen, rows=seen.rows[stays])
         _, head = head_of(initial_model(recipe))
