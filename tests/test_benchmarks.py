@@ -203,8 +203,8 @@ def test_leave_one_out_tests_on_what_training_did_not_see(run, trials, tmp_path)
     assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
 
 
-def test_the_learning_curve_draws_both_classes_outside_of_each_part(scripts):
-    from learning_curve import drawn
+def test_sources_are_drawn_with_both_classes_outside_of_each_part(scripts):
+    from left_out import drawn
 
     labels = np.repeat([0, 1], 60)
     sources = np.array([f"{label}-{i % 6}" for i, label in enumerate(labels)])
@@ -218,7 +218,7 @@ def test_the_learning_curve_draws_both_classes_outside_of_each_part(scripts):
 
 
 @pytest.mark.second_lane
-def test_the_learning_curve_scores_the_same_images_from_fewer(run, tiny, trials, tmp_path):
+def test_sources_left_out_are_scored_from_fewer_images_and_sources(run, tiny, trials, tmp_path):
     def row(name):
         kind, second = name.split("/")[1], name.endswith("jpg")
         return name, f"{kind}-{second}", "01"[second]
@@ -228,14 +228,35 @@ def test_the_learning_curve_scores_the_same_images_from_fewer(run, tiny, trials,
         "input.size=96", "augmentation.views=1", "training.epochs=2", "validation.fraction=0.25"
     )
     arguments = [*trials, "--groups", groups, *small, "--seeds", 2, "--shares", 0.5]
-    printed, report = run("learning_curve.py", *arguments)
+    printed, report = run("left_out.py", *arguments)
     kinds = [(row["of"], row["seed"]) for row in report["rows"]]
-    assert kinds == [(of, seed) for seed in (0, 1) for of in ("images", "sources", "all")]
+    assert kinds == [(of, seed) for seed in (0, 1) for of in ("all", "images", "sources")]
     whole = max(row["images"] for row in report["rows"])
     for row in report["rows"]:
-        assert len(row["as_is"]) == len(row["aligned"]) == 2
+        assert [part["part"] for part in row["aligned"]] == ["0", "1"]
         assert (row["images"] < whole) == (row["of"] == "images")  # two sources a class: all kept
     assert f"| all | 1 | {whole} | 4 | " in printed
+
+
+@pytest.mark.second_lane
+def test_fine_tuning_is_compared_on_images_that_no_training_has_seen(run, tiny, trials, tmp_path):
+    def row(name):
+        return name, name, name.split("/")[1], "01"[name.endswith("jpg")]
+
+    groups = write_groups(tmp_path / "parts.csv", tiny, "group,source,part", row)
+    small = settings(*TINY, "validation.fraction=0.25")
+    arguments = [*trials, "--groups", groups, *small, "--recipe", "default", "--part", 1]
+    printed, report = run("fine_tuning.py", *arguments, "--each", 6, "--test", 3)
+    assert [row["model"] for row in report["rows"]] == ["as it is", "fine-tuned", "trained anew"]
+    folder = tmp_path / "runs" / "folder"
+    assert Counter(file.parent for file in folder.rglob("*.*")) == {
+        folder / split / label: size
+        for split, size in (("train", 6), ("test", 3))
+        for label in ("fake", "real")
+    }
+    accuracy = report["rows"][1]["test"]["aligned"]["accuracy"]
+    assert f"| fine-tuned | {report['rows'][1]['test']['as_is']['roc_auc']:.3f} | " in printed
+    assert f" {accuracy:.3f} " in printed
 
 
 @pytest.mark.second_lane

@@ -114,24 +114,29 @@ def left_out_tables(
         By protocol: ``coverage``; ``parts``, each with its AUC, and its recall where `FALSE_ALARMS`
         of its own real images are called fake; and ``sources``, as in ``run.json``.
     """
-    labels, names, threshold = found.split.labels, np.array(found.parts), detector.threshold
-    groups = columns["group"]
+    labels, groups, threshold = found.split.labels, columns["group"], detector.threshold
     return {
         "coverage": {
             protocol: measure_coverage(labels, s, threshold, detector.uncertain)
             for protocol, s in scores.items()
         },
-        "parts": {
-            protocol: [
-                {"part": part, **_in_part(labels[names == part], s[names == part])}
-                for part in sorted(set(found.parts))
-            ]
-            for protocol, s in scores.items()
-        },
+        "parts": by_part(found, scores),
         "sources": {
             protocol: by_source(columns["source"], labels, s, threshold, groups)
             for protocol, s in scores.items()
         },
+    }
+
+
+def by_part(found: LeftOut, scores: Scores) -> dict[str, list[dict[str, Any]]]:
+    """Return by protocol, for each part, what `left_out_tables` says."""
+    labels, names = found.split.labels, np.array(found.parts)
+    return {
+        protocol: [
+            {"part": part, **_in_part(labels[names == part], s[names == part])}
+            for part in sorted(set(found.parts))
+        ]
+        for protocol, s in scores.items()
     }
 
 
