@@ -43,14 +43,14 @@ def write_folder(
                 link.symlink_to((data / name).resolve())
 
 
-def tuned(start: Path, overrides: list[str], options: DataOptions, folder: Path) -> dict[str, Any]:
+def tuned(start: Path, options: DataOptions, folder: Path) -> dict[str, Any]:
     """Fine-tune a model on a folder, or find it there; return its record. Call it `apart`."""
     from hf_ela.run_record import read_run
     from hf_ela.training import Initial, train
 
     if not (folder / "run.json").exists():
         initial = Initial.load(str(start))
-        train(initial.recipe(overrides), options, folder, initial=initial)
+        train(initial.recipe(), options, folder, initial=initial)
     return read_run(folder).content()
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     mine = replace(options, source=str(folder), groups=None)
     records = {
         "as it is": apart(trained, recipe, without, runs / "as it is"),
-        "fine-tuned": apart(tuned, runs / "as it is", args.overrides, mine, runs / "fine-tuned"),
+        "fine-tuned": apart(tuned, runs / "as it is", mine, runs / "fine-tuned"),
         "trained anew": apart(trained, recipe, mine, runs / "trained anew"),
     }
     rows = [

@@ -91,7 +91,7 @@ def main() -> None:
                 cells.append(over_seeds([v["0.05"] if isinstance(v, dict) else v for v in values]))
         print(f"| {' | '.join(cells)} |")
     print(
-        "\n| share of | | images | sources | AUC, as-is: mean | aligned | as-is: minimum | aligned |"
+        "\n| share of | | images | sources | mean AUC, as-is | aligned | minimum, as-is | aligned |"
     )
     print("| --- " * 8 + "|")
     for of, share in dict.fromkeys((row["of"], row["share"]) for row in rows):
