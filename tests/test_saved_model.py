@@ -3,7 +3,9 @@
 import contextlib
 import json
 import math
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_files import damaged, picture
-from conftest import changed, linked_copy
+from conftest import COMMAND, changed, linked_copy
 from hf_ela import ElaClassifier
 from hf_ela.backend import keras
 from hf_ela.ela.views import evaluation_views
@@ -374,14 +376,31 @@ except ImportError as error:
 
 def test_prediction_needs_no_keras_and_what_needs_it_says_so(saved_crops, python, tmp_path) -> None:
     images(2)[1].save(tmp_path / "a.png")
+    (home := tmp_path / "home").mkdir()
     missing = "keras tensorflow jax torch h5py onnx tf2onnx"
-    done = python(["-c", PREDICT, saved_crops, tmp_path / "a.png", missing])
+    done = python(
+        ["-c", PREDICT, saved_crops, tmp_path / "a.png", missing],
+        **dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(home)),
+        ORT_DISABLE_TELEMETRY="",
+    )
     assert done.returncode == 0, done.stderr
+    assert [*home.iterdir()] == []  # ONNX Runtime would leave what it reports to its maker
     (score,) = ElaClassifier.from_pretrained(saved_crops).scores([tmp_path / "a.png"])
     first, second = done.stdout.splitlines()
     assert first == str(score)
     assert second.startswith("BackendError The Keras runtime requires Keras")
     assert "[jax]" in second
+
+
+@pytest.mark.second_lane
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not here")
+def test_prediction_makes_no_call_to_the_network(saved_crops, tmp_path) -> None:
+    images(1)[0].save(tmp_path / "a.png")
+    traced = ["strace", "-f", "-qq", "-e", "trace=network", "-o", tmp_path / "calls"]
+    words = [*COMMAND, "predict", tmp_path / "a.png", "--model", saved_crops]
+    env = os.environ | {"HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": ""}
+    subprocess.run([*traced, *words], env=env, check=True, capture_output=True)
+    assert "INET" not in (tmp_path / "calls").read_text()
 
 
 FLAT = """

@@ -138,7 +138,9 @@ def figure(caption: str, picture: Image.Image) -> str:
 
 gr.set_static_paths([HERE / "samples"])  # or the buttons' icons go with the uploads
 
-with gr.Blocks(title="Human-made or AI-generated?", delete_cache=(60, 60)) as page:
+with gr.Blocks(
+    title="Human-made or AI-generated?", delete_cache=(60, 60), analytics_enabled=False
+) as page:
     gr.Markdown(INTRO)
     upload = gr.File(label="Your picture: the original file", file_types=["image"], height=150)
     gr.Markdown("Or try one of these. The truth is shown beside the answer, right or wrong.")
