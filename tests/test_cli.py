@@ -445,7 +445,7 @@ class TestStreams:
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
     def test_a_full_disk_behind_them_is_one_line(self, pictures, monkeypatch, capsys) -> None:
         for name in ("stdout", "stderr"):
-            monkeypatch.setattr(sys, name, Path("/dev/full").open("w"))
+            monkeypatch.setattr(sys, name, Path("/dev/full").open("w"))  # noqa: SIM115
             assert main(["predict", str(pictures[-1])]) == (2 if name == "stdout" else 0)
             getattr(sys, name).close()  # nothing is left in it
             monkeypatch.undo()

@@ -1,6 +1,7 @@
 """Models of the Hub, loaded by the real client from a Hub over loopback."""
 
 import json
+import pickle
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -234,6 +235,16 @@ def packaged(hub) -> Callable[..., HfElaError | str]:
             return error
 
     return load
+
+
+def test_it_is_pickled_by_its_commit_and_without_the_token(hub, packaged) -> None:
+    commit = packaged()
+    pickled = pickle.dumps(ElaClassifier.from_pretrained(ID, token=hub.token))
+    assert hub.token.encode() not in pickled
+    hub.repositories["models", ID].commit({"hf_ela.json": b"{}"})
+    hub.requests.clear()
+    assert pickle.loads(pickled).revision == commit
+    assert hub.requests == []
 
 
 class TestCauses:
