@@ -196,7 +196,7 @@ class TestRefusals:
         ("name", "data", "said", "got"),
         [
             # More than is allowed: not even downloaded.
-            ("hf_ela.json", b" " * (2**24 + 1), "at most 16,777,216 bytes", set()),
+            ("hf_ela.json", b" " * (2**22 + 1), "at most 4,194,304 bytes", set()),
             ("model.weights.h5", bytes(2**24), "corrupt or malicious", {"hf_ela.json"}),
             ("network.onnx", bytes(2**24), "corrupt or malicious", {"hf_ela.json"}),
             # Not valid: nothing comes after it.

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EDQUOT, EFBIG, ENOSPC, EROFS
 from hashlib import sha256
 from typing import Literal
 
@@ -19,6 +18,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.sha import git_hash
 
+from hf_ela._files import disk_full
 from hf_ela.errors import (
     DataError,
     DatasetNotFoundError,
@@ -32,9 +32,14 @@ from hf_ela.errors import (
 LOGIN = "`hf auth login`, or the variable HF_TOKEN"
 # The HTTPError of the client (httpx or httpx2, by the version of huggingface_hub), and OSError.
 CLIENT_ERRORS: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
-OTHER_ANSWERS = (ValueError, KeyError, IndexError, TypeError, AttributeError)
+OTHER_ANSWERS: tuple[type[Exception], ...] = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+)
 """What the clients raise for an answer that is not what the Hub says, such as that of a proxy."""
-_DISK = (ENOSPC, EDQUOT, EFBIG, EROFS)
 _PROXIES = {"all_proxy", "https_proxy", "http_proxy"}
 
 
@@ -132,7 +137,8 @@ def hub_errors(repository: Repository, *more: type[Exception]) -> Iterator[None]
         *more: Further exceptions to turn.
     """
     # hf_xet, which moves large files, raises RuntimeError; a SOCKS proxy can raise ImportError.
-    turned = (*CLIENT_ERRORS, *OTHER_ANSWERS, RuntimeError, ImportError, *more)
+    turned: tuple[type[Exception], ...] = (*CLIENT_ERRORS, *OTHER_ANSWERS, *more)
+    turned = (*turned, RuntimeError, ImportError)
     try:
         yield
     except HfElaError:
@@ -188,7 +194,11 @@ def _known_error(error: BaseException, repository: Repository) -> HfElaError | N
         return _wrong_proxy(error)
     if isinstance(error, OSError | RuntimeError) and (reason := _disk_problem(error, repository)):
         return repository.failed(reason)
-    if status == 401 and "Authorization" in error.response.request.headers:
+    if (
+        isinstance(error, HfHubHTTPError)
+        and status == 401
+        and "Authorization" in error.response.request.headers
+    ):
         return repository.not_found(
             f"{constants.ENDPOINT} does not accept your token (status 401, for the "
             f"{repository.kind} {repository.id}): it has expired, was revoked or is mistyped. Make "
@@ -255,13 +265,13 @@ def _wrong_proxy(error: Exception) -> HfElaError:
 
 def _disk_problem(error: OSError | RuntimeError, repository: Repository) -> str | None:
     """Return what to say about a folder that cannot be written, or None for another problem."""
-    found = re.search(r"\(os error (\d+)\)", str(error))  # so does hf_xet put it
-    number = int(found[1]) if found else getattr(error, "errno", None)
-    path = getattr(error, "filename", None)
-    if number is None or not (path or number in _DISK):
+    path, reason = getattr(error, "filename", None), disk_full(error)
+    if path and isinstance(error, OSError):
+        reason = error.strerror
+    if not reason:
         return None
     return (
-        f"{os.strerror(number)}: {path or repository.cache or constants.HF_HUB_CACHE}. Files of "
+        f"{reason}: {path or repository.cache or constants.HF_HUB_CACHE}. Files of "
         f"{repository.id} are kept there: free space, or choose another folder with HF_HOME."
     )
 

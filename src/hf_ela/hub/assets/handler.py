@@ -97,9 +97,12 @@ class EndpointHandler:
                 answers.append(answer[:top_k])
         return answers if images is inputs else answers[0]
 
+    def _scores(self, image: bytes | Image.Image) -> list[float | ImageError]:
+        return list(self.classifier.scores([image]))
+
     def _score(self, image: bytes | Image.Image) -> float:
         try:
-            (score,) = within(SECONDS, list, self.classifier.scores([image]))
+            (score,) = within(SECONDS, self._scores, image)
         except TimeoutError:
             raise RequestError(
                 f"The image is refused: it takes more than {SECONDS} seconds to read."
