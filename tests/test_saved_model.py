@@ -173,9 +173,9 @@ class TestSaving:
         def fail() -> None:
             raise error
 
-        with pytest.raises(RunError, match="No space left on device: here"):
-            with named_if_full(Path("here")):
-                quietly(fail)
+        full = pytest.raises(RunError, match="No space left on device: here")
+        with full, named_if_full(Path("here")):
+            quietly(fail)
 
     def test_refuses_to_replace_anything_else(self, tmp_path) -> None:
         notes = tmp_path / "notes.txt"
