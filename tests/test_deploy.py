@@ -240,9 +240,11 @@ def served(command: list[object], folder: Path, **env: str) -> Iterator[subproce
 @pytest.fixture(scope="module")
 def endpoint(clean, release, tmp_path_factory) -> Iterator[str]:
     command = [clean, REPOSITORY / "tests" / "toolkit.py", release]
-    with served(command, tmp_path_factory.mktemp("home")) as process:
+    home = tmp_path_factory.mktemp("home")
+    with served(command, home) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    assert [*home.rglob("*onnxruntime*")] == []  # what it would report to its maker
 
 
 @pytest.mark.second_lane

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from hf_ela._files import named_if_full
 from hf_ela._terminal import printable
 from hf_ela.errors import CardError, ReleaseError
 from hf_ela.hub.card import CAPTIONS
@@ -250,7 +251,7 @@ def _read_head(api: HfApi, repository: Repository, options: PushOptions) -> Head
     files = read_tree(api, repository, commit)
     card = None
     if CARD in files:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, named_if_full(Path(folder)):
             path = api.hf_hub_download(id_, CARD, revision=commit, repo_type=kind, cache_dir=folder)
             card = Path(path).read_bytes()
     return Head(commit, bool(info.private), options.branch in branches, files, card, tags)
