@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -183,10 +184,13 @@ class TestHandler:
         assert "notice" not in rest[0]
 
     def test_a_file_that_takes_too_long_is_refused(self, handler, monkeypatch) -> None:
-        monkeypatch.setattr(sys.modules[type(handler).__module__], "SECONDS", 0)
-        with pytest.raises(ValueError, match="takes more than 0 seconds to read"):
-            handler({"inputs": JPEG})
-        assert "more than" in handler({"inputs": [JPEG]})[0]["error"]
+        monkeypatch.setitem(handler._score.__globals__, "SECONDS", 0.1)
+        slow, over = Image.new("RGB", (64, 64)), Event()
+        slow.load = over.wait
+        with pytest.raises(ValueError, match=r"takes more than 0\.1 seconds to read"):
+            handler({"inputs": slow})
+        assert "more than" in handler({"inputs": [slow]})[0]["error"]
+        over.set()
 
     def test_an_error_of_ours_tells_the_client_nothing(self, handler, monkeypatch, caplog) -> None:
         monkeypatch.setattr(handler.classifier, "recipe", None)  # as if it were broken
