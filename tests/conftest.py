@@ -30,6 +30,7 @@ for name in LIVE:
     del os.environ[name]
 os.environ.update(HUB.environment(Path(_HOME.name)))
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of test files that import it before hf_ela
 
 # Untimed: other work may slow a test.
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=20)

@@ -19,7 +19,9 @@ import hf_ela
 from bad_files import encode, picture, write_bad_files
 from conftest import COMMAND, REPOSITORY, ctrl_c_is_heard
 from hf_ela import ElaClassifier, error_level
+from hf_ela._terminal import native_messages_held_back
 from hf_ela._text import SYNTHETIC_NOTICE
+from hf_ela.cli import main
 from hf_ela.errors import install_command
 from hf_ela.hub.locate import PACKAGED, packaged_model
 from hf_ela.models.explain import overlay
@@ -421,6 +423,33 @@ class TestSamples:
         assert out == "made\n"
         assert len(list(Path("made").rglob("*.jpg"))) == 4
         assert command("samples art", status=2).err.startswith("hf-ela: ")
+
+
+class TestStreams:
+    """Standard streams that are closed or full, and no folder for temporary files."""
+
+    def test_closed_streams_are_not_in_the_way(self, pictures) -> None:
+        words = [*COMMAND, "predict", pictures[-1], "--runtime", "onnx"]
+        done = subprocess.run(["bash", "-c", '"$@" >&- 2>&- <&-', "bash", *words], check=False)
+        assert done.returncode == 0
+
+    def test_a_program_without_them_can_predict(self, pictures, monkeypatch, tmp_path) -> None:
+        expected = ElaClassifier.from_pretrained().predict(pictures[-1])
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, None)
+        with native_messages_held_back():
+            classifier = ElaClassifier.from_pretrained()
+        assert classifier.predict(pictures[-1:], progress=True) == [expected]
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+    def test_a_full_disk_behind_them_is_one_line(self, pictures, monkeypatch, capsys) -> None:
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, Path("/dev/full").open("w"))  # noqa: SIM115
+            assert main(["predict", str(pictures[-1])]) == (2 if name == "stdout" else 0)
+            getattr(sys, name).close()  # nothing is left in it
+            monkeypatch.undo()
+        assert capsys.readouterr().err == "hf-ela: [Errno 28] No space left on device\n"
 
 
 class TestStart:

@@ -1,6 +1,7 @@
 """What a saved network may be, as ONNX and as HDF5: else it is refused before it is run or read."""
 
 import contextlib
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,27 @@ def constant_text(model: ModelProto) -> None:
 
 def cast_to(kind: int) -> Callable[[ModelProto], object]:
     return lambda model: setattr(model.graph.node[0].attribute[0], "i", kind)
+
+
+def put_before_the_end(model: ModelProto, *nodes: tuple[str, list[str], str]) -> None:
+    """Put nodes after the mean; if one gives "same", the end is made of that."""
+    *first, unsqueeze, concat = model.graph.node
+    if nodes[-1][2] == "same":
+        unsqueeze.input[0] = "same"
+    new = [
+        helper.make_node(kind, given, [name], keepdims=0)
+        if kind == "ReduceMean"
+        else helper.make_node(kind, given, [name])
+        for kind, given, name in nodes
+    ]
+    kept = [*first, *new, unsqueeze, concat]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 OTHER_FILE, TEXTS = "numbers in another file", "it has texts"
@@ -173,7 +195,7 @@ class TestOnnx:
         def bomb(model: ModelProto) -> None:
             model.graph.initializer.append(numpy_helper.from_array(np.array([2 * 10**9]), "many"))
             for kind, taken, name in (
-                ("ConstantOfShape", ["many"], "big"),
+                ("Expand", ["mean", "many"], "big"),
                 ("ReduceMean", ["big"], "zero"),
                 ("Add", ["mean", "zero"], "same"),
             ):
@@ -186,6 +208,62 @@ class TestOnnx:
         model = OnnxModel(edited(bomb), RECIPE)
         with pytest.raises(ModelError, match="4,294,967,296 bytes of memory"):
             model.probabilities(np.zeros((1, *SHAPE), np.uint8))
+
+    def test_memory_is_given_back(self) -> None:
+        def wide(model: ModelProto) -> None:
+            many = numpy_helper.from_array(np.array([2**27]), "many")
+            model.graph.initializer.append(many)
+            put_before_the_end(
+                model,
+                ("Expand", ["mean", "many"], "big"),
+                ("ReduceMean", ["big"], "one value"),
+                ("Add", ["mean", "one value"], "same"),
+            )
+
+        before = resident()
+        model = OnnxModel(edited(wide), RECIPE)
+        model.probabilities(np.zeros((1, *SHAPE), np.uint8))
+        held = resident() - before
+        del model
+        assert resident() - before < held / 2
+
+    @pytest.mark.parametrize(
+        ("nodes", "message"),
+        [
+            ([("Expand", ["mean", "one"], "a"), ("MatMul", ["a", "a"], "b")], "does not store"),
+            ([("Conv", ["floats", "floats"], "a")], "a Conv by numbers that it does not store"),
+            ([("Identity", ["mean"], f"a{i}") for i in range(3_000)], "3,004 operations, more"),
+        ],
+    )
+    def test_work_without_a_bound_is_refused(self, nodes, message) -> None:
+        with pytest.raises(ModelError, match=f"{message}.*do not use it"):
+            OnnxModel(edited(lambda model: put_before_the_end(model, *nodes)), RECIPE)
+
+    @pytest.mark.parametrize(
+        "start",
+        [
+            [("Shape", ["views"], "shape"), ("Expand", ["mean", "many"], "a0")],
+            [("ConstantOfShape", ["many"], "a0")],
+        ],
+        ids=["shape", "stored"],
+    )
+    def test_what_takes_too_long_is_ended_before_it_is_loaded(self, monkeypatch, start) -> None:
+        monkeypatch.setattr("hf_ela.models.onnx_runtime.SECONDS", 0)
+        chain = [("Sqrt", [f"a{i}"], f"a{i + 1}") for i in range(900)]
+        size = numpy_helper.from_array(np.array([2**20]), "many")
+
+        def long(model: ModelProto) -> None:
+            model.graph.initializer.append(size)
+            put_before_the_end(
+                model,
+                *start,
+                *chain,
+                ("ReduceMean", ["a900"], "one value"),
+                ("Add", ["mean", "one value"], "same"),
+            )
+
+        with pytest.raises(ModelError, match="in 0 seconds and"):
+            OnnxModel(edited(long), RECIPE)
 
     def test_another_number_of_classes_or_of_answers(self) -> None:
         def longer(model: ModelProto) -> None:

@@ -182,8 +182,8 @@ def test_a_conversion_is_left_alone_unless_it_says_the_same(hub) -> None:
 def test_a_private_dataset_needs_its_token(hub, monkeypatch, streaming) -> None:
     files, name = folder(1), f"user/private-{streaming}".lower()
     hub.add_dataset(name, files, private=True)
-    for token in (None, "hf_of_somebody_else"):
-        with pytest.raises(DatasetNotFoundError, match="private") as caught:
+    for token, said in ((None, "private"), ("hf_of_somebody_else", "does not accept your token")):
+        with pytest.raises(DatasetNotFoundError, match=said) as caught:
             resolve_dataset(name, token=token)
         assert "hf auth login" in str(caught.value)
         assert "hf_of_somebody_else" not in str(caught.value)

@@ -1,13 +1,18 @@
 """Models of the Hub, loaded by the real client from a Hub over loopback."""
 
 import json
+import pickle
+import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import close_session
 
 from hf_ela import ElaClassifier
-from hf_ela.errors import HubUnreachableError, ModelError, ModelNotFoundError
+from hf_ela.errors import HfElaError, HubUnreachableError, ModelError, ModelNotFoundError
+from hf_ela.hub.locate import packaged_model
 from hub_server import LocalHub, Repository
 
 ID = "somebody/ela"
@@ -74,10 +79,8 @@ class TestLoading:
 
     def test_private_needs_the_token(self, hub, files) -> None:
         hub.add_model("somebody/private", files, private=True)
-        for token in (None, "hf_wrong"):
-            with pytest.raises(ModelNotFoundError, match="hf auth login") as caught:
-                ElaClassifier.from_pretrained("somebody/private", token=token)
-            assert "hf_wrong" not in str(caught.value)
+        with pytest.raises(ModelNotFoundError, match="hf auth login"):
+            ElaClassifier.from_pretrained("somebody/private")
         assert ElaClassifier.from_pretrained("somebody/private", token=hub.token).revision
 
     def test_a_cache_of_ones_own(self, released, tmp_path) -> None:
@@ -193,7 +196,7 @@ class TestRefusals:
         ("name", "data", "said", "got"),
         [
             # More than is allowed: not even downloaded.
-            ("hf_ela.json", b" " * (2**24 + 1), "at most 16,777,216 bytes", set()),
+            ("hf_ela.json", b" " * (2**22 + 1), "at most 4,194,304 bytes", set()),
             ("model.weights.h5", bytes(2**24), "corrupt or malicious", {"hf_ela.json"}),
             ("network.onnx", bytes(2**24), "corrupt or malicious", {"hf_ela.json"}),
             # Not valid: nothing comes after it.
@@ -216,6 +219,95 @@ class TestRefusals:
         with pytest.raises(ModelError, match=said):
             ElaClassifier.from_pretrained("somebody/hostile")
         assert fetched(hub) == got
+
+
+@pytest.fixture
+def packaged(hub) -> Callable[..., HfElaError | str]:
+    """Load the packaged model from the Hub; return its commit, or the error."""
+    model = packaged_model()
+    names = ("hf_ela.json", "network.onnx")
+    hub.add_model(ID, {name: (model / name).read_bytes() for name in names})
+
+    def load(**options: Any) -> HfElaError | str:
+        try:
+            return str(ElaClassifier.from_pretrained(ID, **options).revision)
+        except HfElaError as error:
+            return error
+
+    return load
+
+
+def test_it_is_pickled_by_its_commit_and_without_the_token(hub, packaged) -> None:
+    commit = packaged()
+    pickled = pickle.dumps(ElaClassifier.from_pretrained(ID, token=hub.token))
+    assert hub.token.encode() not in pickled
+    hub.repositories["models", ID].commit({"hf_ela.json": b"{}"})
+    hub.requests.clear()
+    assert pickle.loads(pickled).revision == commit
+    assert hub.requests == []
+
+
+class TestCauses:
+    """What is wrong is not the model, and the message says what it is."""
+
+    @pytest.mark.parametrize(
+        ("address", "said"),
+        [
+            ("socks5://me:secret@127.0.0.1:9", "SOCKS proxy, which requires the package `socksio`"),
+            ("ftp://me:secret@127.0.0.1:9", "no valid address"),
+        ],
+    )
+    def test_a_proxy_that_cannot_be_used(self, packaged, monkeypatch, address, said) -> None:
+        monkeypatch.setenv("ALL_PROXY", address)
+        close_session()  # the client reads it when it is made
+        found = packaged()
+        monkeypatch.delenv("ALL_PROXY")
+        close_session()
+        assert isinstance(found, HubUnreachableError)
+        assert said in str(found)
+        assert "ALL_PROXY" in str(found)
+        assert "secret" not in str(found)
+
+    def test_a_token_that_is_no_longer_valid(self, hub, packaged, monkeypatch) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_expired")
+        for found in (packaged(), packaged(token="hf_other")):
+            assert isinstance(found, ModelNotFoundError)
+            assert "does not accept your token" in str(found)
+            assert "hf auth login" in str(found)
+            assert not {"hf_expired", "hf_other", "private"} & {*str(found).split()}
+        monkeypatch.delenv("HF_TOKEN")
+        assert isinstance(packaged(), str)
+
+    def test_a_cache_that_cannot_be_written_or_is_full(self, packaged, tmp_path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        found = packaged(cache_dir=tmp_path / "file" / "cache")
+        assert str(found).startswith(f"Not a directory: {tmp_path / 'file'}")
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+        found = packaged(cache_dir=tmp_path / "full")
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert str(found).startswith(f"File too large: {tmp_path / 'full'}")
+        assert isinstance(packaged(cache_dir=tmp_path / "full"), str)
+
+    @pytest.mark.parametrize("name", ["hf_ela.json", "network.onnx"])
+    def test_a_file_damaged_in_the_cache_is_fetched_again(
+        self, hub, packaged, tmp_path, name
+    ) -> None:
+        commit = packaged()
+        (stored,) = (path.resolve() for path in (tmp_path / "hub").rglob(name))
+        whole = stored.read_bytes()
+        stored.write_bytes(whole.replace(b"1", b"2", 1))  # of the same size
+        hub.requests.clear()
+        assert "Remove" in str(packaged(local_files_only=True))
+        assert packaged() == commit
+        assert stored.read_bytes() == whole
+        assert fetched(hub) == {name}
+        # Damaged on each way: the file to remove is named.
+        stored.write_bytes(whole.replace(b"1", b"2", 1))
+        repository = hub.repositories["models", ID]
+        repository.find("main").files[name] = whole.replace(b"1", b"3", 1)
+        assert isinstance(found := packaged(), ModelError)
+        assert f"Remove {stored}" in str(found)
 
 
 def test_a_folder_needs_no_client_of_the_hub(tiny_run, python) -> None:

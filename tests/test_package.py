@@ -5,6 +5,7 @@ import subprocess
 import sys
 from base64 import urlsafe_b64encode
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -144,6 +145,14 @@ class TestRequirements:
         assert {"keras", "numpy", "pillow", "jax"} <= {*names}
         assert not {"hf-ela", "tensorflow", "pytest", "gradio"} & {*names}
         assert ";" not in requirements("jax")
+
+    def test_pinned_are_the_versions_that_are_here(self) -> None:
+        lines = requirements("torch", pinned=True).splitlines()
+        assert f"pillow=={version('pillow')}" in lines
+        assert f"onnxruntime=={version('onnxruntime')}" in lines
+        assert [Requirement(line).name for line in lines] == [
+            Requirement(line).name for line in requirements("torch").splitlines()
+        ]
 
     def test_extras_are_added_to_the_core(self) -> None:
         core = requirements().splitlines()

@@ -1,11 +1,16 @@
 """The model that comes with the package: what its record says of it is true of its files."""
 
+import copy
 import json
+import pickle
 import re
+import shutil
 
 import pytest
+from datasets.fingerprint import Hasher
 
 from hf_ela import ElaClassifier
+from hf_ela.errors import ModelError
 from hf_ela.hub.card import make_card
 from hf_ela.hub.locate import packaged_model
 from hf_ela.hub.package import sample_pictures
@@ -53,3 +58,25 @@ def test_is_small() -> None:
     assert sizes["model.onnx"] == RUN["onnx"]["bytes"]
     assert sizes["model.onnx"] < 16_000_000
     assert sum(sizes.values()) < 30_000_000
+
+
+def test_it_is_pickled_copied_and_hashed_as_where_it_is_from(pictures, tmp_path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(packaged_model(), folder)
+    for source in (None, folder):
+        first, second = (ElaClassifier.from_pretrained(source) for _ in range(2))
+        second.threshold = first.threshold = 0.9
+        expected = first.predict(pictures[-1])
+        for again in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):
+            assert again.predict(pictures[-1]) == expected
+            assert again.threshold == 0.9
+        assert len(pickle.dumps(first)) < 1000
+        assert Hasher.hash(first.predict) == Hasher.hash(second.predict)
+        second.threshold = 0.8
+        assert Hasher.hash(first.predict) != Hasher.hash(second.predict)
+    pickled, hashed = pickle.dumps(first), Hasher.hash(ElaClassifier.from_pretrained(folder))
+    settings = json.loads((folder / "hf_ela.json").read_text("utf-8"))
+    (folder / "hf_ela.json").write_text(json.dumps(settings | {"temperature": 3.0}))
+    with pytest.raises(ModelError, match="is not the model that was pickled"):
+        pickle.loads(pickled)
+    assert Hasher.hash(ElaClassifier.from_pretrained(folder)) != hashed

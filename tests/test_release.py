@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -369,6 +370,40 @@ def test_without_a_token_that_may_write_nothing_is_left(hub, push, monkeypatch, 
     assert "token" in done.err
     assert not given or given not in done.err + done.out
     assert history(hub, "tester/closed") == before
+
+
+@pytest.mark.parametrize(
+    ("method", "part", "answer"),
+    [
+        ("GET", "/api/models/", b"null"),
+        ("GET", "/refs", b"{}"),
+        ("GET", "/tree/", b'{"error": 7}'),
+        ("POST", "/preupload/", b"[]"),
+        ("POST", "/commit/", b"<html>"),
+    ],
+)
+def test_an_answer_of_another_form_is_one_line(hub, push, method, part, answer) -> None:
+    hub.add_model("tester/odd", {"README.md": b"# Mine\n"})
+    hub.fault(method, part, answer=answer)
+    done = push("tester/odd", status=2)
+    assert "Received: an answer of another form" in done.err
+    assert done.err.count("\n") == 1
+    hub.clear_faults()
+    push("tester/odd", "--dry-run")
+
+
+def test_what_stops_the_verification_is_said_for_what_it_is(hub, push) -> None:
+    denied = hub.fault("GET", "/resolve/", status=403)
+    done = push("tester/denied", "--tag", "v1.0.0", status=2)
+    assert denied.met
+    assert "The token has no read access" in done.err
+    hub.clear_faults()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**10, before[1]))  # as on a full disk
+    done = push("tester/denied", "--tag", "v1.0.0", status=2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "hf-ela: File too large: " in done.err
+    assert "v1.0.0" in push("tester/denied", "--tag", "v1.0.0").out
 
 
 def test_a_tag_that_arrived_is_found_after_the_card_was_edited(hub, push) -> None:

@@ -3,8 +3,12 @@
 import contextlib
 import json
 import math
+import os
+import resource
 import shutil
+import subprocess
 from collections.abc import Callable
+from errno import ENOSPC
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,13 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_files import damaged, picture
-from conftest import changed, linked_copy
+from conftest import COMMAND, changed, linked_copy
 from hf_ela import ElaClassifier
+from hf_ela._files import named_if_full
 from hf_ela.backend import keras
 from hf_ela.ela.views import evaluation_views
-from hf_ela.errors import ExportError, ModelError
+from hf_ela.errors import ExportError, ModelError, RunError
 from hf_ela.hub.locate import split_revision
 from hf_ela.models.networks import build_model
+from hf_ela.models.onnx_conversion import quietly
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
@@ -144,6 +150,33 @@ class TestSaving:
         assert ElaClassifier.from_pretrained(folder).runtime == "onnx"
         assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
+    def test_a_full_disk_is_said_with_its_path(self, tmp_path) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, before[1]))  # config.json is larger
+        try:
+            with pytest.raises(RunError, match=f"File too large: {tmp_path}/model"):
+                crops_classifier().save_pretrained(tmp_path / "model")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert [*tmp_path.iterdir()] == []
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(ENOSPC, "No space left on device"),
+            RuntimeError("Can't write data (file write failed: errno = 28, error message = '...')"),
+            RuntimeError("Data processing error: I/O error: No space left on device (os error 28)"),
+        ],
+        ids=["system", "HDF5", "Xet"],
+    )
+    def test_a_full_disk_is_not_a_network_that_cannot_be_exported(self, error) -> None:
+        def fail() -> None:
+            raise error
+
+        full = pytest.raises(RunError, match="No space left on device: here")
+        with full, named_if_full(Path("here")):
+            quietly(fail)
+
     def test_refuses_to_replace_anything_else(self, tmp_path) -> None:
         notes = tmp_path / "notes.txt"
         notes.write_text("mine")
@@ -238,7 +271,7 @@ class TestDamage:
             (change(sha256={"model.weights.h5": "0"}), "`sha256"),
             (change(recipe__input__size="32"), "`recipe.input"),
             (change(recipe__ela__qualities=[0]), "`quality` must be an integer from 1 to 100"),
-            (write("hf_ela.json", b" " * 2**24 + b"{}"), "at most 16,777,216 bytes"),
+            (write("hf_ela.json", b" " * 2**24 + b"{}"), "at most 4,194,304 bytes"),
             (write("hf_ela.json", b'{"schema": 1' + b"0" * 9999 + b"}"), "must be JSON"),
             (change(data={"threshold": float("inf")}), "must be JSON"),
             (change(**{f"novelty{i}": i for i in range(999)}), "Copy or save it again"),
@@ -374,14 +407,31 @@ except ImportError as error:
 
 def test_prediction_needs_no_keras_and_what_needs_it_says_so(saved_crops, python, tmp_path) -> None:
     images(2)[1].save(tmp_path / "a.png")
+    (home := tmp_path / "home").mkdir()
     missing = "keras tensorflow jax torch h5py onnx tf2onnx"
-    done = python(["-c", PREDICT, saved_crops, tmp_path / "a.png", missing])
+    done = python(
+        ["-c", PREDICT, saved_crops, tmp_path / "a.png", missing],
+        **dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(home)),
+        ORT_DISABLE_TELEMETRY="",
+    )
     assert done.returncode == 0, done.stderr
+    assert [*home.iterdir()] == []  # ONNX Runtime would leave what it reports to its maker
     (score,) = ElaClassifier.from_pretrained(saved_crops).scores([tmp_path / "a.png"])
     first, second = done.stdout.splitlines()
     assert first == str(score)
     assert second.startswith("BackendError The Keras runtime requires Keras")
     assert "[jax]" in second
+
+
+@pytest.mark.second_lane
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not here")
+def test_prediction_makes_no_call_to_the_network(saved_crops, tmp_path) -> None:
+    images(1)[0].save(tmp_path / "a.png")
+    traced = ["strace", "-f", "-qq", "-e", "trace=network", "-o", tmp_path / "calls"]
+    words = [*COMMAND, "predict", tmp_path / "a.png", "--model", saved_crops]
+    env = os.environ | {"HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": ""}
+    subprocess.run([*traced, *words], env=env, check=True, capture_output=True)
+    assert "INET" not in (tmp_path / "calls").read_text()
 
 
 FLAT = """

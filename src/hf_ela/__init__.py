@@ -4,6 +4,7 @@
 first use, so that ``import hf_ela`` costs next to nothing.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from hf_ela._lazy import lazily
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
     from hf_ela.ela.error_level import error_level
     from hf_ela.images.loading import load_image
+
+# ONNX Runtime reads it when it is imported, here and in processes that this one starts. Without it,
+# it leaves files in the user's home and reports to its maker; `disable_telemetry_events()` is late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __getattr__ = lazily(
     __name__,

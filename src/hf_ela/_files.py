@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +41,32 @@ def check_output(folder: Path, data: str) -> None:
         )
 
 
+def disk_full(error: BaseException) -> str | None:
+    """Return what the system says where an error is that nothing can be written to a disk.
+
+    HDF5 and the client of the Hub have the number of such an error only in their text.
+    """
+    found = re.search(r"\b(?:os error|errno =) (\d+)", str(error))
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    return os.strerror(number) if number in (ENOSPC, EDQUOT, EFBIG, EROFS) else None
+
+
+@contextmanager
+def named_if_full(path: Path) -> Iterator[None]:
+    """Name what is written in the block if the disk is full.
+
+    Raises:
+        RunError: It is.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if reason := disk_full(error):
+            place = getattr(error, "filename", None) or path
+            raise RunError(f"{reason}: {place}. Free space, and repeat the command.") from error
+        raise
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a name beside `path` to write to, and rename it to `path` in the end.
@@ -48,8 +76,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with named_if_full(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -61,8 +90,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 Model = TypeVar("Model", bound="BaseModel")
-JSON_LIMIT = 2**24
-"""Bytes of JSON that are read: room for 100,000 refused images."""
+JSON_LIMIT = 2**22
+"""Bytes of JSON that are read: room for 25,000 refused images. Reading takes 30 times as many."""
 
 
 def read_json(path: Path, kind: type[Model], schema: int) -> Model:
@@ -86,6 +115,7 @@ def read_json(path: Path, kind: type[Model], schema: int) -> Model:
     except ValueError as error:
         raise ModelError(f"{path} must be JSON: {error}. Copy the folder again.") from None
     found = values.get("schema") if isinstance(values, dict) else None
+    del values
     if isinstance(found, int) and found > schema:
         raise ModelError(
             f"`schema` of {path} must be at most {schema} for hf-ela {__version__}. "

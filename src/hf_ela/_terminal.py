@@ -4,10 +4,31 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from hf_ela.errors import HfElaError
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Write to the null device in place of a standard stream that is closed, or that fails.
+
+    For commands. Otherwise the next file that is opened takes the place of a closed stream, and
+    what its libraries print goes into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:  # what is in the buffer has no reader: Python must not try it again
+                with suppress(OSError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def few_bars_in_logs() -> None:
@@ -30,7 +51,7 @@ def progress_bar(
 
     Work of less than ten seconds leaves nothing in a log.
     """
-    if not shown:
+    if not shown or sys.stderr is None:
         return items
     from tqdm.auto import tqdm  # what `datasets` and the client of the Hub show
 
@@ -52,9 +73,14 @@ def native_messages_held_back() -> Iterator[None]:
 
     TensorFlow's first lines ignore its own log level. They bypass Python, hence descriptors.
     """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
+    try:
+        if sys.stderr:
+            sys.stderr.flush()
+        file, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
+    except OSError:  # no folder for temporary files, or no standard error
+        yield
+        return
+    with file as kept:
         os.dup2(kept.fileno(), 2)
         try:
             yield

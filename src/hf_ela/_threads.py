@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice, pairwise
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +24,26 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def within(seconds: float, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what a function returns, if it does so in time.
+
+    A decoder cannot be stopped: after the limit it goes on alone, and its result is dropped.
+
+    Raises:
+        TimeoutError: It takes longer.
+    """
+    result: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(function(*arguments))
+        except BaseException as error:
+            result.set_exception(error)
+
+    Thread(target=work, name="hf_ela", daemon=True).start()
+    return result.result(seconds)
 
 
 @contextmanager

@@ -4,15 +4,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from hf_ela._terminal import progress_bar
-from hf_ela.errors import ImageError
+from hf_ela.errors import ImageError, ModelError
 from hf_ela.hub.locate import locate
 from hf_ela.images.sources import ImageSource, is_one_image
-from hf_ela.models.detector import Detector
+from hf_ela.models.detector import Detector, LabelScore
 from hf_ela.models.folder import read_model, read_network, write_model
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.models.settings import Runtime
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from hf_ela.models.explain import Evidence
 
 OneImage = TypeVar("OneImage", bound=ImageSource)
-
-
-class LabelScore(TypedDict):
-    """A class name and its calibrated probability."""
-
-    label: str
-    score: float
 
 
 class ElaClassifier(Detector):
@@ -58,6 +52,8 @@ class ElaClassifier(Detector):
         self.revision = revision
         self._source: str | None = None
         self._find_weights: Callable[[], Path] | None = None
+        self._again: dict[str, Any] | None = None
+        self._digest = ""
 
     def __repr__(self) -> str:
         """Return where the model is from, its recipe and its threshold."""
@@ -120,7 +116,22 @@ class ElaClassifier(Detector):
         found._source = repr("packaged model" if source is None else os.fspath(source))
         # From the same commit, even if the branch has moved on.
         found._find_weights = lambda: find(revision=commit, runtime="keras")[0]
+        place = source if commit or source is None else folder.absolute()
+        found._again = {"source": place, "revision": commit, "runtime": runtime}
+        found._again["cache_dir"] = cache_dir
+        found._digest = sha256(settings.model_dump_json().encode()).hexdigest()
         return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy what was loaded as where it is from, with the digest of its settings.
+
+        The settings hold the checksum of every other file. A token is never part of it.
+        """
+        if self._again is None:  # a network in memory
+            return cast("tuple[Any, ...]", super().__reduce_ex__(4))
+        kept = ("temperature", "threshold", "uncertain")
+        state = {name: vars(self)[name] for name in kept}
+        return _load_again, (type(self), self._again, self._digest), state
 
     def _read_network(self) -> "keras.Model":
         """Load, and download if needed, the Keras network of a model that runs as ONNX."""
@@ -185,24 +196,6 @@ class ElaClassifier(Detector):
             return next(self._predictions([images], 1, progress, abstain))
         predictions = self._predictions(images, batch_size, progress, abstain)
         return list(predictions) if isinstance(images, Sequence) else predictions
-
-    def answer(
-        self, score: float, *, threshold: float | None = None, abstain: bool = False
-    ) -> list[LabelScore]:
-        """Return what `predict` answers for a probability of fake.
-
-        Args:
-            score: Calibrated probability of fake, such as from `scores`.
-            threshold: Probability from which on an image is called fake; that of the model by
-                default.
-            abstain: As for `predict`.
-        """
-        entries = [LabelScore(label="fake", score=score), LabelScore(label="real", score=1 - score)]
-        if score < (self.threshold if threshold is None else threshold):
-            entries.reverse()
-        if abstain and self.is_uncertain(score):
-            entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
-        return entries
 
     def explain(self, image: ImageSource) -> "Evidence":
         """Return the score of each view of an image, and where in the image the view lies.
@@ -290,3 +283,18 @@ class ElaClassifier(Detector):
                 if isinstance(score, ImageError):
                     raise score
                 yield self.answer(score, abstain=abstain)
+
+
+def _load_again(kind: type[ElaClassifier], how: dict[str, Any], digest: str) -> ElaClassifier:
+    """Load what was pickled, from the same commit or folder.
+
+    Raises:
+        ModelError: The folder holds another model now; or as `ElaClassifier.from_pretrained`.
+    """
+    found = kind.from_pretrained(**how)
+    if found._digest != digest:
+        raise ModelError(
+            f"{how['source'] or 'The packaged model'} is not the model that was pickled. Restore "
+            "it, or pickle the classifier again."
+        )
+    return found

@@ -130,6 +130,7 @@ class LocalHub:
         retry_after: int | None = None,
         drop: Drop | None = None,
         slow: float = 0,
+        answer: bytes | None = None,
     ) -> Fault:
         """Let requests go wrong; the first fault that holds for a request counts.
 
@@ -142,11 +143,12 @@ class LocalHub:
             drop: Cut the connection: ``"half"`` way through the body of the answer, or ``"after"``
                 all is done but before a word of answer.
             slow: Seconds until the answer; what was asked for is done before.
+            answer: What a proxy says instead, with status 200.
 
         Returns:
             The fault, whose `met` counts its requests.
         """
-        fault = Fault(method, part, times, 0, status, retry_after, drop, slow)
+        fault = Fault(method, part, times, 0, status, retry_after, drop, slow, answer)
         self.faults.append(fault)
         return fault
 

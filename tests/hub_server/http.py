@@ -69,10 +69,13 @@ class Fault(Rule):
     retry_after: int | None = None
     drop: Drop | None = None
     slow: float = 0
+    answer: bytes | None = None
 
     @property
     def response(self) -> Response | None:
         """The answer that takes the place of any work; None where the work is done."""
+        if self.answer is not None:
+            return Response(self.answer, headers={"Content-Type": "application/json"})
         if self.status is None:
             return None
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
@@ -121,9 +124,10 @@ class Request:
     def named(self, kind: str, repo_id: str) -> "Repository":
         """A repository, if the caller may see it."""
         repository = self.hub.repositories.get((kind, repo_id))
-        if repository is None or (repository.private and self.role is None):
+        role = self.role  # a token that is not valid opens nothing, not even what is public
+        if repository is None or (repository.private and role is None):
             # The Hub does not tell strangers which names exist.
-            raise HubError(404 if self.role else 401, "RepoNotFound", "Repository not found")
+            raise HubError(404 if role else 401, "RepoNotFound", "Repository not found")
         return repository
 
     @property

@@ -5,10 +5,11 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from io import TextIOWrapper
 
-from hf_ela._terminal import few_bars_in_logs, printable_error
+from hf_ela._terminal import few_bars_in_logs, printable_error, standard_streams
 from hf_ela._version import __version__
 from hf_ela.cli.audit import add_audit
 from hf_ela.cli.commands import add_card, add_ela, add_export, add_push, add_samples
@@ -35,6 +36,7 @@ COMMANDS = {
 }
 
 
+@standard_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
@@ -70,12 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # What is still in the buffer has no reader: the interpreter must not try it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (HfElaError, OSError) as error:
         message = with_flags(printable_error(error), options.parser)
-        print(f"hf-ela: {message}", file=sys.stderr)
+        with suppress(OSError):  # nobody reads it
+            print(f"hf-ela: {message}", file=sys.stderr)
         return 1 if isinstance(error, ImageError) else 2
     return status
 

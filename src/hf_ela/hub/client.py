@@ -1,9 +1,11 @@
 """The client of the Hub: tokens, and errors of this package for those that the clients raise."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 from huggingface_hub import HfApi, constants
@@ -14,7 +16,9 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils.sha import git_hash
 
+from hf_ela._files import disk_full
 from hf_ela.errors import (
     DataError,
     DatasetNotFoundError,
@@ -28,6 +32,15 @@ from hf_ela.errors import (
 LOGIN = "`hf auth login`, or the variable HF_TOKEN"
 # The HTTPError of the client (httpx or httpx2, by the version of huggingface_hub), and OSError.
 CLIENT_ERRORS: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
+OTHER_ANSWERS: tuple[type[Exception], ...] = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+)
+"""What the clients raise for an answer that is not what the Hub says, such as that of a proxy."""
+_PROXIES = {"all_proxy", "https_proxy", "http_proxy"}
 
 
 @dataclass(frozen=True)
@@ -38,13 +51,15 @@ class Repository:
         id: ``user/name``.
         kind: The `repo_type` of the clients.
         writing: Whether this package writes to it.
-        planning: Whether it is still only read, to plan the writing.
+        planning: Whether it is only read, to plan the writing or to verify it.
+        cache: Where its files are kept; by default the cache of the client.
     """
 
     id: str
     kind: Literal["dataset", "model", "space"]
     writing: bool = False
     planning: bool = False
+    cache: str | os.PathLike[str] | None = None
 
     @property
     def url(self) -> str:
@@ -72,6 +87,12 @@ class Repository:
             return ReleaseError(message)
         kind = DatasetNotFoundError if self.kind == "dataset" else ModelNotFoundError
         return kind(message)
+
+    def failed(self, message: str) -> HfElaError:
+        """Return the error for what can be neither read nor written."""
+        if self.writing:
+            return ReleaseError(message)
+        return (DataError if self.kind == "dataset" else ModelError)(message)
 
 
 def client(token: str | None = None) -> HfApi:
@@ -115,7 +136,9 @@ def hub_errors(repository: Repository, *more: type[Exception]) -> Iterator[None]
         repository: The repository that is read or written, for the message.
         *more: Further exceptions to turn.
     """
-    turned: tuple[type[Exception], ...] = (*CLIENT_ERRORS, ValueError, *more)
+    # hf_xet, which moves large files, raises RuntimeError; a SOCKS proxy can raise ImportError.
+    turned: tuple[type[Exception], ...] = (*CLIENT_ERRORS, *OTHER_ANSWERS, *more)
+    turned = (*turned, RuntimeError, ImportError)
     try:
         yield
     except HfElaError:
@@ -146,11 +169,16 @@ def not_visible(repository: Repository) -> HfElaError:
 
 def revisions(api: HfApi, repository: Repository) -> str:
     """Return branches and tags as a sentence, for a message."""
-    with suppress(*CLIENT_ERRORS):
+    with suppress(*CLIENT_ERRORS, *OTHER_ANSWERS):
         refs = api.list_repo_refs(repository.id, repo_type=repository.kind)
         branches = ", ".join(ref.name for ref in refs.branches) or "none"
         return f"Branches: {branches}; tags: {', '.join(t.name for t in refs.tags) or 'none'}."
     return "Its page lists its revisions."
+
+
+def is_of(data: bytes, checksum: str | None) -> bool:
+    """Return whether data has a checksum of the Hub: the id of a git blob, or a SHA-256."""
+    return checksum in (git_hash(data), sha256(data).hexdigest())
 
 
 def _known_error(error: BaseException, repository: Repository) -> HfElaError | None:
@@ -162,10 +190,30 @@ def _known_error(error: BaseException, repository: Repository) -> HfElaError | N
         )
     if isinstance(error, HFValidationError):
         return malformed(repository)
+    if isinstance(error, ImportError | ValueError) and "proxy" in str(error).lower():
+        return _wrong_proxy(error)
+    if isinstance(error, OSError | RuntimeError) and (reason := _disk_problem(error, repository)):
+        return repository.failed(reason)
+    if (
+        isinstance(error, HfHubHTTPError)
+        and status == 401
+        and "Authorization" in error.response.request.headers
+    ):
+        return repository.not_found(
+            f"{constants.ENDPOINT} does not accept your token (status 401, for the "
+            f"{repository.kind} {repository.id}): it has expired, was revoked or is mistyped. Make "
+            f"a new one in the settings of your account and log in: {LOGIN}; what is public is "
+            "read without a token (`hf auth logout`)."
+        )
     if isinstance(error, GatedRepoError):
         return repository.not_found(
             f"The {repository.kind} {repository.id} is gated. Request access at {repository.url}, "
             f"then log in: {LOGIN}."
+        )
+    if repository.planning and status == 403:
+        return ReleaseError(
+            f"The token has no read access to {repository.url} (status 403). Create one in the "
+            f"settings of your account, then log in: {LOGIN}."
         )
     if repository.writing and status in (401, 403):
         return ReleaseError(
@@ -180,6 +228,8 @@ def _known_error(error: BaseException, repository: Repository) -> HfElaError | N
         received = f"no answer ({type(error).__name__})"
     elif status is not None and (status == 429 or status >= 500):
         received = f"status {status}"
+    elif isinstance(error, OTHER_ANSWERS) and repository.kind != "dataset":
+        received = f"an answer of another form ({type(error).__name__}: {error!s:.200})"
     else:
         return None
     return HubUnreachableError(
@@ -196,9 +246,33 @@ def _unexpected(error: BaseException, repository: Repository) -> HfElaError:
             f"`datasets` cannot load the dataset {repository.id}: it must hold image files or "
             f"Parquet. {received} Fix the dataset, or download it and pass a local folder."
         )
-    kind = ReleaseError if repository.writing else ModelError
-    return kind(
+    return repository.failed(
         f"The Hub refused to {repository.verb} the {repository.kind} {repository.id}. {received}"
+    )
+
+
+def _wrong_proxy(error: Exception) -> HfElaError:
+    """Return the error for a proxy that the client cannot use; its address may hold a password."""
+    names = ", ".join(name for name in os.environ if name.lower() in _PROXIES)
+    problem = "has no valid address. Correct it, such as to http://host:port"
+    if isinstance(error, ImportError):
+        problem = "is a SOCKS proxy, which requires the package `socksio`: pip install socksio"
+    return HubUnreachableError(
+        f"The Hub cannot be asked: the proxy that the environment names ({names or 'no variable'}) "
+        f"{problem}, or unset the variable."
+    )
+
+
+def _disk_problem(error: OSError | RuntimeError, repository: Repository) -> str | None:
+    """Return what to say about a folder that cannot be written, or None for another problem."""
+    path, reason = getattr(error, "filename", None), disk_full(error)
+    if path and isinstance(error, OSError):
+        reason = error.strerror
+    if not reason:
+        return None
+    return (
+        f"{reason}: {path or repository.cache or constants.HF_HUB_CACHE}. Files of "
+        f"{repository.id} are kept there: free space, or choose another folder with HF_HOME."
     )
 
 

@@ -160,7 +160,7 @@ def load_hub_rows(
 
 def dataset_errors(repo_id: str, *more: type[Exception]) -> AbstractContextManager[None]:
     """Turn errors of the clients while reading a dataset into `DataError`, as `hub_errors` does."""
-    return hub_errors(Repository(repo_id, "dataset"), *more)
+    return hub_errors(Repository(repo_id, "dataset", cache=constants.HF_HOME), *more)
 
 
 def read_image(image: Mapping[str, Any], token: str | None = None) -> bytes:

@@ -5,6 +5,7 @@ commit. File names are constants, so nothing in a repository decides where a fil
 read; the Hub serves no symbolic links, and those in the cache belong to the client.
 """
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -14,14 +15,21 @@ from typing import Any
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     EntryNotFoundError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     RevisionNotFoundError,
 )
 
 from hf_ela._files import JSON_LIMIT
 from hf_ela.errors import HubUnreachableError, ModelError, ModelNotFoundError
-from hf_ela.hub.client import Repository, client, hub_errors, revisions
+from hf_ela.hub.client import (
+    CLIENT_ERRORS,
+    OTHER_ANSWERS,
+    Repository,
+    client,
+    hub_errors,
+    is_of,
+    revisions,
+)
 from hf_ela.models.guards import largest_weights
 from hf_ela.models.settings import (
     NETWORK_FILE,
@@ -49,7 +57,8 @@ def fetch_model(
     Returns:
         The folder that `read_model` reads, and the 40-character commit.
     """
-    download = _Download(Repository(repo_id, "model"), client(token), cache_dir, local_files_only)
+    repository = Repository(repo_id, "model", cache=cache_dir)
+    download = _Download(repository, client(token), local_files_only)
     path, commit = download.file(SETTINGS_FILE, revision, JSON_LIMIT)
     settings = read_settings(path)
     name = NETWORK_FILE if settings.runtime(runtime) == "onnx" else WEIGHTS_FILE
@@ -65,7 +74,7 @@ def fetch_run(
     Returns:
         The file ``run.json``, and the 40-character commit.
     """
-    download = _Download(Repository(repo_id, "model"), client(token), None, False)
+    download = _Download(Repository(repo_id, "model"), client(token), False)
     return download.file("run.json", revision, JSON_LIMIT)
 
 
@@ -73,7 +82,6 @@ def fetch_run(
 class _Download:
     repository: Repository
     api: HfApi
-    cache_dir: str | PathLike[str] | None
     local_files_only: bool
 
     def file(self, name: str, revision: str | None, limit: int) -> tuple[Path, str]:
@@ -81,7 +89,7 @@ class _Download:
         repo_id = self.repository.id
         where: dict[str, Any] = {
             "revision": revision,
-            "cache_dir": self.cache_dir,
+            "cache_dir": self.repository.cache,
             "local_files_only": self.local_files_only,
         }
         with hub_errors(self.repository):
@@ -95,8 +103,15 @@ class _Download:
                     )
                 # By the requested name, so that the cache knows it without a network.
                 path = Path(self.api.hf_hub_download(repo_id, name, **where))
+                if not _is_whole(path) and not self._offline:
+                    self.api.hf_hub_download(repo_id, name, force_download=True, **where)
+                if not _is_whole(path):
+                    raise ModelError(
+                        f"{name} of {repo_id} was damaged on its way, or in the cache. Remove "
+                        f"{path.resolve()}, then load the model again with the network."
+                    )
             except LocalEntryNotFoundError as error:
-                if self.local_files_only or constants.is_offline_mode():
+                if self._offline:
                     raise self._not_in_cache(name, revision) from error
                 raise
             except RevisionNotFoundError as error:
@@ -108,17 +123,21 @@ class _Download:
                 raise self._other_kind(name, revision) from error
         return path, path.parent.name
 
+    @property
+    def _offline(self) -> bool:
+        return self.local_files_only or bool(constants.is_offline_mode())
+
     def _not_in_cache(self, name: str, revision: str | None) -> HubUnreachableError:
         setting = "local_files_only" if self.local_files_only else "HF_HUB_OFFLINE"
         return HubUnreachableError(
-            f"{setting} is set, but the cache {self.cache_dir or constants.HF_HUB_CACHE} does not "
-            f"hold {name} of {self.repository.id} at {revision or 'main'}. Load it once with the "
-            "network, by the same revision, or pass a local folder."
+            f"{setting} is set, but the cache {self.repository.cache or constants.HF_HUB_CACHE} "
+            f"does not hold {name} of {self.repository.id} at {revision or 'main'}. Load it once "
+            "with the network, by the same revision, or pass a local folder."
         )
 
     def _other_kind(self, name: str, revision: str | None) -> ModelError:
         found = "other files"
-        with suppress(HfHubHTTPError):
+        with suppress(*CLIENT_ERRORS, *OTHER_ANSWERS):
             info = self.api.model_info(self.repository.id, revision=revision)
             files = sorted(file.rfilename for file in info.siblings or ())
             listed = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
@@ -127,3 +146,14 @@ class _Download:
             f"{self.repository.id} at {revision or 'main'} is not an hf-ela model: it has no "
             f"{name}. Received: {found}. Check the name and the revision."
         )
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file has the checksum by which the client names it in its cache.
+
+    Without symbolic links it has no such name there, and passes.
+    """
+    stored = path.resolve()
+    if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", stored.name):
+        return True
+    return is_of(stored.read_bytes(), stored.name)

@@ -3,8 +3,9 @@
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from io import BytesIO
@@ -12,6 +13,8 @@ from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from hf_ela._version import __version__
 from hf_ela.errors import ReleaseError
@@ -112,17 +115,22 @@ def wheel() -> tuple[str, bytes]:
     return WHEEL, file.getvalue()
 
 
-def requirements(*extras: str) -> str:
+def requirements(*extras: str, pinned: bool = False) -> str:
     """Return the requirements of this package, one a line, for pip.
 
     Args:
         extras: Names of extras, such as ``jax``, to include.
+        pinned: Name the very version that is installed here, of those that are.
     """
     lines = []
     for line in distribution("hf-ela").requires or []:
         requirement = Requirement(line)
         marker, requirement.marker = requirement.marker, None
         if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras):
+            if pinned:
+                with suppress(PackageNotFoundError):
+                    here = Version(version(requirement.name)).public
+                    requirement.specifier = SpecifierSet(f"=={here}")
             lines.append(f"{requirement}\n")
     return "".join(lines)
 

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -11,12 +10,20 @@ from typing import Any, Literal
 from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils.sha import git_hash
 
+from hf_ela._files import named_if_full
 from hf_ela._terminal import printable
 from hf_ela.errors import CardError, ReleaseError
 from hf_ela.hub.card import CAPTIONS
-from hf_ela.hub.client import CLIENT_ERRORS, Repository, check_tag, hub_errors, malformed
+from hf_ela.hub.client import (
+    CLIENT_ERRORS,
+    OTHER_ANSWERS,
+    Repository,
+    check_tag,
+    hub_errors,
+    is_of,
+    malformed,
+)
 from hf_ela.hub.package import ANY_WHEEL
 from hf_ela.hub.release_files import CARD, RECORD, Files, content_of
 from hf_ela.models.settings import SETTINGS_FILE
@@ -162,7 +169,7 @@ def make_plan(
     changes: dict[str, Any] = {}
     for path, file in sorted(files.items()):
         there = head.files.get(path)
-        kept = "same" if _is(file, there) else "changed"
+        kept = "same" if is_of(content_of(file), there) else "changed"
         changes[path] = "new" if there is None else kept
     stale = _PLOTS if RECORD in files else set()
     for path in sorted(head.files.keys() - files.keys()):
@@ -200,14 +207,13 @@ def check_metadata(plan: Plan) -> str:
     """
     # `RepoCard.validate` of huggingface_hub 1 knows no HF_ENDPOINT.
     body = {"repoType": plan.repository.kind, "content": content_of(plan.files[CARD]).decode()}
-    no_answer: tuple[type[Exception], ...] = (*CLIENT_ERRORS, ValueError, KeyError, TypeError)
     try:
         response = get_session().post(f"{constants.ENDPOINT}/api/validate-yaml", json=body)
         if response.status_code != 400:
             response.raise_for_status()
             return "The Hub accepts the card's metadata."
         errors = "; ".join(str(error["message"]) for error in response.json()["errors"])
-    except no_answer as error:
+    except (*CLIENT_ERRORS, *OTHER_ANSWERS) as error:
         return (
             "The Hub could not be reached to check the card's metadata. Received: "
             f"{type(error).__name__}."
@@ -245,7 +251,7 @@ def _read_head(api: HfApi, repository: Repository, options: PushOptions) -> Head
     files = read_tree(api, repository, commit)
     card = None
     if CARD in files:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, named_if_full(Path(folder)):
             path = api.hf_hub_download(id_, CARD, revision=commit, repo_type=kind, cache_dir=folder)
             card = Path(path).read_bytes()
     return Head(commit, bool(info.private), options.branch in branches, files, card, tags)
@@ -253,9 +259,4 @@ def _read_head(api: HfApi, repository: Repository, options: PushOptions) -> Head
 
 def are_held_by(tree: Mapping[str, str], files: Files) -> bool:
     """Return whether a tree, as `read_tree` returns it, has all these files unchanged."""
-    return all(_is(file, tree.get(path)) for path, file in files.items())
-
-
-def _is(file: bytes | Path, checksum: str | None) -> bool:
-    data = content_of(file)
-    return checksum in (git_hash(data), sha256(data).hexdigest())
+    return all(is_of(content_of(file), tree.get(path)) for path, file in files.items())

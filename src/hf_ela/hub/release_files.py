@@ -140,7 +140,8 @@ def model_files(folder: Path) -> Files:
     return {
         **{name: folder / name for name in model},
         "handler.py": (ASSETS / "handler.py").read_bytes(),
-        "requirements.txt": _requirements(ONNX_FILE in model),
+        # The versions that verify the release: next year's may decode or compute otherwise.
+        "requirements.txt": _requirements(ONNX_FILE in model, pinned=True),
         name: package,
     }
 
@@ -207,7 +208,7 @@ def space_files(
         "README.md": _space_card(assets, repo_id, card_before, kept),
         "app.py": (assets / "app.py").read_bytes(),
         "model.json": _as_json({"repo": repo_id, "revision": revision, "samples": _sample_list()}),
-        "requirements.txt": _requirements(onnx),
+        "requirements.txt": _requirements(onnx),  # not pinned: Gradio holds Pillow back
         name: package,
         **_sample_contents(),
     }
@@ -266,8 +267,8 @@ def _sample_contents() -> dict[str, bytes]:
     return {f"samples/{name}": path.read_bytes() for name, path in sample_files().items()}
 
 
-def _requirements(onnx: bool) -> bytes:
-    return requirements(*([] if onnx else [BACKEND])).encode()
+def _requirements(onnx: bool, *, pinned: bool = False) -> bytes:
+    return requirements(*([] if onnx else [BACKEND]), pinned=pinned).encode()
 
 
 def _as_json(value: Any) -> bytes:

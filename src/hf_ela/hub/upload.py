@@ -5,6 +5,7 @@ interrupted: files that arrived are not sent twice, an earlier commit is found, 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -175,8 +176,8 @@ def _verify(api: HfApi, plan: Plan, commit: str, run: Mapping[str, Any] | None) 
     Raises:
         VerificationError: Something differs.
     """
-    repository = plan.repository
     with TemporaryDirectory() as cache:
+        repository = replace(plan.repository, planning=True, cache=cache)
         with hub_errors(repository):
             downloaded = api.snapshot_download(
                 repository.id,

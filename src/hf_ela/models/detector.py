@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """From N views, uint8, to N x 2 probabilities in the order of `LABELS`: a Keras network, or
 `OnnxModel.probabilities`."""
+
+
+class LabelScore(TypedDict):
+    """A class name and its calibrated probability."""
+
+    label: str
+    score: float
 
 
 class Detector:
@@ -141,6 +148,24 @@ class Detector:
     def is_uncertain(self, score: float) -> bool:
         """Return whether a probability of fake lies in the band `uncertain`, ends included."""
         return self.uncertain is not None and self.uncertain[0] <= score <= self.uncertain[1]
+
+    def answer(
+        self, score: float, *, threshold: float | None = None, abstain: bool = False
+    ) -> list[LabelScore]:
+        """Return the answer in words for a probability of fake.
+
+        Args:
+            score: Calibrated probability of fake, such as from `scores`.
+            threshold: Probability from which on an image is called fake; that of the model by
+                default.
+            abstain: As for `predict`.
+        """
+        entries = [LabelScore(label="fake", score=score), LabelScore(label="real", score=1 - score)]
+        if score < (self.threshold if threshold is None else threshold):
+            entries.reverse()
+        if abstain and self.is_uncertain(score):
+            entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
+        return entries
 
     def _views_or_error(self, image: ImageSource) -> np.ndarray | ImageError:
         try:

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from hf_ela._files import named_if_full
 from hf_ela._version import __version__
 from hf_ela.backend import choose_backend
 from hf_ela.ela.views import pixel_versions
@@ -114,7 +115,7 @@ def _read_network(folder: Path, settings: Settings) -> "keras.Model":
             # Keras only warns where it leaves a layer at its random start.
             warnings.simplefilter("error", UserWarning)
             network.load_weights(weights)
-    except (ValueError, KeyError, OSError, UserWarning) as error:
+    except (ValueError, KeyError, OSError, RuntimeError, UserWarning) as error:
         raise ModelError(
             f"The weights must fit the network of the recipe in {SETTINGS_FILE}. Received: "
             f"{weights}, which Keras cannot load: {error}. Copy or download the folder again."
@@ -130,49 +131,15 @@ def write_model(
     Raises:
         ModelError: `folder` exists and is not a saved model.
         ExportError: The ONNX files cannot be made.
+        RunError: The disk is full.
     """
-    from hf_ela.backend import keras
-    from hf_ela.models.half_precision import halve_weights
-
     folder = folder.resolve()
     _refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
     try:
-        # A new network is not compiled and in full precision, whatever training used.
-        network = _full_precision_network(detector.recipe)
-        network.set_weights(detector.model.get_weights())
-        network.save(temporary, zipped=False)
-        halve_weights(temporary / WEIGHTS_FILE)
-        (temporary / "assets").rmdir()  # Keras always makes it; built-in layers leave it empty
-        files: list[ModelFile] = [WEIGHTS_FILE]
-        if onnx:
-            from hf_ela.models.export import onnx_files
-
-            exported = onnx_files(network, detector.recipe)
-            (temporary / ONNX_FILE).write_bytes(exported.from_pixels)
-            (temporary / NETWORK_FILE).write_bytes(exported.from_views)
-            files += [ONNX_FILE, NETWORK_FILE]
-        settings = Settings(
-            schema=SCHEMA,
-            labels=("fake", "real"),
-            recipe=detector.recipe,
-            temperature=detector.temperature,
-            threshold=detector.threshold,
-            uncertain=detector.uncertain,
-            sha256={name: _sha256(temporary / name) for name in files},
-            data=data,
-            versions={
-                "hf_ela": __version__,
-                "keras": keras.__version__,
-                "backend": keras.config.backend(),
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-                **pixel_versions(),
-            },
-        )
-        text = settings.model_dump_json(by_alias=True, indent=2)
-        (temporary / SETTINGS_FILE).write_text(text + "\n", "utf-8")
+        with named_if_full(folder):
+            _write_files(temporary, detector, data, onnx)
         previous = temporary.with_name(f"{temporary.name}.old")
         if folder.exists():
             folder.replace(previous)
@@ -180,6 +147,48 @@ def write_model(
         shutil.rmtree(previous, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_files(
+    folder: Path, detector: "Detector", data: dict[str, Any] | None, onnx: bool
+) -> None:
+    from hf_ela.backend import keras
+    from hf_ela.models.half_precision import halve_weights
+
+    # A new network is not compiled and in full precision, whatever training used.
+    network = _full_precision_network(detector.recipe)
+    network.set_weights(detector.model.get_weights())
+    network.save(folder, zipped=False)
+    halve_weights(folder / WEIGHTS_FILE)
+    (folder / "assets").rmdir()  # Keras always makes it; built-in layers leave it empty
+    files: list[ModelFile] = [WEIGHTS_FILE]
+    if onnx:
+        from hf_ela.models.export import onnx_files
+
+        exported = onnx_files(network, detector.recipe)
+        (folder / ONNX_FILE).write_bytes(exported.from_pixels)
+        (folder / NETWORK_FILE).write_bytes(exported.from_views)
+        files += [ONNX_FILE, NETWORK_FILE]
+    settings = Settings(
+        schema=SCHEMA,
+        labels=("fake", "real"),
+        recipe=detector.recipe,
+        temperature=detector.temperature,
+        threshold=detector.threshold,
+        uncertain=detector.uncertain,
+        sha256={name: _sha256(folder / name) for name in files},
+        data=data,
+        versions={
+            "hf_ela": __version__,
+            "keras": keras.__version__,
+            "backend": keras.config.backend(),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            **pixel_versions(),
+        },
+    )
+    text = settings.model_dump_json(by_alias=True, indent=2)
+    (folder / SETTINGS_FILE).write_text(text + "\n", "utf-8")
 
 
 def _full_precision_network(recipe: Recipe) -> "keras.Model":

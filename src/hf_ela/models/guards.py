@@ -118,13 +118,22 @@ _OPERATORS = frozenset(
 )
 """Operators in the networks of `hf_ela.models.networks`, as the exporters of TensorFlow and torch
 write them."""
+_NODES = 3_000
+"""Most operations: our deepest network has 300 from TensorFlow and 1,700 from torch."""
+_NO_WORK = frozenset(b"Cast Constant Identity Reshape Transpose Unsqueeze".split())
+"""Operators that take about as long as reading their input."""
+_PRODUCTS = (b"Conv", b"MatMul")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _OPERATOR, _DOMAIN = 4, 7  # of a node
 _LOCATION = 14  # of a tensor
 
 
-def check_onnx(data: bytes, recipe: Recipe) -> None:
+def check_onnx(data: bytes, recipe: Recipe) -> bool:
     """Refuse a file that is more than a graph of our networks' operators, of the recipe's size.
+
+    Returns:
+        Whether ONNX Runtime may compute something when it loads the file: from stored numbers
+        alone, or from shapes.
 
     Raises:
         ModelError: The file is not ONNX, reaches out of itself, holds another operator, or is too
@@ -135,6 +144,7 @@ def check_onnx(data: bytes, recipe: Recipe) -> None:
         if len(data) > limit:
             raise ValueError(f"it has {len(data):,} bytes, more than the limit of {limit:,}")
         _check(memoryview(data), "model")
+        return _check_work(memoryview(data))
     except ValueError as error:
         raise ModelError(
             "The ONNX file must hold one graph of the operators of hf-ela's networks, with its "
@@ -170,6 +180,36 @@ def _check(message: memoryview, kind: str) -> int:
     if len(cast) == len(_TO_TEXT):
         raise ValueError("it has texts")
     return count
+
+
+def _check_work(model: memoryview) -> bool:
+    """Refuse work that our networks do not have; return what `check_onnx` does."""
+    # Readers join graphs of one file, and take the last of two names.
+    graphs: Any = [graph for number, graph in _fields(model) if number == 7]
+    parts = [part for graph in graphs for part in _fields(graph)]
+    stored = {name for number, tensor in parts if number == 5 for name in _texts(tensor, 8)[-1:]}
+    nodes = [node for number, node in parts if number == 1]
+    if len(nodes) > _NODES:
+        raise ValueError(f"it has {len(nodes):,} operations, more than the limit of {_NODES:,}")
+    computes = False
+    for node in nodes:
+        operator, given = b"".join(_texts(node, _OPERATOR)[-1:]), _texts(node, 1)
+        if operator in _PRODUCTS and not stored.issuperset(given[1:]):
+            raise ValueError(f"it has a {operator.decode()} by numbers that it does not store")
+        if stored.issuperset(filter(None, given)):
+            computes |= operator not in _NO_WORK
+            stored.update(_texts(node, 2))
+        computes |= operator == b"Shape"
+    return computes
+
+
+def _texts(message: Any, field: int) -> list[bytes]:
+    """Return the contents of a field of text in a message, in order."""
+    return [
+        value.tobytes()
+        for number, value in _fields(message)
+        if number == field and not isinstance(value, int)
+    ]
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:

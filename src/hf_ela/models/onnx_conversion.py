@@ -16,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from hf_ela._files import disk_full, named_if_full
 from hf_ela._terminal import native_messages_held_back
 from hf_ela._version import __version__
 from hf_ela.backend import keras
@@ -56,7 +57,7 @@ def write_onnx(model: keras.Model, path: Path) -> None:
 
 def converted(model: keras.Model) -> bytes:
     """Return a Keras model as ONNX; raises as `write_onnx` does."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, named_if_full(Path(folder)):
         write_onnx(model, path := Path(folder) / "model.onnx")
         return path.read_bytes()
 
@@ -84,7 +85,7 @@ def _remembered_preprocessing(preprocessing: str) -> bytes:
 
 def converted_elsewhere(network: keras.Model, recipe: Recipe, backend: str) -> tuple[bytes, bytes]:
     """Return what `converted` and `preprocessing` do, computed by another backend."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, named_if_full(Path(name)):
         folder = Path(name)
         (folder / "recipe.json").write_text(recipe.model_dump_json(), "utf-8")
         network.save_weights(folder / "network.weights.h5")
@@ -123,6 +124,8 @@ def quietly(work: Callable[[], Result]) -> Result:
             warnings.simplefilter("ignore")  # the converters' own, about their own code
             return work()
     except Exception as error:  # a converter raises any kind
+        if disk_full(error):
+            raise
         raise ExportError(
             f"Keras cannot export this model: {error!r:.1000}. Try another backend "
             "(KERAS_BACKEND), or another version of the exporter."

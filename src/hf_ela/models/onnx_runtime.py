@@ -1,7 +1,10 @@
 """A network as an ONNX file, run by ONNX Runtime: views in, probabilities out, without Keras."""
 
+import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from hf_ela.recipes.schema import LABELS, Recipe
 
 MEMORY = 2**32
 """Most bytes that all models of this process may work in: a file can ask for any amount."""
+SECONDS = 120
+"""Most seconds of one step: those of our networks take less than one."""
 PIXELS = 2**18
 """Most pixels of one step. As measured, more of them are not faster, and take more memory."""
 
@@ -32,7 +37,7 @@ class OnnxModel:
             ModelError: ONNX Runtime cannot read the file, it is of another recipe, or it reaches
                 out of itself.
         """
-        check_onnx(data, recipe)
+        computes = check_onnx(data, recipe)
         self._shape = recipe.input_shape
         self._step = max(1, PIXELS // recipe.input.size**2)
         expected = (
@@ -40,7 +45,7 @@ class OnnxModel:
             f"{OUTPUT}: tensor(float) {_product([len(LABELS)])}"
         )
         try:
-            self._session = onnx_session(data)
+            self._session = onnx_session(data, optimized=not computes)
             ends = self._session.get_inputs(), self._session.get_outputs()
             received = " to ".join(map(_described, ends))
         except Exception as error:  # ONNX Runtime's errors have no common base
@@ -54,6 +59,11 @@ class OnnxModel:
                 f"The ONNX file of this recipe must go from {expected}. Received: {received:.300}. "
                 "It belongs to another model: copy or download the folder again."
             )
+        if computes:  # loading has no limit of time: the same is computed before, within that
+            self._run(np.zeros((1, *self._shape), np.uint8))
+            self._session = onnx_session(data)
+        view = np.zeros((1, *self._shape), np.uint8)
+        weakref.finalize(self, _give_back, self._session, view).atexit = False
 
     def probabilities(self, views: np.ndarray) -> np.ndarray:
         """Return the probabilities of views.
@@ -77,13 +87,22 @@ class OnnxModel:
         return np.concatenate(steps)
 
     def _run(self, views: np.ndarray) -> np.ndarray:
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        timer = Timer(SECONDS, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
         try:
-            (probabilities,) = self._session.run([OUTPUT], {VIEWS: views})
+            (probabilities,) = self._session.run([OUTPUT], {VIEWS: views}, options)
         except Exception as error:  # as above
+            _give_back(self._session, views[:1])
             raise ModelError(
-                f"ONNX Runtime cannot run the ONNX file in {MEMORY:,} bytes of memory: "
-                f"{error!s:.300}. The file is corrupt or malicious: do not use it."
+                f"ONNX Runtime cannot run the ONNX file in {SECONDS} seconds and {MEMORY:,} bytes "
+                f"of memory: {error!s:.300}. The file is corrupt or malicious: do not use it."
             ) from error
+        finally:
+            timer.cancel()
         if probabilities.shape != (len(views), len(LABELS)):
             raise ModelError(
                 f"The ONNX file must give {OUTPUT} of shape {(len(views), len(LABELS))}. Received: "
@@ -92,14 +111,32 @@ class OnnxModel:
         return np.asarray(probabilities)
 
 
-def onnx_session(data: bytes) -> Any:
-    """Return a session of ONNX Runtime on the CPU; no file beside `data` is read."""
+def _give_back(session: Any, views: np.ndarray) -> None:
+    """Return the memory that earlier runs of this process worked in, by a run that ends at once."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    options.terminate = True
+    with suppress(Exception):
+        session.run([OUTPUT], {VIEWS: views}, options)
+
+
+def onnx_session(data: bytes, *, optimized: bool = True) -> Any:
+    """Return a session of ONNX Runtime on the CPU; no file beside `data` is read.
+
+    Args:
+        data: The contents of the file.
+        optimized: Simplify the graph, and compute what does not depend on its input.
+    """
     import onnxruntime
 
     _share_memory()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
     options.log_severity_level = 4  # only what is fatal: errors come as exceptions
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     for key, value in {
         "session.intra_op.allow_spinning": "0",  # threads that wait take no processor time
         "session.load_model_format": "ONNX",  # not ORT's own layout, which is not checked

@@ -233,7 +233,9 @@ def fit_model(
             epochs=how.epochs,
             callbacks=[follow, checkpoint],
             shuffle=False,  # `Batches` shuffles images, not batches
-            verbose=1 if sys.stdout.isatty() else 2,  # a bar, or in a log a line per epoch
+            verbose=1
+            if sys.stdout and sys.stdout.isatty()
+            else 2,  # a bar, or in a log a line per epoch
         )
         checkpoint.finished = True
         checkpoint.write()

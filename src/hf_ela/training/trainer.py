@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from hf_ela._files import check_output, write_json
+from hf_ela._files import check_output, named_if_full, write_json
 from hf_ela._terminal import native_messages_held_back
 from hf_ela.backend import choose_backend
 from hf_ela.data.loading import DataOptions
@@ -113,7 +113,7 @@ def train(
     counts = f"{len(data.train)} images, validating on {len(data.validation)}"
     start = f" from {initial.name}" if initial else ""
     say(f"Training {recipe.name}{start} on {counts}, on {where} ...")
-    with measure_emissions(tracker) as emissions:
+    with measure_emissions(tracker) as emissions, named_if_full(out):
         model, checkpoint = fit(
             recipe,
             data.train,
@@ -123,7 +123,7 @@ def train(
             initial,
         )
     seconds["training"] = checkpoint.seconds
-    with _timed(seconds, "evaluation"):
+    with _timed(seconds, "evaluation"), named_if_full(out):
         say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
         results = write_results(
             model,

@@ -35,10 +35,13 @@ from PIL import Image
 
 from hf_ela import ElaClassifier
 from hf_ela._text import synthetic_notice
+from hf_ela._threads import within
 from hf_ela.errors import ImageError
 
 MAX_BYTES = 20 * 2**20
 MAX_IMAGES = 16
+SECONDS = 20
+"""Most seconds for an image: a file can be made so that its decoding takes minutes."""
 
 
 class RequestError(ValueError):
@@ -80,9 +83,7 @@ class EndpointHandler:
         answers: list[Any] = []
         for image in images:  # one by one, so that the pixels of only one are in memory
             try:
-                (score,) = self.classifier.scores([_image(image)])
-                if isinstance(score, ImageError):
-                    raise RequestError(f"The image is refused: {score.reason}.")
+                score = self._score(_image(image))
             except RequestError as error:
                 if images is not inputs:
                     raise
@@ -95,6 +96,20 @@ class EndpointHandler:
                     answer[0] = {**answer[0], "notice": self.notice}
                 answers.append(answer[:top_k])
         return answers if images is inputs else answers[0]
+
+    def _scores(self, image: bytes | Image.Image) -> list[float | ImageError]:
+        return list(self.classifier.scores([image]))
+
+    def _score(self, image: bytes | Image.Image) -> float:
+        try:
+            (score,) = within(SECONDS, self._scores, image)
+        except TimeoutError:
+            raise RequestError(
+                f"The image is refused: it takes more than {SECONDS} seconds to read."
+            ) from None
+        if isinstance(score, ImageError):
+            raise RequestError(f"The image is refused: {score.reason}.")
+        return score
 
 
 def _image(value: object) -> bytes | Image.Image:

@@ -19,10 +19,16 @@ from PIL import Image
 
 from hf_ela import ElaClassifier, load_image
 from hf_ela._text import LABEL_WORDS, synthetic_notice
+from hf_ela._threads import within
 from hf_ela.errors import ImageError
-from hf_ela.models.explain import OVERLAY_SIDE, overlay
+from hf_ela.models.explain import OVERLAY_SIDE, Evidence, overlay
 
 MAX_PIXELS = 40_000_000
+SECONDS, WAITING = 20, 64
+"""Most seconds for an answer, and most visitors who wait for one."""
+KEPT = 2 * SECONDS * WAITING
+"""Seconds that an upload is kept: Gradio keeps one file of equal uploads, so that nobody may delete
+it while another visitor waits for an answer about it."""
 MODEL = json.loads((HERE / "model.json").read_text("utf-8"))
 classifier = ElaClassifier.from_pretrained(MODEL["repo"], revision=MODEL["revision"])
 threshold = classifier.threshold
@@ -49,7 +55,7 @@ LIMITS = """
 **This is not proof of who made a picture**: do not accuse anyone because of it. The model sees the
 history of a file before it sees its maker, so a screenshot, a resize or a messenger's compression
 can flip the answer. It is weak on generators and kinds of art that are not in its training data.
-Use the original file. Your file is deleted as soon as you have your answer.
+Use the original file. Your file is deleted within the hour.
 """
 CSS = """
 #samples img { width: 56px; height: 56px; object-fit: cover; border-radius: 4px }
@@ -69,24 +75,25 @@ CSS = """
 
 
 def answer_upload(path: str | None) -> tuple[None, str]:
-    """Score an uploaded file, delete it, and make room for the next one."""
-    if path is None:
-        return None, ""
-    try:
-        return None, answer(Path(path))
-    finally:
-        Path(path).unlink(missing_ok=True)
+    """Score an uploaded file, and make room for the next one."""
+    return None, "" if path is None else answer(Path(path))
+
+
+def explained(path: Path) -> Evidence:
+    """Return what the model says about the unchanged bytes of a file: a copy scores differently."""
+    return classifier.explain(load_image(path, max_pixels=MAX_PIXELS).pixels)
 
 
 def answer(path: Path, sample: dict[str, str] | None = None) -> str:
-    """Return what the page says about a file, or a sample; nothing of it is kept."""
+    """Return what the page says about a file, or a sample."""
     try:
-        # The unchanged bytes of the file: a copy that the page re-encodes would score differently.
-        found = classifier.explain(load_image(path, max_pixels=MAX_PIXELS).pixels)
-    except ImageError as error:
+        found = within(SECONDS, explained, path)
+    except (ImageError, TimeoutError) as error:
+        late = f"took more than {SECONDS} seconds to read"
+        reason = error.reason if isinstance(error, ImageError) else late
         return (
             f'<div role="alert"><h2>This file cannot be read as an image</h2>'
-            f"<p>{escape(path.name)}: {escape(error.reason)}.</p></div>"
+            f"<p>{escape(path.name)}: {escape(reason)}.</p></div>"
         )
     says = LABEL_WORDS[found.label]
     verdict = f"The model says: {says}"
@@ -138,7 +145,9 @@ def figure(caption: str, picture: Image.Image) -> str:
 
 gr.set_static_paths([HERE / "samples"])  # or the buttons' icons go with the uploads
 
-with gr.Blocks(title="Human-made or AI-generated?", delete_cache=(60, 60)) as page:
+with gr.Blocks(
+    title="Human-made or AI-generated?", delete_cache=(60, KEPT), analytics_enabled=False
+) as page:
     gr.Markdown(INTRO)
     upload = gr.File(label="Your picture: the original file", file_types=["image"], height=150)
     gr.Markdown("Or try one of these. The truth is shown beside the answer, right or wrong.")
@@ -156,7 +165,7 @@ with gr.Blocks(title="Human-made or AI-generated?", delete_cache=(60, 60)) as pa
 
 if __name__ == "__main__":
     theme = gr.themes.Default(font=["system-ui", "sans-serif"])  # nothing to fetch
-    page.launch(
+    page.queue(max_size=WAITING).launch(
         theme=theme,
         css=CSS,
         max_file_size="20mb",
