@@ -25,8 +25,9 @@ from conftest import (
     write_folder,
     write_groups,
 )
-from hf_ela.data.loading import DataOptions
+from hf_ela.data.loading import DataOptions, open_dataset
 from hf_ela.data.preparation import Prepared, prepare
+from hf_ela.data.rows import file_name
 from hf_ela.ela.augmentation import training_views
 from hf_ela.ela.views import align, evaluation_views
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError, TooManyRejectedError
@@ -436,3 +437,130 @@ def test_a_source_is_left_out_of_training_and_not_of_test(tiny, cache, tmp_path)
     assert whole.summary["fingerprint"] != data.summary["fingerprint"]
     with pytest.raises(DataError, match="which no image has"):
         prepared(tiny, groups=str(groups), leave_out="source=gifs")
+
+
+def opened(folder: Path, **options) -> dict[str, list[str]]:
+    """Names by split, as the dataset has them; nothing is computed."""
+    source = open_dataset(DataOptions(source=str(folder), **options))
+    return {
+        split: [file_name(row["image"], source.root) or "" for row in rows]
+        for split, rows in source.splits.items()
+    }
+
+
+def test_a_folder_is_the_one_that_is_named(tmp_path, cache) -> None:
+    names = ["[a] b", "a*", "a?", "{a,b}", "a#b", "50% a", "a::b", 'it\'s "a"', "a: b", "!a ~"]
+    for number, name in enumerate([*names, "a b"]):
+        for label in ("fake", "real"):
+            place = tmp_path / name / label / f"{number} {name}::x.jpg"
+            place.parent.mkdir(parents=True)
+            place.write_bytes(b"")
+    for number, name in enumerate(names):
+        expected = [f"{label}/{number} {name}::x.jpg" for label in ("fake", "real")]
+        assert opened(tmp_path / name, streaming=number % 3 == 0) == {"train": expected}
+
+
+def test_parquet_is_found_in_a_folder_of_any_name(tmp_path, cache) -> None:
+    folder = tmp_path / "[x] a::b"
+    folder.mkdir()
+    for split in ("train", "test"):
+        image = {f"{split}/fake/a.png": b"a", f"{split}/real/b.png": b"b"}
+        (folder / f"{split}-00000-of-00001.parquet").write_bytes(parquet(image, split))
+    assert opened(folder) == opened(folder, streaming=True)
+    assert opened(folder) == {"train": ["a.png", "b.png"], "test": ["a.png", "b.png"]}
+    shutil.copy(folder / "test-00000-of-00001.parquet", folder / "more.parquet")
+    with pytest.raises(DataError, match=r"named for its split.*more\.parquet"):
+        opened(folder)
+
+
+def test_every_file_of_a_class_is_counted(tmp_path, cache, caplog) -> None:
+    folder = write_folder(tmp_path / "data", train=10, test=2)
+    picture(1, fake=True).save(folder / "train/fake/a.avif")
+    picture(2, fake=True).save(folder / "train/fake/b.JFIF", "JPEG")
+    picture(3, fake=True).save(folder / "train/fake/c.mpo", "MPO")
+    picture(4, fake=True).save(folder / "train/fake/without an ending", "PNG")
+    for name in ("d.heic", "e.psd", "f.zip"):
+        (folder / "train/real" / name).write_bytes(b"something else")
+    for name in ("a.txt", ".DS_Store", "Thumbs.db", "._a.png"):  # neither images nor refused
+        (folder / "train/fake" / name).write_bytes(b"something else")
+    data = prepared(folder, max_rejected=0.2)
+    assert sum(split["n"] for split in data.summary["splits"].values()) == 24 + 4
+    refused = {row["file"]: row["reason"] for row in data.summary["rejected"]}
+    assert list(refused) == [f"train/real/{name}" for name in ("d.heic", "e.psd", "f.zip")]
+    assert all("must be an image" in reason for reason in refused.values())
+    assert "left out: 1 .txt" in caplog.text
+
+
+def test_folders_that_are_links_are_followed_once(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "origin", train=2, test=1)
+    linked = tmp_path / "linked"
+    for split in ("train", "test"):
+        (linked / split).mkdir(parents=True)
+        for label in ("fake", "real"):
+            (linked / split / label).symlink_to(folder / split / label)
+    (linked / "train/other").symlink_to(folder / "train/fake")
+    (folder / "train/fake/loop").symlink_to(folder / "train")
+    assert opened(linked) == opened(linked, streaming=True)
+    names = [f"{name}.{end}" for name, end in (("train000", "png"), ("train001", "jpg"))]
+    found = opened(linked)
+    assert [Path(name).name for name in found["train"]] == names * 2
+    assert found["test"] == ["test/fake/test000.png", "test/real/test000.png"]
+    (tmp_path / "whole").symlink_to(linked)
+    assert opened(tmp_path / "whole") == found
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=1, test=1)
+    archive = Path(shutil.make_archive(str(tmp_path / "packed/data"), "zip", folder))
+    for source in (archive, archive.parent):
+        with pytest.raises(DataError, match=r"zip\. Unpack"):
+            opened(source)
+
+
+def test_a_replaced_file_with_its_old_time_is_computed_again(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=4, test=2)
+    path = folder / "test/fake/test000.png"
+    before = path.stat()
+    old = {streaming: prepared(folder, streaming=streaming) for streaming in (False, True)}
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")  # of the same size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for streaming, data in old.items():
+        again = prepared(folder, streaming=streaming)
+        assert again.summary["fingerprint"] != data.summary["fingerprint"]
+
+
+def test_a_cell_without_an_image_is_refused(tmp_path, cache, monkeypatch) -> None:
+    monkeypatch.setattr("datasets.config.IN_MEMORY_MAX_SIZE", 10**9)
+    rows = {"image": [None], "label": ["fake"]}
+    for number in range(10):
+        picture(number, fake=number % 2 == 0).save(tmp_path / "x.png")
+        rows["image"].append({"bytes": (tmp_path / "x.png").read_bytes(), "path": None})
+        rows["label"].append("real" if number % 2 else "fake")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    (tmp_path / "p").mkdir()
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "p" / f"{split}.parquet")
+    for streaming in (False, True):
+        data = prepared(tmp_path / "p", max_rejected=0.1, streaming=streaming)
+        assert [row["reason"] for row in data.summary["rejected"]] == [
+            "ImageNotReadableError: the cell of this row is empty"
+        ] * 2
+        assert data.summary["splits"]["test"]["n"] == 10
+
+
+def test_labels_of_a_table_are_asked_for_by_name(tmp_path, cache) -> None:
+    lines = ["file_name,label"]
+    for number in range(12):
+        picture(number, fake=number % 2 == 0).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'Human' if number % 2 else 'AI'}")
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    with pytest.raises(LabelError, match=r"Received: AI, Human\..*`label_map`"):
+        prepared(tmp_path)
+    few = load_recipe("default", [*TINY, "validation.fraction=0.1"])
+    with pytest.raises(DataError, match=r"Received: \d and \d .*larger validation\.fraction"):
+        prepared(tmp_path, few, label_map={"AI": "fake", "Human": "real"})
+    data = prepared(tmp_path, label_map={"AI": "fake", "Human": "real"})
+    assert len(data.train) + len(data.validation) + len(data.test) == 12
+    (tmp_path / "metadata.csv").write_text("file_name,label\n../x.png,AI\n")
+    with pytest.raises(DataError, match="in its own folder"):
+        opened(tmp_path)

@@ -155,7 +155,7 @@ def labelled_images(source: OpenedDataset, split: str) -> Iterator[LabelledImage
             yield LabelledImage(name, label, b"", error)
 
 
-def _rows(source: OpenedDataset, split: str) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+def _rows(source: OpenedDataset, split: str) -> Iterator[tuple[str, int, Mapping[str, Any] | None]]:
     """Yield name, label and what `read_image` takes, of each image of a split."""
     for index, row in enumerate(source.splits[split]):
         image = row["image"]

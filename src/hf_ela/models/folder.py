@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from hf_ela._files import TEMPORARY
 from hf_ela._version import __version__
 from hf_ela.backend import choose_backend
 from hf_ela.ela.views import pixel_versions
@@ -137,7 +138,7 @@ def write_model(
     folder = folder.resolve()
     _refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
+    temporary = folder.with_name(f"{TEMPORARY}{uuid4().hex}")
     try:
         # A new network is not compiled and in full precision, whatever training used.
         network = _full_precision_network(detector.recipe)
