@@ -4,6 +4,7 @@
 first use, so that ``import hf_ela`` costs next to nothing.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from hf_ela._lazy import lazily
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
     from hf_ela.ela.error_level import error_level
     from hf_ela.images.loading import load_image
+
+# `datasets` and `evaluate` would tell a foreign host what is loaded.
+os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
 
 __getattr__ = lazily(
     __name__,

@@ -172,7 +172,8 @@ def _check(
     if not (fake and real):
         raise DataError(
             f"A model is measured on images of both classes. Received: {fake} fake and {real} real "
-            f"images in the split {split} of {source.id}. Add images, or choose another `split`."
+            f"images in the split {split} of {source.id}. Add images, or choose another `split`; "
+            "`hf-ela predict FOLDER` gives the answers for images of one class."
         )
     groups.matched([name for name, _ in images])
 

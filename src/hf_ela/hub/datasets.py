@@ -130,6 +130,8 @@ def load_hub_rows(
     """
     import datasets
 
+    # Set in the environment too, which is too late where `datasets` was imported before.
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     commit, files = dataset.revision, None
     with dataset_errors(dataset.id, datasets.exceptions.DatasetsError):
         if dataset.conversion is not None:

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from hf_ela._files import LOCK, TEMPORARY, check_output, held_alone, sweep, write_json
-from hf_ela._terminal import native_messages_held_back
+from hf_ela._terminal import interrupts_kept, native_messages_held_back
 from hf_ela.backend import choose_backend
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
@@ -115,7 +115,7 @@ def train(
         counts = f"{len(data.train)} images, validating on {len(data.validation)}"
         start = f" from {initial.name}" if initial else ""
         say(f"Training {recipe.name}{start} on {counts}, on {where} ...")
-        with measure_emissions(tracker) as emissions:
+        with interrupts_kept(), measure_emissions(tracker) as emissions:
             model, checkpoint = fit(
                 recipe,
                 data.train,
@@ -125,7 +125,7 @@ def train(
                 initial,
             )
         seconds["training"] = checkpoint.seconds
-        with _timed(seconds, "evaluation"):
+        with interrupts_kept(), _timed(seconds, "evaluation"):
             say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
             results = write_results(
                 model,
