@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import datasets
+import multiprocess
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,8 +32,15 @@ from hf_ela.data.preparation import Prepared, prepare
 from hf_ela.data.rows import file_name
 from hf_ela.ela.augmentation import training_views
 from hf_ela.ela.views import align, evaluation_views
-from hf_ela.errors import DataError, DatasetNotFoundError, LabelError, TooManyRejectedError
+from hf_ela.errors import (
+    DataError,
+    DatasetNotFoundError,
+    HubUnreachableError,
+    LabelError,
+    TooManyRejectedError,
+)
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
+from hf_ela.hub.locate import locate
 from hf_ela.images.loading import load_image
 from hf_ela.recipes.loading import load_recipe
 
@@ -69,11 +78,16 @@ def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming) -> None
 @pytest.mark.parametrize("streaming", [False, True])
 def test_second_preparation_computes_nothing(tiny, cache, tmp_path, streaming) -> None:
     options = {"streaming": streaming, "cache_dir": str(tmp_path / "mine")}
-    first, second = (prepared(tiny, **options) for _ in range(2))
+    first = prepared(tiny, **options)
+    kept = "train-*/[0-9]*.arrow" if streaming else "cache-*.arrow"
+    place = next((tmp_path / "mine").rglob(kept)).parent
+    for name in (".hf_ela-1.arrow", ".hf_ela-2") if streaming else ("tmp1", ".hf_ela-1.arrow"):
+        (place / name).write_bytes(b"what a killed process leaves")
+    before = len(list(place.iterdir()))
+    second = prepared(tiny, **options)
+    assert len(list(place.iterdir())) == before - 2
     assert (counts(first), counts(second)) == ((44, 0), (0, 44))
     assert first.summary == second.summary
-    kept = "train-*/[0-9]*.arrow" if streaming else "cache-*.arrow"
-    assert list((tmp_path / "mine").rglob(kept))
 
 
 def test_one_and_two_processes_share_the_cache_and_the_pixels(tiny, cache) -> None:
@@ -132,17 +146,19 @@ def test_training_settings_do_not_touch_the_cache(tiny, cache) -> None:
 
 
 def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
-    """A real process is killed once a shard of 64 images is there; its workers follow."""
+    """A real process is killed once a shard of 64 images is there; its workers follow.
+
+    Its script does not guard itself from being imported by them.
+    """
     folder = write_folder(tmp_path / "data", train=80, test=2)
     script = tmp_path / "stream.py"
     script.write_text(
         "import sys\n"
         "from hf_ela.data import DataOptions, prepare\n"
         "from hf_ela.recipes import load_recipe\n"
-        "if __name__ == '__main__':\n"
-        "    source, cache, *overrides = sys.argv[1:]\n"
-        "    options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=2)\n"
-        "    prepare(options, load_recipe('default', overrides))\n"
+        "source, cache, *overrides = sys.argv[1:]\n"
+        "options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=2)\n"
+        "prepare(options, load_recipe('default', overrides))\n"
     )
     slow = [*TINY, "augmentation.views=40"]
     process = subprocess.Popen(
@@ -564,3 +580,28 @@ def test_labels_of_a_table_are_asked_for_by_name(tmp_path, cache) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,label\n../x.png,AI\n")
     with pytest.raises(DataError, match="in its own folder"):
         opened(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_worker_is_said(tiny, cache) -> None:
+    def kill() -> None:
+        while len(workers := multiprocess.active_children()) < 3:  # two, and their queue's
+            threading.Event().wait(0.01)
+        os.kill(workers[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    long = load_recipe("default", [*TINY, "augmentation.views=64"])
+    with pytest.raises(DataError, match=r"killed while it computed ELA.*memory.*`num_proc`"):
+        prepare(DataOptions(source=str(tiny), num_proc=2), long)
+    killer.join()
+
+
+def test_a_mistyped_folder_is_said_at_once(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits for another try"))
+    with pytest.raises(HubUnreachableError, match=r"not be reached.*Nor is runs/typo a local"):
+        opened("runs/typo")
+    with pytest.raises(HubUnreachableError, match=r"not be reached.*No local folder runs/typo"):
+        locate("runs/typo")
