@@ -36,6 +36,24 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of test files that import it before
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=20)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+CALLED: list[str] = []
+"""Hosts other than this one that were looked up or connected to."""
+
+
+def _noticed(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host not in (None, "", "localhost", "127.0.0.1", "::1") and not host.endswith(".invalid"):
+        CALLED.append(host)
+
+
+sys.addaudithook(_noticed)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
 
@@ -51,6 +69,14 @@ TINY = [
 
 CHEAP = {"plots": False, "export": False, "resamples": 20, "perturbations": ["jpeg_50"]}
 """Options of `train` and `reproduce` that leave little beside the fit."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_calls_home(request) -> Iterator[None]:
+    """Whatever a test does in this process, no other host hears of it."""
+    CALLED.clear()
+    yield
+    assert not CALLED or request.node.get_closest_marker("network")
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import datasets
+import multiprocess
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,12 +27,20 @@ from conftest import (
     write_folder,
     write_groups,
 )
-from hf_ela.data.loading import DataOptions
+from hf_ela.data.loading import DataOptions, open_dataset
 from hf_ela.data.preparation import Prepared, prepare
+from hf_ela.data.rows import file_name
 from hf_ela.ela.augmentation import training_views
 from hf_ela.ela.views import align, evaluation_views
-from hf_ela.errors import DataError, DatasetNotFoundError, LabelError, TooManyRejectedError
+from hf_ela.errors import (
+    DataError,
+    DatasetNotFoundError,
+    HubUnreachableError,
+    LabelError,
+    TooManyRejectedError,
+)
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
+from hf_ela.hub.locate import locate
 from hf_ela.images.loading import load_image
 from hf_ela.recipes.loading import load_recipe
 
@@ -68,11 +78,16 @@ def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming) -> None
 @pytest.mark.parametrize("streaming", [False, True])
 def test_second_preparation_computes_nothing(tiny, cache, tmp_path, streaming) -> None:
     options = {"streaming": streaming, "cache_dir": str(tmp_path / "mine")}
-    first, second = (prepared(tiny, **options) for _ in range(2))
+    first = prepared(tiny, **options)
+    kept = "train-*/[0-9]*.arrow" if streaming else "cache-*.arrow"
+    place = next((tmp_path / "mine").rglob(kept)).parent
+    for name in (".hf_ela-1.arrow", ".hf_ela-2") if streaming else ("tmp1", ".hf_ela-1.arrow"):
+        (place / name).write_bytes(b"what a killed process leaves")
+    before = len(list(place.iterdir()))
+    second = prepared(tiny, **options)
+    assert len(list(place.iterdir())) == before - 2
     assert (counts(first), counts(second)) == ((44, 0), (0, 44))
     assert first.summary == second.summary
-    kept = "train-*/[0-9]*.arrow" if streaming else "cache-*.arrow"
-    assert list((tmp_path / "mine").rglob(kept))
 
 
 def test_one_and_two_processes_share_the_cache_and_the_pixels(tiny, cache) -> None:
@@ -131,17 +146,19 @@ def test_training_settings_do_not_touch_the_cache(tiny, cache) -> None:
 
 
 def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
-    """A real process is killed once a shard of 64 images is there; its workers follow."""
+    """A real process is killed once a shard of 64 images is there; its workers follow.
+
+    Its script does not guard itself from being imported by them.
+    """
     folder = write_folder(tmp_path / "data", train=80, test=2)
     script = tmp_path / "stream.py"
     script.write_text(
         "import sys\n"
         "from hf_ela.data import DataOptions, prepare\n"
         "from hf_ela.recipes import load_recipe\n"
-        "if __name__ == '__main__':\n"
-        "    source, cache, *overrides = sys.argv[1:]\n"
-        "    options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=2)\n"
-        "    prepare(options, load_recipe('default', overrides))\n"
+        "source, cache, *overrides = sys.argv[1:]\n"
+        "options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=2)\n"
+        "prepare(options, load_recipe('default', overrides))\n"
     )
     slow = [*TINY, "augmentation.views=40"]
     process = subprocess.Popen(
@@ -436,3 +453,155 @@ def test_a_source_is_left_out_of_training_and_not_of_test(tiny, cache, tmp_path)
     assert whole.summary["fingerprint"] != data.summary["fingerprint"]
     with pytest.raises(DataError, match="which no image has"):
         prepared(tiny, groups=str(groups), leave_out="source=gifs")
+
+
+def opened(folder: Path, **options) -> dict[str, list[str]]:
+    """Names by split, as the dataset has them; nothing is computed."""
+    source = open_dataset(DataOptions(source=str(folder), **options))
+    return {
+        split: [file_name(row["image"], source.root) or "" for row in rows]
+        for split, rows in source.splits.items()
+    }
+
+
+def test_a_folder_is_the_one_that_is_named(tmp_path, cache) -> None:
+    names = ["[a] b", "a*", "a?", "{a,b}", "a#b", "50% a", "a::b", 'it\'s "a"', "a: b", "!a ~"]
+    for number, name in enumerate([*names, "a b"]):
+        for label in ("fake", "real"):
+            place = tmp_path / name / label / f"{number} {name}::x.jpg"
+            place.parent.mkdir(parents=True)
+            place.write_bytes(b"")
+    for number, name in enumerate(names):
+        expected = [f"{label}/{number} {name}::x.jpg" for label in ("fake", "real")]
+        assert opened(tmp_path / name, streaming=number % 3 == 0) == {"train": expected}
+
+
+def test_parquet_is_found_in_a_folder_of_any_name(tmp_path, cache) -> None:
+    folder = tmp_path / "[x] a::b"
+    folder.mkdir()
+    for split in ("train", "test"):
+        image = {f"{split}/fake/a.png": b"a", f"{split}/real/b.png": b"b"}
+        (folder / f"{split}-00000-of-00001.parquet").write_bytes(parquet(image, split))
+    assert opened(folder) == opened(folder, streaming=True)
+    assert opened(folder) == {"train": ["a.png", "b.png"], "test": ["a.png", "b.png"]}
+    shutil.copy(folder / "test-00000-of-00001.parquet", folder / "more.parquet")
+    with pytest.raises(DataError, match=r"named for its split.*more\.parquet"):
+        opened(folder)
+
+
+def test_every_file_of_a_class_is_counted(tmp_path, cache, caplog) -> None:
+    folder = write_folder(tmp_path / "data", train=10, test=2)
+    picture(1, fake=True).save(folder / "train/fake/a.avif")
+    picture(2, fake=True).save(folder / "train/fake/b.JFIF", "JPEG")
+    picture(3, fake=True).save(folder / "train/fake/c.mpo", "MPO")
+    picture(4, fake=True).save(folder / "train/fake/without an ending", "PNG")
+    for name in ("d.heic", "e.psd", "f.zip"):
+        (folder / "train/real" / name).write_bytes(b"something else")
+    for name in ("a.txt", ".DS_Store", "Thumbs.db", "._a.png"):  # neither images nor refused
+        (folder / "train/fake" / name).write_bytes(b"something else")
+    data = prepared(folder, max_rejected=0.2)
+    assert sum(split["n"] for split in data.summary["splits"].values()) == 24 + 4
+    refused = {row["file"]: row["reason"] for row in data.summary["rejected"]}
+    assert list(refused) == [f"train/real/{name}" for name in ("d.heic", "e.psd", "f.zip")]
+    assert all("must be an image" in reason for reason in refused.values())
+    assert "left out: 1 .txt" in caplog.text
+
+
+def test_folders_that_are_links_are_followed_once(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "origin", train=2, test=1)
+    linked = tmp_path / "linked"
+    for split in ("train", "test"):
+        (linked / split).mkdir(parents=True)
+        for label in ("fake", "real"):
+            (linked / split / label).symlink_to(folder / split / label)
+    (linked / "train/other").symlink_to(folder / "train/fake")
+    (folder / "train/fake/loop").symlink_to(folder / "train")
+    assert opened(linked) == opened(linked, streaming=True)
+    names = [f"{name}.{end}" for name, end in (("train000", "png"), ("train001", "jpg"))]
+    found = opened(linked)
+    assert [Path(name).name for name in found["train"]] == names * 2
+    assert found["test"] == ["test/fake/test000.png", "test/real/test000.png"]
+    (tmp_path / "whole").symlink_to(linked)
+    assert opened(tmp_path / "whole") == found
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=1, test=1)
+    archive = Path(shutil.make_archive(str(tmp_path / "packed/data"), "zip", folder))
+    for source in (archive, archive.parent):
+        with pytest.raises(DataError, match=r"zip\. Unpack"):
+            opened(source)
+
+
+def test_a_replaced_file_with_its_old_time_is_computed_again(tmp_path, cache) -> None:
+    folder = write_folder(tmp_path / "data", train=4, test=2)
+    path = folder / "test/fake/test000.png"
+    before = path.stat()
+    old = {streaming: prepared(folder, streaming=streaming) for streaming in (False, True)}
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")  # of the same size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for streaming, data in old.items():
+        again = prepared(folder, streaming=streaming)
+        assert again.summary["fingerprint"] != data.summary["fingerprint"]
+
+
+def test_a_cell_without_an_image_is_refused(tmp_path, cache, monkeypatch) -> None:
+    monkeypatch.setattr("datasets.config.IN_MEMORY_MAX_SIZE", 10**9)
+    rows = {"image": [None], "label": ["fake"]}
+    for number in range(10):
+        picture(number, fake=number % 2 == 0).save(tmp_path / "x.png")
+        rows["image"].append({"bytes": (tmp_path / "x.png").read_bytes(), "path": None})
+        rows["label"].append("real" if number % 2 else "fake")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    (tmp_path / "p").mkdir()
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "p" / f"{split}.parquet")
+    for streaming in (False, True):
+        data = prepared(tmp_path / "p", max_rejected=0.1, streaming=streaming)
+        assert [row["reason"] for row in data.summary["rejected"]] == [
+            "ImageNotReadableError: the cell of this row is empty"
+        ] * 2
+        assert data.summary["splits"]["test"]["n"] == 10
+
+
+def test_labels_of_a_table_are_asked_for_by_name(tmp_path, cache) -> None:
+    lines = ["file_name,label"]
+    for number in range(12):
+        picture(number, fake=number % 2 == 0).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'Human' if number % 2 else 'AI'}")
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    with pytest.raises(LabelError, match=r"Received: AI, Human\..*`label_map`"):
+        prepared(tmp_path)
+    few = load_recipe("default", [*TINY, "validation.fraction=0.1"])
+    with pytest.raises(DataError, match=r"Received: \d and \d .*larger validation\.fraction"):
+        prepared(tmp_path, few, label_map={"AI": "fake", "Human": "real"})
+    data = prepared(tmp_path, label_map={"AI": "fake", "Human": "real"})
+    assert len(data.train) + len(data.validation) + len(data.test) == 12
+    (tmp_path / "metadata.csv").write_text("file_name,label\n../x.png,AI\n")
+    with pytest.raises(DataError, match="in its own folder"):
+        opened(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_worker_is_said(tiny, cache) -> None:
+    def kill() -> None:
+        while len([*cache.rglob("tmp*")]) < 2:  # both are at work
+            threading.Event().wait(0.01)
+        os.kill(min(child.pid for child in multiprocess.active_children()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    long = load_recipe("default", [*TINY, "augmentation.views=64"])
+    with pytest.raises(DataError, match=r"killed while it computed ELA.*memory.*`num_proc`"):
+        prepare(DataOptions(source=str(tiny), num_proc=2), long)
+    killer.join()
+
+
+def test_a_mistyped_folder_is_said_at_once(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits for another try"))
+    with pytest.raises(HubUnreachableError, match=r"not be reached.*Nor is runs/typo a local"):
+        opened("runs/typo")
+    with pytest.raises(HubUnreachableError, match=r"not be reached.*No local folder runs/typo"):
+        locate("runs/typo")

@@ -1,6 +1,8 @@
 """Batches, fits and checkpoints, without a whole training around them."""
 
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,26 @@ def test_an_interrupted_fit_ends_in_the_same_bits(tmp_path) -> None:
     assert same(resumed, whole)
     assert found.history == expected.history
     assert (found.epochs, found.best_epoch) == (expected.epochs, expected.best_epoch)
+
+
+def test_one_interrupt_suffices_where_it_is_swallowed(tmp_path, monkeypatch) -> None:
+    """As TensorFlow does while it traces a function."""
+    draw = Batches.draw
+
+    def swallow(self: Batches, number: int) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        draw(self, number)
+
+    monkeypatch.setattr(Batches, "draw", swallow)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fitted(published(), tmp_path)
+        assert not (tmp_path / "state.json").exists()  # in the first epoch
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_seed_decides_the_weights(tmp_path) -> None:

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from hf_ela.data.loading import parse_label_map
+from hf_ela.cli.options import parse_label_map
 from hf_ela.errors import LabelError, RecipeError
 from hf_ela.recipes.loading import built_in_recipes, known_keys, load_recipe
 from hf_ela.recipes.schema import Recipe

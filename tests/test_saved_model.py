@@ -211,6 +211,18 @@ class TestRuntime:
         again = ElaClassifier.from_pretrained(tmp_path / "again")
         assert (again.runtime, again.threshold) == ("keras", 0.4)
 
+    def test_the_settings_of_keras_do_not_change_it(self, saved_crops) -> None:
+        image = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
+        expected = ElaClassifier.from_pretrained(saved_crops, runtime="keras").predict(image)
+        keras.config.set_image_data_format("channels_first")
+        keras.config.set_floatx("float64")
+        try:
+            found = ElaClassifier.from_pretrained(saved_crops, runtime="keras").predict(image)
+        finally:
+            keras.config.set_image_data_format("channels_last")
+            keras.config.set_floatx("float32")
+        assert found == expected
+
     def test_weights_are_not_needed_for_onnx(self, saved_crops, tmp_path) -> None:
         for name in ("hf_ela.json", "network.onnx"):
             shutil.copy(saved_crops / name, tmp_path)
@@ -256,6 +268,7 @@ class TestDamage:
             (write("hf_ela.json", b"[]"), "is not valid"),
             (write("hf_ela.json", b"{}"), "`sha256`: Field required"),
             (change(schema=2, novelty=5), r"Received: schema=2.*newer"),
+            (change(schema=True), "`schema` of .* must be a number"),
             (change(novelty=5), "`novelty`"),
             (change(labels=["real", "fake"]), "`labels"),
             (change(temperature=0), "`temperature`"),

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from conftest import (
     CHEAP,
@@ -289,9 +290,18 @@ def test_resume_refuses_other_images_settings_and_emissions(tmp_path) -> None:
         quick(folder, out)
     with pytest.raises(RunError, match="Emissions are measured over a whole training"):
         train(*recorded(out), out, resume=True, country="FRA")
+    with (
+        FileLock(out / "checkpoint/.lock"),
+        pytest.raises(RunError, match="Another process still works in"),
+    ):
+        quick(folder, out, resume=True)
     picture(12345, fake=False).save(folder / "train/real/train000.png")
+    left = [out / ".hf_ela-1", out / "checkpoint/.hf_ela-2.weights.h5"]  # by a killed process
+    left[0].mkdir()
+    left[1].touch()
     with pytest.raises(RunError, match="differ from those that the interrupted run began with"):
         quick(folder, out, resume=True)
+    assert not any(path.exists() for path in left)
     assert recorded(out)[0] == RECIPE  # nothing is lost
 
 

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from hf_ela._version import __version__
 from hf_ela.errors import ModelError, RunError
@@ -67,14 +69,56 @@ def named_if_full(path: Path) -> Iterator[None]:
         raise
 
 
+LOCK, TEMPORARY = ".lock", ".hf_ela-"
+"""Name of a file that holds a folder, and how the names of unfinished files begin."""
+
+
+@contextmanager
+def held_alone(folder: Path, timeout: float) -> Iterator[None]:
+    """Hold an existing folder for this process alone; a process that dies lets go of it.
+
+    Another process is waited for so many seconds, and with -1 until it is done.
+
+    Raises:
+        RunError: Another process still holds the folder.
+    """
+    from filelock import FileLock, Timeout  # training alone needs it
+
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise RunError(
+            f"Another process still works in {folder}. Wait for it, or stop it."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sweep(folder: Path, *patterns: str) -> None:
+    """Remove what killed processes left unfinished in a folder that is held alone.
+
+    These are files and folders with names that begin with `TEMPORARY`, and of further patterns.
+    """
+    for pattern in (f"{TEMPORARY}*", *patterns):
+        for left in list(folder.glob(pattern)):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a name beside `path` to write to, and rename it to `path` in the end.
 
-    The name ends as `path` does, for writers that go by the ending. After an error nothing is
-    left, and what was at `path` stays.
+    No other process has the name, on any machine, and it is no longer than a name may be. It ends
+    as `path` does, for writers that go by the ending. After an error nothing is left, and what was
+    at `path` stays.
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{uuid4().hex}{path.name[-20:]}")
     try:
         with named_if_full(path):
             yield temporary
@@ -115,6 +159,8 @@ def read_json(path: Path, kind: type[Model], schema: int) -> Model:
     except ValueError as error:
         raise ModelError(f"{path} must be JSON: {error}. Copy the folder again.") from None
     found = values.get("schema") if isinstance(values, dict) else None
+    if isinstance(found, bool):  # to a literal, true is 1
+        raise ModelError(f"`schema` of {path} must be a number. Copy the folder again.")
     del values
     if isinstance(found, int) and found > schema:
         raise ModelError(

@@ -1,11 +1,13 @@
 """The terminal: progress bars, and what people are shown and spared."""
 
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hf_ela.errors import HfElaError
 
@@ -93,6 +95,34 @@ def native_messages_held_back() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[Callable[[], None]]:
+    """Raise a KeyboardInterrupt again that was swallowed in the block, as TensorFlow may do.
+
+    This happens at the end of the block, and whenever the function that is yielded is called.
+    """
+    seen: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        seen.append(number)
+        before(number, frame)
+
+    def raise_again() -> None:
+        if seen:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield raise_again
+    finally:
+        signal.signal(signal.SIGINT, before)
+        raise_again()
 
 
 def printable_error(error: Exception) -> str:

@@ -27,6 +27,9 @@ def __getattr__(name: str) -> Any:
     choose_backend()
     import keras
 
+    # The user's keras.json may say otherwise; this package computes in this way alone.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     return keras
 
 

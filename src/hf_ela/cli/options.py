@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_ela.errors import LabelError
+
 if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
     from hf_ela.data.loading import DataOptions
@@ -66,7 +68,7 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
 
 def data_options(source: str | None, options: argparse.Namespace) -> "DataOptions":
     """Return the `DataOptions` of a command line; what was not given keeps its default."""
-    from hf_ela.data.loading import DataOptions, parse_label_map
+    from hf_ela.data.loading import DataOptions
 
     given = _given(options, _DATASET + _READING)
     if "label_map" in given:
@@ -74,6 +76,20 @@ def data_options(source: str | None, options: argparse.Namespace) -> "DataOption
     if source:
         given["source"] = source
     return DataOptions(**given)
+
+
+def parse_label_map(text: str) -> dict[str, str]:
+    """Read ``"ai=fake,human=real"``.
+
+    Raises:
+        LabelError: It is malformed, or maps to something else than the labels.
+    """
+    from hf_ela.recipes.schema import LABELS
+
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and label.strip() in LABELS for name, _, label in pairs):
+        raise LabelError(f"A label map must look like ai=fake,human=real. Received: {text}.")
+    return {name.strip(): label.strip() for name, _, label in pairs}
 
 
 def reading_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -171,9 +171,15 @@ def clusters(facts: Facts, groups: GroupTable) -> np.ndarray:
 
 
 def grouped_split(
-    labels: np.ndarray, members: np.ndarray, fraction: float, seed: int
+    labels: np.ndarray,
+    members: np.ndarray,
+    fraction: float,
+    seed: int,
+    remedy: str = "Add images.",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Move about `fraction` of the rows to a second side: whole clusters, classes balanced.
+
+    With too few clusters for that, `remedy` is what to do.
 
     Returns:
         Row numbers of the larger and the smaller side, each in ascending order.
@@ -187,8 +193,8 @@ def grouped_split(
     if len(counts) < 2 or min(counts) < folds:
         raise DataError(
             f"Holding out {fraction:.0%} needs at least {folds} groups of each class. "
-            f"Received: {' and '.join(map(str, counts))} groups. Add images, or choose a "
-            "rounder validation.fraction."
+            f"Received: {' and '.join(map(str, counts))} groups, counting near-duplicates "
+            f"as one. {remedy}"
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = [part for _, part in splitter.split(labels, labels, members)]

@@ -11,11 +11,12 @@ from typing import Any
 import datasets
 import numpy as np
 
+from hf_ela._files import held_alone
 from hf_ela.data.groups import GroupTable, clusters, grouped_split
 from hf_ela.data.local import load_local_rows
 from hf_ela.data.rows import hash_row
 from hf_ela.ela.views import pixel_versions
-from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
+from hf_ela.errors import DataError, DatasetNotFoundError, HubUnreachableError, LabelError
 from hf_ela.hub.datasets import (
     DEFAULT_DATASET,
     HubDataset,
@@ -28,6 +29,7 @@ from hf_ela.recipes.schema import LABELS
 TEST_FRACTION, SMALL_TEST_FRACTION, SMALL = 0.1, 0.2, 500
 """Share that a training holds out as the test split of a dataset without one; that of a dataset
 with fewer images than `SMALL`, of which a tenth would measure next to nothing; and `SMALL`."""
+LABELS_LISTED = 10  # labels that an error names
 
 
 @dataclass(frozen=True)
@@ -157,14 +159,13 @@ def _open(options: DataOptions) -> OpenedDataset:
             )
         try:
             hub = resolve_dataset(options.source, options.revision)
-        except DataError as error:
+        except (DataError, HubUnreachableError) as error:
             raise type(error)(f"{error} (Nor is {options.source} a local folder.)") from error
         streaming = options.streaming is not False
         splits = load_hub_rows(hub, streaming=streaming, cache_dir=options.cache_dir)
         name, root = hub.id, hub.conversion or hub.revision
     _check_columns(splits)
-    feature = next(iter(splits.values())).features["label"]  # all splits have the same
-    classes, labels = _classes(feature, options.label_map)
+    classes, labels = _classes(splits, options.label_map)
     if hub:
         splits = {name: _guarded(rows, hub.id) for name, rows in splits.items()}
     return OpenedDataset(name, hub, splits, classes, labels, root)
@@ -186,8 +187,11 @@ def _check_columns(splits: Mapping[str, Any]) -> None:
             )
 
 
-def _classes(feature: Any, label_map: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def _classes(
+    splits: Mapping[str, Any], label_map: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Map the class names to `fake` and `real`, and the values of the label column too."""
+    feature = next(iter(splits.values())).features["label"]  # all splits have the same
     named = isinstance(feature, datasets.ClassLabel)
     names = feature.names if named else sorted(label_map) or list(LABELS)
     classes = {name: label_map.get(name, name) for name in names}
@@ -210,8 +214,20 @@ def _classes(feature: Any, label_map: Mapping[str, str]) -> tuple[dict[str, str]
             f"{' and '.join(missing)}. Add images of the missing class."
         )
     if not named:
+        _check_labels(splits, classes)
         return classes, classes
     return classes, {str(feature.str2int(name)): label for name, label in classes.items()}
+
+
+def _check_labels(splits: Mapping[str, Any], classes: Mapping[str, str]) -> None:
+    """Refuse labels without a class before rows are drawn by them; a stream refuses its own."""
+    tables = [rows for rows in splits.values() if isinstance(rows, datasets.Dataset)]
+    if unknown := sorted({str(v) for rows in tables for v in rows.unique("label")} - set(classes)):
+        raise LabelError(
+            f"A label must be one of {', '.join(sorted(classes))}. Received: "
+            f"{', '.join(unknown[:LABELS_LISTED])}. Fix the dataset, or map its labels with "
+            "`label_map`, such as ai=fake,human=real."
+        )
 
 
 def _with_test(source: OpenedDataset, groups: GroupTable) -> OpenedDataset:
@@ -222,27 +238,24 @@ def _with_test(source: OpenedDataset, groups: GroupTable) -> OpenedDataset:
             "Training on a stream needs a test split. Received: the splits "
             f"{', '.join(sorted(source.splits))}. Add a test split, or turn `streaming` off."
         )
-    hashed = train.map(
-        hash_row,
-        input_columns=["image"],
-        with_indices=True,
-        remove_columns=train.column_names,
-        fn_kwargs={"root": source.root, "versions": pixel_versions()},
-        features=datasets.Features(
-            {
-                "file_name": datasets.Value("string"),
-                "key": datasets.Value("string"),
-                "perceptual_hash": datasets.Value("int64"),
-            }
-        ),
-        desc="Perceptual hashes",
-    )
+    columns = {"file_name": "string", "key": "string", "perceptual_hash": "int64"}
+    with held_alone(Path(train.cache_files[0]["filename"]).parent, -1):
+        hashed = train.map(
+            hash_row,
+            input_columns=["image"],
+            with_indices=True,
+            remove_columns=train.column_names,
+            fn_kwargs={"root": source.root, "versions": pixel_versions()},
+            features=datasets.Features({c: datasets.Value(kind) for c, kind in columns.items()}),
+            desc="Perceptual hashes",
+        )
     members = clusters(hashed.to_list(), groups)
     labels = np.array(
         [source.labels.get(str(label)) == "fake" for label in train["label"]], np.int64
     )
     fraction = TEST_FRACTION if len(labels) >= SMALL else SMALL_TEST_FRACTION
-    kept, held = grouped_split(labels, members, fraction, seed=0)
+    remedy = "Add images, or put test images into test/{fake,real}."
+    kept, held = grouped_split(labels, members, fraction, seed=0, remedy=remedy)
     splits = {**source.splits, "train": train.select(kept), "test": train.select(held)}
     return replace(source, splits=splits)
 
@@ -282,15 +295,3 @@ def _guarded(rows: Any, repo_id: str) -> Any:
             yield from rows
 
     return rows if isinstance(rows, datasets.Dataset) else stream()
-
-
-def parse_label_map(text: str) -> dict[str, str]:
-    """Read ``"ai=fake,human=real"``.
-
-    Raises:
-        LabelError: It is malformed, or maps to something else than `LABELS`.
-    """
-    pairs = [part.partition("=") for part in text.split(",")]
-    if not all(name.strip() and label.strip() in LABELS for name, _, label in pairs):
-        raise LabelError(f"A label map must look like ai=fake,human=real. Received: {text}.")
-    return {name.strip(): label.strip() for name, _, label in pairs}

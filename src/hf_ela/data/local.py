@@ -1,26 +1,63 @@
-"""Local datasets: an imagefolder, or Parquet files."""
+"""Local datasets: images in folders of classes, images with a table of labels, or Parquet files.
 
+The files are found here and handed to `datasets` one by one: it takes the name of a folder for a
+pattern and `::` in a name for a chain of addresses, and leaves out endings that it does not know.
+"""
+
+import json
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
+from pyarrow import parquet
 
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
 from hf_ela.images.sources import IMAGE_SUFFIXES
+from hf_ela.recipes.schema import LABELS
+
+logger = logging.getLogger(__name__)
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+NOTES = frozenset(
+    {".caption", ".csv", ".htm", ".html", ".ini", ".json", ".jsonl", ".md", ".txt", ".xml"}
+    | {".xmp", ".yaml", ".yml"}
+)
+"""Suffixes of notes beside images: left out with a warning, where another file is refused."""
+SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "__pycache__"})
+"""Names, in lower case, that a system leaves behind; those with a leading dot are skipped too."""
+TABLES = {
+    "metadata.csv": lambda path: pd.read_csv(path, dtype=str),
+    "metadata.jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
+    "metadata.parquet": pd.read_parquet,
+}
+"""Tables of labels, with `file_name` and `label`, and how each is read."""
+IMAGE = datasets.Image(decode=False)
+ROWS_AT_A_TIME = 16
+"""Rows of a Parquet file in memory."""
+RULE = (
+    "Data must be a folder train/{fake,real}, test/{fake,real} of images, or Parquet files with "
+    "the columns image and label."
+)
 
 
-def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> dict[str, Any]:
+def load_local_rows(source: Path, *, streaming: bool, cache_dir: str | None) -> dict[str, Any]:
     """Load the rows of every split, images not decoded.
 
     Args:
-        folder: Holds train/{fake,real}, test/{fake,real}, or {fake,real}, or Parquet files; or
-            is one Parquet file.
+        source: Holds train/{fake,real}, test/{fake,real}, or {fake,real}, or Parquet files; or
+            is one Parquet file. A `metadata.csv`, `.jsonl` or `.parquet` with `file_name` and
+            `label` goes before the names of folders.
         streaming: Read rows one by one, without a copy in the cache.
         cache_dir: Used instead of the cache of `datasets`.
 
@@ -28,69 +65,234 @@ def load_local_rows(folder: Path, *, streaming: bool, cache_dir: str | None) -> 
         Split name to a Dataset, or to an IterableDataset when streaming.
 
     Raises:
-        DatasetNotFoundError: `datasets` finds no rows there.
+        DatasetNotFoundError: There are no rows.
         LabelError: Images lie in no folders of classes.
-        DataError: The name of a file is not UTF-8.
+        DataError: A folder or a table cannot be read, or the name of a file is not UTF-8.
     """
-    _check_names(folder)
     try:
-        splits = datasets.load_dataset(
-            **_how_to_load(folder), streaming=streaming, cache_dir=cache_dir
-        )
-    except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error)
-        if error.__cause__ is not None:
-            reason += f" ({type(error.__cause__).__name__}: {error.__cause__})"
+        files = list(local_files(source))
+        splits = _image_splits(source, files) or _parquet_splits(source, files)
+        if not splits:
+            kinds = ", ".join(sorted({path.suffix.lower() for path in files} - {""})) or "no files"
+            raise DatasetNotFoundError(
+                f"{RULE} Received: {source}, which holds {kinds}. Unpack archives, or check the "
+                "path."
+            )
+        options = {"streaming": streaming, "cache_dir": cache_dir}
+        state = files_state(files)
+        order = [name for name in SPLIT_FOLDERS if name in splits]
+        return {
+            name: _rows(name, splits[name], state, **options)
+            for name in dict.fromkeys([*order, *splits])
+        }
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = error.__cause__ or error
         raise DatasetNotFoundError(
-            "Data must be a folder train/{fake,real}, test/{fake,real} of images, or Parquet files "
-            f"with the columns image and label. Received: {folder}, for which `datasets` reports: "
-            f"{reason}"
+            f"{RULE} Received: {source}, which cannot be read: {type(reason).__name__}: {reason}"
         ) from error
-    if streaming:
-        return {name: rows.decode(False) for name, rows in splits.items()}
-    undecoded = datasets.Image(decode=False)
-    return {
-        name: rows.cast_column("image", undecoded) if "image" in rows.features else rows
-        for name, rows in splits.items()
-    }
 
 
-def _check_names(folder: Path) -> None:
-    """Refuse a file name that is not UTF-8: `datasets` would not say which one it is."""
-    for path in folder.rglob("*"):
+def local_files(source: Path) -> Iterator[Path]:
+    """Yield the files of a dataset in a fixed order, without what a system leaves behind.
+
+    Links to folders are followed. Each folder is searched once, by its own name where it has one
+    in the dataset: links may form loops.
+
+    Raises:
+        DataError: A folder cannot be read, a name is not UTF-8, or `source` is an archive.
+    """
+    if source.is_file():
+        if source.suffix.lower() != ".parquet":
+            raise DataError(
+                f"{RULE} Received: the file {source}. Unpack an archive, and name the folder."
+            )
+        yield source
+        return
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
+
+    seen: set[tuple[int, int]] = set()
+    found: list[str] = []
+    waiting = [str(source)]
+    while waiting:
+        links: list[str] = []
+        for top in waiting:
+            for folder, within, names in os.walk(top, onerror=refuse):
+                about = Path(folder).stat()
+                if (about.st_dev, about.st_ino) in seen:
+                    within.clear()
+                    continue
+                seen.add((about.st_dev, about.st_ino))
+                within[:] = sorted(name for name in within if _is_wanted(name))
+                paths = [os.path.join(folder, name) for name in within]  # noqa: PTH118  (many)
+                links += filter(os.path.islink, paths)
+                found += [os.path.join(folder, name) for name in names if _is_wanted(name)]  # noqa: PTH118
+        waiting = links
+    for name in sorted(found):
         try:
-            str(path).encode()
+            name.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"File names must be UTF-8. Received: {path.relative_to(folder)}. Rename it."
+                f"File names must be UTF-8. Received: {os.path.relpath(name, source)}. Rename it."
             ) from error
+        yield Path(name)
 
 
-def _how_to_load(folder: Path) -> dict[str, Any]:
-    """Return the arguments of `load_dataset`.
+def _is_wanted(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in SYSTEM_FILES
 
-    The names of folders alone decide the splits of an imagefolder: `datasets` would also use the
-    names of files, and make a split of an image with `test` in its name.
+
+def files_state(files: Iterable[Path]) -> list[Any]:
+    """Return a value that changes when a file is added, removed, rewritten or replaced.
+
+    The time of its last change of status tells a file that was replaced and has its old time.
     """
-    if folder.is_file():
-        kind = "parquet" if folder.suffix == ".parquet" else "imagefolder"
-        return {"path": kind, "data_files": {"train": str(folder)}}
-    parents = {path.parent for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES}
-    if not parents:
-        return {"path": "parquet", "data_dir": str(folder)}
-    files = {
-        split: [f"{folder / name}/**" for name in names if (folder / name).is_dir()]
-        for split, names in SPLIT_FOLDERS.items()
-    }
-    found = {split: patterns for split, patterns in files.items() if patterns}
-    whole = {folder / name for names in SPLIT_FOLDERS.values() for name in names}
-    if parents <= {folder, *whole} and not any(folder.rglob("metadata.*")):  # it may have labels
+    states = [(str(file), file.stat()) for file in files if file.exists()]
+    return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in states]
+
+
+def _image_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """Return what `_rows` takes for every split of images; none where there are no images.
+
+    The names of folders at the top alone decide the splits: an image with `test` in its name is
+    no split.
+    """
+    if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in files):
+        return {}
+    tops = {path: name for path in source.iterdir() if (name := _split_named(path.name))}
+    splits: dict[str, list[Path]] = {tops[path]: [] for path in tops if path.is_dir()}
+    for path in files:
+        top = source / path.relative_to(source).parts[0]
+        if top != path and top in tops:
+            splits[tops[top]].append(path)
+    splits = splits or {"train": list(files)}
+    if empty := [name for name, listed in splits.items() if not listed]:
+        raise DatasetNotFoundError(
+            f"{RULE} Received: {source}, whose split {empty[0]} has no files. Add or remove it."
+        )
+    tables = {name: _listed(files) for name, files in splits.items()}
+    if labelled := {name: rows for name, rows in tables.items() if rows is not None}:
+        features = datasets.Features({"image": IMAGE, "label": datasets.Value("string")})
+        return {name: (features, _image_rows, rows) for name, rows in labelled.items()}
+    classes = {name: _in_classes(source, paths, {source, *tops}) for name, paths in splits.items()}
+    names = sorted({label for rows in classes.values() for _, label in rows})
+    features = datasets.Features({"image": IMAGE, "label": datasets.ClassLabel(names=names)})
+    return {name: (features, _image_rows, rows) for name, rows in classes.items()}
+
+
+def _split_named(name: str) -> str:
+    """Return the split that a name stands for, or nothing."""
+    found = (split for split, names in SPLIT_FOLDERS.items() if name.lower() in names)
+    return next(found, "")
+
+
+def _in_classes(source: Path, files: Sequence[Path], tops: set[Path]) -> list[tuple[str, str]]:
+    """Return path and class, the name of its folder, of each file in a folder of a class.
+
+    Such a folder holds images or lies in one that does, or is named as a class. Every file in it
+    is a row, to be counted if it is refused, but for notes.
+    """
+    images = {path for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    named = {path.parent for path in files if path.parent.name.lower() in LABELS}
+    classes = {path.parent for path in images} | named
+    if images and not classes - tops:
         raise LabelError(
             "Images must lie in a folder for each class, fake and real. "
-            f"Received: {folder}, with images in none. Move them into such folders."
+            f"Received: {source}, with images in none. Move them into such folders."
         )
-    return {
-        "path": "imagefolder",
-        "data_files": found or {"train": f"{folder}/**"},
-        "drop_labels": False,
-    }
+    inside = {path for path in files if (classes - tops).intersection(path.parents)}
+    notes = {path for path in inside if path.suffix.lower() in NOTES or path.name in TABLES}
+    if notes:
+        counts = Counter(path.suffix for path in notes)
+        said = ", ".join(f"{n} {suffix}" for suffix, n in sorted(counts.items()))
+        logger.warning("%s: notes beside images are left out: %s.", source, said)
+    return [(str(path), path.parent.name) for path in files if path in (images | inside) - notes]
+
+
+def _listed(files: Sequence[Path]) -> list[tuple[str | None, str | None]] | None:
+    """Return path and label of each image that a table of labels names; None without a table."""
+    rows: list[tuple[str | None, str | None]] = []
+    tables = [(path, TABLES[path.name](path)) for path in files if path.name in TABLES]
+    tables = [(path, table) for path, table in tables if "label" in table]  # not only captions
+    for path, table in tables:
+        if "file_name" not in table:
+            raise DataError(f"A table of labels needs the column file_name. Received: {path}.")
+        for name, label in table[["file_name", "label"]].itertuples(index=False):
+            if outside := isinstance(name, str) and not _is_inside(name):
+                raise DataError(
+                    f"A table of labels names images in its own folder. Received: {name} in {path}."
+                )
+            known = None if pd.isna(name) or outside else str(path.parent / name)
+            rows.append((known, None if pd.isna(label) else str(label)))
+    return rows if tables else None
+
+
+def _is_inside(name: str) -> bool:
+    return not os.path.isabs(name) and ".." not in Path(name).parts  # noqa: PTH117  (as text)
+
+
+def _parquet_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """Return what `_rows` takes for every split of Parquet files, by words in folders and names.
+
+    Raises:
+        DataError: A file is of no split beside others that are, or they differ in their columns.
+    """
+    tables = [path for path in files if path.suffix.lower() == ".parquet"]
+    splits: dict[str, list[str]] = {}
+    found: dict[str, datasets.Features] = {}
+    for path in tables:
+        splits.setdefault(_split_in(path.relative_to(source).as_posix()), []).append(str(path))
+        features = datasets.Features.from_arrow_schema(parquet.read_schema(path))
+        found.setdefault(str({name: features.get(name) for name in ("image", "label")}), features)
+    if not tables:
+        return {}
+    if "" in splits and len(splits) > 1:
+        raise DataError(
+            "Every Parquet file must be named for its split, such as test-00000-of-00001.parquet. "
+            f"Received: {splits[''][0]} beside files that are. Rename or remove it."
+        )
+    if len(found) > 1:
+        raise DataError(
+            "All Parquet files must have the same types of image and label. Received: "
+            f"{' and '.join(found)} in {source}. Write them with the same features."
+        )
+    (features,) = found.values()
+    if {"image", "label"} <= set(features):
+        image = IMAGE if isinstance(features["image"], datasets.Image) else features["image"]
+        features = datasets.Features({"image": image, "label": features["label"]})
+    return {name or "train": (features, _parquet_rows, paths) for name, paths in splits.items()}
+
+
+def _split_in(path: str) -> str:
+    """Return the split that a path inside the dataset names; nothing without one."""
+    if sharded := re.search(r"(?:^|/)data/(\w+)-\d{5}-of-\d{5}[^/]*$", path):
+        return _split_named(sharded[1]) or sharded[1]
+    return next(filter(None, map(_split_named, re.split("[-._ 0-9/]+", path))), "")
+
+
+def _rows(
+    name: str, how: tuple[datasets.Features, Any, list[Any]], state: list[Any], **options: Any
+) -> Any:
+    features, generator, given = how
+    kept = [name, generator.__name__, features.to_dict(), given, state]
+    options |= {"features": features, "gen_kwargs": {"given": tuple(given)}, "split": name}
+    if options.pop("streaming"):
+        del options["cache_dir"]
+        return datasets.IterableDataset.from_generator(generator, **options)
+    key = sha256(json.dumps(kept).encode()).hexdigest()[:32]
+    return datasets.Dataset.from_generator(generator, fingerprint=key, **options)
+
+
+def _image_rows(given: Iterable[tuple[str | None, str | None]]) -> Iterator[dict[str, Any]]:
+    for path, label in given:
+        yield {"image": path and {"bytes": None, "path": path}, "label": label}
+
+
+def _parquet_rows(given: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for path in given:
+        with parquet.ParquetFile(path) as file:
+            complete = {"image", "label"} <= set(file.schema_arrow.names)
+            columns = ["image", "label"] if complete else None
+            for batch in file.iter_batches(ROWS_AT_A_TIME, columns=columns):
+                yield from batch.to_pylist()

@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from hf_ela.data.duplicates import near_duplicates
 from hf_ela.data.groups import GroupTable, check_parts, clusters, grouped_split
 from hf_ela.data.loading import DataOptions, OpenedDataset, open_for_training
+from hf_ela.data.local import files_state, local_files
 from hf_ela.data.rows import RowSettings, ViewSet
 from hf_ela.data.store import ElaStore, map_store, stream_store
 from hf_ela.errors import DataError, TooManyRejectedError
@@ -193,17 +194,14 @@ def _shard_folder(
     settings: RowSettings,
     chosen: Sequence[int] | None,
 ) -> Path:
-    origin = [hub.id, hub.revision, hub.conversion] if hub else _local_state(options.source)
+    origin = (
+        [hub.id, hub.revision, hub.conversion]
+        if hub
+        else files_state(local_files(Path(options.source)))
+    )
     key = json.dumps([origin, options.limit, settings.to_json(), chosen])
     base = Path(options.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_ela")
     return base / f"{settings.split}-{sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _local_state(source: str) -> list[Any]:
-    """Return a value that changes when a local file is added, removed or rewritten."""
-    files = sorted(path for path in Path(source).resolve().rglob("*") if path.is_file())
-    states = [(str(file), file.stat()) for file in files or [Path(source).resolve()]]
-    return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
 
 
 def refused(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, str]]:
@@ -282,7 +280,8 @@ def _validation(train: Split, recipe: Recipe, groups: GroupTable) -> dict[str, S
     how = recipe.validation
     if how.grouped:
         members = clusters(train.facts, groups)
-        kept, held = grouped_split(train.labels, members, how.fraction, how.seed)
+        remedy = "Add images, or choose a larger validation.fraction, such as 0.5."
+        kept, held = grouped_split(train.labels, members, how.fraction, how.seed, remedy)
         kept, held = train.rows[kept], train.rows[held]
     else:
         kept, held = train_test_split(train.rows, test_size=how.fraction, random_state=how.seed)

@@ -126,7 +126,7 @@ class RowSettings:
 
 
 def compute_row(
-    image: Mapping[str, Any], label: int | str, index: int, *, settings: str
+    image: Mapping[str, Any] | None, label: int | str, index: int, *, settings: str
 ) -> dict[str, Any]:
     """Return one row of a store.
 
@@ -134,7 +134,7 @@ def compute_row(
     a result depends on, versions included, is an argument.
 
     Args:
-        image: Undecoded image, ``{"bytes", "path"}``.
+        image: Undecoded image, ``{"bytes", "path"}``; an empty cell is refused.
         label: Class index or name: a key of the settings' `labels`.
         index: Number of the row in its split.
         settings: `RowSettings.to_json`.
@@ -174,7 +174,7 @@ def compute_row(
 
 
 def name_and_label(
-    image: Mapping[str, Any],
+    image: Mapping[str, Any] | None,
     label: int | str,
     index: int,
     split: str,
@@ -188,7 +188,7 @@ def name_and_label(
     Raises:
         LabelError: The label is not one of the dataset's.
     """
-    name = file_name(image["path"], root) or f"{split}/{index:06d}"
+    name = file_name(image, root) or f"{split}/{index:06d}"
     if str(label) not in labels:
         found = "no label" if label is None else label
         raise LabelError(
@@ -225,14 +225,14 @@ def _encoded(image: Image.Image, kind: str, **how: int) -> bytes:
 
 
 def hash_row(
-    image: Mapping[str, Any], index: int, *, root: str, versions: Mapping[str, str]
+    image: Mapping[str, Any] | None, index: int, *, root: str, versions: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return file name, key and perceptual hash, for splits that are made before any ELA.
 
     An image that will be refused has its row number as key, and an uninformative hash. `versions`
     only keys the cache of `datasets`, as `settings` does in `compute_row`.
     """
-    name = file_name(image["path"], root) or f"{index:06d}"
+    name = file_name(image, root) or f"{index:06d}"
     try:
         content = read_image(image)
         key, value = sha256(content).hexdigest(), perceptual_hash(load_image(content).pixels)
@@ -241,8 +241,9 @@ def hash_row(
     return {"file_name": name, "key": key, "perceptual_hash": value}
 
 
-def file_name(path: str | None, root: str) -> str | None:
+def file_name(image: Mapping[str, Any] | None, root: str) -> str | None:
     """Return the path inside the dataset: the part after its folder, or its commit on the Hub."""
+    path = str((image and image["path"]) or "")
     if not path:
         return None
     _, found, inside = path.partition(root)

@@ -8,9 +8,11 @@ import json
 import mmap
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
+    BrokenExecutor,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -22,6 +24,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
 from time import sleep
+from types import ModuleType
 from typing import Any
 
 import datasets
@@ -29,12 +32,13 @@ import multiprocess
 import numpy as np
 import pyarrow as pa
 
-from hf_ela._files import whole_file, write_json
+from hf_ela._files import held_alone, sweep, whole_file, write_json
 from hf_ela._terminal import progress_bar
 from hf_ela._threads import batched
 from hf_ela.data.rows import FACT_COLUMNS, PIXEL_SETS, RowSettings, ViewSet, compute_row
 from hf_ela.ela.statistics import CONDITIONS
 from hf_ela.ela.views import network_inputs
+from hf_ela.errors import DataError
 from hf_ela.images.loading import load_image
 
 SHARD_ROWS = 64
@@ -115,8 +119,10 @@ def _map(file: Path) -> mmap.mmap:
 def map_store(rows: datasets.Dataset, settings: RowSettings, num_proc: int) -> ElaStore:
     """Compute ELA through `Dataset.map` and its cache."""
     folder = Path(rows.cache_files[0]["filename"]).parent
-    before = set(folder.glob("*.arrow"))
-    with _watched_forks():
+    with held_alone(folder, -1), _killed_workers(), _watched_forks():
+        if rows.builder_name == "generator":  # else other programs may write there too
+            sweep(folder, "tmp*")
+        before = set(folder.glob("*.arrow"))
         mapped = rows.map(
             compute_row,
             input_columns=["image", "label"],
@@ -139,7 +145,7 @@ def stream_store(
 
     A shard is written under a temporary name and renamed: whatever exists is whole. After an
     interruption the next call computes only the missing shards; once the manifest exists, the
-    stream is not even read.
+    stream is not even read. Of two processes with one folder, the second waits for the first.
 
     Args:
         stream: The rows, ``{"image", "label"}`` with undecoded images.
@@ -150,9 +156,11 @@ def stream_store(
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     fresh: set[Path] = set()
-    if not _complete(folder, manifest):
-        shards = _compute_missing(stream, folder, settings, num_proc, fresh)
-        write_json(manifest, {"shards": shards, "settings": settings.to_json()})
+    with held_alone(folder, -1), _killed_workers():
+        sweep(folder)
+        if not _complete(folder, manifest):
+            shards = _compute_missing(stream, folder, settings, num_proc, fresh)
+            write_json(manifest, {"shards": shards, "settings": settings.to_json()})
     shards = json.loads(manifest.read_text())["shards"]
     return ElaStore([_shard(folder, i) for i in range(shards)], settings, fresh)
 
@@ -189,7 +197,8 @@ def _compute_missing(
                 for future in done:
                     future.result()
             first = (number - 1) * SHARD_ROWS
-            running.add(pool.submit(_write_shard, path, first, rows, settings.to_json()))
+            with _without_main():
+                running.add(pool.submit(_write_shard, path, first, rows, settings.to_json()))
             fresh.add(path)
         for future in running:
             future.result()
@@ -202,6 +211,38 @@ def _workers(num_proc: int) -> Executor:
         return ThreadPoolExecutor(1)
     # Spawned, not forked: a fork of a process that runs threads (a stream's, a backend's) may hang.
     return ProcessPoolExecutor(num_proc, get_context("spawn"), initializer=_start_worker)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Spawn workers that do not run the caller's script, which need not guard itself then."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
+def _killed_workers() -> Iterator[None]:
+    """Say what most likely happened when a worker has died.
+
+    Raises:
+        DataError: One has.
+    """
+    try:
+        yield
+    except (BrokenExecutor, multiprocess.ProcessError, OSError, EOFError, RuntimeError) as error:
+        # Having lost them, `datasets` waits for results that never come.
+        cause = error.__context__ if isinstance(error, multiprocess.TimeoutError) else error
+        lost = isinstance(cause, BrokenExecutor | EOFError | ConnectionError)
+        if not lost and "abruptly died" not in str(cause):
+            raise
+        raise DataError(
+            "A worker process was killed while it computed ELA, most likely for want of memory. "
+            "Lower `num_proc`."
+        ) from error
 
 
 def _start_worker() -> None:

@@ -155,7 +155,7 @@ def labelled_images(source: OpenedDataset, split: str) -> Iterator[LabelledImage
             yield LabelledImage(name, label, b"", error)
 
 
-def _rows(source: OpenedDataset, split: str) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+def _rows(source: OpenedDataset, split: str) -> Iterator[tuple[str, int, Mapping[str, Any] | None]]:
     """Yield name, label and what `read_image` takes, of each image of a split."""
     for index, row in enumerate(source.splits[split]):
         image = row["image"]
@@ -172,7 +172,8 @@ def _check(
     if not (fake and real):
         raise DataError(
             f"A model is measured on images of both classes. Received: {fake} fake and {real} real "
-            f"images in the split {split} of {source.id}. Add images, or choose another `split`."
+            f"images in the split {split} of {source.id}. Add images, or choose another `split`; "
+            "`hf-ela predict FOLDER` gives the answers for images of one class."
         )
     groups.matched([name for name, _ in images])
 

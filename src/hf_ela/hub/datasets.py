@@ -130,6 +130,8 @@ def load_hub_rows(
     """
     import datasets
 
+    # Set in the environment too, which is too late where `datasets` was imported before.
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     commit, files = dataset.revision, None
     with dataset_errors(dataset.id, datasets.exceptions.DatasetsError):
         if dataset.conversion is not None:
@@ -163,19 +165,22 @@ def dataset_errors(repo_id: str, *more: type[Exception]) -> AbstractContextManag
     return hub_errors(Repository(repo_id, "dataset", cache=constants.HF_HOME), *more)
 
 
-def read_image(image: Mapping[str, Any], token: str | None = None) -> bytes:
+def read_image(image: Mapping[str, Any] | None, token: str | None = None) -> bytes:
     """Return the encoded bytes of an image, in any process.
 
     An ``hf://`` path costs a request, and another one per folder and process.
 
     Args:
-        image: ``{"bytes": ..., "path": ...}``, as in the rows of `load_hub_rows`.
+        image: ``{"bytes": ..., "path": ...}``, as in the rows of `load_hub_rows`; None for an
+            empty cell.
         token: As for `resolve_dataset`.
 
     Raises:
-        ImageNotReadableError: The local file cannot be read.
+        ImageNotReadableError: The local file cannot be read, or the cell is empty.
         DataError: As for `resolve_dataset`.
     """
+    if image is None or image["bytes"] is image["path"] is None:
+        raise ImageNotReadableError("<cell>", "the cell of this row is empty")
     if image["bytes"] is not None:
         return bytes(image["bytes"])
     path = str(image["path"])

@@ -12,9 +12,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     RevisionNotFoundError,
 )
@@ -93,6 +94,7 @@ class _Download:
             "local_files_only": self.local_files_only,
         }
         with hub_errors(self.repository):
+            self._ask(name, revision)
             try:
                 found = self.api.hf_hub_download(repo_id, name, dry_run=True, **where)
                 if (found.file_size or 0) > limit:
@@ -126,6 +128,14 @@ class _Download:
     @property
     def _offline(self) -> bool:
         return self.local_files_only or bool(constants.is_offline_mode())
+
+    def _ask(self, name: str, revision: str | None) -> None:
+        """Ask once for a file that is not in the cache: the client would try for half a minute."""
+        repo_id, cache = self.repository.id, Path(self.repository.cache or constants.HF_HUB_CACHE)
+        cached = try_to_load_from_cache(repo_id, name, cache, revision)
+        if not self._offline and not isinstance(cached, str):
+            with suppress(HfHubHTTPError):  # an answer, which the client knows how to treat
+                self.api.get_hf_file_metadata(url=hf_hub_url(repo_id, name, revision=revision))
 
     def _not_in_cache(self, name: str, revision: str | None) -> HubUnreachableError:
         setting = "local_files_only" if self.local_files_only else "HF_HUB_OFFLINE"

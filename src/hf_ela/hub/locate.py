@@ -5,7 +5,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from hf_ela.errors import ModelError, ModelNotFoundError
+from hf_ela.errors import HubUnreachableError, ModelError, ModelNotFoundError
 from hf_ela.models.settings import SETTINGS_FILE, Runtime
 
 PACKAGED = "pretrained"
@@ -103,5 +103,5 @@ def locate(
             local_files_only=local_files_only,
             runtime=runtime,
         )
-    except ModelNotFoundError as error:  # perhaps a mistyped path
-        raise ModelNotFoundError(f"{error} No local folder {source} exists either.") from error
+    except (ModelNotFoundError, HubUnreachableError) as error:  # perhaps a mistyped path
+        raise type(error)(f"{error} No local folder {source} exists either.") from error

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from hf_ela._files import named_if_full
+from hf_ela._files import TEMPORARY, named_if_full
 from hf_ela._version import __version__
 from hf_ela.backend import choose_backend
 from hf_ela.ela.views import pixel_versions
@@ -136,7 +136,7 @@ def write_model(
     folder = folder.resolve()
     _refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
+    temporary = folder.with_name(f"{TEMPORARY}{uuid4().hex}")
     try:
         with named_if_full(folder):
             _write_files(temporary, detector, data, onnx)

@@ -6,6 +6,7 @@ of pixels lie apart: a recipe with only one of them finds its own.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_ela._files import whole_file
+from hf_ela._files import held_alone, sweep, whole_file
 from hf_ela._terminal import progress_bar
 from hf_ela._threads import batched
 from hf_ela.backend import exporting_backends, has_gpu, keras
@@ -79,24 +80,28 @@ def in_features(
     places: dict[int, tuple[int, int]] = {}
     views_of_one = len(split.views_of(view_set, int(split.rows[0])))
     describe = lru_cache(_describing)  # once, and only if features are missing
-    rows = progress_bar(split.rows.tolist(), "Features", total=len(split))
-    for number, shard in enumerate(batched(rows, SHARD_IMAGES)):
-        paths = [folder / f"{number:05d}.npy" for folder in folders]
-        # A file may also have been emptied by a power loss.
-        missing = [
-            n for n, path in enumerate(paths) if not path.exists() or not path.stat().st_size
-        ]
-        if missing:
-            views = np.stack([split.views_of(view_set, row) for row in shard])
-            if mirrored:
-                views[:, 1::2] = views[:, 1::2, :, ::-1]
-            for n in missing:
-                with whole_file(paths[n]) as temporary, temporary.open("wb") as file:
-                    how = describe(backbone, len(split) * views_of_one * len(shows))
-                    np.save(file, _features(views[..., 3 * n : 3 * n + 3], how))
-            split.store.release()
-        shards.append(np.concatenate([np.load(path) for path in paths], axis=-1))
-        places |= {row: (number, place) for place, row in enumerate(shard)}
+    with ExitStack() as held:
+        for folder in folders:
+            held.enter_context(held_alone(folder, -1))
+            sweep(folder)
+        rows = progress_bar(split.rows.tolist(), "Features", total=len(split))
+        for number, shard in enumerate(batched(rows, SHARD_IMAGES)):
+            paths = [folder / f"{number:05d}.npy" for folder in folders]
+            # A file may also have been emptied by a power loss.
+            missing = [
+                n for n, path in enumerate(paths) if not path.exists() or not path.stat().st_size
+            ]
+            if missing:
+                views = np.stack([split.views_of(view_set, row) for row in shard])
+                if mirrored:
+                    views[:, 1::2] = views[:, 1::2, :, ::-1]
+                for n in missing:
+                    with whole_file(paths[n]) as temporary, temporary.open("wb") as file:
+                        how = describe(backbone, len(split) * views_of_one * len(shows))
+                        np.save(file, _features(views[..., 3 * n : 3 * n + 3], how))
+                split.store.release()
+            shards.append(np.concatenate([np.load(path) for path in paths], axis=-1))
+            places |= {row: (number, place) for place, row in enumerate(shard)}
     return FeatureSplit(split.store, split.rows, shards, places)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hf_ela._files import whole_file, write_json
+from hf_ela._terminal import interrupts_kept
 from hf_ela.backend import has_gpu, keras
 from hf_ela.data.preparation import Split, held_view_set, training_view_set
 from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation
@@ -224,19 +225,22 @@ def fit_model(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(folder, how.early_stopping, how.seed)
     checkpoint.restore(model)
-    follow = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.draw(epoch))
     if not checkpoint.finished:
-        model.fit(
-            batches,
-            validation_data=held,
-            initial_epoch=checkpoint.epochs,
-            epochs=how.epochs,
-            callbacks=[follow, checkpoint],
-            shuffle=False,  # `Batches` shuffles images, not batches
-            verbose=1
-            if sys.stdout and sys.stdout.isatty()
-            else 2,  # a bar, or in a log a line per epoch
-        )
+        with interrupts_kept() as raise_again:
+            follow = keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: batches.draw(epoch),
+                on_train_batch_end=lambda batch, logs: raise_again(),
+            )
+            model.fit(
+                batches,
+                validation_data=held,
+                initial_epoch=checkpoint.epochs,
+                epochs=how.epochs,
+                callbacks=[follow, checkpoint],
+                shuffle=False,  # `Batches` shuffles images, not batches
+                # A bar, or in a log a line per epoch.
+                verbose=1 if sys.stdout and sys.stdout.isatty() else 2,
+            )
         checkpoint.finished = True
         checkpoint.write()
     checkpoint.restore_best(model)

@@ -15,8 +15,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from hf_ela._files import check_output, named_if_full, write_json
-from hf_ela._terminal import native_messages_held_back
+from hf_ela._files import (
+    LOCK,
+    TEMPORARY,
+    check_output,
+    held_alone,
+    named_if_full,
+    sweep,
+    write_json,
+)
+from hf_ela._terminal import interrupts_kept, native_messages_held_back
 from hf_ela.backend import choose_backend
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
@@ -67,8 +75,8 @@ def train(
         What ``run.json`` holds.
 
     Raises:
-        RunError: `out` holds a run already, or, with `resume`, no such interrupted run;
-            or emissions cannot be measured.
+        RunError: `out` holds a run already, or, with `resume`, no such interrupted run, or one
+            that another process continues; or emissions cannot be measured.
         RecipeError: The weights of `initial` do not fit the recipe.
         DataError: See `hf_ela.data.preparation.prepare`.
     """
@@ -82,89 +90,91 @@ def train(
     if initial:
         initial.check_recipe(recipe)
     made = claim(out, recipe, options, initial, resume=resume)
-    if resume and (origin := _settings(out)["initial"]):
-        initial = Initial.again(**origin)
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "data"):
-        say(f"Preparing {options.source} ...")
-        data = _prepare(out, recipe, options, made)
-        found = data.summary
-        say(
-            f"ELA: {data.computed} images computed, {data.cached} cached, "
-            f"{len(found['rejected'])} refused."
-        )
-        if overlap := found["test_near_duplicates_of_train"]:
-            say(f"Warning: {overlap} test images have a near-duplicate in training or validation.")
-        if found["synthetic"]:
-            say("Warning: these are synthetic samples. A model of them says nothing about art.")
-    with _timed(seconds, "audit"):
-        audit = audit_prepared(data, resamples=resamples)
-        say(f"Leak audit: {audit['verdict'][0]}")
-    # Keras is imported only now: forking data workers after TensorFlow has started may hang, and
-    # a refused dataset need not wait for it.
-    with native_messages_held_back():
-        from hf_ela.backend import has_gpu
-        from hf_ela.models.networks import describe
-        from hf_ela.training.fit import fit
-        from hf_ela.training.results import write_results
+    with held_alone(out / "checkpoint", 0):
+        sweep(out, f"*/{TEMPORARY}*")
+        if resume and (origin := _settings(out)["initial"]):
+            initial = Initial.again(**origin)
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "data"):
+            say(f"Preparing {options.source} ...")
+            data = _prepare(out, recipe, options, made)
+            found = data.summary
+            say(
+                f"ELA: {data.computed} images computed, {data.cached} cached, "
+                f"{len(found['rejected'])} refused."
+            )
+            if overlap := found["test_near_duplicates_of_train"]:
+                say(f"Warning: {overlap} test images have a near-duplicate in the other splits.")
+            if found["synthetic"]:
+                say("Warning: these are synthetic samples. A model of them says nothing about art.")
+        with _timed(seconds, "audit"):
+            audit = audit_prepared(data, resamples=resamples)
+            say(f"Leak audit: {audit['verdict'][0]}")
+        # Keras is imported only now: forking data workers after TensorFlow has started may hang,
+        # and a refused dataset need not wait for it.
+        with native_messages_held_back():
+            from hf_ela.backend import has_gpu
+            from hf_ela.models.networks import describe
+            from hf_ela.training.fit import fit
+            from hf_ela.training.results import write_results
 
-        where = "a GPU" if has_gpu() else "the CPU"
+            where = "a GPU" if has_gpu() else "the CPU"
 
-    counts = f"{len(data.train)} images, validating on {len(data.validation)}"
-    start = f" from {initial.name}" if initial else ""
-    say(f"Training {recipe.name}{start} on {counts}, on {where} ...")
-    with measure_emissions(tracker) as emissions, named_if_full(out):
-        model, checkpoint = fit(
-            recipe,
-            data.train,
-            data.validation,
-            out / "checkpoint",
-            data.groups.column(data.train.file_names, "source"),
-            initial,
-        )
-    seconds["training"] = checkpoint.seconds
-    with _timed(seconds, "evaluation"), named_if_full(out):
-        say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
-        results = write_results(
-            model,
-            recipe,
-            data,
-            checkpoint,
-            out,
-            initial,
-            plots=plots,
-            export=export,
-            resamples=resamples,
-            perturbations=perturbations,
-            say=say,
-        )
-    values = {
-        "created": f"{datetime.now(UTC):%Y-%m-%d}",
-        "recipe": recipe.model_dump(),
-        "seed": recipe.training.seed,
-        "data": data.summary,
-        "audit": audit,
-        "ela": {"computed": data.computed, "cached": data.cached},
-        "model": describe(model, recipe),
-        "training": {
-            "epochs": checkpoint.epochs,
-            "best_epoch": checkpoint.best_epoch,
-            "history": checkpoint.history,
-        },
-        **results,
-        "timing": {f"{name}_seconds": round(value, 2) for name, value in seconds.items()},
-    }
-    if initial:
-        values["initial"] = initial.record
-    if emissions:
-        values["co2_eq_emissions"] = emissions
-    run = write_run(out, values)
-    shutil.rmtree(out / "checkpoint")
-    try:
-        write_card(out)
-    except (HfElaError, OSError) as error:
-        say(f"The run is complete, but its card could not be written: {error}")
-    return run
+        counts = f"{len(data.train)} images, validating on {len(data.validation)}"
+        start = f" from {initial.name}" if initial else ""
+        say(f"Training {recipe.name}{start} on {counts}, on {where} ...")
+        with interrupts_kept(), named_if_full(out), measure_emissions(tracker) as emissions:
+            model, checkpoint = fit(
+                recipe,
+                data.train,
+                data.validation,
+                out / "checkpoint",
+                data.groups.column(data.train.file_names, "source"),
+                initial,
+            )
+        seconds["training"] = checkpoint.seconds
+        with interrupts_kept(), named_if_full(out), _timed(seconds, "evaluation"):
+            say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
+            results = write_results(
+                model,
+                recipe,
+                data,
+                checkpoint,
+                out,
+                initial,
+                plots=plots,
+                export=export,
+                resamples=resamples,
+                perturbations=perturbations,
+                say=say,
+            )
+        values = {
+            "created": f"{datetime.now(UTC):%Y-%m-%d}",
+            "recipe": recipe.model_dump(),
+            "seed": recipe.training.seed,
+            "data": data.summary,
+            "audit": audit,
+            "ela": {"computed": data.computed, "cached": data.cached},
+            "model": describe(model, recipe),
+            "training": {
+                "epochs": checkpoint.epochs,
+                "best_epoch": checkpoint.best_epoch,
+                "history": checkpoint.history,
+            },
+            **results,
+            "timing": {f"{name}_seconds": round(value, 2) for name, value in seconds.items()},
+        }
+        if initial:
+            values["initial"] = initial.record
+        if emissions:
+            values["co2_eq_emissions"] = emissions
+        run = write_run(out, values)
+        shutil.rmtree(out / "checkpoint")
+        try:
+            write_card(out)
+        except (HfElaError, OSError) as error:
+            say(f"The run is complete, but its card could not be written: {error}")
+        return run
 
 
 def _prepare(out: Path, recipe: Recipe, options: DataOptions, made: Sequence[Path]) -> Prepared:
@@ -177,7 +187,8 @@ def _prepare(out: Path, recipe: Recipe, options: DataOptions, made: Sequence[Pat
         data = prepare(options, recipe)
     except Exception:
         if made:
-            (out / "checkpoint" / "settings.json").unlink()
+            for name in ("settings.json", LOCK):
+                (out / "checkpoint" / name).unlink(missing_ok=True)
         for folder in made:
             with suppress(OSError):  # something else may have come into it
                 folder.rmdir()
