@@ -62,6 +62,10 @@ class UnsupportedModeError(ImageError):
     """The pixel layout has no defined conversion to RGB."""
 
 
+class SettingError(HfElaError, ValueError):
+    """An environment variable of this package is not valid."""
+
+
 class RecipeError(HfElaError, ValueError):
     """A recipe, or an override of one, is not valid."""
 
