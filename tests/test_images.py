@@ -654,6 +654,29 @@ class TestPartsThatAreNoPixels:
         with pytest.raises(TruncatedImageError):
             self.with_chunks(png_chunk(b"PLTE", b"123")[:-1] + b"?")
 
+    @pytest.mark.parametrize(
+        ("marker", "body"),
+        [
+            (b"\xe0", b"JFIF"),
+            (b"\xe1", b"Exif\0\0\xff\xff"),
+            (b"\xe2", b"ICC_PROFILE\0"),
+            (b"\xed", b"Photoshop 3.0\x008BIM\0\0"),
+            (b"\xee", b"Adobe"),
+        ],
+    )
+    def test_a_damaged_segment_that_is_no_part_of_the_pixels(self, marker, body) -> None:
+        segment = b"\xff" + marker + struct.pack(">H", 2 + len(body)) + body
+        for place in (2, 20):
+            jpeg = PLAIN["jpg"][:place] + segment + PLAIN["jpg"][place:]
+            assert same(load_image(jpeg).pixels, load_image(PLAIN["jpg"]).pixels)
+
+    @pytest.mark.parametrize(("bits", "colour"), [(2, 0), (4, 0), (16, 2)])
+    def test_a_transparent_colour_that_is_read_wrongly_is_refused(self, bits, colour) -> None:
+        header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, bits, colour, 0, 0, 0))
+        clear = png_chunk(b"tRNS", b"\0\2" * (3 if colour else 1))
+        with pytest.raises(UnsupportedModeError, match="save it as 8-bit RGBA first"):
+            load_image(b"\x89PNG\r\n\x1a\n" + header + clear + PLAIN["png"][33:])
+
     def test_the_orientation_in_a_text_counts(self) -> None:
         xmp = b'<x tiff:Orientation="6"/>'
         for text in (b"\0\0\0\0" + xmp, b"\1\0\0\0" + zlib.compress(xmp)):

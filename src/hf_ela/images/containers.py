@@ -40,14 +40,14 @@ MOST_BLOCKS = 200_000
 """Blocks, of up to 255 bytes, and extensions of a GIF before its first frame."""
 MOST_ITEMS = 1000
 """Items of an AVIF: the tiles of a grid, and metadata."""
-NEW_SUBFILE_TYPE = 254
-"""Tag of a TIFF; bit 0 says that the page is a smaller copy of another."""
 MOST_FILL = 2**16
 """Bytes of a JPEG that fill the space between segments."""
 
 _PIXEL_CHUNKS = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
 _ORIENTATION_TEXTS = frozenset({b"exif", b"Raw profile type exif", b"XML:com.adobe.xmp"})
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_LEAST_BODY = {0xE0: 12, 0xE2: 14, 0xED: 2**16, 0xEE: 12}
+"""Length of JFIF, of a part of a profile, of Photoshop's (never read), and of Adobe's."""
 _UNREAD_FRAMES = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
 
 
@@ -124,7 +124,7 @@ def prepared(data: bytes, image_format: str, name: str) -> bytes:
         case "PNG":
             return _without_text(data, name)
         case "JPEG":
-            _check_jpeg(data, name)
+            return _without_broken_parts(data, name)
         case "GIF":
             _check_gif(data, name)
         case "AVIF":
@@ -155,6 +155,10 @@ def _without_text(data: bytes, name: str) -> bytes:
             break
         if kind == b"IDAT" and images_ended:
             return data  # the decoder stops at the gap
+        if kind == b"tRNS" and (data[24], data[25]) in ((2, 0), (4, 0), (16, 2)):
+            raise UnsupportedModeError(
+                name, "has a transparent colour that is not read: save it as 8-bit RGBA first"
+            )
         if kind[:1].isupper() or kind in _PIXEL_CHUNKS:
             kept.append(data[at:end])
         else:
@@ -196,8 +200,9 @@ def _is_short(compressed: bytes) -> bool:
 class _Segment(NamedTuple):
     marker: int
     body: bytes
-    fill: int
-    """Bytes before it that say nothing."""
+    fill: int  # bytes before it that say nothing
+    start: int
+    end: int
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
@@ -207,16 +212,17 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         gap = data[at : found.start()]
         body = found.end() + 2
         at = found.end() + int.from_bytes(data[found.end() : body])
-        yield _Segment(
-            found[0][1], data[body:at], gap.count(b"\xff\xff") * 2 if in_scan else len(gap)
-        )
+        fill = gap.count(b"\xff\xff") * 2 if in_scan else len(gap)
+        yield _Segment(found[0][1], data[body:at], fill, found.start(), at)
         if found[0] == b"\xff\xd9":
             return
         in_scan = in_scan or found[0] == b"\xff\xda"
-    yield _Segment(0, b"", data.count(b"\xff\xff", at) * 2)
+    yield _Segment(0, b"", data.count(b"\xff\xff", at) * 2, at, at)
 
 
-def _check_jpeg(data: bytes, name: str) -> None:
+def _without_broken_parts(data: bytes, name: str) -> bytes:
+    """Return a JPEG without Photoshop's segments, and those too short to say what they begin."""
+    kept, at = [], 0
     scans = fill = 0
     for number, segment in enumerate(_segments(data)):
         if segment.marker in _UNREAD_FRAMES:
@@ -228,6 +234,10 @@ def _check_jpeg(data: bytes, name: str) -> None:
         _check_number("scans", scans, MOST_SCANS, name)
         _check_number("segments", number, MOST_SEGMENTS, name)
         _check_number("bytes between its segments", fill, MOST_FILL, name)
+        if not scans and len(segment.body) < _LEAST_BODY.get(segment.marker, 0):
+            kept.append(data[at : segment.start])
+            at = segment.end
+    return b"".join([*kept, data[at:]])
 
 
 def without_its_end(data: bytes) -> JpegImageFile | None:
@@ -237,12 +247,10 @@ def without_its_end(data: bytes) -> JpegImageFile | None:
     images = [JpegImageFile(BytesIO(data.rstrip(b"\xff") + end), "") for end in ends]
     pixels = {image.tobytes() for image in images}
     ended: dict[int, set[int]] = {}  # coefficients whose last bit is there, by component
-    for marker, body, _ in _segments(data):
+    for marker, body, *_ in _segments(data):
         if marker == 0xDD:  # restart intervals: where one is missing, so is what it would hold
             return None
-        if marker != 0xDA or len(body) < 4:
-            continue
-        first, last, bits = body[-3:]
+        first, last, bits = body[-3:] if marker == 0xDA and len(body) > 3 else (0, 0, 1)
         for component in body[1 : 1 + 2 * body[0] : 2] if bits & 15 == 0 else b"":
             ended.setdefault(component, set()).update(range(first, last + 1))
     whole = [len(coefficients) == 64 for coefficients in ended.values()]
@@ -272,11 +280,10 @@ def check_layout(image: Tiff.TiffImageFile, name: str) -> None:
     """
     get = image.tag_v2.get
     bits, photometric = {*get(Tiff.BITSPERSAMPLE, (1,))}, get(Tiff.PHOTOMETRIC_INTERPRETATION, 0)
-    raw = image.info["compression"] == "raw"
     plain = bits == {8} and photometric in (1, 2, 5) and get(Tiff.FILLORDER, 1) == 1
-    swapped = image.tag_v2.prefix == Tiff.MM and not raw
+    swapped = image.tag_v2.prefix == Tiff.MM and image.info["compression"] != "raw"
     wrong = {
-        "a thumbnail in place of the picture": get(NEW_SUBFILE_TYPE, 0) & 1,
+        "a thumbnail in place of the picture": get(254, 0) & 1,  # NewSubfileType
         "its channels in planes": get(Tiff.PLANAR_CONFIGURATION, 1) == 2
         and not (plain and image.mode in ("L", "RGB", "CMYK")),
         "12 bits": 12 in bits,
