@@ -33,7 +33,7 @@ from hf_ela.errors import (
     ImageNotReadableError,
     ImageTooLargeError,
     NotAnImageError,
-    SettingError,
+    RunError,
     TruncatedImageError,
     UnsupportedModeError,
 )
@@ -583,7 +583,7 @@ class TestLimit:
         monkeypatch.setenv("HF_ELA_MAX_PIXELS", "2867")
         assert error_level(PLAIN["png"]).shape == (47, 61, 3)
         monkeypatch.setenv("HF_ELA_MAX_PIXELS", "many")
-        with pytest.raises(SettingError, match=r"whole number, .* Received: 'many'"):
+        with pytest.raises(RunError, match=r"whole number, .* Received: 'many'"):
             load_image(PLAIN["png"])
 
     @pytest.mark.parametrize("size", [(1, 65_501), (65_501, 1), (1, 89_000_000)])

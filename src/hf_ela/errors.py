@@ -62,10 +62,6 @@ class UnsupportedModeError(ImageError):
     """The pixel layout has no defined conversion to RGB."""
 
 
-class SettingError(HfElaError, ValueError):
-    """An environment variable of this package is not valid."""
-
-
 class RecipeError(HfElaError, ValueError):
     """A recipe, or an override of one, is not valid."""
 
@@ -122,7 +118,7 @@ class VerificationError(ReleaseError):
 
 
 class RunError(HfElaError):
-    """A folder cannot take results, a run cannot continue, or an extra is missing."""
+    """A folder cannot take results, a run cannot continue, or a setting or an extra is wrong."""
 
 
 class BackendError(HfElaError, ImportError):

@@ -20,7 +20,7 @@ from hf_ela.errors import (
     EmptyImageError,
     ImageTooLargeError,
     NotAnImageError,
-    SettingError,
+    RunError,
     UnsupportedModeError,
 )
 
@@ -55,11 +55,11 @@ def default_max_pixels() -> int:
     """Return the limit of width × height: HF_ELA_MAX_PIXELS, or ``MAX_PIXELS``.
 
     Raises:
-        SettingError: The variable is not a positive whole number.
+        RunError: The variable is not a positive whole number.
     """
     text = os.environ.get(MAX_PIXELS_VARIABLE) or str(MAX_PIXELS)
     if not text.isdecimal() or not int(text):
-        raise SettingError(
+        raise RunError(
             f"{MAX_PIXELS_VARIABLE} must be a positive whole number, such as 200000000. "
             f"Received: {text!r}. Correct or unset it."
         )
