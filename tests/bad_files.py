@@ -71,6 +71,28 @@ def with_jpeg_size(jpeg: bytes, width: int, height: int) -> bytes:
     return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
 
 
+def tiff(pixels: np.ndarray, photometric: int, more: dict[int, int] | None = None) -> bytes:
+    """An uncompressed little-endian TIFF of H x W x channels unsigned numbers, tag by tag."""
+    height, width, channels = pixels.shape
+    bits = 8 * pixels.itemsize
+    values = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 277: channels}
+    values |= {273: 0, 278: height, 279: 0} | (more or {})
+    parts = np.moveaxis(pixels, 2, 0) if values.get(284) == 2 else pixels[np.newaxis]
+    arrays = {258: [bits] * channels, 279: [part.nbytes for part in parts]}
+    end = 8 + 2 + 12 * len(values) + 4
+    first = end + 4 * (channels + 2 * len(parts))
+    arrays[273] = [first + number * parts[0].nbytes for number in range(len(parts))]
+    entries, stored = b"", b""
+    for tag, value in sorted(values.items()):
+        numbers = [value] if tag in (more or {}) else arrays.get(tag, [value])
+        encoded = struct.pack(f"<{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
+            encoded, stored = struct.pack("<I", end + len(stored)), stored + encoded
+        entries += struct.pack("<HHI", tag, 4, len(numbers)) + encoded
+    head = b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4)
+    return (head + stored).ljust(first, b"\0") + b"".join(part.tobytes() for part in parts)
+
+
 def plain_files() -> dict[str, bytes]:
     """One good file per format that this Pillow can write."""
     image = picture()

@@ -16,7 +16,7 @@ from PIL import Image
 from bad_files import encode, picture
 from hf_ela import ElaClassifier
 from hf_ela.ela.views import evaluation_views
-from hf_ela.errors import ImageNotReadableError, ModelError, NotAnImageError
+from hf_ela.errors import ImageNotReadableError, ImageTooLargeError, ModelError, NotAnImageError
 from hf_ela.models.detector import image_logits, keras_probabilities, sigmoid
 from networks import CROPS, classifier_of, crops_classifier, images
 
@@ -90,13 +90,32 @@ class TestPredict:
         assert fake_scores(many) == pytest.approx(fake_scores(one_by_one), abs=1e-6)
         assert len({round(score, 4) for score in fake_scores(many)}) == number
 
+    def test_of_nothing_there_is_no_certain_answer_by_keras_either(self) -> None:
+        certain, many = crops_classifier(), [Image.new("RGB", (300, 200)), picture()]
+        found = certain.predict(many, abstain=True)
+        assert [answer[0]["label"] == "uncertain" for answer in found] == [True, False]
+        assert certain.predict(many) == [found[0][1:], found[1]]
+
+    def test_an_image_that_does_not_fit_in_memory_is_refused(self) -> None:
+        class Hungry(ElaClassifier):
+            def views(self, image: Image.Image) -> np.ndarray:
+                return np.empty(2**60, np.uint8) if image.width == 99 else super().views(image)
+
+        hungry = Hungry(crops_classifier().model, CROPS)
+        first, second = hungry.scores([encode(picture(99, 60), "PNG"), picture()])
+        assert isinstance(first, ImageTooLargeError)
+        assert first.reason == "does not fit in memory"
+        assert isinstance(second, float)
+        with pytest.raises(ImageTooLargeError, match="fit in memory"):
+            hungry.explain(picture(99, 60))
+
     def test_takes_one_image_of_every_kind(self, classifier, tmp_path) -> None:
         image = picture()
         data = encode(image, "PNG")
         path = tmp_path / "a.png"
         path.write_bytes(data)
         kinds: list[Any] = [str(path), path, data, bytearray(data), memoryview(data)]
-        kinds += [io.BytesIO(data), image, np.asarray(image)]
+        kinds += [io.BytesIO(data), image, np.asarray(image), {"bytes": data, "path": None}]
         expected = classifier.predict(image)
         assert [classifier.predict(kind) for kind in kinds] == [expected] * len(kinds)
         with path.open("rb") as file:

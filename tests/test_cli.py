@@ -1,4 +1,5 @@
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -227,6 +228,73 @@ class TestPredict:
         assert [len(one) for one in (missing, bad)] == [2, 2]
         assert ["score" in one for one in (first, *others)] == [True, True, True]
 
+    def test_what_a_computer_hides_is_left_out_and_what_is_not_read_is_named(
+        self, saved_crops, folder, command
+    ) -> None:
+        junk = ("._a.jpg", "__MACOSX/a.jpg", "__MACOSX/art/._a.jpg", ".ipynb_checkpoints/a.png")
+        for name in (*junk, ".hidden/a.jpg", "Thumbs.db", "desktop.ini", ".DS_Store"):
+            (folder / "art" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy("art/a.jpg", folder / "art" / name)
+        (folder / "art/b.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        (folder / "art/c.mpo").write_bytes(encode(picture(), "JPEG"))
+        shutil.copy("art/a.jpg", "._named.jpg")
+        words = f"predict art ._named.jpg --model {saved_crops} --json"
+        found = lines_of(command(words, status=1).out)
+        read = ["art/b.PNG", "art/c.mpo", "art/deep/c.webp", "._named.jpg"]
+        expected = ["art/a.jpg", "art/b.HEIC", *read]
+        assert [one["file"] for one in found] == expected
+        assert [one["file"] for one in found if "error" in one] == ["art/b.HEIC"]
+        assert found[1]["error"]["message"].endswith("Received: HEIC")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+    def test_links_to_folders_are_followed_once(self, saved_crops, folder, command) -> None:
+        (folder / "far").mkdir()
+        shutil.copy("art/a.jpg", "far/f.jpg")
+        for link, to in {"a": "far", "b": "far", "loop": "art", "a-copy": "art/deep"}.items():
+            (folder / "art" / link).symlink_to(folder / to, target_is_directory=True)
+        (folder / "far" / "back").symlink_to(folder / "far", target_is_directory=True)
+        out = command(f"predict art --model {saved_crops} --json").out
+        names = [one["file"] for one in lines_of(out)]
+        assert names == ["art/a.jpg", "art/a/f.jpg", "art/b.PNG", "art/deep/c.webp"]
+
+    @pytest.mark.parametrize("explain", [[], ["--explain", "why"]])
+    def test_standard_input_is_one_picture(
+        self, saved_crops, folder, command, monkeypatch, explain
+    ) -> None:
+        words = f"predict - art/a.jpg --model {saved_crops} --json"
+        with Path("art/a.jpg").open("rb") as stream:
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+            piped, named = lines_of(command(words, *explain).out)
+        assert (piped["file"], piped["scores"]) == ("-", named["scores"])
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+        empty = lines_of(command(f"predict - --model {saved_crops} --json", status=1).out)
+        assert empty[0]["error"]["message"] == "has zero bytes"
+
+    def test_nothing_to_see_is_uncertain_with_its_reason(
+        self, saved_crops, folder, command
+    ) -> None:
+        ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, np.newaxis], (200, 300))
+        odd = {"blank": Image.new("RGB", (300, 200), "white"), "ramp": Image.fromarray(ramp)}
+        odd |= {"one": Image.new("RGB", (1, 1)), "strip": picture(500, 4), "tiny": picture(9, 9)}
+        for name, image in odd.items():
+            image.save(f"{name}.png")
+            image.convert("RGB").save(f"{name}.jpg", quality=80)
+        names = [f"{name}.{suffix}" for name in odd for suffix in ("png", "jpg")]
+        found = lines_of(command("predict art/a.jpg", *names, "--model", saved_crops, "--json").out)
+        assert [one["uncertain"] for one in found] == [False] + [True] * len(names)
+        small, blank = "too small: a side of fewer than 16 pixels", "nothing to see"
+        reasons = [blank] * 4 + [small] * 6
+        for one, why in zip(found[1:], reasons, strict=True):
+            assert one["reason"].startswith(why)
+        assert "reason" not in found[0]
+        table = command(f"predict blank.png --model {saved_crops} --explain why").out
+        assert "uncertain (" in table
+        assert "nothing to see" in table
+        classifier = ElaClassifier.from_pretrained(saved_crops)
+        answers = classifier.predict(["blank.png", "art/a.jpg"], abstain=True)
+        assert [answer[0]["label"] == "uncertain" for answer in answers] == [True, False]
+        assert classifier.explain("tiny.png").uncertain
+
     def test_a_folder_without_images_is_refused(self, model, folder, command) -> None:
         (folder / "empty").mkdir()
         refused, *others = lines_of(
@@ -246,7 +314,6 @@ class TestPredict:
         ("path", "message"),
         [
             ("https://example.org/a.jpg", "Save the picture as a file first"),
-            ("-", "Received: standard input (-)"),
             ("MODEL", "Pass it as the model: hf-ela predict PICTURE --model"),
         ],
     )

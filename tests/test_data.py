@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import hf_ela.ela
+from bad_files import encode
 from conftest import (
     REPOSITORY,
     TINY,
@@ -29,7 +30,7 @@ from conftest import (
 )
 from hf_ela.data.loading import DataOptions, open_dataset
 from hf_ela.data.preparation import Prepared, prepare
-from hf_ela.data.rows import file_name
+from hf_ela.data.rows import RowSettings, compute_row, file_name, hash_row
 from hf_ela.ela.augmentation import training_views
 from hf_ela.ela.views import align, evaluation_views
 from hf_ela.errors import (
@@ -605,3 +606,18 @@ def test_a_mistyped_folder_is_said_at_once(monkeypatch, tmp_path) -> None:
         opened("runs/typo")
     with pytest.raises(HubUnreachableError, match=r"not be reached.*No local folder runs/typo"):
         locate("runs/typo")
+
+
+def test_an_image_that_does_not_fit_in_memory_is_one_refused_row(monkeypatch) -> None:
+    def hungry(image: Image.Image) -> int:
+        return int(np.empty(2**60, np.uint8)[0])
+
+    monkeypatch.setattr("hf_ela.data.rows.perceptual_hash", hungry)
+    recipe = load_recipe("default").preprocessing
+    settings = RowSettings(recipe, ("as_is",), {"0": "fake"}, "train", "x", False)
+    image = {"bytes": encode(Image.new("RGB", (9, 9)), "PNG"), "path": "a.png"}
+    row = compute_row(image, 0, 0, settings=settings.to_json())
+    assert (row["file_name"], row["views_as_is"]) == ("a.png", None)
+    assert row["error"] == "ImageTooLargeError: does not fit in memory"
+    hashed = hash_row(image, 7, root="x", versions={})
+    assert (hashed["key"], hashed["perceptual_hash"]) == ("7", 0)

@@ -1,11 +1,13 @@
 import contextlib
 import io
+import os
 import struct
 import threading
 import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import PIL
@@ -14,16 +16,30 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, JpegImagePlugin, features
 
-from bad_files import BadFile, encode, picture, plain_files, png_chunk, write_bad_files
+from bad_files import (
+    BadFile,
+    encode,
+    picture,
+    plain_files,
+    png_bomb,
+    png_chunk,
+    tiff,
+    write_bad_files,
+)
+from hf_ela import error_level
 from hf_ela.errors import (
     EmptyImageError,
     ImageError,
     ImageNotReadableError,
     ImageTooLargeError,
+    NotAnImageError,
+    RunError,
     TruncatedImageError,
     UnsupportedModeError,
 )
-from hf_ela.images.loading import MAX_PIXELS, RGB_MODES, ImageInfo, load_image
+from hf_ela.images.containers import MAX_PIXELS
+from hf_ela.images.loading import ImageInfo, load_image
+from hf_ela.images.rgb import RGB_MODES
 from hf_ela.images.sources import IMAGE_SUFFIXES
 
 PLAIN = plain_files()
@@ -70,7 +86,7 @@ class TestBadFiles:
             "pipe.png": "is a pipe, socket or device",
             "missing.png": "cannot be read: No such file",
             "zero bytes.jpg": "has zero bytes",
-            "page.jpg": r"one of AVIF, BMP, .*, WEBP\. Received: a file of another kind",
+            "page.jpg": r"one of AVIF, BMP, .*, WEBP\. Received: a web page or SVG",
             "cut at 60 percent.png": "is truncated or corrupt; .*truncated",
             "declares 60000x60000.png": r"at most 89,478,485 .* 60000 × 60000 = 3,600,000,000",
             "float.tif": "mode 'F' has no defined range",
@@ -313,6 +329,49 @@ class TestModes:
         with pytest.raises(UnsupportedModeError, match=f"<Image>: mode '{mode}' has no defined"):
             load_image(Image.new(mode, (2, 2)))
 
+    def test_of_a_tiff_is_proved_or_refused(self) -> None:
+        image = picture().convert("RGBA")
+        pixels = {channels: np.asarray(image)[..., :channels] for channels in (1, 3, 4)}
+        deep = {channels: values.astype("<u2") * 257 for channels, values in pixels.items()}
+        right = [
+            *((tiff(values[3], 2), 3) for values in (pixels, deep)),
+            *((tiff(values[1], 1), 1) for values in (pixels, deep)),
+            (tiff(pixels[3], 2, {284: 2}), 3),
+            (tiff(pixels[1], 1, {284: 2}), 1),
+            (tiff(255 - pixels[1], 0), 1),
+        ]
+        for data, channels in right:
+            found = np.asarray(load_image(data).pixels)[..., :channels]
+            assert np.array_equal(found, pixels[channels])
+        refused = {
+            "its channels in planes": [
+                *(tiff(deep[channels], 2, {284: 2}) for channels in (3, 4)),
+                tiff(deep[4], 5, {284: 2}),
+                tiff(pixels[3], 2, {284: 2, 266: 2}),
+            ],
+            "white as 0 of 16 bits": [tiff(deep[1], 0)],
+            "signed numbers": [tiff(values[1], 1, {339: 2}) for values in (pixels, deep)],
+            "subsampled colour": [tiff(pixels[3], 6)],
+            "a thumbnail": [tiff(pixels[3], 2, {254: 1})],
+        }
+        for why, files in refused.items():
+            for data in files:
+                with pytest.raises(UnsupportedModeError, match=f"is a TIFF with {why}"):
+                    load_image(data)
+        floats = tiff(np.zeros((2, 2, 3), np.float32), 2, {339: 3})
+        twelve = tiff(np.zeros((2, 2, 1), np.uint8), 1, {258: 12})
+        for data in (floats, twelve):
+            with pytest.raises(UnsupportedModeError, match="save it as 8-bit RGB first"):
+                load_image(data)
+
+    def test_of_a_jpeg_that_is_not_read(self) -> None:
+        frame = PLAIN["jpg"].index(b"\xff\xc0")
+        for at, value in ((frame + 4, 12), (frame + 1, 0xC3), (frame + 1, 0xC7)):
+            jpeg = bytearray(PLAIN["jpg"])
+            jpeg[at] = value
+            with pytest.raises(UnsupportedModeError, match="not read"):
+                load_image(bytes(jpeg))
+
     @pytest.mark.parametrize("value", [-1, 65536])
     def test_integers_beyond_16_bits(self, value) -> None:
         with pytest.raises(UnsupportedModeError, match=rf"0\.\.65535\. Received: {value}"):
@@ -326,7 +385,6 @@ class TestModes:
         first, *others = (Image.new("RGB", (32, 32), colour) for colour in colours)
         image_format = "TIFF" if suffix == "tif" else suffix
         loaded = load_image(encode(first, image_format, save_all=True, append_images=others))
-        assert loaded.info.frames == 3
         assert np.abs(np.subtract(loaded.pixels.getpixel((9, 9)), colours[0])).max() <= 6
 
     def test_a_damaged_later_frame_is_not_used(self) -> None:
@@ -334,11 +392,8 @@ class TestModes:
         assert same(load_image(gif[:-500]).pixels, load_image(gif).pixels)
         tiff = bytearray(encode(picture(), "TIFF", save_all=True, append_images=[picture(seed=1)]))
         second = tiff.rindex(struct.pack("<HHI", 259, 3, 1)) + 8  # where its compression is told
-        assert load_image(bytes(tiff)).info.frames == 2
         tiff[second : second + 2] = b"\xff\xff"
-        damaged = load_image(bytes(tiff))
-        assert same(damaged.pixels, picture())
-        assert damaged.info.frames == 1
+        assert same(load_image(bytes(tiff)).pixels, picture())
 
 
 class TestSources:
@@ -405,6 +460,60 @@ class TestSources:
         with pytest.raises(EmptyImageError):
             load_image(source)
 
+    @pytest.mark.parametrize(
+        "address", ["https://a.b/c.jpg", "s3://a/b.png", "file:///c.jpg", "data:image/png;base64,i"]
+    )
+    def test_an_address_is_called_one(self, address) -> None:
+        for source in (address, Path(address), {"bytes": None, "path": address}):
+            with pytest.raises(ImageNotReadableError, match="is an address, which is not opened"):
+                load_image(source)
+
+    def test_a_row_of_a_dataset(self, tmp_path) -> None:
+        path = tmp_path / "a.jpg"
+        path.write_bytes(PLAIN["jpg"])
+        rows = [{"bytes": PLAIN["jpg"], "path": "x.jpg"}, {"bytes": None, "path": str(path)}]
+        for row in (*rows, {"bytes": PLAIN["jpg"], "path": None}, {"path": str(path)}):
+            assert same(load_image(row).pixels, load_image(path).pixels)
+        assert load_image(rows[0]).info.name == "x.jpg"
+        with pytest.raises(ImageNotReadableError, match="neither bytes nor a path"):
+            load_image({"bytes": None, "path": None})
+        with pytest.raises(TypeError, match="Received: dict"):
+            load_image({"image": 1})
+
+    @pytest.mark.parametrize("suffix", PLAIN)
+    def test_a_closed_pil_image_is_not_called_damaged(self, suffix) -> None:
+        with Image.open(io.BytesIO(PLAIN[suffix])) as unread:
+            pass
+        loaded = Image.open(io.BytesIO(PLAIN[suffix]))
+        loaded.load()
+        loaded.close()
+        decoders_that_keep_the_file = ("webp", "avif")
+        for image in (loaded,) if suffix in decoders_that_keep_the_file else (unread, loaded):
+            with pytest.raises(ImageNotReadableError, match="is a PIL image that was closed"):
+                load_image(image)
+
+    @pytest.mark.parametrize(
+        ("start", "kind"),
+        [
+            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+            (b"\xff\x0a", "JPEG XL"),
+            (b"\0\5\x16\7\0\2\0\0Mac OS X", "AppleDouble"),
+            (b"\x1f\x8b\x08", "archive"),
+        ],
+    )
+    def test_another_format_is_named(self, start, kind) -> None:
+        with pytest.raises(NotAnImageError, match=kind):
+            load_image(start + bytes(50))
+
+    @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no pipes with names")
+    def test_the_pipe_of_a_shell(self) -> None:
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as stream:
+            stream.write(PLAIN["jpg"])
+        assert same(load_image(f"/dev/fd/{reading}").pixels, load_image(PLAIN["jpg"]).pixels)
+        os.close(reading)
+
     @pytest.mark.parametrize("source", [None, 7, ["a.png"], io.StringIO("text")])
     def test_no_source(self, source) -> None:
         with pytest.raises(TypeError, match="Received: "):
@@ -467,6 +576,125 @@ class TestLimit:
         assert before[1] is False
         assert MAX_PIXELS == 89_478_485
 
+    def test_of_the_environment_reaches_every_caller(self, monkeypatch) -> None:
+        monkeypatch.setenv("HF_ELA_MAX_PIXELS", "2866")
+        with pytest.raises(ImageTooLargeError, match="Set HF_ELA_MAX_PIXELS=2867 if it is trusted"):
+            error_level(PLAIN["png"])
+        monkeypatch.setenv("HF_ELA_MAX_PIXELS", "2867")
+        assert error_level(PLAIN["png"]).shape == (47, 61, 3)
+        monkeypatch.setenv("HF_ELA_MAX_PIXELS", "many")
+        with pytest.raises(RunError, match=r"whole number, .* Received: 'many'"):
+            load_image(PLAIN["png"])
+
+    @pytest.mark.parametrize("size", [(1, 65_501), (65_501, 1), (1, 89_000_000)])
+    def test_of_a_side_is_that_of_a_jpeg(self, size) -> None:
+        for source in (png_bomb(*size), Image.new("1", size)):
+            with pytest.raises(ImageTooLargeError, match="sides of at most 65,500 pixels"):
+                load_image(source)
+        assert error_level(Image.new("L", (65_500, 1))).shape == (1, 65_500, 3)
+
+    def test_of_time_is_met_by_no_real_file(self) -> None:
+        jpeg, progressive, gif = PLAIN["jpg"], PLAIN["progressive.jpg"], PLAIN["gif"]
+        scan = progressive[progressive.rindex(b"\xff\xda") :][:10]
+        table = 13 + (3 << (gif[10] & 7) + 1)
+        hostile = {
+            "scans": progressive[:-2] + scan * 101 + b"\xff\xd9",
+            "bytes between its segments": jpeg[:2] + b"\xff" * 70_000 + jpeg[2:],
+            "segments": jpeg[:2] + b"\xff\xe5\0\2" * 1001 + jpeg[2:],
+            "chunks": PLAIN["png"][:33] + png_chunk(b"prVt", b"") * 50_001 + PLAIN["png"][33:],
+            "blocks": gif[:table] + b"!\xfe\1a\0" * 100_001 + gif[table:],
+            "strips and tiles": tiff(np.asarray(picture()), 2, {278: 1}).replace(
+                struct.pack("<HHI", 273, 4, 1), struct.pack("<HHI", 273, 4, 300)
+            ),
+        }
+        if "avif" in PLAIN:
+            hostile["items"] = PLAIN["avif"] + b"infe" * 1001
+        for what, data in hostile.items():
+            with pytest.raises(ImageTooLargeError, match=f"has more than [0-9,]+ {what}"):
+                load_image(data)
+        padded = jpeg[:2] + b"\xff" * 60_000 + jpeg[2:] + b"\xff\xda" * 9999
+        assert same(load_image(padded).pixels, load_image(jpeg).pixels)
+
+    def test_pages_are_not_counted(self) -> None:
+        page = bytearray(tiff(np.zeros((1, 1, 1), np.uint8), 1))
+        at = struct.unpack_from("<I", page, 4)[0]
+        link = at + 2 + 12 * struct.unpack_from("<H", page, at)[0]
+        size = link + 4 - at
+        pages = b"".join(
+            page[at:link] + struct.pack("<I", at + size * (number + 1)) for number in range(50_000)
+        )
+        assert load_image(bytes(page[:at]) + pages).pixels.size == (1, 1)
+
+
+class TestPartsThatAreNoPixels:
+    def with_chunks(self, *chunks: bytes) -> Image.Image:
+        return load_image(PLAIN["png"][:33] + b"".join(chunks) + PLAIN["png"][33:]).pixels
+
+    @pytest.mark.parametrize("place", [33, -12])
+    def test_long_text_and_profiles_of_a_png(self, place) -> None:
+        long = zlib.compress(bytes(3_000_000))
+        for chunk in (
+            png_chunk(b"zTXt", b"workflow\0\0" + long),
+            png_chunk(b"iTXt", b"workflow\0\1\0\0\0" + long),
+            png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + long),
+            png_chunk(b"tEXt", b"parameters\0" + b"a" * 70_000_000),
+            png_chunk(b"iCCP", b"profile\0\0" + long),
+        ):
+            loaded = load_image(PLAIN["png"][:place] + chunk + PLAIN["png"][place:])
+            assert same(loaded.pixels, picture())
+            assert loaded.info.icc == (chunk[4:8] == b"iCCP")
+
+    @pytest.mark.parametrize(
+        "kind", [b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"pHYs", b"caBX"]
+    )
+    def test_a_damaged_chunk_that_is_no_part_of_the_pixels(self, kind) -> None:
+        chunk = png_chunk(kind, b"key\0\1damaged")
+        for damaged_chunk in (chunk, chunk[:-1] + b"?"):
+            assert same(self.with_chunks(damaged_chunk), picture())
+        with pytest.raises(TruncatedImageError):
+            self.with_chunks(png_chunk(b"PLTE", b"123")[:-1] + b"?")
+
+    @pytest.mark.parametrize(
+        ("marker", "body"),
+        [
+            (b"\xe0", b"JFIF"),
+            (b"\xe1", b"Exif\0\0\xff\xff"),
+            (b"\xe2", b"ICC_PROFILE\0"),
+            (b"\xed", b"Photoshop 3.0\x008BIM\0\0"),
+            (b"\xee", b"Adobe"),
+        ],
+    )
+    def test_a_damaged_segment_that_is_no_part_of_the_pixels(self, marker, body) -> None:
+        segment = b"\xff" + marker + struct.pack(">H", 2 + len(body)) + body
+        for place in (2, 20):
+            jpeg = PLAIN["jpg"][:place] + segment + PLAIN["jpg"][place:]
+            assert same(load_image(jpeg).pixels, load_image(PLAIN["jpg"]).pixels)
+
+    @pytest.mark.parametrize(("bits", "colour"), [(2, 0), (4, 0), (16, 2)])
+    def test_a_transparent_colour_that_is_read_wrongly_is_refused(self, bits, colour) -> None:
+        header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, bits, colour, 0, 0, 0))
+        clear = png_chunk(b"tRNS", b"\0\2" * (3 if colour else 1))
+        with pytest.raises(UnsupportedModeError, match="save it as 8-bit RGBA first"):
+            load_image(b"\x89PNG\r\n\x1a\n" + header + clear + PLAIN["png"][33:])
+
+    def test_the_orientation_in_a_text_counts(self) -> None:
+        xmp = b'<x tiff:Orientation="6"/>'
+        for text in (b"\0\0\0\0" + xmp, b"\1\0\0\0" + zlib.compress(xmp)):
+            chunk = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0" + text)
+            assert self.with_chunks(chunk[:-1] + b"?").size == (47, 61)
+
+    @pytest.mark.parametrize("kind", ["jpg", "progressive.jpg"])
+    def test_a_jpeg_without_its_last_bytes(self, kind) -> None:
+        for missing in (1, 2):
+            loaded = load_image(PLAIN[kind][:-missing])
+            assert same(loaded.pixels, load_image(PLAIN[kind]).pixels)
+            assert loaded.info.jpeg_quality == 80
+        restarts = encode(picture(), "JPEG", restart_marker_blocks=3)
+        second = PLAIN["progressive.jpg"].rindex(b"\xff\xc4")
+        for data in (PLAIN["progressive.jpg"][:second], restarts[: restarts.rindex(b"\xff\xd0")]):
+            with pytest.raises(TruncatedImageError):
+                load_image(data)
+
 
 class TestInfo:
     @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
@@ -506,7 +734,7 @@ class TestInfo:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         exif = oriented(8)
         data = encode(picture(), "JPEG", quality=83, exif=exif, icc_profile=profile)
-        facts = ("<bytes>", "JPEG", "RGB", 61, 47, len(data), 1, True, True, False)
+        facts = ("<bytes>", "JPEG", "RGB", 61, 47, len(data), True, True, False)
         assert load_image(data).info == ImageInfo(*facts, 83, True, "4:2:0")
         plain = load_image(PLAIN["png"]).info
         assert (plain.exif, plain.icc) == (False, False)
@@ -521,7 +749,7 @@ class TestInfo:
     def test_a_phone_picture_with_more_behind_it_is_a_jpeg(self) -> None:
         data = encode(picture(), "MPO", save_all=True, append_images=[picture(seed=1)])
         info = load_image(data).info
-        assert (info.format, info.frames, info.jpeg_quality) == ("JPEG", 1, 75)
+        assert (info.format, info.jpeg_quality) == ("JPEG", 75)
 
 
 def test_real_images(pictures) -> None:

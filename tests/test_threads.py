@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import numpy as np
 import pytest
 
 from conftest import ctrl_c_is_heard
-from hf_ela._threads import cores, in_threads
+from hf_ela._threads import Shared, cores, in_threads
 
 
 def ours() -> list[threading.Thread]:
@@ -49,6 +50,27 @@ def test_results_come_in_order_and_in_lists(size, stream) -> None:
         found = [[call() for call in calls] for calls in lists]
     assert list(chain(*found)) == list(range(20))
     assert {len(one) for one in found[:-1]} <= {size}
+
+
+def test_what_threads_share_is_never_exceeded() -> None:
+    shared, held, most = Shared(10), 0, 0
+    lock = threading.Lock()
+
+    def work(part: int) -> None:
+        nonlocal held, most
+        with shared.room() as take:
+            take(1)
+            take(part)  # in place of the first
+            with lock:
+                held += min(part, 10)
+                most = max(most, held)
+            time.sleep(0.001)
+            with lock:
+                held -= min(part, 10)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, [3, 10, 4, 99, 1] * 8))
+    assert (held, most) == (0, 10)
 
 
 def test_several_threads_work_while_the_caller_does_not_ask() -> None:

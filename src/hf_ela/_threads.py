@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice, pairwise
-from threading import Thread
+from threading import Condition, Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 MOST = 8
 """Most threads: each holds a decoded image and the memory to work on it."""
-_STATELESS = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
+_STATELESS = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, dict)
 """Types that several threads can read at once, unlike a file object or PIL image listed twice."""
 
 
@@ -44,6 +44,37 @@ def within(seconds: float, function: Callable[..., Result], *arguments: Any) -> 
 
     Thread(target=work, name="hf_ela", daemon=True).start()
     return result.result(seconds)
+
+
+class Shared:
+    """An amount that threads share: each waits until there is room for what it asks for."""
+
+    def __init__(self, amount: int) -> None:
+        """Start with all of it free."""
+        self._amount = self._free = amount
+        self._changed = Condition()
+
+    @contextmanager
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Yield a function that takes a part, in place of one taken before; its end gives it back.
+
+        Who asks for more than there is gets all of it.
+        """
+        held = 0
+
+        def take(part: int) -> None:
+            nonlocal held
+            with self._changed:
+                self._free, held = self._free + held, 0
+                self._changed.notify_all()
+                part = min(part, self._amount)
+                self._changed.wait_for(lambda: self._free >= part)
+                self._free, held = self._free - part, part
+
+        try:
+            yield take
+        finally:
+            take(0)
 
 
 @contextmanager

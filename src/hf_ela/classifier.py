@@ -13,7 +13,7 @@ from hf_ela._terminal import progress_bar
 from hf_ela.errors import ImageError, ModelError
 from hf_ela.hub.locate import locate
 from hf_ela.images.sources import ImageSource, is_one_image
-from hf_ela.models.detector import Detector, LabelScore
+from hf_ela.models.detector import Detector, LabelScore, Score
 from hf_ela.models.folder import read_model, read_network, write_model
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.models.settings import Runtime
@@ -174,14 +174,16 @@ class ElaClassifier(Detector):
         With `abstain`, the answer for an image that `is_uncertain` begins with one more entry,
         ``{"label": "uncertain", "score": 0.58}``, so that the first entry is always the one to act
         upon. Its score is that of the entry after it, the nearest class, and not a probability of
-        being uncertain; the other entries are the same as without `abstain`.
+        being uncertain; the other entries are the same as without `abstain`. So does the answer for
+        an image that is too small or shows nothing; `scores` says which, as `doubt`.
 
         Args:
             images: One image, that is, anything `load_image` takes: a path, bytes, a binary file
-                object, a PIL image, a uint8 array. Or a sequence of images, which gives a list. Or
-                any other iterable, such as a generator, which gives an iterator; it draws
-                `batch_size` images at a time, only when their results are requested. Threads
-                decode paths, bytes and arrays; a file object or a PIL image is read by the caller.
+                object, a PIL image, a uint8 array, a row of `datasets`. Or a sequence of images,
+                which gives a list. Or any other iterable, such as a generator, which gives an
+                iterator; it draws `batch_size` images at a time, only when their results are
+                requested. Threads decode paths, bytes, arrays and rows; a file object or a PIL
+                image is read by the caller.
             batch_size: Images drawn at a time, each with `recipe.evaluation_views` views. The Keras
                 runtime scores them in one step.
             progress: Show progress on standard error: a bar, or in a log a line every ten seconds.
@@ -275,7 +277,7 @@ class ElaClassifier(Detector):
     ) -> Iterator[list[LabelScore]]:
         # Closed at the end: a raised refusal would keep it and its threads alive.
         with closing(self.scores(images, batch_size=batch_size)) as scores:
-            results: Iterable[float | ImageError] = scores
+            results: Iterable[Score | ImageError] = scores
             if progress:
                 total = len(images) if isinstance(images, Sequence) else None
                 results = progress_bar(scores, "Predicting", total)

@@ -118,7 +118,7 @@ class VerificationError(ReleaseError):
 
 
 class RunError(HfElaError):
-    """A folder cannot take results, a run cannot continue, or an extra is missing."""
+    """A folder cannot take results, a run cannot continue, or a setting or an extra is wrong."""
 
 
 class BackendError(HfElaError, ImportError):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hf_ela._terminal import printable, progress_bar
 from hf_ela._text import synthetic_notice
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hf_ela.classifier import ElaClassifier
+    from hf_ela.models.detector import Score
     from hf_ela.models.explain import Evidence
 
 MEANING = (
@@ -43,7 +44,8 @@ def add_predict(commands: Any) -> None:
         "predict",
         help="score images",
         description="Score images with a saved model. Folders are searched for images at every "
-        "depth, except for folders of models and runs in them. Exit status: 0 all scored, 1 some "
+        "depth, except for folders of models and runs in them; - reads one image from standard "
+        "input. Exit status: 0 all scored, 1 some "
         "refused, 2 wrong usage or no usable model.",
     )
     predict.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
@@ -101,10 +103,9 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _check_path(path: str) -> None:
     """Refuse what is neither a file nor a folder of pictures."""
-    if (path == "-" or "://" in path) and not os.path.exists(path):  # noqa: PTH110  (a Path raises for long text)
-        received = "standard input (-)" if path == "-" else path
+    if "://" in path and not os.path.exists(path):  # noqa: PTH110  (a Path raises for long text)
         raise RunError(
-            f"Pictures are read from files and folders. Received: {received}. Save the picture as "
+            f"Pictures are read from files and folders. Received: {path}. Save the picture as "
             "a file first, and name that."
         )
     if not _is_searched(path):
@@ -134,14 +135,25 @@ def meaning(classifier: "ElaClassifier") -> str:
 def _files(paths: Sequence[str]) -> Iterator[str]:
     """Yield the files named, and the images in the folders named; an empty folder as itself.
 
-    Models and runs in them are skipped.
+    Models and runs in them are skipped, and what is hidden. A link to a folder is followed, but no
+    folder is searched twice.
     """
-    from hf_ela.images.sources import IMAGE_SUFFIXES
+    from hf_ela.images.sources import IMAGE_SUFFIXES, UNREAD_SUFFIXES, is_left_out
 
     def searched(path: str) -> Iterator[tuple[str, list[str]]]:
-        for folder, within, names in os.walk(path, onerror=refuse):
-            within[:] = [name for name in within if _is_searched(f"{folder}/{name}")]
-            yield folder, names
+        seen = set()
+        for folder, within, names in os.walk(path, onerror=refuse, followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:
+                within.clear()
+                continue
+            seen.add(real)
+            within[:] = [
+                name
+                for name in sorted(within)
+                if _is_searched(f"{folder}/{name}") and not is_left_out(name, folder=True)
+            ]
+            within.sort(key=lambda name: os.path.islink(f"{folder}/{name}"))  # noqa: PTH114
+            yield folder, [name for name in names if not is_left_out(name)]
 
     def refuse(error: OSError) -> None:
         unreadable.append(os.fsdecode(error.filename))
@@ -152,16 +164,21 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
             os.path.join(folder, name)  # noqa: PTH118  (a Path drops a leading ./)
             for folder, names in searched(path)
             for name in names
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES
         ]
         yield from sorted(found + [name for name in unreadable if name != path]) or [path]
+
+
+def _source(file: str) -> str | IO[bytes]:
+    """Return what is read for a file on the command line: standard input for ``-``."""
+    return sys.stdin.buffer if file == "-" and sys.stdin else file
 
 
 def _scored(
     classifier: "ElaClassifier", files: list[str], batch_size: int
 ) -> Iterator[dict[str, Any]]:
     """Yield what `--json` prints, in order."""
-    scores = classifier.scores(files, batch_size=batch_size)
+    scores = classifier.scores([*map(_source, files)], batch_size=batch_size)
     for file, score in zip(files, scores, strict=True):
         if isinstance(score, ImageError):
             yield _refused(file, score)
@@ -176,7 +193,7 @@ def _explained(
     taken = {path.name.lower() for path in folder.iterdir()}
     for file in files:
         try:
-            found = classifier.explain(file)
+            found = classifier.explain(_source(file))
         except ImageError as error:
             yield _refused(file, error)
             continue
@@ -222,7 +239,7 @@ def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]
     return {kind: str(path) for kind, path in paths.items()}
 
 
-def _answered(file: str, classifier: "ElaClassifier", score: float) -> dict[str, Any]:
+def _answered(file: str, classifier: "ElaClassifier", score: "Score") -> dict[str, Any]:
     label, scores = classifier.label(score), {"fake": score, "real": 1 - score}
     notice = synthetic_notice(classifier.data)
     return {
@@ -231,6 +248,7 @@ def _answered(file: str, classifier: "ElaClassifier", score: float) -> dict[str,
         "score": scores[label],
         "scores": scores,
         "uncertain": classifier.is_uncertain(score),
+        **({"reason": score.doubt} if score.doubt else {}),
         **({"notice": notice} if notice else {}),
     }
 
@@ -270,7 +288,7 @@ def _table(results: Sequence[dict[str, Any]]) -> "Table":
             table.add_row(file, "-", "-", plain_text(result["error"]["message"]))
         else:
             label = f"uncertain ({result['label']}?)" if result["uncertain"] else result["label"]
-            table.add_row(file, label, f"{result['scores']['fake']:.3f}", "")
+            table.add_row(file, label, f"{result['scores']['fake']:.3f}", result.get("reason", ""))
     return table
 
 

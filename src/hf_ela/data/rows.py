@@ -34,7 +34,8 @@ from hf_ela.ela.views import (
 )
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.datasets import read_image
-from hf_ela.images.loading import load_image
+from hf_ela.images.containers import memory_errors
+from hf_ela.images.loading import LoadedImage, load_image
 from hf_ela.recipes.schema import Preprocessing, Protocol
 
 ViewSet = Literal["augmented", "sources", "pixels"] | Protocol
@@ -149,11 +150,16 @@ def compute_row(
         content = read_image(image)
         key = sha256(content).hexdigest()
         row |= {"key": key, "bytes": len(content)}
-        loaded = load_image(content, name=name)
+        with memory_errors(name):
+            return row | _content(load_image(content, name=name), how, key)
     except ImageError as error:
         return row | {"error": f"{type(error).__name__}: {error.reason}"}
+
+
+def _content(loaded: LoadedImage, how: RowSettings, key: str) -> dict[str, Any]:
+    """Return the columns of a row that are computed from its pixels."""
     facts = ("format", "mode", "width", "height", "jpeg_quality", "subsampling", "exif", "icc")
-    row |= {fact: getattr(loaded.info, fact) for fact in facts}
+    row: dict[str, Any] = {fact: getattr(loaded.info, fact) for fact in facts}
     row["perceptual_hash"] = perceptual_hash(loaded.pixels)
     levels = error_level(loaded.pixels)
     row["mean_error_level"] = float(levels.mean())
@@ -235,7 +241,8 @@ def hash_row(
     name = file_name(image, root) or f"{index:06d}"
     try:
         content = read_image(image)
-        key, value = sha256(content).hexdigest(), perceptual_hash(load_image(content).pixels)
+        with memory_errors(name):
+            key, value = sha256(content).hexdigest(), perceptual_hash(load_image(content).pixels)
     except ImageError:
         key, value = str(index), 0
     return {"file_name": name, "key": key, "perceptual_hash": value}

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL import features as pillow_features
 
 from hf_ela.ela.error_level import codec_versions, error_level
+from hf_ela.images.containers import default_max_pixels
 from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import rescale
 from hf_ela.recipes.schema import Crops, Preprocessing, Protocol, Resize
@@ -46,7 +47,7 @@ OFF_GRID = 4
 WIDEST = 4
 """Ratio of the sides of an image up to which `shortest_side` decides its size: a strip would become
 enormous."""
-VIEWS_VERSION = 5
+VIEWS_VERSION = 6
 """Raised whenever this package changes a view or a row: decoding, facts, statistics, hashes,
 draws."""
 
@@ -61,10 +62,11 @@ class Box(NamedTuple):
 
 
 def pixel_versions() -> dict[str, str]:
-    """Return the versions of everything that the exact pixels of a view depend on."""
+    """Return the versions of everything that a view depends on, or whether there is one."""
     names = ("webp", "avif", "libtiff", "jpg_2000")
     codecs = {name: pillow_features.version(name) or "none" for name in names}
-    return {**codec_versions(), **codecs, "numpy": np.__version__, "views": str(VIEWS_VERSION)}
+    own = {"views": str(VIEWS_VERSION), "max_pixels": str(default_max_pixels())}
+    return {**codec_versions(), **codecs, "numpy": np.__version__, **own}
 
 
 def evaluation_views(

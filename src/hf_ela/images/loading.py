@@ -2,56 +2,48 @@
 
 The first frame or page of a file is read. The EXIF (or XMP) orientation is applied. A corrupt EXIF
 block is ignored, since it does not concern the pixels (except for AVIF, whose decoder checks how
-the block begins).
-
-Every pixel layout with a defined range is converted to 8-bit RGB:
-
-- Alpha, premultiplied alpha and transparent colours are composited on mid-grey (``MID_GREY``):
-  black or white would draw an edge around every cut-out, and thereby a bright rim in its ELA.
-- 16-bit grey is divided by 257 and rounded, since 65,535 / 257 = 255. 32-bit integers from 0 to
-  65,535 are treated as 16-bit values. Pillow reduces 16-bit colour to the upper byte.
-- CMYK is converted without a colour profile; Pillow reads the inverted values that Adobe stores in
-  a JPEG. Profiles of RGB images are not applied either: ELA works on stored values.
-- Floating point, and every other mode outside of ``RGB_MODES``, has no defined conversion.
+the block begins). Pixels become RGB by the rules of `hf_ela.images.rgb`.
 """
 
+import re
 import threading
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from hf_ela.errors import (
-    EmptyImageError,
     ImageError,
+    ImageNotReadableError,
     ImageTooLargeError,
     TruncatedImageError,
     UnsupportedModeError,
 )
+from hf_ela.images.containers import (
+    check_layout,
+    check_size,
+    default_max_pixels,
+    prepared,
+    webp_size,
+    without_its_end,
+)
 from hf_ela.images.jpeg import chroma_subsampling, estimate_quality
+from hf_ela.images.rgb import RGB_MODES, to_rgb
 from hf_ela.images.sources import ImageSource, from_array, name_of, read_bytes, reader_of
 
-__all__ = ["MAX_PIXELS", "ImageInfo", "ImageSource", "LoadedImage", "load_image"]
-
-MAX_PIXELS = 2**30 // 4 // 3
-"""Default limit of width × height, 89,478,485: a quarter of a GiB of RGB, where Pillow warns."""
-
-MID_GREY = 128
-
-_DEEP_GREY = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-RGB_MODES = _DEEP_GREY | {
-    *("1", "L", "LA"),
-    *("P", "PA"),
-    *("RGB", "RGBX", "RGBA", "RGBa"),
-    *("CMYK", "YCbCr", "LAB", "HSV"),
-}
-"""Pillow's modes that ``to_rgb`` converts."""
+__all__ = ["ImageInfo", "ImageSource", "LoadedImage", "load_image"]
 
 _quiet = threading.Lock()
+_UNSUPPORTED = re.compile("(?i)unknown pixel mode|cannot handle|unsupported|not yet supported")
+"""In the messages of Pillow's decoders for whole files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,6 @@ class ImageInfo:
         width: Pixels per row, as stored before orientation (TIFF: after).
         height: Rows, as stored before orientation (TIFF: after).
         size_bytes: Length of the encoded file; None for an array or a PIL image.
-        frames: Number of frames or pages; 1 for an array or a PIL image, or if unknown.
         exif: Whether the file carries an EXIF block, readable or not.
         icc: Whether the file carries a colour profile.
         alpha: Whether transparency was composited on mid-grey.
@@ -83,7 +74,6 @@ class ImageInfo:
     width: int
     height: int
     size_bytes: int | None
-    frames: int
     exif: bool
     icc: bool
     alpha: bool
@@ -101,7 +91,11 @@ class LoadedImage:
 
 
 def load_image(
-    source: ImageSource, *, name: str | None = None, max_pixels: int = MAX_PIXELS
+    source: ImageSource,
+    *,
+    name: str | None = None,
+    max_pixels: int | None = None,
+    before_decoding: Callable[[int], object] | None = None,
 ) -> LoadedImage:
     """Read an image from any source and convert it to RGB by the rules of this module.
 
@@ -109,12 +103,13 @@ def load_image(
 
     Args:
         source: A path; the bytes of a file; a binary file object, read from its position to its
-            end and left open; a PIL image (its current frame); or a uint8 array of shape
-            (H, W, 3), (H, W) or (H, W, 4).
+            end and left open; a PIL image (its current frame); a uint8 array of shape
+            (H, W, 3), (H, W) or (H, W, 4); or a row ``{"bytes", "path"}`` of `datasets`.
         name: Name of the image in errors and in its info; its path by default.
-        max_pixels: Largest width × height, checked before pixels are decoded. For TIFF, GIF and,
-            from Pillow 13 on, WebP, Pillow's own limit (twice ``PIL.Image.MAX_IMAGE_PIXELS``)
-            applies too.
+        max_pixels: Largest width × height, checked before pixels are decoded; by default that of
+            `default_max_pixels`. For TIFF, GIF and, from Pillow 13 on, WebP, Pillow's own limit
+            (twice ``PIL.Image.MAX_IMAGE_PIXELS``) applies too.
+        before_decoding: Called with the number of pixels before they are decoded.
 
     Returns:
         The RGB pixels, upright and without metadata, and an ``ImageInfo``.
@@ -124,17 +119,19 @@ def load_image(
         EmptyImageError: The source has zero bytes, or a side of zero pixels.
         NotAnImageError: The first bytes do not belong to a known format.
         TruncatedImageError: The bytes begin as an image but cannot be decoded to the end.
-        ImageTooLargeError: The image has more than ``max_pixels``, or does not fit in memory.
+        ImageTooLargeError: The image has more than ``max_pixels`` or a side of more than
+            ``MAX_SIDE``, takes too long to decode, or does not fit in memory.
         UnsupportedModeError: The mode, dtype or shape has no defined conversion to RGB, such as
             floating point.
         TypeError: ``source`` has another type.
     """
     name = name if name is not None else name_of(source)
+    limit = default_max_pixels() if max_pixels is None else max_pixels
     if isinstance(source, np.ndarray):
         source = from_array(source, name)
     elif not isinstance(source, Image.Image):
         source = read_bytes(source, name)
-    job = partial(_decode, source, name, max_pixels)
+    job = partial(_decode, source, name, limit, before_decoding)
     try:
         return job()
     except Warning:
@@ -145,28 +142,37 @@ def load_image(
             return job()
 
 
-def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedImage:
+def _decode(
+    source: bytes | Image.Image,
+    name: str,
+    max_pixels: int,
+    before_decoding: Callable[[int], object] | None,
+) -> LoadedImage:
     """Decode a file's bytes, or use an image unchanged, and convert it."""
     opened: Image.Image
+    size_bytes = None
     try:
         if isinstance(source, bytes):
-            reader = reader_of(source[:16], name)
-            if reader is WebPImageFile and (size := _webp_size(source)):
+            reader, size_bytes = reader_of(source[:16], name), len(source)
+            if reader is WebPImageFile and (size := webp_size(source)):
                 # The decoder allocates the canvas when it is created.
-                _check_size(*size, name, max_pixels)
+                check_size(*size, name, max_pixels)
+            source = prepared(source, str(reader.format), name)
             opened = reader(BytesIO(source), "")
-            size_bytes = len(source)
         else:
             opened = source
-            size_bytes = None
         width, height = opened.size
-        _check_size(width, height, name, max_pixels)
+        check_size(width, height, name, max_pixels)
         mode = opened.mode
         if mode not in RGB_MODES:
             raise UnsupportedModeError(
                 name, f"mode {mode!r} has no defined range; convert the image to 8-bit RGB first"
             )
-        opened.load()
+        if isinstance(opened, TiffImageFile):
+            check_layout(opened, name)
+        if before_decoding:
+            before_decoding(width * height)
+        opened = _loaded(opened, source)
         pixels, alpha = to_rgb(opened, name)
         if (orientation := _orientation(opened)) > 1:
             pixels.getexif()[ExifTags.Base.Orientation] = orientation
@@ -179,7 +185,6 @@ def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedIm
             width=width,
             height=height,
             size_bytes=size_bytes,
-            frames=1 if size_bytes is None else _frames(opened),
             exif="exif" in opened.info or "Raw profile type exif" in opened.info,
             icc=bool(opened.info.get("icc_profile")),
             alpha=alpha,
@@ -190,38 +195,39 @@ def _decode(source: bytes | Image.Image, name: str, max_pixels: int) -> LoadedIm
     except (ImageError, Warning):
         raise
     except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(name, f"Pillow refuses it: {error}") from error
+        raise ImageTooLargeError(
+            name, f"Pillow refuses it: {error} Save it as PNG if it is trusted"
+        ) from error
     except MemoryError as error:
         raise ImageTooLargeError(name, "does not fit in memory") from error
     except Exception as error:  # decoders raise nearly any kind for corrupt bytes
         cause = str(error) or repr(error)
+        if "out of memory" in cause:
+            raise ImageTooLargeError(name, "does not fit in memory") from error
+        if _UNSUPPORTED.search(cause):
+            raise UnsupportedModeError(
+                name, f"has pixels that are not read ({cause}): save it as 8-bit RGB first"
+            ) from error
+        closed = "closed" in cause or getattr(source, "fp", source) is None
+        if closed and isinstance(source, Image.Image):
+            raise ImageNotReadableError(
+                name, "is a PIL image that was closed: call its load() while its file is open"
+            ) from error
         raise TruncatedImageError(name, f"is truncated or corrupt; decoding: {cause}") from error
     return LoadedImage(pixels, info)
 
 
-def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
-    if not width or not height:
-        raise EmptyImageError(name, f"must have pixels. Received: {width} × {height}")
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            name,
-            f"must have at most {max_pixels:,} pixels. Received: {width} × {height} = "
-            f"{width * height:,}. Raise `max_pixels` if the file is trusted",
-        )
-
-
-def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """Return the canvas size in a WebP header (RFC 9649), or None if it is not there."""
-    if data[12:16] == b"VP8X" and len(data) >= 30:
-        side = [int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27)]
-    elif data[12:16] == b"VP8L" and len(data) >= 25:
-        bits = int.from_bytes(data[21:25], "little")
-        side = [(bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1]
-    elif data[12:16] == b"VP8 " and len(data) >= 30:
-        side = [int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28)]
-    else:
-        return None
-    return side[0], side[1]
+def _loaded(image: Image.Image, source: bytes | Image.Image) -> Image.Image:
+    """Return the image with its pixels; a JPEG may lack its last bytes if it lacks no pixel."""
+    try:
+        image.load()
+    except Exception:
+        if isinstance(source, bytes) and isinstance(image, JpegImageFile):
+            with suppress(Exception):
+                if whole := without_its_end(source):
+                    return whole
+        raise
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -232,52 +238,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # corrupt EXIF raises nearly any kind, and does not concern the pixels
         return 1
     return int(value) if value in range(2, 9) else 1
-
-
-def _frames(image: Image.Image) -> int:
-    try:
-        return int(getattr(image, "n_frames", 1))
-    except Warning:
-        raise
-    except Exception:  # corrupt later frames raise nearly any kind, and are not used
-        return 1
-
-
-def to_rgb(image: Image.Image, name: str) -> tuple[Image.Image, bool]:
-    """Convert a loaded image of a mode in ``RGB_MODES``.
-
-    Args:
-        image: The image; it does not change.
-        name: Name of the image in an error.
-
-    Returns:
-        RGB pixels without metadata, and whether transparency was composited.
-
-    Raises:
-        UnsupportedModeError: Integer pixels outside 0..65535.
-    """
-    if image.mode in _DEEP_GREY:
-        image = _to_eight_bits(image, name)
-    if alpha := image.has_transparency_data:
-        layer = image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, (MID_GREY, MID_GREY, MID_GREY))
-        rgb.paste(layer, mask=layer)
-    else:
-        rgb = image.convert("RGB")
-        rgb.info.clear()  # the next reader would apply a remaining orientation again
-    return rgb, alpha
-
-
-def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise UnsupportedModeError(
-            name,
-            "integer pixels must lie in 0..65535. "
-            f"Received: {values.min()}..{values.max()}; scale the image to 8 bits first",
-        )
-    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if transparent is not None:
-        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return grey

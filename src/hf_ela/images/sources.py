@@ -1,8 +1,9 @@
 """Sources of images: paths, bytes, file objects and arrays, and the decoder that knows a file."""
 
 import os
+import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -35,6 +36,7 @@ ImageSource: TypeAlias = (
     | IO[bytes]
     | Image.Image
     | NDArray[np.uint8]
+    | Mapping[str, Any]
 )
 
 # Opened by class instead of `Image.open`, which applies a process-wide limit (this module has its
@@ -54,21 +56,47 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 }
 
 IMAGE_SUFFIXES = frozenset(
-    suffix for suffix, reader in Image.EXTENSION.items() if reader in _READERS
+    (".mpo", *(suffix for suffix, reader in Image.EXTENSION.items() if reader in _READERS))
 )
 """Suffixes of image files, in lower case with the dot."""
+UNREAD_SUFFIXES = frozenset(
+    (*(".heic", ".heif", ".hif", ".jxl", ".psd"), *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".raf"))
+)
+"""Suffixes of pictures that this package does not read: they are refused, not passed over."""
+
+_OTHER_KINDS = {
+    rb".{4}ftyp(hei|hev|mif1|msf1)": "HEIC",
+    rb"\xff\x0a|\0\0\0\x0cJXL ": "JPEG XL",
+    rb"8BPS": "a Photoshop document",
+    rb"\0\x05\x16\x07": "the companion of a file from a Mac (AppleDouble)",
+    rb"\x1f\x8b|PK\x03\x04": "a compressed archive",
+    rb"version https://": "the pointer to a file in Git LFS",
+    rb"\s*<": "a web page or SVG",
+}
+_ADDRESS = re.compile(r"(?i)[a-z][a-z\d+.-]+:/|data:")
+
+
+def is_left_out(name: str, *, folder: bool = False) -> bool:
+    """Return whether a search passes over a name: hidden, or of a Mac's or a notebook's own.
+
+    `datasets` leaves out the same: names that begin with a dot, and folders with two underscores.
+    """
+    return name.startswith((".", "__") if folder else ".")
 
 
 def is_one_image(images: object) -> bool:
     """Return whether this is an image rather than several: a path is iterable too."""
-    one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+    one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray, Mapping)
     return isinstance(images, one) or hasattr(images, "read") or not isinstance(images, Iterable)
 
 
 def name_of(source: object) -> str:
     """Return the path of a source, or a stand-in such as ``<bytes>``."""
     if isinstance(source, str | os.PathLike):
-        return os.fsdecode(source)
+        path = os.fsdecode(source)
+        return f"{path[:40]}..." if path.startswith("data:") else path
+    if isinstance(source, Mapping):
+        return name_of(source.get("path") or b"")
     if isinstance(source, bytes | bytearray | memoryview):
         return "<bytes>"
     given = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
@@ -76,19 +104,24 @@ def name_of(source: object) -> str:
 
 
 def read_bytes(source: Any, name: str) -> bytes:
-    """Return all bytes of a path, a buffer or a file object.
+    """Return all bytes of a path, a buffer, a file object or a row of a dataset.
 
     Raises:
         ImageError: The file cannot be read, or is not an image.
         TypeError: The source has another type.
     """
+    if isinstance(source, Mapping) and {"bytes", "path"} & source.keys():
+        content = source.get("bytes")
+        source = source.get("path") if content is None else content
+        if source is None:
+            raise ImageNotReadableError(name, "the row holds neither bytes nor a path")
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     is_path = isinstance(source, str | os.PathLike)
     if not is_path and not hasattr(source, "read"):
         raise TypeError(
-            "`source` must be a path, bytes, a binary file object, a PIL image or a uint8 array. "
-            f"Received: {type(source).__name__}."
+            "`source` must be a path, bytes, a binary file object, a PIL image, a uint8 array or a "
+            f'row {{"bytes", "path"}}. Received: {type(source).__name__}.'
         )
     try:
         data = _read_file(source, name) if is_path else source.read()
@@ -97,6 +130,10 @@ def read_bytes(source: Any, name: str) -> bytes:
     except MemoryError as error:
         raise ImageTooLargeError(name, "the file does not fit in memory") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or a closed file
+        if is_path and _ADDRESS.match(name):
+            raise ImageNotReadableError(
+                name, "is an address, which is not opened: download it, and pass the file or bytes"
+            ) from error
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageNotReadableError(name, f"cannot be read: {reason}") from error
     if not isinstance(data, bytes):
@@ -111,12 +148,16 @@ def _read_file(path: str | os.PathLike[str], name: str) -> bytes:
     kind = os.stat(path).st_mode  # noqa: PTH116  (Path() would refuse what os.fspath allows)
     if stat.S_ISDIR(kind):
         raise ImageNotReadableError(name, "is a folder; name an image file")
-    if not stat.S_ISREG(kind):  # opening a pipe could wait for a writer without end
-        raise ImageNotReadableError(name, "is a pipe, socket or device; pass a file object instead")
+    # Opening a pipe by name could wait for a writer without end; that of a shell has one.
+    of_shell = stat.S_ISFIFO(kind) and name.startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))
+    if not stat.S_ISREG(kind) and not of_shell:
+        raise ImageNotReadableError(
+            name, "is a pipe, socket or device; pass a file object, or standard input (-), instead"
+        )
     with open(path, "rb") as stream:  # noqa: PTH123  (as above)
-        reader_of(stream.read(16), name)  # a video is refused before it fills the memory
-        stream.seek(0)
-        return stream.read()
+        start = stream.read(16)
+        reader_of(start, name)  # a video is refused before it fills the memory
+        return start + stream.read()
 
 
 def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
@@ -130,9 +171,11 @@ def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
             raise NotAnImageError(name, answer)
         if answer:
             return reader
+    kinds = (kind for start, kind in _OTHER_KINDS.items() if re.match(start, prefix, re.DOTALL))
     raise NotAnImageError(
         name,
-        f"must be an image: one of {', '.join(_READERS)}. Received: a file of another kind",
+        f"must be an image: one of {', '.join(_READERS)}. "
+        f"Received: {next(kinds, 'a file of another kind')}",
     )
 
 

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from hf_ela._threads import batched, in_threads
+from hf_ela._threads import Shared, batched, in_threads
 from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ImageError, ModelError
+from hf_ela.images.containers import MAX_PIXELS, memory_errors
 from hf_ela.images.loading import ImageSource, load_image
-from hf_ela.images.sources import is_one_image
+from hf_ela.images.operations import is_smooth
+from hf_ela.images.sources import is_one_image, name_of
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.models.settings import Runtime, Settings
 from hf_ela.recipes.schema import LABELS, Recipe
@@ -23,6 +25,25 @@ if TYPE_CHECKING:
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """From N views, uint8, to N x 2 probabilities in the order of `LABELS`: a Keras network, or
 `OnnxModel.probabilities`."""
+
+_IN_FLIGHT = Shared(MAX_PIXELS)
+"""Pixels that threads hold at once: one image of the largest size, or many small ones."""
+
+
+class Score(float):
+    """A probability of fake.
+
+    Attributes:
+        doubt: Why the image itself allows no certain verdict, whatever the probability; or "".
+    """
+
+    doubt: str
+
+    def __new__(cls, value: float, doubt: str) -> Self:
+        """Attach the reason to a number."""
+        score = super().__new__(cls, value)
+        score.doubt = doubt
+        return score
 
 
 class LabelScore(TypedDict):
@@ -97,7 +118,7 @@ class Detector:
 
     def scores(
         self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 32
-    ) -> Generator[float | ImageError]:
+    ) -> Generator[Score | ImageError]:
         """Yield the probability of fake of each image, or of one, or why it is refused, in order.
 
         Draws `batch_size` images at a time; from a sequence, the next batch too. Threads decode
@@ -112,11 +133,11 @@ class Detector:
             return
         with in_threads(self._views_or_error, several, batch_size) as batches:
             for batch in batches:
-                views = [call() for call in batch]
-                readable = [array for array in views if not isinstance(array, ImageError)]
+                found = [call() for call in batch]
+                readable = [one[0] for one in found if not isinstance(one, ImageError)]
                 probabilities = iter(self.image_scores(readable, max(len(readable), 1)).tolist())
-                for array in views:
-                    yield array if isinstance(array, ImageError) else next(probabilities)
+                for one in found:
+                    yield one if isinstance(one, ImageError) else Score(next(probabilities), one[1])
 
     def views(self, image: Image.Image) -> np.ndarray:
         """Return what the network sees of an RGB image: ELA, pixels or both, as its recipe says.
@@ -146,7 +167,12 @@ class Detector:
         return "fake" if score >= self.threshold else "real"
 
     def is_uncertain(self, score: float) -> bool:
-        """Return whether a probability of fake lies in the band `uncertain`, ends included."""
+        """Return whether a probability of fake lies in the band `uncertain`, ends included.
+
+        So does every `Score` with a doubt.
+        """
+        if getattr(score, "doubt", ""):
+            return True
         return self.uncertain is not None and self.uncertain[0] <= score <= self.uncertain[1]
 
     def answer(
@@ -167,15 +193,26 @@ class Detector:
             entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
         return entries
 
-    def _views_or_error(self, image: ImageSource) -> np.ndarray | ImageError:
+    def doubt(self, image: Image.Image) -> str:
+        """Return why an RGB image allows no certain verdict, or ""."""
+        least = self.recipe.pixel_side // 2
+        if min(image.size) < least:
+            return f"too small: a side of fewer than {least} pixels"
+        return "nothing to see: one colour, a gradient or a blur" if is_smooth(image) else ""
+
+    def _views_or_error(self, image: ImageSource) -> tuple[np.ndarray, str] | ImageError:
         try:
-            return self.views(load_image(image).pixels)
+            with _IN_FLIGHT.room() as take, memory_errors(name_of(image)):
+                pixels = load_image(image, before_decoding=take).pixels
+                return self.views(pixels), self.doubt(pixels)
         except ImageError as error:
             return error
 
-    def _score_or_error(self, image: ImageSource) -> float | ImageError:
-        views = self._views_or_error(image)
-        return views if isinstance(views, ImageError) else float(self.image_scores([views])[0])
+    def _score_or_error(self, image: ImageSource) -> Score | ImageError:
+        found = self._views_or_error(image)
+        if isinstance(found, ImageError):
+            return found
+        return Score(float(self.image_scores([found[0]])[0]), found[1])
 
 
 def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:

@@ -7,8 +7,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.views import Box, view_boxes
+from hf_ela.images.containers import memory_errors
 from hf_ela.images.loading import ImageSource, load_image
-from hf_ela.models.detector import Detector
+from hf_ela.images.sources import name_of
+from hf_ela.models.detector import Detector, Score
 
 Rgb = tuple[int, int, int]
 
@@ -31,10 +33,11 @@ class Evidence:
     Attributes:
         image: The upright RGB pixels of the image.
         label: ``fake`` or ``real``.
-        score: Calibrated probability of fake of the image. Its logit is the mean of the views'.
+        score: Calibrated probability of fake of the image. Its logit is the mean of the views'. Its
+            `doubt` says why the image itself allows no certain verdict.
         threshold: Probability from which on an image is called fake.
-        uncertain: Whether the model abstains, by the band `Detector.uncertain`. It is a property
-            of the image: single views have no band.
+        uncertain: Whether the model abstains, by `Detector.is_uncertain`. It is a property of the
+            image: single views have no band.
         boxes: The part of the image that each view shows. A recipe that resizes the whole image
             has one view of all of it, and so does not locate anything.
         scores: Calibrated probability of fake of each view, in the order of `boxes`.
@@ -47,7 +50,7 @@ class Evidence:
 
     image: Image.Image
     label: str
-    score: float
+    score: Score
     threshold: float
     uncertain: bool
     boxes: list[Box]
@@ -58,10 +61,14 @@ class Evidence:
 
 def evidence(detector: Detector, image: ImageSource) -> Evidence:
     """Return the score of each view of an image; see `ElaClassifier.explain`."""
-    pixels = load_image(image).pixels
+    with memory_errors(name_of(image)):
+        return _evidence(detector, load_image(image).pixels)
+
+
+def _evidence(detector: Detector, pixels: Image.Image) -> Evidence:
     recipe = detector.recipe
     logits = detector.view_logits(detector.views(pixels))
-    score = float(detector.calibrated(logits.mean()))
+    score = Score(float(detector.calibrated(logits.mean())), detector.doubt(pixels))
     scores = detector.calibrated(logits).tolist()
     boxes = view_boxes(pixels.size, recipe)
     quality = min(recipe.ela.qualities) if recipe.ela else 90
