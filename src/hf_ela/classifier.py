@@ -52,7 +52,7 @@ class ElaClassifier(Detector):
         self.revision = revision
         self._source: str | None = None
         self._find_weights: Callable[[], Path] | None = None
-        self._again: dict[str, Any] | None = None
+        self._again: tuple[Any, ...] | None = None
         self._digest = ""
 
     def __repr__(self) -> str:
@@ -116,9 +116,8 @@ class ElaClassifier(Detector):
         found._source = repr("packaged model" if source is None else os.fspath(source))
         # From the same commit, even if the branch has moved on.
         found._find_weights = lambda: find(revision=commit, runtime="keras")[0]
-        place = source if commit or source is None else folder.absolute()
-        found._again = {"source": place, "revision": commit, "runtime": runtime}
-        found._again["cache_dir"] = cache_dir
+        at = source if commit or source is None else folder.absolute()
+        found._again = (at, commit, cache_dir, runtime)
         found._digest = sha256(settings.model_dump_json().encode()).hexdigest()
         return found
 
@@ -287,16 +286,15 @@ class ElaClassifier(Detector):
                 yield self.answer(score, abstain=abstain)
 
 
-def _load_again(kind: type[ElaClassifier], how: dict[str, Any], digest: str) -> ElaClassifier:
+def _load_again(kind: type[ElaClassifier], where: tuple[Any, ...], digest: str) -> ElaClassifier:
     """Load what was pickled, from the same commit or folder.
 
     Raises:
         ModelError: The folder holds another model now; or as `ElaClassifier.from_pretrained`.
     """
-    found = kind.from_pretrained(**how)
+    source, revision, cache_dir, runtime = where
+    found = kind.from_pretrained(source, revision=revision, cache_dir=cache_dir, runtime=runtime)
     if found._digest != digest:
-        raise ModelError(
-            f"{how['source'] or 'The packaged model'} is not the model that was pickled. Restore "
-            "it, or pickle the classifier again."
-        )
+        place = source or "The packaged model"
+        raise ModelError(f"{place} is not what was pickled. Restore it, or pickle it again.")
     return found

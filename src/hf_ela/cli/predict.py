@@ -150,7 +150,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
             within[:] = [
                 name
                 for name in sorted(within)
-                if _is_searched(f"{folder}/{name}") and not is_left_out(name, folder=True)
+                if _is_searched(f"{folder}/{name}") and not is_left_out(name)
             ]
             within.sort(key=lambda name: os.path.islink(f"{folder}/{name}"))  # noqa: PTH114
             yield folder, [name for name in names if not is_left_out(name)]

@@ -19,7 +19,7 @@ import pandas as pd
 from pyarrow import parquet
 
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
-from hf_ela.images.sources import IMAGE_SUFFIXES
+from hf_ela.images.sources import IMAGE_SUFFIXES, is_left_out
 from hf_ela.recipes.schema import LABELS
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,6 @@ NOTES = frozenset(
     | {".xmp", ".yaml", ".yml"}
 )
 """Suffixes of notes beside images: left out with a warning, where another file is refused."""
-SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "__pycache__"})
-"""Names, in lower case, that a system leaves behind; those with a leading dot are skipped too."""
 TABLES = {
     "metadata.csv": lambda path: pd.read_csv(path, dtype=str),
     "metadata.jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
@@ -124,10 +122,10 @@ def local_files(source: Path) -> Iterator[Path]:
                     within.clear()
                     continue
                 seen.add((about.st_dev, about.st_ino))
-                within[:] = sorted(name for name in within if _is_wanted(name))
+                within[:] = sorted(name for name in within if not is_left_out(name))
                 paths = [os.path.join(folder, name) for name in within]  # noqa: PTH118  (many)
                 links += filter(os.path.islink, paths)
-                found += [os.path.join(folder, name) for name in names if _is_wanted(name)]  # noqa: PTH118
+                found += [os.path.join(folder, name) for name in names if not is_left_out(name)]  # noqa: PTH118
         waiting = links
     for name in sorted(found):
         try:
@@ -137,10 +135,6 @@ def local_files(source: Path) -> Iterator[Path]:
                 f"File names must be UTF-8. Received: {os.path.relpath(name, source)}. Rename it."
             ) from error
         yield Path(name)
-
-
-def _is_wanted(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in SYSTEM_FILES
 
 
 def files_state(files: Iterable[Path]) -> list[Any]:

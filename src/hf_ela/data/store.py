@@ -226,11 +226,7 @@ def _without_main() -> Iterator[None]:
 
 @contextmanager
 def _killed_workers() -> Iterator[None]:
-    """Say what most likely happened when a worker has died.
-
-    Raises:
-        DataError: One has.
-    """
+    """Raise a DataError that says what most likely happened when a worker has died."""
     try:
         yield
     except (BrokenExecutor, multiprocess.ProcessError, OSError, EOFError, RuntimeError) as error:

@@ -63,6 +63,7 @@ UNREAD_SUFFIXES = frozenset(
     (*(".heic", ".heif", ".hif", ".jxl", ".psd"), *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".raf"))
 )
 """Suffixes of pictures that this package does not read: they are refused, not passed over."""
+_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "__pycache__"})
 
 _OTHER_KINDS = {
     rb".{4}ftyp(hei|hev|mif1|msf1)": "HEIC",
@@ -76,12 +77,9 @@ _OTHER_KINDS = {
 _ADDRESS = re.compile(r"(?i)[a-z][a-z\d+.-]+:/|data:")
 
 
-def is_left_out(name: str, *, folder: bool = False) -> bool:
-    """Return whether a search passes over a name: hidden, or of a Mac's or a notebook's own.
-
-    `datasets` leaves out the same: names that begin with a dot, and folders with two underscores.
-    """
-    return name.startswith((".", "__") if folder else ".")
+def is_left_out(name: str) -> bool:
+    """Return whether a search passes over a name: hidden, or left behind by a system."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
 def is_one_image(images: object) -> bool:
