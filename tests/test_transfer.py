@@ -192,7 +192,7 @@ def test_parts_must_divide_sources(contrary, cache, tmp_path, row, message) -> N
     "overrides",
     [
         ["network.trainable_blocks=1"],
-        ["training.ela=on_device", "input.shortest_side=none"],
+        ["training.ela=on_device", "input.shortest_side=none", "augmentation.shrink=0"],
     ],
 )
 def test_what_has_seen_the_sources_does_not_leave_them_out(overrides) -> None:

@@ -103,6 +103,7 @@ class OnnxModel:
             ) from error
         finally:
             timer.cancel()
+            timer.join()
         if probabilities.shape != (len(views), len(LABELS)):
             raise ModelError(
                 f"The ONNX file must give {OUTPUT} of shape {(len(views), len(LABELS))}. Received: "
