@@ -1,5 +1,6 @@
 """Prediction: the score, the order of an answer, images in any form, batches, refusals."""
 
+import copy
 import io
 import math
 import sys
@@ -199,6 +200,13 @@ class TestPredict:
             classifier.predict([file] * 30 + [b"no image"] + [file] * 30)
         assert threading.active_count() == started
         assert refused.value.name == "<bytes>"
+
+
+def test_a_classifier_in_memory_is_copied() -> None:
+    made = crops_classifier()
+    again = copy.copy(made)
+    assert again.model is made.model
+    assert again.predict(picture()) == made.predict(picture())
 
 
 def test_both_runtimes_agree_within_a_ten_thousandth(saved_crops, saved_resized, pictures) -> None:

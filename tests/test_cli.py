@@ -244,7 +244,7 @@ class TestPredict:
         expected = ["art/a.jpg", "art/b.HEIC", *read]
         assert [one["file"] for one in found] == expected
         assert [one["file"] for one in found if "error" in one] == ["art/b.HEIC"]
-        assert found[1]["error"]["message"].endswith("Received: HEIC")
+        assert found[1]["error"]["message"].endswith("Received: HEIC. Save it as PNG or JPEG")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
     def test_links_to_folders_are_followed_once(self, saved_crops, folder, command) -> None:
@@ -268,7 +268,7 @@ class TestPredict:
         assert (piped["file"], piped["scores"]) == ("-", named["scores"])
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
         empty = lines_of(command(f"predict - --model {saved_crops} --json", status=1).out)
-        assert empty[0]["error"]["message"] == "has zero bytes"
+        assert empty[0]["error"]["message"] == "is empty (0 bytes)"
 
     def test_nothing_to_see_is_uncertain_with_its_reason(
         self, saved_crops, folder, command

@@ -526,6 +526,63 @@ def test_folders_that_are_links_are_followed_once(tmp_path, cache) -> None:
     assert opened(tmp_path / "whole") == found
 
 
+def test_a_folder_beside_the_splits_takes_nothing_from_them(tmp_path, cache, caplog) -> None:
+    folder = write_folder(tmp_path / "data", train=2, test=1)
+    (folder / "train").rename(folder / "all")
+    for label in ("fake", "real"):
+        place = folder / "train" / label
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(folder / "all" / label)
+    assert len(opened(folder)["train"]) == 4
+    shutil.rmtree(folder / "test/real")
+    (folder / "test/real").symlink_to(folder / "all/real")
+    assert opened(folder)["test"] == ["test/fake/test000.png"]  # seen in train
+    assert "is not read again" in caplog.text
+
+
+def test_no_split_and_no_image_is_passed_over_in_silence(tmp_path, cache, caplog) -> None:
+    folder = write_folder(tmp_path / "data/pool", train=2, test=1)
+    with pytest.raises(DatasetNotFoundError, match=r"Name .*data/pool"):
+        opened(folder.parent)
+    (folder / "more").mkdir()
+    picture(1, fake=True).save(folder / "more/a.png")
+    assert set(opened(folder)) == {"train", "test"}
+    assert "1 files outside of" in caplog.text
+    table = folder / "metadata.csv"
+    table.write_text("file_name,label\ntrain/fake/train000.png,real\n")
+    with pytest.raises(DataError, match=r"needs its own.*has none"):
+        opened(folder)
+    table = table.rename(folder / "train/metadata.csv")
+    with pytest.raises(DataError, match=r"needs its own.*test has none"):
+        opened(folder)
+    table.write_text("file_name,label\nfake/train000.png,real\n")
+    shutil.rmtree(folder / "test")
+    assert opened(folder) == {"train": ["train/fake/train000.png"]}
+    assert "leaves out 3 images" in caplog.text
+    (folder / "train/metadata.jsonl").write_text(
+        '{"file_name": "fake/train000.png", "label": "real"}'
+    )
+    with pytest.raises(DataError, match="one table"):
+        opened(folder)
+    (folder / "train/metadata.jsonl").unlink()
+    table.write_text("file_name;label\nfake/train000.png;real\n")
+    with pytest.raises(DataError, match="semicolons"):
+        opened(folder)
+
+
+def test_a_split_of_parquet_is_named_next_to_the_file(tmp_path, cache) -> None:
+    folder = tmp_path / "train_test_split"
+    folder.mkdir()
+    for split in ("train", "test"):
+        images = {f"{split}/fake/a.png": b"a", f"{split}/real/b.png": b"b"}
+        (folder / f"{split}.parquet").write_bytes(parquet(images, split))
+    picture(1, fake=True).save(folder / "figure.png")
+    assert opened(folder) == {"train": ["a.png", "b.png"], "test": ["a.png", "b.png"]}
+    (folder / "test.parquet").rename(folder / "dev_test.parquet")
+    with pytest.raises(DataError, match="of one split"):
+        opened(folder)
+
+
 def test_an_archive_is_to_be_unpacked(tmp_path, cache) -> None:
     folder = write_folder(tmp_path / "data", train=1, test=1)
     archive = Path(shutil.make_archive(str(tmp_path / "packed/data"), "zip", folder))

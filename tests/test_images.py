@@ -85,7 +85,7 @@ class TestBadFiles:
             "a folder.png": "is a folder",
             "pipe.png": "is a pipe, socket or device",
             "missing.png": "cannot be read: No such file",
-            "zero bytes.jpg": "has zero bytes",
+            "zero bytes.jpg": "is empty",
             "page.jpg": r"one of AVIF, BMP, .*, WEBP\. Received: a web page or SVG",
             "cut at 60 percent.png": "is truncated or corrupt; .*truncated",
             "declares 60000x60000.png": r"at most 89,478,485 .* 60000 × 60000 = 3,600,000,000",

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 from datasets.fingerprint import Hasher
+from PIL import Image
 
 from hf_ela import ElaClassifier
 from hf_ela.errors import ModelError
@@ -63,6 +64,7 @@ def test_is_small() -> None:
 def test_it_is_pickled_copied_and_hashed_as_where_it_is_from(pictures, tmp_path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(packaged_model(), folder)
+    tiny = Image.new("RGB", (9, 9))
     for source in (None, folder):
         first, second = (ElaClassifier.from_pretrained(source) for _ in range(2))
         second.threshold = first.threshold = 0.9
@@ -71,6 +73,10 @@ def test_it_is_pickled_copied_and_hashed_as_where_it_is_from(pictures, tmp_path)
             assert again.predict(pictures[-1]) == expected
             assert again.threshold == 0.9
         assert len(pickle.dumps(first)) < 1000
+        scores = list(first.scores([tiny, pictures[-1]]))
+        kept = [score.doubt for score in pickle.loads(pickle.dumps(scores))]
+        assert kept == [score.doubt for score in copy.deepcopy(scores)]
+        assert ["too small" in doubt for doubt in kept] == [True, False]
         assert Hasher.hash(first.predict) == Hasher.hash(second.predict)
         second.threshold = 0.8
         assert Hasher.hash(first.predict) != Hasher.hash(second.predict)

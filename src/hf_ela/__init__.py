@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from hf_ela.images.loading import load_image
 
 # ONNX Runtime reads it when it is imported, here and in processes that this one starts. Without it,
-# it leaves files in the user's home and reports to its maker; `disable_telemetry_events()` is late.
+# it leaves files in the user's home and sends telemetry; `disable_telemetry_events()` is late.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-# `datasets` and `evaluate` would tell a foreign host what is loaded.
+# `datasets` and `evaluate` would tell a server which dataset is loaded.
 os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
 
 __getattr__ = lazily(

@@ -1,5 +1,6 @@
 """Predict with a saved model: images in, calibrated probabilities out."""
 
+import copyreg
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -7,7 +8,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from hf_ela._terminal import progress_bar
 from hf_ela.errors import ImageError, ModelError
@@ -127,7 +128,7 @@ class ElaClassifier(Detector):
         The settings hold the checksum of every other file. A token is never part of it.
         """
         if self._again is None:  # a network in memory
-            return cast("tuple[Any, ...]", super().__reduce_ex__(4))
+            return copyreg.__newobj__, (type(self),), vars(self)  # type: ignore[attr-defined]
         kept = ("temperature", "threshold", "uncertain")
         state = {name: vars(self)[name] for name in kept}
         return _load_again, (type(self), self._again, self._digest), state

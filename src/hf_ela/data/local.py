@@ -18,17 +18,13 @@ import datasets
 import pandas as pd
 from pyarrow import parquet
 
+from hf_ela.data.local_files import RULE, SPLIT_FOLDERS, files_state, local_files, split_named
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
-from hf_ela.images.sources import IMAGE_SUFFIXES, is_left_out
+from hf_ela.images.sources import IMAGE_SUFFIXES
 from hf_ela.recipes.schema import LABELS
 
 logger = logging.getLogger(__name__)
 
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 NOTES = frozenset(
     {".caption", ".csv", ".htm", ".html", ".ini", ".json", ".jsonl", ".md", ".txt", ".xml"}
     | {".xmp", ".yaml", ".yml"}
@@ -36,17 +32,13 @@ NOTES = frozenset(
 """Suffixes of notes beside images: left out with a warning, where another file is refused."""
 TABLES = {
     "metadata.csv": lambda path: pd.read_csv(path, dtype=str),
-    "metadata.jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
+    "metadata.jsonl": lambda path: pd.read_json(path, lines=True, dtype=False),
     "metadata.parquet": pd.read_parquet,
 }
 """Tables of labels, with `file_name` and `label`, and how each is read."""
 IMAGE = datasets.Image(decode=False)
 ROWS_AT_A_TIME = 16
 """Rows of a Parquet file in memory."""
-RULE = (
-    "Data must be a folder train/{fake,real}, test/{fake,real} of images, or Parquet files with "
-    "the columns image and label."
-)
 
 
 def load_local_rows(source: Path, *, streaming: bool, cache_dir: str | None) -> dict[str, Any]:
@@ -55,7 +47,7 @@ def load_local_rows(source: Path, *, streaming: bool, cache_dir: str | None) -> 
     Args:
         source: Holds train/{fake,real}, test/{fake,real}, or {fake,real}, or Parquet files; or
             is one Parquet file. A `metadata.csv`, `.jsonl` or `.parquet` with `file_name` and
-            `label` goes before the names of folders.
+            `label` takes precedence over folder names.
         streaming: Read rows one by one, without a copy in the cache.
         cache_dir: Used instead of the cache of `datasets`.
 
@@ -90,62 +82,6 @@ def load_local_rows(source: Path, *, streaming: bool, cache_dir: str | None) -> 
         ) from error
 
 
-def local_files(source: Path) -> Iterator[Path]:
-    """Yield the files of a dataset in a fixed order, without what a system leaves behind.
-
-    Links to folders are followed. Each folder is searched once, by its own name where it has one
-    in the dataset: links may form loops.
-
-    Raises:
-        DataError: A folder cannot be read, a name is not UTF-8, or `source` is an archive.
-    """
-    if source.is_file():
-        if source.suffix.lower() != ".parquet":
-            raise DataError(
-                f"{RULE} Received: the file {source}. Unpack an archive, and name the folder."
-            )
-        yield source
-        return
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
-
-    seen: set[tuple[int, int]] = set()
-    found: list[str] = []
-    waiting = [str(source)]
-    while waiting:
-        links: list[str] = []
-        for top in waiting:
-            for folder, within, names in os.walk(top, onerror=refuse):
-                about = Path(folder).stat()
-                if (about.st_dev, about.st_ino) in seen:
-                    within.clear()
-                    continue
-                seen.add((about.st_dev, about.st_ino))
-                within[:] = sorted(name for name in within if not is_left_out(name))
-                paths = [os.path.join(folder, name) for name in within]  # noqa: PTH118  (many)
-                links += filter(os.path.islink, paths)
-                found += [os.path.join(folder, name) for name in names if not is_left_out(name)]  # noqa: PTH118
-        waiting = links
-    for name in sorted(found):
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"File names must be UTF-8. Received: {os.path.relpath(name, source)}. Rename it."
-            ) from error
-        yield Path(name)
-
-
-def files_state(files: Iterable[Path]) -> list[Any]:
-    """Return a value that changes when a file is added, removed, rewritten or replaced.
-
-    The time of its last change of status tells a file that was replaced and has its old time.
-    """
-    states = [(str(file), file.stat()) for file in files if file.exists()]
-    return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in states]
-
-
 def _image_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
     """Return what `_rows` takes for every split of images; none where there are no images.
 
@@ -154,31 +90,42 @@ def _image_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
     """
     if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in files):
         return {}
-    tops = {path: name for path in source.iterdir() if (name := _split_named(path.name))}
+    whole = _parquet_files(files)  # the figures of its card do not make it a folder of images
+    if whole and {"image", "label"} <= set(parquet.read_schema(whole[0]).names):
+        return {}
+    tops = {path: name for path in source.iterdir() if (name := split_named(path.name))}
     splits: dict[str, list[Path]] = {tops[path]: [] for path in tops if path.is_dir()}
     for path in files:
         top = source / path.relative_to(source).parts[0]
         if top != path and top in tops:
             splits[tops[top]].append(path)
+    if not splits and (nested := [p for p in source.glob("*/*/") if split_named(p.name)]):
+        raise DatasetNotFoundError(
+            f"{RULE} Received: {source}, whose splits lie deeper. Name {nested[0].parent}."
+        )
+    if unused := len(files) - sum(map(len, splits.values())) if splits else 0:
+        logger.warning("%s: %d files outside of %s are not used.", source, unused, list(splits))
     splits = splits or {"train": list(files)}
     if empty := [name for name, listed in splits.items() if not listed]:
         raise DatasetNotFoundError(
             f"{RULE} Received: {source}, whose split {empty[0]} has no files. Add or remove it."
         )
     tables = {name: _listed(files) for name, files in splits.items()}
-    if labelled := {name: rows for name, rows in tables.items() if rows is not None}:
+    labelled = {name: rows for name, rows in tables.items() if rows is not None}
+    shared = _listed([path for path in files if path.parent == source]) if tops else None
+    if shared or 0 < len(labelled) < len(splits):
+        raise DataError(
+            f"Each split with a table of labels needs its own. Received: {source}, where "
+            f"{', '.join(name for name in splits if name not in labelled)} has none. Put a "
+            "metadata.csv into the folder of each split."
+        )
+    if labelled:
         features = datasets.Features({"image": IMAGE, "label": datasets.Value("string")})
         return {name: (features, _image_rows, rows) for name, rows in labelled.items()}
     classes = {name: _in_classes(source, paths, {source, *tops}) for name, paths in splits.items()}
     names = sorted({label for rows in classes.values() for _, label in rows})
     features = datasets.Features({"image": IMAGE, "label": datasets.ClassLabel(names=names)})
     return {name: (features, _image_rows, rows) for name, rows in classes.items()}
-
-
-def _split_named(name: str) -> str:
-    """Return the split that a name stands for, or nothing."""
-    found = (split for split, names in SPLIT_FOLDERS.items() if name.lower() in names)
-    return next(found, "")
 
 
 def _in_classes(source: Path, files: Sequence[Path], tops: set[Path]) -> list[tuple[str, str]]:
@@ -208,7 +155,11 @@ def _listed(files: Sequence[Path]) -> list[tuple[str | None, str | None]] | None
     """Return path and label of each image that a table of labels names; None without a table."""
     rows: list[tuple[str | None, str | None]] = []
     tables = [(path, TABLES[path.name](path)) for path in files if path.name in TABLES]
+    if wrong := [path for path, table in tables if any(";" in str(name) for name in table)]:
+        raise DataError(f"A table of labels has commas, not semicolons. Received: {wrong[0]}.")
     tables = [(path, table) for path, table in tables if "label" in table]  # not only captions
+    if len({path.parent for path, _ in tables}) < len(tables):
+        raise DataError(f"A folder has one table of labels. Received: {len(tables)} tables.")
     for path, table in tables:
         if "file_name" not in table:
             raise DataError(f"A table of labels needs the column file_name. Received: {path}.")
@@ -219,11 +170,18 @@ def _listed(files: Sequence[Path]) -> list[tuple[str | None, str | None]] | None
                 )
             known = None if pd.isna(name) or outside else str(path.parent / name)
             rows.append((known, None if pd.isna(label) else str(label)))
+    images = {str(path) for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    if tables and (unnamed := len(images.difference(path for path, _ in rows))):
+        logger.warning("%s leaves out %d images that it does not name.", tables[0][0], unnamed)
     return rows if tables else None
 
 
 def _is_inside(name: str) -> bool:
     return not os.path.isabs(name) and ".." not in Path(name).parts  # noqa: PTH117  (as text)
+
+
+def _parquet_files(files: Sequence[Path]) -> list[Path]:
+    return [p for p in files if p.suffix.lower() == ".parquet" and p.name not in TABLES]
 
 
 def _parquet_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
@@ -232,7 +190,7 @@ def _parquet_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
     Raises:
         DataError: A file is of no split beside others that are, or they differ in their columns.
     """
-    tables = [path for path in files if path.suffix.lower() == ".parquet"]
+    tables = _parquet_files(files)
     splits: dict[str, list[str]] = {}
     found: dict[str, datasets.Features] = {}
     for path in tables:
@@ -261,8 +219,13 @@ def _parquet_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
 def _split_in(path: str) -> str:
     """Return the split that a path inside the dataset names; nothing without one."""
     if sharded := re.search(r"(?:^|/)data/(\w+)-\d{5}-of-\d{5}[^/]*$", path):
-        return _split_named(sharded[1]) or sharded[1]
-    return next(filter(None, map(_split_named, re.split("[-._ 0-9/]+", path))), "")
+        return split_named(sharded[1]) or sharded[1]
+    for part in reversed(path.split("/")):
+        if found := set(filter(None, map(split_named, re.split("[-._ 0-9]+", part)))):
+            if len(found) > 1:
+                raise DataError(f"A name must be of one split. Received: {path}. Rename it.")
+            return found.pop()
+    return ""
 
 
 def _rows(

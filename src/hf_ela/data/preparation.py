@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from hf_ela.data.duplicates import near_duplicates
 from hf_ela.data.groups import GroupTable, check_parts, clusters, grouped_split
 from hf_ela.data.loading import DataOptions, OpenedDataset, open_for_training
-from hf_ela.data.local import files_state, local_files
+from hf_ela.data.local_files import files_state, local_files
 from hf_ela.data.rows import RowSettings, ViewSet
 from hf_ela.data.store import ElaStore, map_store, stream_store
 from hf_ela.errors import DataError, TooManyRejectedError

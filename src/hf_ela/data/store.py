@@ -236,8 +236,8 @@ def _killed_workers() -> Iterator[None]:
         if not lost and "abruptly died" not in str(cause):
             raise
         raise DataError(
-            "A worker process was killed while it computed ELA, most likely for want of memory. "
-            "Lower `num_proc`."
+            "A worker process was killed while it computed ELA, most likely because memory ran "
+            "out. Lower `num_proc`."
         ) from error
 
 

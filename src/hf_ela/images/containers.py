@@ -130,16 +130,15 @@ def prepared(data: bytes, image_format: str, name: str) -> bytes:
         case "AVIF":
             brands = data[8 : int.from_bytes(data[:4])]
             if b"avif" not in brands and b"avis" not in brands:
-                raise NotAnImageError(name, "is HEIC or alike, which is not read: save it as PNG")
+                raise NotAnImageError(name, "is a kind of HEIC: save it as PNG or JPEG")
             _check_number("items", data.count(b"infe"), MOST_ITEMS, name)
     return data
 
 
 def _check_number(parts: str, number: int, most: int, name: str) -> None:
     if number > most:
-        raise ImageTooLargeError(
-            name, f"has more than {most:,} {parts}, too many to decode in good time: save it anew"
-        )
+        reason = f"has more than {most:,} {parts}, which would take too long: save it again"
+        raise ImageTooLargeError(name, reason)
 
 
 def _without_text(data: bytes, name: str) -> bytes:

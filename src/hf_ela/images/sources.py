@@ -74,6 +74,7 @@ _OTHER_KINDS = {
     rb"version https://": "the pointer to a file in Git LFS",
     rb"\s*<": "a web page or SVG",
 }
+_OTHER_IMAGES = ("HEIC", "JPEG XL", "a Photoshop document")
 _ADDRESS = re.compile(r"(?i)[a-z][a-z\d+.-]+:/|data:")
 
 
@@ -161,7 +162,7 @@ def _read_file(path: str | os.PathLike[str], name: str) -> bytes:
 def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
     """Return the decoder for the first 16 bytes of a file."""
     if not prefix:
-        raise EmptyImageError(name, "has zero bytes")
+        raise EmptyImageError(name, "is empty (0 bytes)")
     for reader_format, reader in _READERS.items():
         accept = Image.OPEN[reader_format][1]
         answer = accept(prefix) if accept else False
@@ -170,10 +171,10 @@ def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
         if answer:
             return reader
     kinds = (kind for start, kind in _OTHER_KINDS.items() if re.match(start, prefix, re.DOTALL))
+    kind = next(kinds, "a file of another kind")
+    remedy = ". Save it as PNG or JPEG" if kind in _OTHER_IMAGES else ""
     raise NotAnImageError(
-        name,
-        f"must be an image: one of {', '.join(_READERS)}. "
-        f"Received: {next(kinds, 'a file of another kind')}",
+        name, f"must be an image: one of {', '.join(_READERS)}. Received: {kind}{remedy}"
     )
 
 

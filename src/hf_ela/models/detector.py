@@ -39,11 +39,15 @@ class Score(float):
 
     doubt: str
 
-    def __new__(cls, value: float, doubt: str) -> Self:
+    def __new__(cls, value: float, doubt: str = "") -> Self:
         """Attach the reason to a number."""
         score = super().__new__(cls, value)
         score.doubt = doubt
         return score
+
+    def __getnewargs__(self) -> tuple[float, str]:  # type: ignore[override]  # of one number
+        """Pickle and copy it with its reason."""
+        return float(self), self.doubt
 
 
 class LabelScore(TypedDict):

@@ -105,7 +105,7 @@ class EndpointHandler:
             (score,) = within(SECONDS, self._scores, image)
         except TimeoutError:
             raise RequestError(
-                f"The image is refused: it takes more than {SECONDS} seconds to read."
+                f"No answer within {SECONDS} seconds: the image is too large, or the server busy."
             ) from None
         if isinstance(score, ImageError):
             raise RequestError(f"The image is refused: {score.reason}.")

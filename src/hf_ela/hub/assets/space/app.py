@@ -89,7 +89,7 @@ def answer(path: Path, sample: dict[str, str] | None = None) -> str:
     try:
         found = within(SECONDS, explained, path)
     except (ImageError, TimeoutError) as error:
-        late = f"took more than {SECONDS} seconds to read"
+        late = f"no answer within {SECONDS} seconds: it is too large, or the server busy"
         reason = error.reason if isinstance(error, ImageError) else late
         return (
             f'<div role="alert"><h2>This file cannot be read as an image</h2>'
@@ -99,6 +99,8 @@ def answer(path: Path, sample: dict[str, str] | None = None) -> str:
     verdict = f"The model says: {says}"
     if found.uncertain:
         verdict = f"The model is uncertain; it leans towards {says}"
+        if found.score.doubt:
+            verdict += f" ({escape(found.score.doubt)})"
     truth = ""
     if sample:
         right = "right" if found.label == sample["label"] else "wrong"
