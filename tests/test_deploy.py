@@ -150,7 +150,7 @@ class TestHandler:
             ({"inputs": "https://example.com/a.jpg"}, "a file as base64 text"),
             ({"inputs": bytes(20 * 2**20 + 1)}, "at most 20,971,520 bytes"),
             ({"inputs": "A" * 28 * 2**20}, "at most 20,971,520 bytes"),
-            ({"inputs": b""}, "is empty (0 bytes)"),
+            ({"inputs": b""}, "is empty"),
             ({"inputs": JPEG, "parameters": [1]}, "must be an object. Received: list"),
             (asked(topk=1), "may have top_k, threshold, abstain"),
             (asked(abstain="yes"), "must be true or false. Rec"),
