@@ -241,7 +241,7 @@ def test_sources_left_out_are_scored_from_fewer_images_and_sources(run, tiny, tr
 @pytest.mark.second_lane
 def test_fine_tuning_is_compared_on_images_that_no_training_has_seen(run, tiny, trials, tmp_path):
     def row(name):
-        return name, name, name.split("/")[1], "01"[name.endswith("jpg")]
+        return name, name.split("/")[1], "01"[name.endswith("jpg")]
 
     groups = write_groups(tmp_path / "parts.csv", tiny, "group,source,part", row)
     small = settings(*TINY, "validation.fraction=0.25")

@@ -28,6 +28,8 @@ DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"
 # In a block without a language, which is for what a program prints.
 FORGOTTEN = re.compile(r"^(\$|(from|git|hf|hf-ela|import|make|pip|python) )", re.MULTILINE)
 ANSWER = re.compile(r"\[\{.*?\}\]")
+BRIEF = ["training.epochs=1", "augmentation.views=1"]
+SMALL = [*BRIEF, "input.size=96", "validation.fraction=0.25"]
 QUICK = ("predict", "ela", "push")
 # An interrupted run is the matter of test_training.py, the published network takes minutes.
 PARSED = re.compile(r"--resume|--recipe reference|\b(FOLDER|CSV|NAME)\b")
@@ -145,7 +147,8 @@ def run(hub, tiny, tiny_groups, tiny_run, pictures, tmp_path, monkeypatch, capsy
     (folder / "my").mkdir()
     (folder / "my" / "folder").symlink_to(tiny)
     (folder / "my" / "groups.csv").symlink_to(tiny_groups)
-    for name in ("mine", "reference"):
+    (folder / "my_art").symlink_to(tiny)
+    for name in ("mine", "reference", "tuned", "anew"):
         linked_copy(tiny_run, folder / "runs" / name)
     monkeypatch.chdir(folder)
 
@@ -163,9 +166,10 @@ def run(hub, tiny, tiny_groups, tiny_run, pictures, tmp_path, monkeypatch, capsy
             if words[1] == "reproduce":  # of a release whose data is local
                 words = [*words, "--data", "my/folder", "--groups", "my/groups.csv"]
         if words[1] == "train":
-            words += [word for setting in TINY for word in ("--set", setting)]
-            if "runs/mine" in words:
-                shutil.rmtree("runs/mine")
+            settings = BRIEF if "--from" in words else SMALL if "transfer" in words else TINY
+            words += [word for setting in settings for word in ("--set", setting)]
+            if "--out" in words:
+                shutil.rmtree(words[words.index("--out") + 1])
         if words[1] == "reproduce":
             words = [*words, "--out", "again"]
         capsys.readouterr()
@@ -209,7 +213,7 @@ def test_quick_commands(snippet, run, hub) -> None:
 def test_slow_commands(snippet, run) -> None:
     run(snippet.words)
     if snippet.words[1] == "train" and "--out" in snippet.words:
-        assert Path("runs/mine/run.json").is_file()
+        assert Path(snippet.words[snippet.words.index("--out") + 1], "run.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +227,10 @@ def test_programs(program, run, capsys) -> None:
         run_program("from hf_ela import ElaClassifier", names)
         run_program("classifier = ElaClassifier.from_pretrained('runs/mine')", names)
     if "train(" in program.text:
-        shutil.rmtree("runs/mine")
+        run_program("from hf_ela.data import DataOptions\nfrom hf_ela.training import train", names)
+        run_program("options = DataOptions('my/folder', groups='my/groups.csv')", names)
+        for name in ("mine", "tuned"):
+            shutil.rmtree(f"runs/{name}")
         names["TINY"] = TINY
     capsys.readouterr()
     text = program.text.replace('["training.epochs=3"]', "[*TINY]")
