@@ -477,12 +477,17 @@ def test_a_folder_is_the_one_that_is_named(tmp_path, cache) -> None:
         assert opened(tmp_path / name, streaming=number % 3 == 0) == {"train": expected}
 
 
-def test_parquet_is_found_in_a_folder_of_any_name(tmp_path, cache) -> None:
-    folder = tmp_path / "[x] a::b"
+def write_tables(folder: Path, ending: str) -> Path:
+    """Write a Parquet file of two images for each split."""
     folder.mkdir()
     for split in ("train", "test"):
-        image = {f"{split}/fake/a.png": b"a", f"{split}/real/b.png": b"b"}
-        (folder / f"{split}-00000-of-00001.parquet").write_bytes(parquet(image, split))
+        images = {f"{split}/fake/a.png": b"a", f"{split}/real/b.png": b"b"}
+        (folder / f"{split}{ending}").write_bytes(parquet(images, split))
+    return folder
+
+
+def test_parquet_is_found_in_a_folder_of_any_name(tmp_path, cache) -> None:
+    folder = write_tables(tmp_path / "[x] a::b", "-00000-of-00001.parquet")
     assert opened(folder) == opened(folder, streaming=True)
     assert opened(folder) == {"train": ["a.png", "b.png"], "test": ["a.png", "b.png"]}
     shutil.copy(folder / "test-00000-of-00001.parquet", folder / "more.parquet")
@@ -571,11 +576,7 @@ def test_no_split_and_no_image_is_passed_over_in_silence(tmp_path, cache, caplog
 
 
 def test_a_split_of_parquet_is_named_next_to_the_file(tmp_path, cache) -> None:
-    folder = tmp_path / "train_test_split"
-    folder.mkdir()
-    for split in ("train", "test"):
-        images = {f"{split}/fake/a.png": b"a", f"{split}/real/b.png": b"b"}
-        (folder / f"{split}.parquet").write_bytes(parquet(images, split))
+    folder = write_tables(tmp_path / "train_test_split", ".parquet")
     picture(1, fake=True).save(folder / "figure.png")
     assert opened(folder) == {"train": ["a.png", "b.png"], "test": ["a.png", "b.png"]}
     (folder / "test.parquet").rename(folder / "dev_test.parquet")

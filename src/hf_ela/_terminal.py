@@ -6,7 +6,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hf_ela.errors import HfElaError
@@ -19,18 +20,21 @@ def standard_streams() -> Iterator[None]:
     For commands. Otherwise the next file that is opened takes the place of a closed stream, and
     what its libraries print goes into it.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except OSError:  # what is in the buffer has no reader: Python must not try it again
-                with suppress(OSError):
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with ExitStack() as opened:
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                null = opened.enter_context(Path(os.devnull).open(mode, encoding="utf-8"))
+                setattr(sys, name, null)
+                opened.callback(setattr, sys, name, None)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except OSError:  # what is in the buffer has no reader: Python must not try it again
+                    with suppress(OSError):
+                        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def few_bars_in_logs() -> None:
@@ -75,14 +79,14 @@ def native_messages_held_back() -> Iterator[None]:
 
     TensorFlow's first lines ignore its own log level. They bypass Python, hence descriptors.
     """
-    try:
-        if sys.stderr:
-            sys.stderr.flush()
-        file, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
-    except OSError:  # no folder for temporary files, or no standard error
-        yield
-        return
-    with file as kept:
+    with ExitStack() as opened:
+        try:
+            if sys.stderr:
+                sys.stderr.flush()
+            kept, stderr = opened.enter_context(tempfile.TemporaryFile()), os.dup(2)
+        except OSError:  # no folder for temporary files, or no standard error
+            yield
+            return
         os.dup2(kept.fileno(), 2)
         try:
             yield

@@ -1,6 +1,5 @@
 """Predict with a saved model: images in, calibrated probabilities out."""
 
-import copyreg
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -128,7 +127,7 @@ class ElaClassifier(Detector):
         The settings hold the checksum of every other file. A token is never part of it.
         """
         if self._again is None:  # a network in memory
-            return copyreg.__newobj__, (type(self),), vars(self)  # type: ignore[attr-defined]
+            return object.__new__, (type(self),), vars(self)
         kept = ("temperature", "threshold", "uncertain")
         state = {name: vars(self)[name] for name in kept}
         return _load_again, (type(self), self._again, self._digest), state

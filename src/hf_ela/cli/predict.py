@@ -135,25 +135,10 @@ def meaning(classifier: "ElaClassifier") -> str:
 def _files(paths: Sequence[str]) -> Iterator[str]:
     """Yield the files named, and the images in the folders named; an empty folder as itself.
 
-    Models and runs in them are skipped, and what is hidden. A link to a folder is followed, but no
-    folder is searched twice.
+    Models and runs in them are skipped.
     """
-    from hf_ela.images.sources import IMAGE_SUFFIXES, UNREAD_SUFFIXES, is_left_out
-
-    def searched(path: str) -> Iterator[tuple[str, list[str]]]:
-        seen = set()
-        for folder, within, names in os.walk(path, onerror=refuse, followlinks=True):
-            if (real := os.path.realpath(folder)) in seen:
-                within.clear()
-                continue
-            seen.add(real)
-            within[:] = [
-                name
-                for name in sorted(within)
-                if _is_searched(f"{folder}/{name}") and not is_left_out(name)
-            ]
-            within.sort(key=lambda name: os.path.islink(f"{folder}/{name}"))  # noqa: PTH114
-            yield folder, [name for name in names if not is_left_out(name)]
+    from hf_ela.images.folders import walk_once
+    from hf_ela.images.sources import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
     def refuse(error: OSError) -> None:
         unreadable.append(os.fsdecode(error.filename))
@@ -162,7 +147,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
         unreadable: list[str] = []  # subfolders that may not be read: refused when they are opened
         found = [
             os.path.join(folder, name)  # noqa: PTH118  (a Path drops a leading ./)
-            for folder, names in searched(path)
+            for folder, names in walk_once([path], refuse, _is_searched)
             for name in names
             if Path(name).suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES
         ]

@@ -6,7 +6,6 @@ pattern and `::` in a name for a chain of addresses, and leaves out endings that
 
 import json
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,7 +82,7 @@ def load_local_rows(source: Path, *, streaming: bool, cache_dir: str | None) -> 
 
 
 def _image_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
-    """Return what `_rows` takes for every split of images; none where there are no images.
+    """Return what `_rows` takes for each split of images, or an empty dict without images.
 
     The names of folders at the top alone decide the splits: an image with `test` in its name is
     no split.
@@ -177,7 +176,8 @@ def _listed(files: Sequence[Path]) -> list[tuple[str | None, str | None]] | None
 
 
 def _is_inside(name: str) -> bool:
-    return not os.path.isabs(name) and ".." not in Path(name).parts  # noqa: PTH117  (as text)
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _parquet_files(files: Sequence[Path]) -> list[Path]:
@@ -185,7 +185,7 @@ def _parquet_files(files: Sequence[Path]) -> list[Path]:
 
 
 def _parquet_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
-    """Return what `_rows` takes for every split of Parquet files, by words in folders and names.
+    """Return what `_rows` takes for each split of Parquet files; a word in the name is the split.
 
     Raises:
         DataError: A file is of no split beside others that are, or they differ in their columns.

@@ -1,15 +1,11 @@
 """The files of a local dataset, and the splits that its folders are named for."""
 
-import logging
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hf_ela.errors import DataError
-from hf_ela.images.sources import is_left_out
-
-logger = logging.getLogger(__name__)
+from hf_ela.images.folders import walk_once
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -42,34 +38,18 @@ def local_files(source: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
 
-    seen: dict[tuple[int, int], str] = {}
-    found: list[str] = []
     # Splits first, with what they link to: a folder beside them is none of the data.
     splits = sorted(str(path) for path in source.glob("*/") if split_named(path.name))
-    waiting = [str(source), *splits]
-    while waiting:
-        top, links = waiting.pop(), list[str]()
-        for folder, within, names in os.walk(top, onerror=refuse):
-            about = Path(folder).stat()
-            if first := seen.get((about.st_dev, about.st_ino)):
-                if os.path.islink(folder):  # noqa: PTH114
-                    logger.warning("%s is not read again: it is %s.", folder, first)
-                within.clear()
-                continue
-            seen[about.st_dev, about.st_ino] = folder
-            within[:] = sorted(name for name in within if not is_left_out(name))
-            paths = [os.path.join(folder, name) for name in within]  # noqa: PTH118
-            links += [path for path in paths if os.path.islink(path)]  # noqa: PTH114
-            found += [os.path.join(folder, name) for name in names if not is_left_out(name)]  # noqa: PTH118
-        waiting += reversed(links)
-    for name in sorted(found):
+    walk = walk_once([*reversed(splits), str(source)], refuse)
+    found = [Path(folder, name) for folder, names in walk for name in names]
+    for path in sorted(found, key=str):
         try:
-            name.encode()
+            str(path).encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"File names must be UTF-8. Received: {os.path.relpath(name, source)}. Rename it."
+                f"File names must be UTF-8. Received: {path.relative_to(source)}. Rename it."
             ) from error
-        yield Path(name)
+        yield path
 
 
 def files_state(files: Iterable[Path]) -> list[Any]:

@@ -52,9 +52,9 @@ def few_colors(image: Image.Image, colors: int) -> Image.Image:
 
 
 SMOOTH, SMOOTH_SHARE = 6, 0.01
-"""Four times the difference of a pixel from the mean of its neighbours that is no detail yet; and
-the share of pixels with more, below which an image has none. Gradients saved as JPEG stay below it,
-and so do most blurs of three pixels; pictures reach ten times that share."""
+"""Largest difference, times four, between a pixel of a smooth area and the mean of its neighbours;
+and the share of pixels with more, below which an image has no detail. Gradients saved as JPEG stay
+below it, and so do most blurs of three pixels; pictures reach ten times that share."""
 _NEIGHBOURS = ImageFilter.Kernel((3, 3), (0, -1, 0, -1, 4, -1, 0, -1, 0), scale=1, offset=128)
 
 

@@ -63,7 +63,6 @@ UNREAD_SUFFIXES = frozenset(
     (*(".heic", ".heif", ".hif", ".jxl", ".psd"), *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".raf"))
 )
 """Suffixes of pictures that this package does not read: they are refused, not passed over."""
-_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "__pycache__"})
 
 _OTHER_KINDS = {
     rb".{4}ftyp(hei|hev|mif1|msf1)": "HEIC",
@@ -76,11 +75,6 @@ _OTHER_KINDS = {
 }
 _OTHER_IMAGES = ("HEIC", "JPEG XL", "a Photoshop document")
 _ADDRESS = re.compile(r"(?i)[a-z][a-z\d+.-]+:/|data:")
-
-
-def is_left_out(name: str) -> bool:
-    """Return whether a search passes over a name: hidden, or left behind by a system."""
-    return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
 def is_one_image(images: object) -> bool:
