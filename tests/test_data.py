@@ -657,7 +657,10 @@ def test_a_killed_worker_is_said(tiny, cache) -> None:
 
 
 def test_a_mistyped_folder_is_said_at_once(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    unreachable = "http://127.0.0.1:1"
+    files = f"{unreachable}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", unreachable)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits for another try"))
     with pytest.raises(HubUnreachableError, match=r"not be reached.*Nor is runs/typo a local"):
