@@ -23,7 +23,7 @@ demo: .venv/.demo
 	$(BIN)/hf-ela samples demo/samples --per-class 96 --test-per-class 32 --num-proc 2
 	rm -rf demo/run
 	$(BIN)/hf-ela train --data demo/samples --groups demo/samples/groups.csv --out demo/run \
-	    --set input.training=as_is --set training.epochs=8 --set training.batch_size=16
+	    --set input.training=as_is --set training.epochs=6 --set training.batch_size=16
 	@echo "== Next =="
 	@echo "open  demo/run/README.md                         the model card of this training"
 	@echo "open  demo/run/plots/                            its curves, and its worst mistakes"

@@ -552,7 +552,7 @@ def test_no_split_and_no_image_is_passed_over_in_silence(tmp_path, cache, caplog
     (folder / "more").mkdir()
     picture(1, fake=True).save(folder / "more/a.png")
     assert set(opened(folder)) == {"train", "test"}
-    assert "1 files outside of" in caplog.text
+    assert "outside of the splits are not used: 1." in caplog.text
     table = folder / "metadata.csv"
     table.write_text("file_name,label\ntrain/fake/train000.png,real\n")
     with pytest.raises(DataError, match=r"needs its own.*has none"):

@@ -1,6 +1,7 @@
 """The widget in headless Chromium, against Pillow and Python's scores."""
 
 import base64
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from bad_files import encode, picture, png_bomb
 from conftest import TINY
@@ -123,11 +124,13 @@ def test_the_score_is_that_of_python(visit, models, kind) -> None:
     widget, found = visit(kind), {}
     for name, data in pictures().items():
         expected = next(iter(models[kind].scores([data])))
+        doubt = models[kind].doubt(Image.open(io.BytesIO(data)))
         widget.choose(name, data)
         found[name] = widget.score(name)
         assert found[name] == pytest.approx(expected, abs=TOLERANCE), name
         says = LABEL_WORDS[models[kind].label(expected)]
-        heading = widget.page.get_by_role("heading", name=f"The model says: {says}")
+        lead = "The model is uncertain; it leans towards" if doubt else "The model says:"
+        heading = widget.page.get_by_role("heading", name=f"{lead} {says}")
         assert heading.is_visible()
         assert widget.page.inner_text("#score") == f"{expected:.3f}"
     assert np.ptp([*found.values()]) > 0.05  # or equal scores would show nothing
@@ -269,6 +272,33 @@ def test_the_resize_is_pillows(visit) -> None:
     for text, pixels, case in zip(found, expected, cases, strict=True):
         said = {name: case[name] for name in ("width", "height", "across", "down")}
         assert np.array_equal(array_of(text), pixels), said
+
+
+def test_the_doubt_is_pythons(visit, models) -> None:
+    model, data = models["whole"], encode(Image.linear_gradient("L").convert("RGB"), "PNG")
+    assert model.doubt(Image.open(io.BytesIO(data))).startswith("nothing to see")
+    widget = visit("whole")
+    widget.choose("gradient.png", data)
+    widget.score("gradient.png")
+    assert "uncertain" in widget.page.inner_text("#verdict")
+    assert "nothing to see" in widget.page.inner_text("#verdict")
+    rng = np.random.default_rng(3)
+    images = [contents(rng, width, height) for width, height in ((200, 90), (301, 289), (2, 400))]
+    images += [Image.new("RGB", (250, 300), "teal"), picture(300, 280), picture(2100, 130)]
+    images += [picture(300, 280).filter(ImageFilter.GaussianBlur(sigma)) for sigma in (1, 3, 9)]
+    found = widget.module(
+        "doubt.js",
+        "async ({ doubt }, cases) => {"
+        + DECODED
+        + """const one = ({ rgb, width, height, input }) => {
+               const picture = { rgb: bytes(rgb), width };
+               return doubt({ width, height, rgb: part(picture) }, input);
+             };
+             return Promise.all(cases.map(one)); }""",
+        [as_argument(image, input=model.recipe.input.model_dump()) for image in images],
+    )
+    assert found == [model.doubt(image) for image in images]
+    assert len(set(found)) == 3
 
 
 def test_the_error_levels_are_those_of_explain(visit, models) -> None:

@@ -87,7 +87,7 @@ def _image_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
     The names of folders at the top alone decide the splits: an image with `test` in its name is
     no split.
     """
-    if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in files):
+    if not _pictures(files):
         return {}
     whole = _parquet_files(files)  # the figures of its card do not make it a folder of images
     if whole and {"image", "label"} <= set(parquet.read_schema(whole[0]).names):
@@ -102,8 +102,9 @@ def _image_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
         raise DatasetNotFoundError(
             f"{RULE} Received: {source}, whose splits lie deeper. Name {nested[0].parent}."
         )
-    if unused := len(files) - sum(map(len, splits.values())) if splits else 0:
-        logger.warning("%s: %d files outside of %s are not used.", source, unused, list(splits))
+    inside = {path for listed in splits.values() for path in listed}
+    if splits and (unused := len(_pictures(files) - inside)):
+        logger.warning("%s: pictures outside of the splits are not used: %d.", source, unused)
     splits = splits or {"train": list(files)}
     if empty := [name for name, listed in splits.items() if not listed]:
         raise DatasetNotFoundError(
@@ -127,13 +128,17 @@ def _image_splits(source: Path, files: Sequence[Path]) -> dict[str, Any]:
     return {name: (features, _image_rows, rows) for name, rows in classes.items()}
 
 
+def _pictures(files: Iterable[Path]) -> set[Path]:
+    return {path for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+
+
 def _in_classes(source: Path, files: Sequence[Path], tops: set[Path]) -> list[tuple[str, str]]:
     """Return path and class, the name of its folder, of each file in a folder of a class.
 
     Such a folder holds images or lies in one that does, or is named as a class. Every file in it
     is a row, to be counted if it is refused, but for notes.
     """
-    images = {path for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    images = _pictures(files)
     named = {path.parent for path in files if path.parent.name.lower() in LABELS}
     classes = {path.parent for path in images} | named
     if images and not classes - tops:
@@ -169,8 +174,7 @@ def _listed(files: Sequence[Path]) -> list[tuple[str | None, str | None]] | None
                 )
             known = None if pd.isna(name) or outside else str(path.parent / name)
             rows.append((known, None if pd.isna(label) else str(label)))
-    images = {str(path) for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
-    if tables and (unnamed := len(images.difference(path for path, _ in rows))):
+    if tables and (unnamed := len({*map(str, _pictures(files))}.difference(p for p, _ in rows))):
         logger.warning("%s leaves out %d images that it does not name.", tables[0][0], unnamed)
     return rows if tables else None
 

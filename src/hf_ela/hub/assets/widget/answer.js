@@ -36,17 +36,19 @@ export function showOpened({ name, width, height, unlike, image }) {
  * @param {[number, number] | null} scored.uncertain lowest and highest score that is uncertain
  * @param {import("./views.js").Box[]} scored.boxes
  * @param {number[]} scored.scores of the boxes
+ * @param {string} scored.doubt why the picture itself allows no certain verdict, or an empty text
  * @param {boolean} scored.whole whether the model sees the whole picture at once
  * @param {number} scored.width @param {number} scored.height of the picture, not of its canvas
  * @param {import("./app.js").Sample} [scored.sample] with the true label of the picture
  * @returns {string} the answer in a sentence
  */
 export function showScored(scored) {
-  const { score, threshold, uncertain, boxes, scores, whole, width, height, sample } = scored;
+  const { score, threshold, uncertain, doubt, boxes, scores, whole, width, height, sample } = scored;
   const label = score >= threshold ? "fake" : "real";
-  const abstains = uncertain !== null && score >= uncertain[0] && score <= uncertain[1];
+  const within = uncertain !== null && score >= uncertain[0] && score <= uncertain[1];
+  const abstains = within || doubt !== "";
   const verdict = abstains
-    ? `The model is uncertain; it leans towards ${WORDS[label]}`
+    ? `The model is uncertain; it leans towards ${WORDS[label]}${doubt && ` (${doubt})`}`
     : `The model says: ${WORDS[label]}`;
   element("verdict").textContent = verdict;
   if (sample) {

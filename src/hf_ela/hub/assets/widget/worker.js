@@ -1,5 +1,6 @@
 /** Does the work in a thread of its own, so that the page never freezes. */
 
+import { doubt } from "./doubt.js";
 import { errorLevels } from "./ela.js";
 import { Model, ModelError } from "./model.js";
 import { Picture, PictureError, pixelsAreTrue } from "./picture.js";
@@ -48,7 +49,8 @@ async function score(file, number) {
     const ready = await model;
     if (!ready || !isNewest()) return;
     const whole = ready.input.kind === "resize";
-    postMessage({ kind: "scored", number, ...(await ready.score(picture)), whole });
+    const scored = await ready.score(picture);
+    postMessage({ kind: "scored", number, ...scored, whole, doubt: await doubt(picture, ready.input) });
     const { quality } = ready;
     const levels = await errorLevels(picture, quality, LONGEST, async (share) => {
       postMessage({ kind: "levelling", number, share });
