@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ PACKAGED_MODEL = "the model packaged with hf-ela, a research baseline"
 
 ROWS = 200
 """Rows of a table: more come in several tables, as they are scored, so that memory stays flat."""
+OUTCOMES = ("fake", "real", "uncertain", "refused")
 STEM = 200
 """Bytes of a file's name that its pictures' names begin with; file systems end at 255."""
 
@@ -234,6 +237,7 @@ def _answered(file: str, classifier: "ElaClassifier", score: "Score") -> dict[st
         "scores": scores,
         "uncertain": classifier.is_uncertain(score),
         **({"reason": score.doubt} if score.doubt else {}),
+        "claims": [asdict(claim) for claim in score.info.claims] if score.info else [],
         **({"notice": notice} if notice else {}),
     }
 
@@ -255,14 +259,22 @@ def _print_lines(results: Iterable[dict[str, Any]]) -> int:
 def _print_table(results: Iterable[dict[str, Any]], meaning: str) -> int:
     from hf_ela._threads import batched
 
-    refused = shown = 0
+    answers: Counter[str] = Counter()
     for rows in batched(results, ROWS):
-        refused += sum("error" in row for row in rows)
-        shown += len(rows)
+        answers.update(map(_outcome, rows))
         _print(_table(rows))
-    if shown > refused:
+    if answers.total() > 1:
+        counts = ", ".join(f"{answers[name]} {name}" for name in OUTCOMES if answers[name])
+        _print(f"{answers.total()} pictures: {counts}.")
+    if answers.keys() - {"refused"}:
         _print(meaning)
-    return refused
+    return answers["refused"]
+
+
+def _outcome(result: dict[str, Any]) -> str:
+    if "error" in result:
+        return "refused"
+    return "uncertain" if result["uncertain"] else str(result["label"])
 
 
 def _table(results: Sequence[dict[str, Any]]) -> "Table":
@@ -273,8 +285,17 @@ def _table(results: Sequence[dict[str, Any]]) -> "Table":
             table.add_row(file, "-", "-", plain_text(result["error"]["message"]))
         else:
             label = f"uncertain ({result['label']}?)" if result["uncertain"] else result["label"]
-            table.add_row(file, label, f"{result['scores']['fake']:.3f}", result.get("reason", ""))
+            notes = [result.get("reason", ""), *map(_claimed, result["claims"])]
+            note = plain_text("; ".join(filter(None, notes)))
+            table.add_row(file, label, f"{result['scores']['fake']:.3f}", note)
     return table
+
+
+def _claimed(claim: dict[str, Any]) -> str:
+    from hf_ela.images.claims import SAYS_WORDS
+
+    said = SAYS_WORDS.get(claim["says"], "a signature")
+    return f"the file says: {said}{', ' + claim['tool'] if claim['tool'] else ''}"
 
 
 def _print(content: "Table | str") -> None:

@@ -5,16 +5,14 @@ Real files never meet the bounds here; a hostile one could keep a decoder busy f
 
 import os
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import islice
 from typing import NamedTuple
 
 from PIL import TiffImagePlugin as Tiff
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
 from hf_ela.errors import (
     EmptyImageError,
@@ -23,6 +21,7 @@ from hf_ela.errors import (
     RunError,
     UnsupportedModeError,
 )
+from hf_ela.images.png import png_chunks, without_text
 
 MAX_PIXELS = 2**30 // 4 // 3
 """Default limit of width × height, 89,478,485: a quarter of a GiB of RGB, where Pillow warns."""
@@ -43,8 +42,6 @@ MOST_ITEMS = 1000
 MOST_FILL = 2**16
 """Bytes of a JPEG that fill the space between segments."""
 
-_PIXEL_CHUNKS = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
-_ORIENTATION_TEXTS = frozenset({b"exif", b"Raw profile type exif", b"XML:com.adobe.xmp"})
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _LEAST_BODY = {0xE0: 12, 0xE2: 14, 0xED: 2**16, 0xEE: 12}
 """Length of JFIF, of a part of a profile, of Photoshop's (never read), and of Adobe's."""
@@ -122,7 +119,9 @@ def prepared(data: bytes, image_format: str, name: str) -> bytes:
     """
     match image_format:
         case "PNG":
-            return _without_text(data, name)
+            chunks = sum(1 for _ in islice(png_chunks(data), MOST_CHUNKS + 1))
+            _check_number("chunks", chunks, MOST_CHUNKS, name)
+            return without_text(data, name)
         case "JPEG":
             return _without_broken_parts(data, name)
         case "GIF":
@@ -139,61 +138,6 @@ def _check_number(parts: str, number: int, most: int, name: str) -> None:
     if number > most:
         reason = f"has more than {most:,} {parts}, which would take too long: save it again"
         raise ImageTooLargeError(name, reason)
-
-
-def _without_text(data: bytes, name: str) -> bytes:
-    """Return a PNG without what concerns neither its pixels nor an `ImageInfo`.
-
-    The decoder refuses text and profiles that are long or whose checksum is wrong.
-    """
-    kept, at, count, images_ended = [data[:8]], 8, 0, False
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data) or not kind.isalpha():
-            break
-        if kind == b"IDAT" and images_ended:
-            return data  # the decoder stops at the gap
-        if kind == b"tRNS" and (data[24], data[25]) in ((2, 0), (4, 0), (16, 2)):
-            raise UnsupportedModeError(
-                name, "has a transparent colour that is not read: save it as 8-bit RGBA first"
-            )
-        if kind[:1].isupper() or kind in _PIXEL_CHUNKS:
-            kept.append(data[at:end])
-        else:
-            images_ended = images_ended or kept[-1][4:8] == b"IDAT"
-            if (body := _fact(kind, data[at + 8 : end - 4])) is not None:
-                checksum = zlib.crc32(kind + body)
-                kept.append(struct.pack(">I4s", len(body), kind) + body)
-                kept.append(struct.pack(">I", checksum))
-        at, count = end, count + 1
-        _check_number("chunks", count, MOST_CHUNKS, name)
-    return b"".join([*kept, data[at:]])
-
-
-def _fact(kind: bytes, body: bytes) -> bytes | None:
-    """Return what is kept of a chunk beside the pixels: its orientation, or that it is there."""
-    if kind == b"eXIf":
-        return body
-    key, _, value = body.partition(b"\0")
-    if kind == b"iCCP":
-        return b"\0\0" + value[1:1000]  # too short to inflate beyond the limit
-    if key not in _ORIENTATION_TEXTS:
-        return None
-    if kind == b"zTXt":
-        return body if value[:1] == b"\0" and _is_short(value[1:]) else None
-    if kind == b"iTXt" and value[:1] != b"\0":
-        return body if _is_short(value[2:].split(b"\0", 2)[-1]) else None
-    return body if kind in (b"tEXt", b"iTXt") else None
-
-
-def _is_short(compressed: bytes) -> bool:
-    inflater = zlib.decompressobj()
-    try:
-        inflater.decompress(compressed, MAX_TEXT_CHUNK)
-    except zlib.error:
-        return False
-    return not inflater.unconsumed_tail
 
 
 class _Segment(NamedTuple):

@@ -27,6 +27,7 @@ from hf_ela.errors import (
     TruncatedImageError,
     UnsupportedModeError,
 )
+from hf_ela.images.claims import Claim, read_claims
 from hf_ela.images.containers import (
     check_layout,
     check_size,
@@ -66,6 +67,7 @@ class ImageInfo:
             for encoders with their own tables, such as Photoshop; None unless a JPEG.
         subsampling: Chroma subsampling ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None unless
             the source is a JPEG of three components.
+        claims: What the file says of how it was made; nothing for an array or a PIL image.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ImageInfo:
     jpeg_quality: int | None
     jpeg_quality_exact: bool | None
     subsampling: str | None
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ def _decode(
 ) -> LoadedImage:
     """Decode a file's bytes, or use an image unchanged, and convert it."""
     opened: Image.Image
-    size_bytes = None
+    size_bytes, file = None, source if isinstance(source, bytes) else b""
     try:
         if isinstance(source, bytes):
             reader, size_bytes = reader_of(source[:16], name), len(source)
@@ -191,6 +194,7 @@ def _decode(
             jpeg_quality=quality,
             jpeg_quality_exact=exact,
             subsampling=chroma_subsampling(opened),
+            claims=read_claims(opened, file) if file else (),
         )
     except (ImageError, Warning):
         raise

@@ -12,7 +12,7 @@ from hf_ela._threads import Shared, batched, in_threads
 from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ImageError, ModelError
 from hf_ela.images.containers import MAX_PIXELS, memory_errors
-from hf_ela.images.loading import ImageSource, load_image
+from hf_ela.images.loading import ImageInfo, ImageSource, load_image
 from hf_ela.images.operations import is_smooth
 from hf_ela.images.sources import is_one_image, name_of
 from hf_ela.models.onnx_runtime import OnnxModel
@@ -35,19 +35,23 @@ class Score(float):
 
     Attributes:
         doubt: Why the image itself allows no certain verdict, whatever the probability; or "".
+        info: Facts of the file, and what it claims; None for a probability without an image.
     """
 
     doubt: str
+    info: ImageInfo | None
 
-    def __new__(cls, value: float, doubt: str = "") -> Self:
-        """Attach the reason to a number."""
+    def __new__(cls, value: float, doubt: str = "", info: ImageInfo | None = None) -> Self:
+        """Attach the reason and the facts to a number."""
         score = super().__new__(cls, value)
-        score.doubt = doubt
+        score.doubt, score.info = doubt, info
         return score
 
-    def __getnewargs__(self) -> tuple[float, str]:  # type: ignore[override]  # of one number
-        """Pickle and copy it with its reason."""
-        return float(self), self.doubt
+    def __getnewargs__(  # type: ignore[override]  # of one number
+        self,
+    ) -> tuple[float, str, ImageInfo | None]:
+        """Pickle and copy it whole."""
+        return float(self), self.doubt, self.info
 
 
 class LabelScore(TypedDict):
@@ -141,7 +145,9 @@ class Detector:
                 readable = [one[0] for one in found if not isinstance(one, ImageError)]
                 probabilities = iter(self.image_scores(readable, max(len(readable), 1)).tolist())
                 for one in found:
-                    yield one if isinstance(one, ImageError) else Score(next(probabilities), one[1])
+                    yield (
+                        one if isinstance(one, ImageError) else Score(next(probabilities), *one[1:])
+                    )
 
     def views(self, image: Image.Image) -> np.ndarray:
         """Return what the network sees of an RGB image: ELA, pixels or both, as its recipe says.
@@ -204,11 +210,11 @@ class Detector:
             return f"too small: a side of fewer than {least} pixels"
         return "nothing to see: one colour, a gradient or a blur" if is_smooth(image) else ""
 
-    def _views_or_error(self, image: ImageSource) -> tuple[np.ndarray, str] | ImageError:
+    def _views_or_error(self, image: ImageSource) -> tuple[np.ndarray, str, ImageInfo] | ImageError:
         try:
             with _IN_FLIGHT.room() as take, memory_errors(name_of(image)):
-                pixels = load_image(image, before_decoding=take).pixels
-                return self.views(pixels), self.doubt(pixels)
+                loaded = load_image(image, before_decoding=take)
+                return self.views(loaded.pixels), self.doubt(loaded.pixels), loaded.info
         except ImageError as error:
             return error
 
@@ -216,7 +222,7 @@ class Detector:
         found = self._views_or_error(image)
         if isinstance(found, ImageError):
             return found
-        return Score(float(self.image_scores([found[0]])[0]), found[1])
+        return Score(float(self.image_scores([found[0]])[0]), *found[1:])
 
 
 def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:

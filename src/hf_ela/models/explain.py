@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.views import Box, view_boxes
 from hf_ela.images.containers import memory_errors
-from hf_ela.images.loading import ImageSource, load_image
+from hf_ela.images.loading import ImageSource, LoadedImage, load_image
 from hf_ela.images.sources import name_of
 from hf_ela.models.detector import Detector, Score
 
@@ -34,7 +34,8 @@ class Evidence:
         image: The upright RGB pixels of the image.
         label: ``fake`` or ``real``.
         score: Calibrated probability of fake of the image. Its logit is the mean of the views'. Its
-            `doubt` says why the image itself allows no certain verdict.
+            `doubt` says why the image itself allows no certain verdict, its `info` what the file
+            is and claims.
         threshold: Probability from which on an image is called fake.
         uncertain: Whether the model abstains, by `Detector.is_uncertain`. It is a property of the
             image: single views have no band.
@@ -62,13 +63,13 @@ class Evidence:
 def evidence(detector: Detector, image: ImageSource) -> Evidence:
     """Return the score of each view of an image; see `ElaClassifier.explain`."""
     with memory_errors(name_of(image)):
-        return _evidence(detector, load_image(image).pixels)
+        return _evidence(detector, load_image(image))
 
 
-def _evidence(detector: Detector, pixels: Image.Image) -> Evidence:
-    recipe = detector.recipe
+def _evidence(detector: Detector, loaded: LoadedImage) -> Evidence:
+    recipe, pixels = detector.recipe, loaded.pixels
     logits = detector.view_logits(detector.views(pixels))
-    score = Score(float(detector.calibrated(logits.mean())), detector.doubt(pixels))
+    score = Score(float(detector.calibrated(logits.mean())), detector.doubt(pixels), loaded.info)
     scores = detector.calibrated(logits).tolist()
     boxes = view_boxes(pixels.size, recipe)
     quality = min(recipe.ela.qualities) if recipe.ela else 90

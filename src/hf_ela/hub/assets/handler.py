@@ -11,7 +11,8 @@ or JSON with an image in base64, or a list of them:
 The answer is [{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}], or a list of
 these. With the parameter "abstain": true, the answer about an image for which the model abstains
 begins with {"label": "uncertain", "score": 0.58}; its score is that of the next entry. If the model
-was trained on synthetic samples, the first entry has a "notice" that says so. JSON carries the file
+was trained on synthetic samples, the first entry has a "notice" that says so; if the file says how
+the picture was made, it has "claims", which never move a score. JSON carries the file
 unchanged; the toolkit converts an image body to RGB first, which can slightly change the score of a
 picture with transparency or 16 bits. A refused request gets status 400 and {"error": "why"}; a
 refused image among several gets {"error": "why"} in its place.
@@ -22,6 +23,7 @@ import binascii
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from hf_ela import ElaClassifier
 from hf_ela._text import synthetic_notice
 from hf_ela._threads import within
 from hf_ela.errors import ImageError
+from hf_ela.models.detector import Score
 
 MAX_BYTES = 20 * 2**20
 MAX_IMAGES = 16
@@ -94,13 +97,15 @@ class EndpointHandler:
                 )
                 if self.notice:
                     answer[0] = {**answer[0], "notice": self.notice}
+                if claims := score.info.claims if score.info else ():
+                    answer[0] = {**answer[0], "claims": [asdict(claim) for claim in claims]}
                 answers.append(answer[:top_k])
         return answers if images is inputs else answers[0]
 
-    def _scores(self, image: bytes | Image.Image) -> list[float | ImageError]:
+    def _scores(self, image: bytes | Image.Image) -> list[Score | ImageError]:
         return list(self.classifier.scores([image]))
 
-    def _score(self, image: bytes | Image.Image) -> float:
+    def _score(self, image: bytes | Image.Image) -> Score:
         try:
             (score,) = within(SECONDS, self._scores, image)
         except TimeoutError:

@@ -13,17 +13,17 @@ HERE = Path(__file__).absolute().parent
 (package,) = HERE.glob("hf_ela-*.whl")
 sys.path.insert(0, str(package))
 os.environ.setdefault("KERAS_BACKEND", "jax")  # for a model that was released without ONNX
+os.environ.setdefault("HF_ELA_MAX_PIXELS", "40000000")
 
 import gradio as gr
 from PIL import Image
 
-from hf_ela import ElaClassifier, load_image
+from hf_ela import ElaClassifier
 from hf_ela._text import LABEL_WORDS, synthetic_notice
 from hf_ela._threads import within
 from hf_ela.errors import ImageError
 from hf_ela.models.explain import OVERLAY_SIDE, Evidence, overlay
 
-MAX_PIXELS = 40_000_000
 SECONDS, WAITING = 20, 64
 """Most seconds for an answer, and most visitors who wait for one."""
 KEPT = 2 * SECONDS * WAITING
@@ -81,7 +81,7 @@ def answer_upload(path: str | None) -> tuple[None, str]:
 
 def explained(path: Path) -> Evidence:
     """Return what the model says about the unchanged bytes of a file: a copy scores differently."""
-    return classifier.explain(load_image(path, max_pixels=MAX_PIXELS).pixels)
+    return classifier.explain(path)
 
 
 def answer(path: Path, sample: dict[str, str] | None = None) -> str:
@@ -109,6 +109,10 @@ def answer(path: Path, sample: dict[str, str] | None = None) -> str:
             f'<p class="truth">Truth: {LABEL_WORDS[sample["label"]]} ({escape(sample["title"])}). '
             f"The model {outcome}.</p>"
         )
+    claims = "".join(
+        f"<p class=claim>The file itself says: {escape(str(claim))}.</p>"
+        for claim in (found.score.info.claims if found.score.info else ())
+    )
     for_fake = sum(score >= threshold for score in found.scores)
     where = (
         "This model sees the whole picture at once: the colour says nothing about regions."
@@ -123,7 +127,7 @@ def answer(path: Path, sample: dict[str, str] | None = None) -> str:
         (where, overlay(found)),
     ]
     return f"""<div role="status">
-<h2>{verdict}</h2>{truth}
+<h2>{verdict}</h2>{truth}{claims}
 <div class="bar" role="img" aria-label="{found.score:.3f} on a scale from 0, human-made, to 1,
 AI-generated">{BAND}<i class="threshold" style="left: {threshold:.1%}"></i>
 <i style="left: {found.score:.1%}"></i></div>
