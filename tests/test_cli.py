@@ -90,7 +90,7 @@ class TestPredict:
         assert err == ""
         for one in found:
             first, second = classifier.predict(one["file"])
-            assert set(one) == {"file", "label", "score", "scores", "uncertain"}
+            assert set(one) == {"file", "label", "score", "scores", "uncertain", "claims"}
             assert one["uncertain"] is False  # the model has no band
             assert one["label"] == first["label"]
             assert one["score"] == pytest.approx(first["score"], abs=1e-6)

@@ -20,7 +20,8 @@ from urllib.request import Request, urlopen
 import pytest
 from huggingface_hub import InferenceClient, SpaceCard
 from packaging.requirements import Requirement
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from bad_files import encode, picture
 from conftest import REPOSITORY, TINY, wait_for
@@ -116,6 +117,15 @@ class TestHandler:
         reasons += ["Received: int", "truncated"]
         for answer, reason in zip(refused, reasons, strict=True):
             assert reason in answer["error"]
+
+    def test_what_the_file_says_stands_beside_the_score(self, handler, classifier) -> None:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = "Midjourney"
+        data = encode(picture(150, 90), "JPEG", quality=87, exif=exif)
+        first, second = handler({"inputs": data})
+        (claim,) = first.pop("claims")
+        assert (claim["says"], claim["tool"], claim["verified"]) == ("ai", "Midjourney", None)
+        assert [first, second] == handler({"inputs": JPEG})
 
     @pytest.mark.parametrize("value", [1, "1", 1.0])
     def test_top_k(self, handler, classifier, value) -> None:
@@ -416,6 +426,13 @@ class TestSpace:
         scores = classifier.scores(asked)
         for page, score in zip(shown, scores, strict=True):
             assert f'<b id="score">{score:.3f}</b>' in page
+
+    def test_what_the_file_says_is_shown(self, page) -> None:
+        text = PngInfo()
+        text.add_text("Software", "NovelAI <3")
+        self.upload(page, "c.png", encode(picture(80, 120, seed=1), "PNG", pnginfo=text))
+        self.shown(page)
+        assert "The file itself says: AI-generated, by NovelAI" in page.inner_text("#answer")
 
     def test_what_is_no_image_gets_its_reason(self, page) -> None:
         bad = b"<img src=x onerror=document.title='run'>"

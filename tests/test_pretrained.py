@@ -86,3 +86,30 @@ def test_it_is_pickled_copied_and_hashed_as_where_it_is_from(pictures, tmp_path)
     with pytest.raises(ModelError, match="is not what was pickled"):
         pickle.loads(pickled)
     assert Hasher.hash(ElaClassifier.from_pretrained(folder)) != hashed
+
+
+def test_a_share_of_false_alarms_names_a_threshold(pictures, command) -> None:
+    """Fewer are called fake; what only the model's own threshold would call so is uncertain."""
+    model = ElaClassifier.from_pretrained()
+    five, two, one = (model.false_alarms[share] for share in ("0.05", "0.02", "0.01"))
+    assert model.threshold < five < two < one
+    assert [model.threshold_for(share) for share in (None, 0.3, 0.02, 0.015)] == [
+        model.threshold, five, two, one
+    ]  # fmt: skip
+    scores = [*model.scores(pictures)]
+    assert any(model.threshold <= score < two for score in scores)
+    answers = model.predict(pictures, max_false_alarms=0.02, abstain=True)
+    for score, (first, *_) in zip(scores, answers, strict=True):
+        low = model.uncertain[0]
+        label = "fake" if score >= two else "real" if score < low else "uncertain"
+        assert first["label"] == label
+    out = command("predict --json --max-false-alarms 0.02", *pictures[4:8]).out
+    shown = [json.loads(line) for line in out.splitlines()]
+    assert [one["label"] if not one["uncertain"] else "uncertain" for one in shown] == [
+        first["label"] for first, *_ in answers[4:8]
+    ]
+    assert f"with {two:.3f}" in command("predict --max-false-alarms 0.02", pictures[0]).out
+    with pytest.raises(ValueError, match=r"thresholds for \(0.05, 0.02, 0.01\). Received: 0.001"):
+        model.predict(pictures, max_false_alarms=0.001)
+    error = command("predict --max-false-alarms 0.001", pictures[0], status=2).err
+    assert "--max-false-alarms must be at least one of" in error

@@ -7,15 +7,16 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from hf_ela._terminal import progress_bar
 from hf_ela.errors import ImageError, ModelError
 from hf_ela.hub.locate import locate
 from hf_ela.images.sources import ImageSource, is_one_image
-from hf_ela.models.detector import Detector, LabelScore, Score
+from hf_ela.models.detector import Detector
 from hf_ela.models.folder import read_model, read_network, write_model
 from hf_ela.models.onnx_runtime import OnnxModel
+from hf_ela.models.score import LabelScore, PredictOptions, Score
 from hf_ela.models.settings import Runtime
 from hf_ela.recipes.schema import Recipe
 
@@ -78,10 +79,9 @@ class ElaClassifier(Detector):
         """Load a model from the Hub, or what `save_pretrained` wrote.
 
         Two files are downloaded from one commit (`revision` of the result names it): the settings,
-        and either the ONNX network or the weights, which are loaded into a network of this package.
-        Both are validated first. No code of the repository is run, and nothing is unpickled.
-        Offline, the client's cache is used: a commit is the same as online, a branch or a tag is
-        what it was when last loaded.
+        and either the ONNX network or the weights. Both are validated first. No code of the
+        repository is run, and nothing is unpickled. Offline, the client's cache is used: a commit
+        is the same as online, a branch or a tag is what it was when last loaded.
 
         Args:
             source: ``user/repo`` on the Hub, or a saved folder, or a run folder, whose `weights/`
@@ -140,41 +140,34 @@ class ElaClassifier(Detector):
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path is iterable too; the first match counts
-        self, images: OneImage, *, batch_size: int = ..., progress: bool = ..., abstain: bool = ...
+        self, images: OneImage, **how: Unpack[PredictOptions]
     ) -> list[LabelScore]: ...
     @overload
     def predict(  # type: ignore[overload-overlap]  # as above, a list before any other iterable
-        self,
-        images: list[OneImage] | tuple[OneImage, ...],
-        *,
-        batch_size: int = ...,
-        progress: bool = ...,
-        abstain: bool = ...,
+        self, images: list[OneImage] | tuple[OneImage, ...], **how: Unpack[PredictOptions]
     ) -> list[list[LabelScore]]: ...
     @overload
     def predict(
-        self,
-        images: Iterable[OneImage],
-        *,
-        batch_size: int = ...,
-        progress: bool = ...,
-        abstain: bool = ...,
+        self, images: Iterable[OneImage], **how: Unpack[PredictOptions]
     ) -> Iterator[list[LabelScore]]: ...
     def predict(
-        self, images: Any, *, batch_size: int = 32, progress: bool = False, abstain: bool = False
+        self,
+        images: Any,
+        *,
+        batch_size: int = 32,
+        progress: bool = False,
+        abstain: bool = False,
+        max_false_alarms: float | None = None,
     ) -> list[LabelScore] | list[list[LabelScore]] | Iterator[list[LabelScore]]:
         """Return the probability of each class, in the shape of a ``transformers`` pipeline.
 
         An image gives ``[{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}]``.
         The scores are calibrated probabilities. The first entry is the predicted label: ``fake`` at
-        or above `threshold`. With a threshold other than 0.5, the first score of an image near it
-        can be the smaller one.
+        or above the threshold, so near one other than 0.5 its score can be the smaller one.
 
         With `abstain`, the answer for an image that `is_uncertain` begins with one more entry,
         ``{"label": "uncertain", "score": 0.58}``, so that the first entry is always the one to act
-        upon. Its score is that of the entry after it, the nearest class, and not a probability of
-        being uncertain; the other entries are the same as without `abstain`. So does the answer for
-        an image that is too small or shows nothing; `scores` says which, as `doubt`.
+        upon. Its score is that of the entry after it, and not a probability of being uncertain.
 
         Args:
             images: One image, that is, anything `load_image` takes: a path, bytes, a binary file
@@ -187,15 +180,20 @@ class ElaClassifier(Detector):
                 runtime scores them in one step.
             progress: Show progress on standard error: a bar, or in a log a line every ten seconds.
             abstain: Answer ``uncertain`` for images for which the model abstains.
+            max_false_alarms: Call an image fake from the threshold at which at most this share of
+                the human-made validation images was: 0.05, 0.02 or 0.01.
 
         Raises:
+            ValueError: The model has no threshold for `max_false_alarms`.
             ImageError: An image is refused. An iterator raises it in place of the image's result,
                 after the results of all images before it. `scores` goes on instead.
             TypeError: An image has none of the types above.
         """
+        threshold = self.threshold_for(max_false_alarms)
+        answer = partial(self.answer, threshold=threshold, abstain=abstain)
         if is_one_image(images):
-            return next(self._predictions([images], 1, progress, abstain))
-        predictions = self._predictions(images, batch_size, progress, abstain)
+            return next(self._predictions([images], 1, progress, answer))
+        predictions = self._predictions(images, batch_size, progress, answer)
         return list(predictions) if isinstance(images, Sequence) else predictions
 
     def explain(self, image: ImageSource) -> "Evidence":
@@ -272,18 +270,20 @@ class ElaClassifier(Detector):
             return push_model(Path(folder) / "model", repo_id, options, token=token)
 
     def _predictions(
-        self, images: Iterable[ImageSource], batch_size: int, progress: bool, abstain: bool
+        self,
+        images: Iterable[ImageSource],
+        batch_size: int,
+        progress: bool,
+        answer: Callable[[Score], list[LabelScore]],
     ) -> Iterator[list[LabelScore]]:
         # Closed at the end: a raised refusal would keep it and its threads alive.
         with closing(self.scores(images, batch_size=batch_size)) as scores:
-            results: Iterable[Score | ImageError] = scores
-            if progress:
-                total = len(images) if isinstance(images, Sequence) else None
-                results = progress_bar(scores, "Predicting", total)
+            total = len(images) if isinstance(images, Sequence) else None
+            results = progress_bar(scores, "Predicting", total) if progress else scores
             for score in results:
                 if isinstance(score, ImageError):
                     raise score
-                yield self.answer(score, abstain=abstain)
+                yield answer(score)
 
 
 def _load_again(kind: type[ElaClassifier], where: tuple[Any, ...], digest: str) -> ElaClassifier:

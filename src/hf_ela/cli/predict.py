@@ -1,11 +1,9 @@
 """The command `hf-ela predict`."""
 
 import argparse
-import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,16 +11,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from hf_ela._terminal import printable, progress_bar
 from hf_ela._text import synthetic_notice
-from hf_ela.cli.options import add_model_option, load_classifier
-from hf_ela.cli.tables import new_table, plain_text, printing
+from hf_ela.cli.answers import print_lines, print_table
+from hf_ela.cli.options import add_model_option, load_classifier, with_flags
 from hf_ela.errors import ImageError, RunError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.models.detector import Score
     from hf_ela.models.explain import Evidence
+    from hf_ela.models.score import Score
 
 MEANING = (
     "P(fake) is the model's estimate that an image is AI-generated. Images with {threshold:.3f} or "
@@ -34,9 +30,6 @@ UNCERTAIN = (
 )
 PACKAGED_MODEL = "the model packaged with hf-ela, a research baseline"
 
-ROWS = 200
-"""Rows of a table: more come in several tables, as they are scored, so that memory stays flat."""
-OUTCOMES = ("fake", "real", "uncertain", "refused")
 STEM = 200
 """Bytes of a file's name that its pictures' names begin with; file systems end at 255."""
 
@@ -66,6 +59,13 @@ def add_predict(commands: Any) -> None:
         choices=["onnx", "keras"],
         help="what computes the scores (ONNX Runtime if the model has an ONNX file)",
     )
+    predict.add_argument(
+        "--max-false-alarms",
+        type=float,
+        metavar="SHARE",
+        help="call an image fake only from the threshold at which at most this share of human-made "
+        "validation images was: 0.05, 0.02 or 0.01",
+    )
     predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per step")
     predict.set_defaults(run=_predict, parser=predict)
 
@@ -82,18 +82,23 @@ def _predict(options: argparse.Namespace) -> int:
     for path in options.paths:
         _check_path(path)
     classifier = load_classifier(options.model, options.runtime)
+    try:
+        threshold = classifier.threshold_for(options.max_false_alarms)
+    except ValueError as error:
+        options.parser.error(with_flags(str(error), options.parser))
     files = list(_files(options.paths))
     if options.explain:
         if options.explain.exists() and not options.explain.is_dir():
             raise RunError(f"`explain` must name a folder. Received: {options.explain}, a file.")
         options.explain.mkdir(parents=True, exist_ok=True)
-        results = _explained(classifier, files, options.explain)
+        results = _explained(classifier, threshold, files, options.explain)
     else:
-        results = _scored(classifier, files, options.batch_size)
+        results = _scored(classifier, threshold, files, options.batch_size)
     mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
     bar = sys.stderr.isatty() and not mixed  # in a log, the answers themselves show the progress
     shown = progress_bar(results, "Predicting", len(files), shown=bar)
-    show = _print_lines if options.json else partial(_print_table, meaning=meaning(classifier))
+    means = meaning(classifier, threshold)
+    show = print_lines if options.json else partial(print_table, meaning=means)
     status = 1 if show(shown) else 0
     if not options.json:
         print(f"Model: {printable(options.model or PACKAGED_MODEL)}")
@@ -126,12 +131,13 @@ def _is_searched(folder: str) -> bool:
     return not any(map(os.path.isfile, records))
 
 
-def meaning(classifier: "ElaClassifier") -> str:
+def meaning(classifier: "ElaClassifier", threshold: float | None = None) -> str:
     """Return what a model's answers mean, in words for a person."""
-    text = MEANING.format(threshold=classifier.threshold)
-    if classifier.uncertain:
-        low, high = classifier.uncertain
-        text += UNCERTAIN.format(low=low, high=high)
+    threshold = classifier.threshold if threshold is None else threshold
+    text = MEANING.format(threshold=threshold)
+    if classifier.uncertain or threshold > classifier.threshold:
+        low, high = classifier.uncertain or (classifier.threshold,) * 2
+        text += UNCERTAIN.format(low=low, high=max(high, threshold))
     return text
 
 
@@ -163,7 +169,7 @@ def _source(file: str) -> str | IO[bytes]:
 
 
 def _scored(
-    classifier: "ElaClassifier", files: list[str], batch_size: int
+    classifier: "ElaClassifier", threshold: float, files: list[str], batch_size: int
 ) -> Iterator[dict[str, Any]]:
     """Yield what `--json` prints, in order."""
     scores = classifier.scores([*map(_source, files)], batch_size=batch_size)
@@ -171,11 +177,11 @@ def _scored(
         if isinstance(score, ImageError):
             yield _refused(file, score)
         else:
-            yield _answered(file, classifier, score)
+            yield _answered(file, classifier, threshold, score)
 
 
 def _explained(
-    classifier: "ElaClassifier", files: list[str], folder: Path
+    classifier: "ElaClassifier", threshold: float, files: list[str], folder: Path
 ) -> Iterator[dict[str, Any]]:
     """Yield the same with the views, and save the pictures of each image."""
     taken = {path.name.lower() for path in folder.iterdir()}
@@ -190,7 +196,7 @@ def _explained(
             for box, score in zip(found.boxes, found.scores, strict=True)
         ]
         pictures = _save_pictures(found, folder, _free_stem(Path(file).name, taken))
-        yield _answered(file, classifier, found.score) | {"views": views, **pictures}
+        yield _answered(file, classifier, threshold, found.score) | {"views": views, **pictures}
 
 
 def _free_stem(name: str, taken: set[str]) -> str:
@@ -227,15 +233,17 @@ def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]
     return {kind: str(path) for kind, path in paths.items()}
 
 
-def _answered(file: str, classifier: "ElaClassifier", score: "Score") -> dict[str, Any]:
-    label, scores = classifier.label(score), {"fake": score, "real": 1 - score}
+def _answered(
+    file: str, classifier: "ElaClassifier", threshold: float, score: "Score"
+) -> dict[str, Any]:
+    label, scores = classifier.label(score, threshold), {"fake": score, "real": 1 - score}
     notice = synthetic_notice(classifier.data)
     return {
         "file": file,
         "label": label,
         "score": scores[label],
         "scores": scores,
-        "uncertain": classifier.is_uncertain(score),
+        "uncertain": classifier.is_uncertain(score, threshold),
         **({"reason": score.doubt} if score.doubt else {}),
         "claims": [asdict(claim) for claim in score.info.claims] if score.info else [],
         **({"notice": notice} if notice else {}),
@@ -246,60 +254,3 @@ def _refused(file: str, error: ImageError) -> dict[str, Any]:
     empty = os.path.isdir(file)  # noqa: PTH112  (a Path raises for long text)
     reason = "is a folder without images" if empty else error.reason
     return {"file": file, "error": {"type": type(error).__name__, "message": reason}}
-
-
-def _print_lines(results: Iterable[dict[str, Any]]) -> int:
-    refused = 0
-    for result in results:
-        print(json.dumps(result), flush=True)
-        refused += "error" in result
-    return refused
-
-
-def _print_table(results: Iterable[dict[str, Any]], meaning: str) -> int:
-    from hf_ela._threads import batched
-
-    answers: Counter[str] = Counter()
-    for rows in batched(results, ROWS):
-        answers.update(map(_outcome, rows))
-        _print(_table(rows))
-    if answers.total() > 1:
-        counts = ", ".join(f"{answers[name]} {name}" for name in OUTCOMES if answers[name])
-        _print(f"{answers.total()} pictures: {counts}.")
-    if answers.keys() - {"refused"}:
-        _print(meaning)
-    return answers["refused"]
-
-
-def _outcome(result: dict[str, Any]) -> str:
-    if "error" in result:
-        return "refused"
-    return "uncertain" if result["uncertain"] else str(result["label"])
-
-
-def _table(results: Sequence[dict[str, Any]]) -> "Table":
-    table = new_table("File", "Label", "P(fake)", "Note")
-    for result in results:
-        file = plain_text(result["file"])
-        if "error" in result:
-            table.add_row(file, "-", "-", plain_text(result["error"]["message"]))
-        else:
-            label = f"uncertain ({result['label']}?)" if result["uncertain"] else result["label"]
-            notes = [result.get("reason", ""), *map(_claimed, result["claims"])]
-            note = plain_text("; ".join(filter(None, notes)))
-            table.add_row(file, label, f"{result['scores']['fake']:.3f}", note)
-    return table
-
-
-def _claimed(claim: dict[str, Any]) -> str:
-    from hf_ela.images.claims import SAYS_WORDS
-
-    said = SAYS_WORDS.get(claim["says"], "a signature")
-    return f"the file says: {said}{', ' + claim['tool'] if claim['tool'] else ''}"
-
-
-def _print(content: "Table | str") -> None:
-    from tqdm import tqdm
-
-    with tqdm.external_write_mode(), printing() as console:  # above a bar on the same terminal
-        console.print(content)

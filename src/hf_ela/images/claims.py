@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from defusedxml import ElementTree
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -220,6 +219,8 @@ def _from_xmp(image: Image.Image, data: bytes) -> Iterator[Claim]:
 
 def _properties(packet: bytes) -> Iterator[tuple[str, str]]:
     """Yield the properties of the picture itself, not those of what it was made from."""
+    from defusedxml import ElementTree
+
     for described in ElementTree.fromstring(packet).findall(f"{_RDF}RDF/{_RDF}Description"):
         yield from described.attrib.items()
         yield from ((child.tag, (child.text or "").strip()) for child in described)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from hf_ela.images.loading import ImageInfo, ImageSource, load_image
 from hf_ela.images.operations import is_smooth
 from hf_ela.images.sources import is_one_image, name_of
 from hf_ela.models.onnx_runtime import OnnxModel
+from hf_ela.models.score import LabelScore, Score
 from hf_ela.models.settings import Runtime, Settings
 from hf_ela.recipes.schema import LABELS, Recipe
 
@@ -30,37 +31,6 @@ _IN_FLIGHT = Shared(MAX_PIXELS)
 """Pixels that threads hold at once: one image of the largest size, or many small ones."""
 
 
-class Score(float):
-    """A probability of fake.
-
-    Attributes:
-        doubt: Why the image itself allows no certain verdict, whatever the probability; or "".
-        info: Facts of the file, and what it claims; None for a probability without an image.
-    """
-
-    doubt: str
-    info: ImageInfo | None
-
-    def __new__(cls, value: float, doubt: str = "", info: ImageInfo | None = None) -> Self:
-        """Attach the reason and the facts to a number."""
-        score = super().__new__(cls, value)
-        score.doubt, score.info = doubt, info
-        return score
-
-    def __getnewargs__(  # type: ignore[override]  # of one number
-        self,
-    ) -> tuple[float, str, ImageInfo | None]:
-        """Pickle and copy it whole."""
-        return float(self), self.doubt, self.info
-
-
-class LabelScore(TypedDict):
-    """A class name and its calibrated probability."""
-
-    label: str
-    score: float
-
-
 class Detector:
     """Scores images by a network, with its own temperature, threshold and uncertain band.
 
@@ -72,6 +42,8 @@ class Detector:
         threshold: Probability of fake from which on an image is called fake.
         uncertain: Lowest and highest probability of fake, around the threshold, for which the model
             abstains; None for a model that always answers. `hf_ela.evaluation.calibration` fits it.
+        false_alarms: Thresholds at which at most a share of the human-made validation images is
+            called fake, by that share as text: ``{"0.05": 0.748, ...}``; none for some models.
     """
 
     labels = LABELS
@@ -97,13 +69,16 @@ class Detector:
         self.temperature = temperature
         self.threshold = threshold
         self.uncertain = uncertain
+        self.false_alarms: dict[str, float] = {}
 
     @classmethod
     def from_settings(cls, model: "keras.Model | OnnxModel", settings: Settings) -> Self:
         """Wrap a network with the settings of its `hf_ela.json`."""
-        return cls(
+        found = cls(
             model, settings.recipe, settings.temperature, settings.threshold, settings.uncertain
         )
+        found.false_alarms = {**settings.false_alarms}
+        return found
 
     @property
     def model(self) -> "keras.Model":
@@ -172,16 +147,39 @@ class Detector:
         """Return the probabilities of fake of uncalibrated logits: float64, the same shape."""
         return sigmoid(logits, self.temperature)
 
-    def label(self, score: float) -> str:
-        """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
-        return "fake" if score >= self.threshold else "real"
+    def threshold_for(self, max_false_alarms: float | None) -> float:
+        """Return the lowest threshold for a share of human-made images called fake, or the model's.
 
-    def is_uncertain(self, score: float) -> bool:
+        Args:
+            max_false_alarms: Largest share, in validation; None for the model's own threshold.
+
+        Raises:
+            ValueError: The model has no threshold for so small a share.
+        """
+        if max_false_alarms is None:
+            return self.threshold
+        found = [
+            one for share, one in self.false_alarms.items() if float(share) <= max_false_alarms
+        ]
+        if not found:
+            known = ", ".join(self.false_alarms)
+            raise ValueError(
+                f"`max_false_alarms` must be at least one of the shares that this model has "
+                f"thresholds for ({known or 'none'}). Received: {max_false_alarms:g}."
+            )
+        return min(found)
+
+    def label(self, score: float, threshold: float | None = None) -> str:
+        """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
+        return "fake" if score >= (self.threshold if threshold is None else threshold) else "real"
+
+    def is_uncertain(self, score: float, threshold: float | None = None) -> bool:
         """Return whether a probability of fake lies in the band `uncertain`, ends included.
 
-        So does every `Score` with a doubt.
+        So does every `Score` with a doubt, and, under a threshold above the model's, what only the
+        model's would call fake.
         """
-        if getattr(score, "doubt", ""):
+        if getattr(score, "doubt", "") or self.threshold <= score < (threshold or 0):
             return True
         return self.uncertain is not None and self.uncertain[0] <= score <= self.uncertain[1]
 
@@ -197,9 +195,9 @@ class Detector:
             abstain: As for `predict`.
         """
         entries = [LabelScore(label="fake", score=score), LabelScore(label="real", score=1 - score)]
-        if score < (self.threshold if threshold is None else threshold):
+        if self.label(score, threshold) == "real":
             entries.reverse()
-        if abstain and self.is_uncertain(score):
+        if abstain and self.is_uncertain(score, threshold):
             entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
         return entries
 

@@ -10,7 +10,8 @@ from hf_ela.ela.views import Box, view_boxes
 from hf_ela.images.containers import memory_errors
 from hf_ela.images.loading import ImageSource, LoadedImage, load_image
 from hf_ela.images.sources import name_of
-from hf_ela.models.detector import Detector, Score
+from hf_ela.models.detector import Detector
+from hf_ela.models.score import Score
 
 Rgb = tuple[int, int, int]
 

@@ -176,6 +176,7 @@ def _write_files(
         temperature=detector.temperature,
         threshold=detector.threshold,
         uncertain=detector.uncertain,
+        false_alarms=detector.false_alarms,
         sha256={name: _sha256(folder / name) for name in files},
         data=data,
         versions={

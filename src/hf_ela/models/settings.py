@@ -45,6 +45,7 @@ class Settings(BaseModel):
     temperature: Annotated[float, Field(gt=0)]
     threshold: Probability
     uncertain: tuple[Probability, Probability] | None
+    false_alarms: dict[Annotated[str, Field(pattern=r"^0\.\d+$")], Probability] = {}
     sha256: dict[ModelFile, Sha256]
     data: dict[str, JsonValue] | None
     versions: dict[str, str]

@@ -160,7 +160,7 @@ def _calibrate(
         say(f"Calibration is that of {initial.name}: validation has too few images to fit it.")
         before = initial.settings
         classifier.temperature, classifier.threshold = before.temperature, before.threshold
-        classifier.uncertain = before.uncertain
+        classifier.uncertain, classifier.false_alarms = before.uncertain, before.false_alarms
         section["kept"] = True
     else:
         if how.temperature:
@@ -171,7 +171,7 @@ def _calibrate(
         )
         if how.certain:
             classifier.uncertain = fit_uncertain(labels, scores, classifier.threshold, how.certain)
-        section["false_alarms"] = {
+        section["false_alarms"] = classifier.false_alarms = {
             f"{share:g}": fit_false_alarms(labels, scores, share) for share in FALSE_ALARMS
         }
     return {

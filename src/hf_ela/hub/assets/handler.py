@@ -39,7 +39,7 @@ from hf_ela import ElaClassifier
 from hf_ela._text import synthetic_notice
 from hf_ela._threads import within
 from hf_ela.errors import ImageError
-from hf_ela.models.detector import Score
+from hf_ela.models.score import Score
 
 MAX_BYTES = 20 * 2**20
 MAX_IMAGES = 16

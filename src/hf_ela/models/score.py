@@ -1,0 +1,45 @@
+"""A probability of fake with what is known of its image, and an answer in words."""
+
+from typing import Self, TypedDict
+
+from hf_ela.images.loading import ImageInfo
+
+
+class Score(float):
+    """A probability of fake.
+
+    Attributes:
+        doubt: Why the image itself allows no certain verdict, whatever the probability; or "".
+        info: Facts of the file, and what it claims; None for a probability without an image.
+    """
+
+    doubt: str
+    info: ImageInfo | None
+
+    def __new__(cls, value: float, doubt: str = "", info: ImageInfo | None = None) -> Self:
+        """Attach the reason and the facts to a number."""
+        score = super().__new__(cls, value)
+        score.doubt, score.info = doubt, info
+        return score
+
+    def __getnewargs__(  # type: ignore[override]  # of one number
+        self,
+    ) -> tuple[float, str, ImageInfo | None]:
+        """Pickle and copy it whole."""
+        return float(self), self.doubt, self.info
+
+
+class LabelScore(TypedDict):
+    """A class name and its calibrated probability."""
+
+    label: str
+    score: float
+
+
+class PredictOptions(TypedDict, total=False):
+    """Options of `ElaClassifier.predict`."""
+
+    batch_size: int
+    progress: bool
+    abstain: bool
+    max_false_alarms: float | None
