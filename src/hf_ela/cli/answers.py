@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_ela.cli.tables import new_table, plain_text, printing
@@ -24,26 +24,46 @@ def print_lines(results: Iterable[dict[str, Any]]) -> int:
     return refused
 
 
+class Counts(Counter[str]):
+    """How many pictures got which answer."""
+
+    def words(self) -> str:
+        """Return them in words: ``20 pictures: 5 fake, 15 real.``."""
+        found = ", ".join(f"{self[name]} {name}" for name in OUTCOMES if self[name])
+        return f"{self.total()} picture{'' if self.total() == 1 else 's'}: {found}."
+
+
 def print_table(results: Iterable[dict[str, Any]], meaning: str) -> int:
     """Print tables as they fill, a count, and what answers mean; return how many are refusals."""
     from hf_ela._threads import batched
 
-    answers: Counter[str] = Counter()
+    counts = Counts()
     for rows in batched(results, ROWS):
-        answers.update(map(_outcome, rows))
+        counts.update(map(outcome, rows))
         _print(_table(rows))
-    if answers.total() > 1:
-        counts = ", ".join(f"{answers[name]} {name}" for name in OUTCOMES if answers[name])
-        _print(f"{answers.total()} pictures: {counts}.")
-    if answers.keys() - {"refused"}:
+    if counts.total() > 1:
+        _print(counts.words())
+    if counts.keys() - {"refused"}:
         _print(meaning)
-    return answers["refused"]
+    return counts["refused"]
 
 
-def _outcome(result: dict[str, Any]) -> str:
+def outcome(result: Mapping[str, Any]) -> str:
+    """Return which of `OUTCOMES` an answer is."""
     if "error" in result:
         return "refused"
     return "uncertain" if result["uncertain"] else str(result["label"])
+
+
+def noted(result: Mapping[str, Any]) -> str:
+    """Return what stands beside a score: why it is in doubt, and what the file says."""
+    from hf_ela.images.claims import SAYS_WORDS
+
+    notes = [result["reason"]] if "reason" in result else []
+    for claim in result["claims"]:
+        said = SAYS_WORDS.get(claim["says"], "a signature")
+        notes.append(f"the file says: {said}{', ' + claim['tool'] if claim['tool'] else ''}")
+    return "; ".join(notes)
 
 
 def _table(results: Sequence[dict[str, Any]]) -> "Table":
@@ -54,17 +74,9 @@ def _table(results: Sequence[dict[str, Any]]) -> "Table":
             table.add_row(file, "-", "-", plain_text(result["error"]["message"]))
         else:
             label = f"uncertain ({result['label']}?)" if result["uncertain"] else result["label"]
-            notes = [result.get("reason", ""), *map(_claimed, result["claims"])]
-            note = plain_text("; ".join(filter(None, notes)))
+            note = plain_text(noted(result))
             table.add_row(file, label, f"{result['scores']['fake']:.3f}", note)
     return table
-
-
-def _claimed(claim: dict[str, Any]) -> str:
-    from hf_ela.images.claims import SAYS_WORDS
-
-    said = SAYS_WORDS.get(claim["says"], "a signature")
-    return f"the file says: {said}{', ' + claim['tool'] if claim['tool'] else ''}"
 
 
 def _print(content: "Table | str") -> None:

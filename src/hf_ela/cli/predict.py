@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from hf_ela._terminal import printable, progress_bar
 from hf_ela._text import synthetic_notice
 from hf_ela.cli.answers import print_lines, print_table
 from hf_ela.cli.options import add_model_option, load_classifier, with_flags
+from hf_ela.cli.report import Report
 from hf_ela.errors import ImageError, RunError
 
 if TYPE_CHECKING:
@@ -46,7 +46,15 @@ def add_predict(commands: Any) -> None:
     )
     predict.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
     add_model_option(predict)
-    predict.add_argument("--json", action="store_true", help="one JSON object per line")
+    shown = predict.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="one JSON object per line")
+    shown.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the answers to a new .csv, .jsonl, .parquet or .html file; after an "
+        "interruption the same command scores only what is left",
+    )
     predict.add_argument(
         "--explain",
         type=Path,
@@ -87,26 +95,43 @@ def _predict(options: argparse.Namespace) -> int:
     except ValueError as error:
         options.parser.error(with_flags(str(error), options.parser))
     files = list(_files(options.paths))
+    means = meaning(classifier, threshold)
+    words = [means, f"Model: {printable(options.model or PACKAGED_MODEL)}"]
+    if notice := synthetic_notice(classifier.data):
+        words.append(notice)
+    report = None
+    if options.out:
+        kept = ("threshold", "temperature", "uncertain")
+        made_by = {"model": repr(classifier), "called fake from": threshold}
+        report = Report(options.out, made_by | {name: getattr(classifier, name) for name in kept})
+    left = [file for file in files if not report or file not in report.rows]
     if options.explain:
         if options.explain.exists() and not options.explain.is_dir():
             raise RunError(f"`explain` must name a folder. Received: {options.explain}, a file.")
         options.explain.mkdir(parents=True, exist_ok=True)
-        results = _explained(classifier, threshold, files, options.explain)
+        results = _explained(classifier, threshold, left, options.explain)
     else:
-        results = _scored(classifier, threshold, files, options.batch_size)
+        results = _scored(classifier, threshold, left, options.batch_size)
     mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
-    bar = sys.stderr.isatty() and not mixed  # in a log, the answers themselves show the progress
-    shown = progress_bar(results, "Predicting", len(files), shown=bar)
-    means = meaning(classifier, threshold)
-    show = print_lines if options.json else partial(print_table, meaning=means)
-    status = 1 if show(shown) else 0
+    # In a log, the answers themselves show the progress, if they are printed.
+    bar = bool(report) or (sys.stderr.isatty() and not mixed)
+    shown = progress_bar(results, "Predicting", len(left), shown=bar)
+    if report:
+        for _ in report.kept(shown):
+            pass
+        counts = report.write(files, words)
+        refused = counts["refused"]
+        print(counts.words())
+        print(f"Written: {printable(str(options.out))}")
+    elif options.json:
+        refused = print_lines(shown)
+    else:
+        refused = print_table(shown, means)
     if not options.json:
-        print(f"Model: {printable(options.model or PACKAGED_MODEL)}")
-        if notice := synthetic_notice(classifier.data):
-            print(notice)
-    if options.explain and not options.json:
-        print(f"Pictures: {printable(str(options.explain))}")
-    return status
+        print(*words[1:], sep="\n")
+        if options.explain:
+            print(f"Pictures: {printable(str(options.explain))}")
+    return 1 if refused else 0
 
 
 def _check_path(path: str) -> None:
