@@ -119,7 +119,7 @@ def _map(file: Path) -> mmap.mmap:
 def map_store(rows: datasets.Dataset, settings: RowSettings, num_proc: int) -> ElaStore:
     """Compute ELA through `Dataset.map` and its cache."""
     folder = Path(rows.cache_files[0]["filename"]).parent
-    with held_alone(folder, -1), _killed_workers(), _watched_forks():
+    with held_alone(folder, wait=True), _killed_workers(), _watched_forks():
         if rows.builder_name == "generator":  # else other programs may write there too
             sweep(folder, "tmp*")
         before = set(folder.glob("*.arrow"))
@@ -156,7 +156,7 @@ def stream_store(
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     fresh: set[Path] = set()
-    with held_alone(folder, -1), _killed_workers():
+    with held_alone(folder, wait=True), _killed_workers():
         sweep(folder)
         if not _complete(folder, manifest):
             shards = _compute_missing(stream, folder, settings, num_proc, fresh)
