@@ -206,8 +206,8 @@ def _classes(
         pairs = [f"{name}={name.lower()}" for name in unknown] if alike else ["ai=fake,human=real"]
         raise LabelError(
             "Classes must be named fake (AI-generated) and real (human-made). "
-            f"Received: {', '.join(unknown[:LABELS_LISTED])}. Correct the dataset, or map all other "
-            f"names with `label_map`, such as {','.join(pairs)}."
+            f"Received: {', '.join(unknown[:LABELS_LISTED])}. Correct the dataset, or map all "
+            f"other names with `label_map`, such as {','.join(pairs)}."
         )
     if missing := [label for label in LABELS if label not in classes.values()]:
         raise LabelError(
