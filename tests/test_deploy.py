@@ -140,6 +140,27 @@ class TestHandler:
         assert [entry["label"] for entry in best] == ["uncertain"]
 
     @pytest.mark.parametrize(
+        ("image", "why"),
+        [
+            (Image.new("RGB", (300, 200), "white"), "nothing to see: one colour, a gradient or"),
+            (picture(9, 9), "too small: a side of fewer than "),
+        ],
+    )
+    def test_an_image_that_allows_no_answer_gets_its_reason(
+        self, handler, classifier, image, why
+    ) -> None:
+        data = encode(image, "PNG")
+        for given in ({}, {"threshold": 0.9}, {"top_k": 1}, {"abstain": True}):
+            first, *others = handler({"inputs": data, "parameters": given})
+            assert first["reason"].startswith(why)
+            assert (first["label"] == "uncertain") is ("abstain" in given)
+            assert all({*entry} == {"label", "score"} for entry in others)
+        for abstain in (False, True):
+            answer = handler({"inputs": [data, JPEG], "parameters": {"abstain": abstain}})
+            assert answer == classifier.predict([data, JPEG], abstain=abstain)
+            json.dumps(answer)
+
+    @pytest.mark.parametrize(
         ("data", "message"),
         [
             ({}, "must be an image"),

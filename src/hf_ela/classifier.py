@@ -174,7 +174,7 @@ class ElaClassifier(Detector):
         ``{"label": "uncertain", "score": 0.58}``, so that the first entry is always the one to act
         upon. Its score is that of the entry after it, the nearest class, and not a probability of
         being uncertain; the other entries are the same as without `abstain`. So does the answer for
-        an image that is too small or shows nothing; `scores` says which, as `doubt`.
+        an image that is too small or shows nothing, whose first entry always has a ``"reason"``.
 
         Args:
             images: One image, that is, anything `load_image` takes: a path, bytes, a binary file

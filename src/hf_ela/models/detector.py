@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,10 +51,11 @@ class Score(float):
 
 
 class LabelScore(TypedDict):
-    """A class name and its calibrated probability."""
+    """A class name, its calibrated probability, and why the image allows no certain verdict."""
 
     label: str
     score: float
+    reason: NotRequired[str]
 
 
 class Detector:
@@ -184,6 +185,8 @@ class Detector:
     ) -> list[LabelScore]:
         """Return the answer in words for a probability of fake.
 
+        The first entry has a `reason` where a `Score` has a doubt.
+
         Args:
             score: Calibrated probability of fake, such as from `scores`.
             threshold: Probability from which on an image is called fake; that of the model by
@@ -195,6 +198,8 @@ class Detector:
             entries.reverse()
         if abstain and self.is_uncertain(score):
             entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
+        if doubt := getattr(score, "doubt", ""):
+            entries[0]["reason"] = doubt
         return entries
 
     def doubt(self, image: Image.Image) -> str:
