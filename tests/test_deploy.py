@@ -438,6 +438,12 @@ class TestSpace:
         for page, score in zip(shown, scores, strict=True):
             assert f'<b id="score">{score:.3f}</b>' in page
 
+    def test_an_image_that_allows_no_answer_shows_no_evidence(self, space) -> None:
+        shown = answer_of(space, encode(Image.new("RGB", (300, 200), "white"), "PNG"))
+        assert "(nothing to see: one colour, a gradient or a blur)</h2>" in shown
+        assert "<figcaption>This picture shows no evidence.</figcaption>" in shown
+        assert "Where the evidence is" not in shown
+
     def test_what_is_no_image_gets_its_reason(self, page) -> None:
         bad = b"<img src=x onerror=document.title='run'>"
         self.upload(page, "a.jpg", bad)
