@@ -694,7 +694,7 @@ def test_a_killed_worker_is_said(tiny, cache) -> None:
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     long = load_recipe("default", [*TINY, "augmentation.views=64"])
-    with pytest.raises(DataError, match=r"killed while it computed ELA.*memory.*`num_proc`"):
+    with pytest.raises(DataError, match=r"worker process was killed.*memory.*`num_proc`"):
         prepare(DataOptions(source=str(tiny), num_proc=2), long)
     killer.join()
 
