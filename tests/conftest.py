@@ -327,6 +327,22 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def bars(monkeypatch) -> list[str]:
+    """Titles of the bars that are shown while robustness is measured."""
+    from hf_ela.evaluation import robustness
+
+    titles: list[str] = []
+
+    def bar(items: Any, title: str, total: int, *, shown: bool) -> Any:
+        titles.extend([title] * shown)
+        return progress_bar(items, title, total, shown=shown)
+
+    progress_bar = robustness.progress_bar
+    monkeypatch.setattr(robustness, "progress_bar", bar)
+    return titles
+
+
 class Printed(NamedTuple):
     """What a command wrote."""
 
