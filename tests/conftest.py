@@ -20,6 +20,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from children import sitecustomize  # noqa: F401  (notes what this process calls)
 from hub_server import LocalHub
 
 # Before anything imports the clients, which read their environment once: the only Hub is on
@@ -32,27 +33,21 @@ os.environ.update(HUB.environment(Path(_HOME.name)))
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of test files that import it before hf_ela
 
+CALLED = Path(_HOME.name) / "called"
+"""Hosts other than this one that this process and all that it starts look up or connect to."""
+os.environ["CALLED_HOSTS"] = str(CALLED)
+
+
+def python_path(*folders: object) -> str:
+    """Return a PYTHONPATH with which a process notes the hosts that it calls."""
+    return os.pathsep.join(map(str, (Path(__file__).parent / "children", *folders)))
+
+
+os.environ["PYTHONPATH"] = python_path(*filter(None, [os.environ.get("PYTHONPATH")]))
+
 # Untimed: other work may slow a test.
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=20)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
-
-CALLED: list[str] = []
-"""Hosts other than this one that were looked up or connected to."""
-
-
-def _noticed(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "socket.getaddrinfo":
-        host = arguments[0]
-    elif event == "socket.connect" and isinstance(arguments[1], tuple):
-        host = arguments[1][0]
-    else:
-        return
-    host = host.decode() if isinstance(host, bytes) else host
-    if host not in (None, "", "localhost", "127.0.0.1", "::1") and not host.endswith(".invalid"):
-        CALLED.append(host)
-
-
-sys.addaudithook(_noticed)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -73,10 +68,10 @@ CHEAP = {"plots": False, "export": False, "resamples": 20, "perturbations": ["jp
 
 @pytest.fixture(autouse=True)
 def nothing_calls_home(request) -> Iterator[None]:
-    """Whatever a test or a fixture does in this process, no other host hears of it."""
+    """Whatever a test or a fixture does, here or in other processes, no other host hears of it."""
     yield
-    called = CALLED.copy()
-    CALLED.clear()
+    called = CALLED.read_text() if CALLED.exists() else ""
+    CALLED.unlink(missing_ok=True)
     assert not called or request.node.get_closest_marker("network")
 
 
@@ -325,6 +320,22 @@ def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def bars(monkeypatch) -> list[str]:
+    """Titles of the bars that are shown while robustness is measured."""
+    from hf_ela.evaluation import robustness
+
+    titles: list[str] = []
+
+    def bar(items: Any, title: str, total: int, *, shown: bool) -> Any:
+        titles.extend([title] * shown)
+        return progress_bar(items, title, total, shown=shown)
+
+    progress_bar = robustness.progress_bar
+    monkeypatch.setattr(robustness, "progress_bar", bar)
+    return titles
 
 
 class Printed(NamedTuple):

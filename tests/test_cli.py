@@ -18,7 +18,7 @@ from PIL import Image
 
 import hf_ela
 from bad_files import encode, picture, write_bad_files
-from conftest import COMMAND, REPOSITORY, ctrl_c_is_heard
+from conftest import COMMAND, REPOSITORY, ctrl_c_is_heard, python_path
 from hf_ela import ElaClassifier, error_level
 from hf_ela._terminal import native_messages_held_back
 from hf_ela._text import SYNTHETIC_NOTICE
@@ -139,7 +139,7 @@ class TestPredict:
         package = Path(hf_ela.__file__).parent
         without = shutil.ignore_patterns(PACKAGED, "__pycache__")
         shutil.copytree(package, folder / "site" / "hf_ela", ignore=without)
-        environment = os.environ | {"PYTHONPATH": str(folder / "site")}
+        environment = os.environ | {"PYTHONPATH": python_path(folder / "site")}
         done = run("predict", "art", env=environment)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("hf-ela: This hf-ela was built without a model")
@@ -621,7 +621,7 @@ class TestStart:
                 if not backend and not (packages / entry.name).exists():
                     (packages / entry.name).symlink_to(entry)
         source = Path(hf_ela.__file__).parents[1]
-        environment = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{packages}"}
+        environment = {**os.environ, "PYTHONPATH": python_path(source, packages)}
         environment.pop("KERAS_BACKEND", None)
         program = [sys.executable, "-S", *COMMAND[1:], "predict", "art", "--model", model]
         done = subprocess.run(program, capture_output=True, text=True, env=environment)

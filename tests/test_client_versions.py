@@ -7,7 +7,7 @@ import sys
 import huggingface_hub
 import pytest
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, python_path
 
 MAJOR = huggingface_hub.__version__[0]
 OTHER = "huggingface_hub==1.31.0" if MAJOR == "2" else "huggingface_hub>=2,<3"
@@ -21,7 +21,7 @@ def test_the_other_major_version_passes_the_same_tests(tmp_path) -> None:
     if installed.returncode:
         pytest.skip(f"{OTHER} cannot be installed here")
     # Ahead of the installed version, here and in the processes that the tests start.
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": python_path(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     version = [sys.executable, "-c", "import huggingface_hub as hub; print(hub.__version__)"]
     found = subprocess.run(version, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout[0] != MAJOR

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
 import multiprocess
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 import hf_ela.ela
@@ -40,6 +42,7 @@ from hf_ela.errors import (
     LabelError,
     TooManyRejectedError,
 )
+from hf_ela.evaluation.evaluator import labelled_images
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
 from hf_ela.hub.locate import locate
 from hf_ela.images.loading import load_image
@@ -144,6 +147,29 @@ def test_training_settings_do_not_touch_the_cache(tiny, cache) -> None:
         "default", [*TINY, "training.seed=5", "training.epochs=9", "validation.seed=3", "name=x"]
     )
     assert counts(prepared(tiny, other)) == (0, 44)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_who_waits_for_another_process_says_so_once(
+    tmp_path, cache, monkeypatch, caplog, streaming
+) -> None:
+    monkeypatch.setattr("hf_ela._files.SILENT", 0.01)
+    folder, options = write_folder(tmp_path / "data", train=8, test=2), {"streaming": streaming}
+    options["cache_dir"] = str(cache)
+    prepared(folder, **options)
+    assert not caplog.messages
+    locks = [*cache.rglob(".lock")]
+    assert len(locks) == 2 + (not streaming)  # of each split, and of the rows
+    with ThreadPoolExecutor(1) as pool:
+        for lock in locks:
+            with FileLock(lock):
+                waiting = pool.submit(prepared, folder, **options)
+                wait_for(lambda: caplog.messages)
+            assert counts(waiting.result()) == (0, 20)
+            assert caplog.messages == [
+                f"Waiting for another process that works in {lock.parent} ..."
+            ]
+            caplog.clear()
 
 
 def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
@@ -636,6 +662,23 @@ def test_labels_of_a_table_are_asked_for_by_name(tmp_path, cache) -> None:
         prepared(tmp_path, few, label_map={"AI": "fake", "Human": "real"})
     data = prepared(tmp_path, label_map={"AI": "fake", "Human": "real"})
     assert len(data.train) + len(data.validation) + len(data.test) == 12
+    half = {"Human": "real"}
+    for wrong, said in (
+        (half, r"Received: AI\..*map all other names"),
+        ({"AI": "fake", "human": "real"}, "names human, but the classes .* are AI, Human"),
+        ({"AI": "fake", "Human": "real", "X": "real"}, "names X, but the classes .* are AI, Human"),
+        ({"AI": "fake", "Human": "fake"}, "AI, Human, without real.*correct `label_map`"),
+    ):
+        with pytest.raises(LabelError, match=said):
+            opened(tmp_path, label_map=wrong)
+    stream = open_dataset(DataOptions(str(tmp_path), streaming=True, label_map=half))
+    with pytest.raises(LabelError, match=r"must be one of Human, fake\. Received: AI for 0\.png"):
+        next(labelled_images(stream, "train"))
+    (tmp_path / "metadata.csv").write_text("\n".join(lines).replace("AI", "fake"))
+    assert open_dataset(DataOptions(str(tmp_path), label_map=half)).classes == {
+        "Human": "real",
+        "fake": "fake",
+    }
     (tmp_path / "metadata.csv").write_text("file_name,label\n../x.png,AI\n")
     with pytest.raises(DataError, match="in its own folder"):
         opened(tmp_path)
@@ -651,7 +694,7 @@ def test_a_killed_worker_is_said(tiny, cache) -> None:
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     long = load_recipe("default", [*TINY, "augmentation.views=64"])
-    with pytest.raises(DataError, match=r"killed while it computed ELA.*memory.*`num_proc`"):
+    with pytest.raises(DataError, match=r"worker process was killed.*memory.*`num_proc`"):
         prepare(DataOptions(source=str(tiny), num_proc=2), long)
     killer.join()
 

@@ -62,12 +62,13 @@ def groups(tiny, tmp_path) -> Path:
 
 
 def test_json_is_what_the_classifier_scores(
-    tiny, model, groups, classifier, tmp_path, command
+    tiny, model, groups, classifier, tmp_path, command, bars
 ) -> None:
     out = tmp_path / "out"
     words = f"evaluate {tiny} --model {model} --groups {groups} --out {out} --json"
     report = json.loads(command(words).out)
     assert report == json.loads((out / "evaluation.json").read_text("utf-8"))
+    assert bars == ["Perturbing"]
     assert str(tmp_path) not in json.dumps(report)
     found = report["models"]["mine"]
     files = sorted((tiny / "test").rglob("*.*g"))

@@ -2,15 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from bad_files import picture
 from conftest import TINY
 from hf_ela import ElaClassifier, error_level
 from hf_ela.ela.views import Box, evaluation_views, view_boxes
 from hf_ela.errors import NotAnImageError
-from hf_ela.models.detector import keras_probabilities, view_logits
-from hf_ela.models.explain import OVERLAY_SIDE, Evidence, overlay
+from hf_ela.models.detector import Score, keras_probabilities, view_logits
+from hf_ela.models.explain import LEGEND, OVERLAY_SIDE, Evidence, overlay
 from hf_ela.recipes.loading import load_recipe
 from networks import classifier_of
 
@@ -103,13 +103,13 @@ class TestEvidence:
 
 
 class TestOverlay:
-    def evidence(self, threshold: float, scores: tuple[float, float]) -> Evidence:
+    def evidence(self, threshold: float, scores: tuple[float, float], doubt: str = "") -> Evidence:
         seen = np.full((50, 100), np.nan, np.float32)
         seen[:, :40], seen[:, 60:] = scores
         return Evidence(
             image=Image.new("RGB", (100, 50), (200, 200, 200)),
             label="fake",
-            score=0.5,
+            score=Score(0.5, doubt),
             uncertain=False,
             threshold=threshold,
             boxes=[Box(0, 0, 40, 50), Box(60, 0, 40, 50)],
@@ -128,6 +128,19 @@ class TestOverlay:
         assert b2 > 190
         assert max(r2, g2) < 140
         assert set(drawn.getpixel((OVERLAY_SIDE // 2, y))) == {90}
+
+    def test_where_there_is_nothing_to_see_no_evidence_is_shown(self, classifier) -> None:
+        for image in (Image.new("RGB", (300, 200), "red"), picture(9, 9)):
+            found = classifier.explain(image)
+            assert found.score.doubt
+            drawn = np.asarray(overlay(found))
+            assert (drawn == drawn[..., :1]).all()  # grey, the legend too
+        said, other = (
+            overlay(self.evidence(0.5, (0.95, 0.05), doubt)) for doubt in ("too small", "blank")
+        )
+        assert said.size == other.size
+        assert ImageChops.difference(said, other).getbbox()[1] > said.height - LEGEND
+        assert not (np.asarray(said)[-LEGEND:] == 255).all()
 
     @pytest.mark.parametrize("threshold", [0.0, 0.6, 1.0])
     def test_the_colour_turns_at_the_threshold(self, threshold) -> None:

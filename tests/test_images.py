@@ -683,17 +683,39 @@ class TestPartsThatAreNoPixels:
             chunk = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0" + text)
             assert self.with_chunks(chunk[:-1] + b"?").size == (47, 61)
 
-    @pytest.mark.parametrize("kind", ["jpg", "progressive.jpg"])
-    def test_a_jpeg_without_its_last_bytes(self, kind) -> None:
-        for missing in (1, 2):
-            loaded = load_image(PLAIN[kind][:-missing])
-            assert same(loaded.pixels, load_image(PLAIN[kind]).pixels)
-            assert loaded.info.jpeg_quality == 80
-        restarts = encode(picture(), "JPEG", restart_marker_blocks=3)
-        second = PLAIN["progressive.jpg"].rindex(b"\xff\xc4")
-        for data in (PLAIN["progressive.jpg"][:second], restarts[: restarts.rindex(b"\xff\xd0")]):
-            with pytest.raises(TruncatedImageError):
-                load_image(data)
+    @pytest.mark.parametrize("progressive", [False, True])
+    @pytest.mark.parametrize("restarts", [{}, {"blocks": 1}, {"blocks": 7}, {"rows": 1}])
+    @pytest.mark.parametrize("chroma", [0, 2])
+    def test_a_jpeg_without_its_last_bytes(self, progressive, restarts, chroma) -> None:
+        how = {f"restart_marker_{unit}": number for unit, number in restarts.items()}
+        how |= {"quality": 80, "progressive": progressive, "subsampling": chroma}
+        data = encode(picture(), "JPEG", **how)
+        whole = load_image(data)
+        for missing in (1, 2):  # the marker of its end, or a half of it
+            assert same(load_image(data[:-missing]).pixels, whole.pixels)
+        assert load_image(data[:-2]).info.jpeg_quality == 80
+        refused = 0
+        for missing in [*range(3, 60), len(data) - data.rindex(b"\xff\xda")]:
+            try:
+                assert same(load_image(data[:-missing]).pixels, whole.pixels)
+            except TruncatedImageError:
+                refused += 1
+        assert refused > 50
+        with pytest.raises(TruncatedImageError):  # as an interrupted download leaves it
+            load_image(data[:-10] + bytes(4096))
+        assert same(load_image(data[:-2] + bytes(4096)).pixels, whole.pixels)
+
+    def test_a_smooth_jpeg_without_its_last_bytes(self) -> None:
+        ramp = np.broadcast_to((np.arange(10, dtype=np.uint8) * 2)[:, np.newaxis], (86, 10, 3))
+        data = encode(Image.fromarray(ramp), "JPEG", quality=18, progressive=True, optimize=True)
+        assert same(load_image(data[:-2]).pixels, load_image(data).pixels)
+        with pytest.raises(TruncatedImageError):  # most bits that could follow show nothing
+            load_image(data[:-3])
+
+    def test_a_jpeg_without_its_last_scan(self) -> None:
+        data = PLAIN["progressive.jpg"]
+        with pytest.raises(TruncatedImageError):
+            load_image(data[: data.rindex(b"\xff\xc4")])
 
 
 class TestInfo:

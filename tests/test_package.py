@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 from packaging.requirements import Requirement
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, python_path
 from hf_ela import ElaClassifier, __version__
 from hf_ela.hub.locate import PACKAGED, packaged_model
 from hf_ela.hub.package import requirements, sample_files, wheel
@@ -27,7 +27,7 @@ def run_python(code: str, *arguments: object, path: Path) -> subprocess.Complete
     """Run code in a fresh process that finds hf_ela at `path`."""
     return subprocess.run(
         [sys.executable, "-P", "-c", code, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(path), "PYTHONWARNINGS": "ignore"},
+        env=os.environ | {"PYTHONPATH": python_path(path), "PYTHONWARNINGS": "ignore"},
         capture_output=True,
         timeout=120,
         check=False,

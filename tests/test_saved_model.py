@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_files import damaged, picture
-from conftest import COMMAND, changed, linked_copy
+from conftest import CALLED, COMMAND, changed, linked_copy
 from hf_ela import ElaClassifier
 from hf_ela._files import named_if_full
 from hf_ela.backend import keras
@@ -434,6 +434,13 @@ def test_prediction_needs_no_keras_and_what_needs_it_says_so(saved_crops, python
     assert first == str(score)
     assert second.startswith("BackendError The Keras runtime requires Keras")
     assert "[jax]" in second
+
+
+def test_a_process_that_calls_another_host_is_noticed(python) -> None:
+    done = python(["-c", "import socket; socket.getaddrinfo('192.0.2.1', 80)"])
+    assert done.returncode == 0, done.stderr
+    assert CALLED.read_text().startswith("192.0.2.1, by ")
+    CALLED.unlink()  # which `nothing_calls_home` looks for after every test
 
 
 @pytest.mark.second_lane

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from conftest import REPOSITORY, TINY, files_of, linked_copy
+from conftest import REPOSITORY, TINY, files_of, linked_copy, python_path
 from hf_ela.cli import _parser, main
 from hf_ela.hub.datasets import DEFAULT_DATASET
 
@@ -261,7 +261,11 @@ def test_card_of_a_release(run, hub, tmp_path) -> None:
     install, use, with_training, again = snippets(card)
     assert exists(with_training.words)
     assert again.text == "hf-ela reproduce user/repo@v1.0.0 --data FOLDER --groups CSV"
-    environment = os.environ | {"HF_TOKEN": "", "PYTHONPATH": "site", "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {
+        "HF_TOKEN": "",
+        "PYTHONPATH": python_path("site"),
+        "PYTHONWARNINGS": "ignore",
+    }
 
     def stranger(*words: str, text: str = "") -> str:
         done = subprocess.run(

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -172,8 +174,7 @@ def test_an_interrupted_writing_leaves_nothing_at_the_target(tmp_path, stop, num
     code = (
         "import sys\n"
         "from hf_ela.data.synthetic.dataset import write_samples\n"
-        "if __name__ == '__main__':\n"
-        "    write_samples(sys.argv[1], per_class=5000, num_proc=int(sys.argv[2]))\n"
+        "write_samples(sys.argv[1], per_class=5000, num_proc=int(sys.argv[2]))\n"
     )
     script = tmp_path / "write.py"
     script.write_text(code)
@@ -195,6 +196,19 @@ def test_an_interrupted_writing_leaves_nothing_at_the_target(tmp_path, stop, num
 
     write_samples(target, per_class=1, test_per_class=1)
     assert len(list(target.rglob("*.jpg"))) == 4
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_a_killed_worker_is_said(tmp_path):
+    def kill():
+        wait_for(lambda: any(tmp_path.rglob("*.jpg")))
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    with ThreadPoolExecutor(1) as killer:
+        killer.submit(kill)
+        with pytest.raises(DataError, match=r"worker process was killed.*memory.*`num_proc`"):
+            write_samples(tmp_path / "set", per_class=5000, num_proc=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_complete_set_is_kept_and_says_so(tmp_path, capsys):

@@ -400,11 +400,14 @@ def test_the_published_recipe_runs_on_real_images(where, request, tmp_path) -> N
     assert calibration == {"temperature": 1.0, "bias": 0.0, "threshold": 0.5, "uncertain": None}
 
 
-def test_synthetic_data_is_said_and_a_card_that_fails_loses_nothing(tmp_path, monkeypatch) -> None:
+def test_synthetic_data_is_said_and_a_card_that_fails_loses_nothing(
+    tmp_path, monkeypatch, bars
+) -> None:
     monkeypatch.setattr("hf_ela.hub.card.MODEL_CARD", tmp_path / "nowhere")  # no template
     folder, said = write_folder(tmp_path / "data", train=12, test=4), []
     (folder / "samples.json").write_text("{}")  # as `hf-ela samples` marks its sets
     run = quick(folder, tmp_path / "run", say=said.append)
+    assert bars == ["Perturbing"]
     assert read_run(tmp_path / "run") == run
     assert run.data.synthetic
     assert any("synthetic samples" in line for line in said)

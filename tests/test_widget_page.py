@@ -282,6 +282,9 @@ def test_the_doubt_is_pythons(visit, models) -> None:
     widget.score("gradient.png")
     assert "uncertain" in widget.page.inner_text("#verdict")
     assert "nothing to see" in widget.page.inner_text("#verdict")
+    assert widget.page.inner_text("#where") == "This picture shows no evidence."
+    assert not widget.page.locator("#legend").is_visible()
+    assert widget.page.get_attribute("#evidence", "aria-label") == "No evidence"
     rng = np.random.default_rng(3)
     images = [contents(rng, width, height) for width, height in ((200, 90), (301, 289), (2, 400))]
     images += [Image.new("RGB", (250, 300), "teal"), picture(300, 280), picture(2100, 130)]

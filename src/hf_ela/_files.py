@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, where they may go, and JSON read without trust."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from hf_ela.errors import ModelError, RunError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+logger = logging.getLogger(__name__)
 
 
 def check_output(folder: Path, data: str) -> None:
@@ -71,26 +74,33 @@ def named_if_full(path: Path) -> Iterator[None]:
 
 LOCK, TEMPORARY = ".lock", ".hf_ela-"
 """Name of a file that holds a folder, and how the names of unfinished files begin."""
+SILENT = 1.0
+"""Seconds for which another process is waited for without a word."""
 
 
 @contextmanager
-def held_alone(folder: Path, timeout: float) -> Iterator[None]:
+def held_alone(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold an existing folder for this process alone; a process that dies lets go of it.
 
-    Another process is waited for so many seconds, and with -1 until it is done.
+    Args:
+        folder: What is held.
+        wait: Wait until another process is done, and say so.
 
     Raises:
-        RunError: Another process still holds the folder.
+        RunError: Another process holds the folder, and is not waited for.
     """
     from filelock import FileLock, Timeout  # training alone needs it
 
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=timeout)
+        lock.acquire(timeout=SILENT if wait else 0)
     except Timeout:
-        raise RunError(
-            f"Another process still works in {folder}. Wait for it, or stop it."
-        ) from None
+        if not wait:
+            raise RunError(
+                f"Another process still works in {folder}. Wait for it, or stop it."
+            ) from None
+        logger.warning("Waiting for another process that works in %s ...", folder)
+        lock.acquire()
     try:
         yield
     finally:

@@ -81,7 +81,7 @@ class ElaClassifier(Detector):
         Two files are downloaded from one commit (`revision` of the result names it): the settings,
         and either the ONNX network or the weights. Both are validated first. No code of the
         repository is run, and nothing is unpickled. Offline, the client's cache is used: a commit
-        is the same as online, a branch or a tag is what it was when last loaded.
+        is the same as online, a branch or tag is what it was when last loaded.
 
         Args:
             source: ``user/repo`` on the Hub, or a saved folder, or a run folder, whose `weights/`
@@ -168,6 +168,7 @@ class ElaClassifier(Detector):
         With `abstain`, the answer for an image that `is_uncertain` begins with one more entry,
         ``{"label": "uncertain", "score": 0.58}``, so that the first entry is always the one to act
         upon. Its score is that of the entry after it, and not a probability of being uncertain.
+        `LabelScore` says what else the first entry can hold.
 
         Args:
             images: One image, that is, anything `load_image` takes: a path, bytes, a binary file
@@ -197,9 +198,7 @@ class ElaClassifier(Detector):
         return list(predictions) if isinstance(images, Sequence) else predictions
 
     def explain(self, image: ImageSource) -> "Evidence":
-        """Return the score of each view of an image, and where in the image the view lies.
-
-        `hf_ela.models.explain.overlay` draws it.
+        """Return the score of each view of an image, and where it lies; `overlay` draws it.
 
         Raises:
             ImageError: The image is refused.

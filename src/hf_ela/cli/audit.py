@@ -78,6 +78,10 @@ def _print(found: Mapping[str, Any]) -> None:
     if found.get("matrix"):
         tables.append(_of_matrix(found["matrix"]))
     with printing() as console:
+        console.print("Verdict", style="bold")
+        for sentence in found["verdict"]:
+            console.print(f"- {printable(sentence)}", markup=False, highlight=False)
+        console.print()
         for table in tables:
             if table.row_count:
                 console.print(table)
@@ -88,9 +92,6 @@ def _print(found: Mapping[str, Any]) -> None:
             console.print(warning, highlight=False)
         for line in (*_of_copies(found), *_of_rejected(found)):
             console.print(printable(line), markup=False, highlight=False)
-        console.print("\nVerdict", style="bold")
-        for sentence in found["verdict"]:
-            console.print(f"- {printable(sentence)}", markup=False, highlight=False)
 
 
 def _of_classifiers(found: Mapping[str, Any]) -> "Table":

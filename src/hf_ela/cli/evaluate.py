@@ -72,9 +72,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.compare:
         classifiers[_name(options.compare, classifiers)] = load_classifier(options.compare, "keras")
     found = {
-        name: evaluate(
-            classifier, data, split=options.split, base=options.base, progress=sys.stderr.isatty()
-        )
+        name: evaluate(classifier, data, split=options.split, base=options.base, progress=True)
         for name, classifier in classifiers.items()
     }
     results = {

@@ -193,41 +193,39 @@ def _classes(
     """Map the class names to `fake` and `real`, and the values of the label column too."""
     feature = next(iter(splits.values())).features["label"]  # all splits have the same
     named = isinstance(feature, datasets.ClassLabel)
-    names = feature.names if named else sorted(label_map) or list(LABELS)
-    classes = {name: label_map.get(name, name) for name in names}
+    names = feature.names if named else _labels_found(splits, label_map)
+    listed = ", ".join(names[:LABELS_LISTED])
     if absent := sorted(set(label_map) - set(names)):
         raise LabelError(
-            f"`label_map` names {', '.join(absent)}, but the classes of the dataset are "
-            f"{', '.join(names)}. Correct the names."
+            f"`label_map` names {', '.join(absent)}, but the classes of the dataset are {listed}. "
+            "Correct the names."
         )
+    classes = {name: label_map.get(name, name) for name in names}
     if unknown := [name for name, label in classes.items() if label not in LABELS]:
         alike = all(name.lower() in LABELS for name in unknown)
         pairs = [f"{name}={name.lower()}" for name in unknown] if alike else ["ai=fake,human=real"]
         raise LabelError(
             "Classes must be named fake (AI-generated) and real (human-made). "
-            f"Received: {', '.join(unknown)}. Map other names with `label_map`, such as "
-            f"{','.join(pairs)}."
+            f"Received: {', '.join(unknown[:LABELS_LISTED])}. Correct the dataset, or map all "
+            f"other names with `label_map`, such as {','.join(pairs)}."
         )
     if missing := [label for label in LABELS if label not in classes.values()]:
         raise LabelError(
-            f"Both classes, fake and real, are needed. Received: {', '.join(names)}, without "
-            f"{' and '.join(missing)}. Add images of the missing class."
+            f"Both classes, fake and real, are needed. Received: {listed}, without "
+            f"{' and '.join(missing)}. Add images of the missing class"
+            f"{', or correct `label_map`' if label_map else ''}."
         )
     if not named:
-        _check_labels(splits, classes)
         return classes, classes
     return classes, {str(feature.str2int(name)): label for name, label in classes.items()}
 
 
-def _check_labels(splits: Mapping[str, Any], classes: Mapping[str, str]) -> None:
-    """Refuse labels without a class before rows are drawn by them; a stream refuses its own."""
-    tables = [rows for rows in splits.values() if isinstance(rows, datasets.Dataset)]
-    if unknown := sorted({str(v) for rows in tables for v in rows.unique("label")} - set(classes)):
-        raise LabelError(
-            f"A label must be one of {', '.join(sorted(classes))}. Received: "
-            f"{', '.join(unknown[:LABELS_LISTED])}. Fix the dataset, or map its labels with "
-            "`label_map`, such as ai=fake,human=real."
-        )
+def _labels_found(splits: Mapping[str, Any], label_map: Mapping[str, str]) -> list[str]:
+    """Return the labels of a column without class names; of a stream, those that rows may have."""
+    if not all(isinstance(rows, datasets.Dataset) for rows in splits.values()):
+        return sorted({*label_map, *(set(LABELS) - set(label_map.values()))})
+    found = {label for rows in splits.values() for label in rows.unique("label")}
+    return sorted("no label" if label is None else str(label) for label in found)
 
 
 def _with_test(source: OpenedDataset, groups: GroupTable) -> OpenedDataset:
@@ -239,7 +237,7 @@ def _with_test(source: OpenedDataset, groups: GroupTable) -> OpenedDataset:
             f"{', '.join(sorted(source.splits))}. Add a test split, or turn `streaming` off."
         )
     columns = {"file_name": "string", "key": "string", "perceptual_hash": "int64"}
-    with held_alone(Path(train.cache_files[0]["filename"]).parent, -1):
+    with held_alone(Path(train.cache_files[0]["filename"]).parent, wait=True):
         hashed = train.map(
             hash_row,
             input_columns=["image"],

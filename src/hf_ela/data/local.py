@@ -17,6 +17,7 @@ import datasets
 import pandas as pd
 from pyarrow import parquet
 
+from hf_ela._files import held_alone
 from hf_ela.data.local_files import RULE, SPLIT_FOLDERS, files_state, local_files, split_named
 from hf_ela.errors import DataError, DatasetNotFoundError, LabelError
 from hf_ela.images.sources import IMAGE_SUFFIXES
@@ -242,7 +243,11 @@ def _rows(
         del options["cache_dir"]
         return datasets.IterableDataset.from_generator(generator, **options)
     key = sha256(json.dumps(kept).encode()).hexdigest()[:32]
-    return datasets.Dataset.from_generator(generator, fingerprint=key, **options)
+    # `datasets` itself would wait in silence for another process that writes them.
+    folder = Path(options["cache_dir"] or datasets.config.HF_DATASETS_CACHE, "generator")
+    folder.mkdir(parents=True, exist_ok=True)
+    with held_alone(folder, wait=True):
+        return datasets.Dataset.from_generator(generator, fingerprint=key, **options)
 
 
 def _image_rows(given: Iterable[tuple[str | None, str | None]]) -> Iterator[dict[str, Any]]:

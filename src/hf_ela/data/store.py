@@ -7,24 +7,16 @@ of its own, since ``IterableDataset.map`` has no cache.
 import json
 import mmap
 import os
-import signal
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
-    BrokenExecutor,
     Executor,
     Future,
-    ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
 )
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
-from time import sleep
-from types import ModuleType
 from typing import Any
 
 import datasets
@@ -33,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from hf_ela._files import held_alone, sweep, whole_file, write_json
+from hf_ela._processes import KILLED, Workers, stay_with_parent
 from hf_ela._terminal import progress_bar
 from hf_ela._threads import batched
 from hf_ela.data.rows import FACT_COLUMNS, PIXEL_SETS, RowSettings, ViewSet, compute_row
@@ -119,7 +112,7 @@ def _map(file: Path) -> mmap.mmap:
 def map_store(rows: datasets.Dataset, settings: RowSettings, num_proc: int) -> ElaStore:
     """Compute ELA through `Dataset.map` and its cache."""
     folder = Path(rows.cache_files[0]["filename"]).parent
-    with held_alone(folder, -1), _killed_workers(), _watched_forks():
+    with held_alone(folder, wait=True), _killed_workers(), _watched_forks():
         if rows.builder_name == "generator":  # else other programs may write there too
             sweep(folder, "tmp*")
         before = set(folder.glob("*.arrow"))
@@ -156,7 +149,7 @@ def stream_store(
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     fresh: set[Path] = set()
-    with held_alone(folder, -1), _killed_workers():
+    with held_alone(folder, wait=True):
         sweep(folder)
         if not _complete(folder, manifest):
             shards = _compute_missing(stream, folder, settings, num_proc, fresh)
@@ -197,8 +190,7 @@ def _compute_missing(
                 for future in done:
                     future.result()
             first = (number - 1) * SHARD_ROWS
-            with _without_main():
-                running.add(pool.submit(_write_shard, path, first, rows, settings.to_json()))
+            running.add(pool.submit(_write_shard, path, first, rows, settings.to_json()))
             fresh.add(path)
         for future in running:
             future.result()
@@ -207,51 +199,21 @@ def _compute_missing(
 
 def _workers(num_proc: int) -> Executor:
     """Return an executor of so many processes; one alone is a thread of this process."""
-    if num_proc == 1:
-        return ThreadPoolExecutor(1)
-    # Spawned, not forked: a fork of a process that runs threads (a stream's, a backend's) may hang.
-    return ProcessPoolExecutor(num_proc, get_context("spawn"), initializer=_start_worker)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Spawn workers that do not run the caller's script, which need not guard itself then."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    return ThreadPoolExecutor(1) if num_proc == 1 else Workers(num_proc)
 
 
 @contextmanager
 def _killed_workers() -> Iterator[None]:
-    """Raise a DataError that says what most likely happened when a worker has died."""
+    """Say in a DataError what most likely happened when a worker of `datasets` has died."""
     try:
         yield
-    except (BrokenExecutor, multiprocess.ProcessError, OSError, EOFError, RuntimeError) as error:
+    except (multiprocess.ProcessError, OSError, EOFError, RuntimeError) as error:
         # Having lost them, `datasets` waits for results that never come.
         cause = error.__context__ if isinstance(error, multiprocess.TimeoutError) else error
-        lost = isinstance(cause, BrokenExecutor | EOFError | ConnectionError)
+        lost = isinstance(cause, EOFError | ConnectionError)
         if not lost and "abruptly died" not in str(cause):
             raise
-        raise DataError(
-            "A worker process was killed while it computed ELA, most likely because memory ran "
-            "out. Lower `num_proc`."
-        ) from error
-
-
-def _start_worker() -> None:
-    # The parent handles Ctrl-C; and a worker must not outlive a parent that was killed.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = os.getppid()
-    while os.getppid() == parent:
-        sleep(1)
-    os._exit(1)
+        raise DataError(KILLED) from error
 
 
 _watching = False
@@ -275,7 +237,7 @@ def _watched_forks() -> Iterator[None]:
 
 def _after_fork() -> None:
     if _watching:
-        _start_worker()
+        stay_with_parent()
 
 
 if hasattr(os, "register_at_fork"):

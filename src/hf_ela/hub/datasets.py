@@ -16,6 +16,7 @@ from huggingface_hub import HfApi, HfFileSystem, constants
 from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.hf_api import DatasetInfo, RepoFile, RepoFolder
 
+from hf_ela._files import held_alone
 from hf_ela.errors import (
     DataError,
     DatasetNotFoundError,
@@ -156,7 +157,10 @@ def load_hub_rows(
             # cast_column is ignored for a streamed folder.
             streams = builder.as_streaming_dataset()
             return {split: rows.decode(False) for split, rows in streams.items()}
-        builder.download_and_prepare()
+        folder = Path(builder.cache_dir).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with held_alone(folder, wait=True):
+            builder.download_and_prepare()
         return {split: _undecoded(rows) for split, rows in builder.as_dataset().items()}
 
 

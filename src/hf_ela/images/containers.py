@@ -4,15 +4,11 @@ Real files never meet the bounds here; a hostile one could keep a decoder busy f
 """
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from itertools import islice
-from typing import NamedTuple
 
 from PIL import TiffImagePlugin as Tiff
-from PIL.JpegImagePlugin import JpegImageFile
 
 from hf_ela.errors import (
     EmptyImageError,
@@ -21,6 +17,7 @@ from hf_ela.errors import (
     RunError,
     UnsupportedModeError,
 )
+from hf_ela.images.jpeg_segments import segments
 from hf_ela.images.png import png_chunks, without_text
 
 MAX_PIXELS = 2**30 // 4 // 3
@@ -42,7 +39,6 @@ MOST_ITEMS = 1000
 MOST_FILL = 2**16
 """Bytes of a JPEG that fill the space between segments."""
 
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _LEAST_BODY = {0xE0: 12, 0xE2: 14, 0xED: 2**16, 0xEE: 12}
 """Length of JFIF, of a part of a profile, of Photoshop's (never read), and of Adobe's."""
 _UNREAD_FRAMES = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -140,34 +136,11 @@ def _check_number(parts: str, number: int, most: int, name: str) -> None:
         raise ImageTooLargeError(name, reason)
 
 
-class _Segment(NamedTuple):
-    marker: int
-    body: bytes
-    fill: int  # bytes before it that say nothing
-    start: int
-    end: int
-
-
-def _segments(data: bytes) -> Iterator[_Segment]:
-    """Yield the segments of a JPEG up to the end of its first image, and the fill at its end."""
-    at, in_scan = 2, False
-    while found := _MARKER.search(data, at):
-        gap = data[at : found.start()]
-        body = found.end() + 2
-        at = found.end() + int.from_bytes(data[found.end() : body])
-        fill = gap.count(b"\xff\xff") * 2 if in_scan else len(gap)
-        yield _Segment(found[0][1], data[body:at], fill, found.start(), at)
-        if found[0] == b"\xff\xd9":
-            return
-        in_scan = in_scan or found[0] == b"\xff\xda"
-    yield _Segment(0, b"", data.count(b"\xff\xff", at) * 2, at, at)
-
-
 def _without_broken_parts(data: bytes, name: str) -> bytes:
     """Return a JPEG without Photoshop's segments, and those too short to say what they begin."""
     kept, at = [], 0
     scans = fill = 0
-    for number, segment in enumerate(_segments(data)):
+    for number, segment in enumerate(segments(data)):
         if segment.marker in _UNREAD_FRAMES:
             raise UnsupportedModeError(
                 name, "is a lossless or hierarchical JPEG, which is not read: save it as PNG"
@@ -181,23 +154,6 @@ def _without_broken_parts(data: bytes, name: str) -> bytes:
             kept.append(data[at : segment.start])
             at = segment.end
     return b"".join([*kept, data[at:]])
-
-
-def without_its_end(data: bytes) -> JpegImageFile | None:
-    """Return a JPEG that lacks its last bytes, loaded, if none of its pixels is missing."""
-    # With other bits at the end, missing pixels would be others.
-    ends = (pattern * 500 + b"\xff\xd9" for pattern in (b"", b"\xca\x35", b"\x35\xca", b"\x6a\x95"))
-    images = [JpegImageFile(BytesIO(data.rstrip(b"\xff") + end), "") for end in ends]
-    pixels = {image.tobytes() for image in images}
-    ended: dict[int, set[int]] = {}  # coefficients whose last bit is there, by component
-    for marker, body, *_ in _segments(data):
-        if marker == 0xDD:  # restart intervals: where one is missing, so is what it would hold
-            return None
-        first, last, bits = body[-3:] if marker == 0xDA and len(body) > 3 else (0, 0, 1)
-        for component in body[1 : 1 + 2 * body[0] : 2] if bits & 15 == 0 else b"":
-            ended.setdefault(component, set()).update(range(first, last + 1))
-    whole = [len(coefficients) == 64 for coefficients in ended.values()]
-    return images[0] if whole == [True] * images[0].layers and len(pixels) == 1 else None
 
 
 def _check_gif(data: bytes, name: str) -> None:

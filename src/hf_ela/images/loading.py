@@ -9,7 +9,6 @@ import re
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -34,9 +33,9 @@ from hf_ela.images.containers import (
     default_max_pixels,
     prepared,
     webp_size,
-    without_its_end,
 )
 from hf_ela.images.jpeg import chroma_subsampling, estimate_quality
+from hf_ela.images.jpeg_segments import lacks_its_end, without_its_end
 from hf_ela.images.rgb import RGB_MODES, to_rgb
 from hf_ela.images.sources import ImageSource, from_array, name_of, read_bytes, reader_of
 
@@ -223,14 +222,11 @@ def _decode(
 
 def _loaded(image: Image.Image, source: bytes | Image.Image) -> Image.Image:
     """Return the image with its pixels; a JPEG may lack its last bytes if it lacks no pixel."""
-    try:
-        image.load()
-    except Exception:
-        if isinstance(source, bytes) and isinstance(image, JpegImageFile):
-            with suppress(Exception):
-                if whole := without_its_end(source):
-                    return whole
-        raise
+    if isinstance(source, bytes) and isinstance(image, JpegImageFile) and lacks_its_end(source):
+        if whole := without_its_end(source):
+            return whole
+        raise ValueError("pixels at its end are missing")
+    image.load()
     return image
 
 

@@ -1,6 +1,7 @@
 """The detector: a network with its recipe and calibration, from views to probabilities of fake."""
 
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
@@ -188,6 +189,8 @@ class Detector:
     ) -> list[LabelScore]:
         """Return the answer in words for a probability of fake.
 
+        The first entry has a `reason` where a `Score` has a doubt.
+
         Args:
             score: Calibrated probability of fake, such as from `scores`.
             threshold: Probability from which on an image is called fake; that of the model by
@@ -199,6 +202,11 @@ class Detector:
             entries.reverse()
         if abstain and self.is_uncertain(score, threshold):
             entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
+        if isinstance(score, Score):
+            if score.doubt:
+                entries[0]["reason"] = score.doubt
+            if score.info and score.info.claims:
+                entries[0]["claims"] = [*map(asdict, score.info.claims)]
         return entries
 
     def doubt(self, image: Image.Image) -> str:

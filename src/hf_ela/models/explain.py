@@ -17,8 +17,8 @@ Rgb = tuple[int, int, int]
 
 OVERLAY_SIDE = 768
 """Longest side of the picture in an overlay, in pixels."""
-RED, BLUE = (214, 40, 40), (29, 78, 216)
-"""Colours of fake and real, distinct with every common kind of colour blindness."""
+RED, BLUE, GREY = (214, 40, 40), (29, 78, 216), (160, 160, 160)
+"""Colours of fake, real and neither, distinct with every common kind of colour blindness."""
 STRONGEST = 0.6
 """Opacity of the colour at a probability of 1 or 0."""
 UNSEEN = 0.45
@@ -91,16 +91,20 @@ def overlay(found: Evidence) -> Image.Image:
     """Return the image in grey with its evidence in colour, and a legend below.
 
     Red where the views score it as fake, blue where they score it as real, stronger further from
-    the threshold; darker where no view lies. The longest side has `OVERLAY_SIDE` pixels.
+    the threshold; darker where no view lies. An image that allows no certain verdict shows no
+    evidence: it stays grey, and the legend says why. The longest side has `OVERLAY_SIDE` pixels.
     """
     scale = OVERLAY_SIDE / max(found.image.size)
     width, height = (max(1, round(side * scale)) for side in found.image.size)
     picture = found.image.resize((width, height), Image.Resampling.LANCZOS)
+    # In grey: colours of the picture would be taken for evidence.
+    picture = picture.convert("L").convert("RGB")
+    if found.score.doubt:
+        return _with_legend(picture, [(GREY, f"no evidence ({found.score.doubt})")])
+    pixels = np.asarray(picture, np.float64)
     scores = np.asarray(
         Image.fromarray(found.map).resize(picture.size, Image.Resampling.NEAREST), np.float64
     )
-    # In grey: colours of the picture would be taken for evidence.
-    pixels = np.asarray(picture.convert("L").convert("RGB"), np.float64)
     for_fake = np.nan_to_num((scores - found.threshold) / max(1 - found.threshold, 1e-9))
     for_real = np.nan_to_num((found.threshold - scores) / max(found.threshold, 1e-9))
     for share, color in ((for_fake, RED), (for_real, BLUE)):

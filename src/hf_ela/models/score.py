@@ -1,6 +1,6 @@
 """A probability of fake with what is known of its image, and an answer in words."""
 
-from typing import Self, TypedDict
+from typing import Any, NotRequired, Self, TypedDict
 
 from hf_ela.images.loading import ImageInfo
 
@@ -30,10 +30,16 @@ class Score(float):
 
 
 class LabelScore(TypedDict):
-    """A class name and its calibrated probability."""
+    """A class name and its calibrated probability.
+
+    The first entry of an answer has a `reason` if the image allows no certain verdict, and
+    `claims`, those of `hf_ela.images.claims`, if the file says how it was made.
+    """
 
     label: str
     score: float
+    reason: NotRequired[str]
+    claims: NotRequired[list[dict[str, Any]]]
 
 
 class PredictOptions(TypedDict, total=False):

@@ -82,7 +82,7 @@ def in_features(
     describe = lru_cache(_describing)  # once, and only if features are missing
     with ExitStack() as held:
         for folder in folders:
-            held.enter_context(held_alone(folder, -1))
+            held.enter_context(held_alone(folder, wait=True))
             sweep(folder)
         rows = progress_bar(split.rows.tolist(), "Features", total=len(split))
         for number, shard in enumerate(batched(rows, SHARD_IMAGES)):

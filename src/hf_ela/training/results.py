@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hf_ela._files import whole_file
+from hf_ela._terminal import progress_bar
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
 from hf_ela.data.preparation import Prepared, Split
@@ -81,7 +82,10 @@ def write_results(
     onnx = _save(classifier, out / "weights", export, say)
     # What is released is what is measured; on a CPU it also takes less than half of Keras's time.
     saved = ElaClassifier.from_pretrained(out / "weights", runtime="onnx") if onnx else classifier
-    scores = {name: saved.image_scores(data.test.views(name)) for name in PROTOCOLS}
+    scores = {
+        name: saved.image_scores(progress_bar(data.test.views(name), "Scoring", len(data.test)))
+        for name in PROTOCOLS
+    }
     columns = data.groups.columns(data.test.file_names)
     _write_predictions(out / "predictions.parquet", data.test, scores, columns)
     if left_out:
@@ -98,6 +102,7 @@ def write_results(
         load=load_as_is,  # the store keeps aligned pixels
         resamples=resamples,
         perturbations=perturbations,
+        progress=True,
     )
     held_metrics = metrics_by_protocol(
         held.labels,

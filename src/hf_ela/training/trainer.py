@@ -90,7 +90,7 @@ def train(
     if initial:
         initial.check_recipe(recipe)
     made = claim(out, recipe, options, initial, resume=resume)
-    with held_alone(out / "checkpoint", 0):
+    with held_alone(out / "checkpoint", wait=False):
         sweep(out, f"*/{TEMPORARY}*")
         if resume and (origin := _settings(out)["initial"]):
             initial = Initial.again(**origin)

@@ -10,12 +10,10 @@ Distill 2016). The set shows that the pipeline works and says nothing about art.
 import csv
 import io
 import json
-import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -25,6 +23,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from hf_ela._processes import Workers
 from hf_ela._terminal import progress_bar
 from hf_ela.data.synthetic.painting import STYLES, Pixels, paint
 from hf_ela.errors import DataError
@@ -131,15 +130,15 @@ def write_samples(
         per_class: Training images of each class.
         test_per_class: Test images of each class.
         seed: Seed of the pictures.
-        num_proc: Processes that share the work. Above 1, a script that calls this needs an
-            `if __name__ == "__main__":` guard.
+        num_proc: Processes that share the work.
         progress: Show a bar on standard error, and say if a set is kept.
 
     Returns:
         The path of the folder.
 
     Raises:
-        DataError: A count or the seed is out of range, or `folder` holds something else.
+        DataError: A count or the seed is out of range, `folder` holds something else, or a process
+            was killed.
     """
     settings = {"per_class": per_class, "test_per_class": test_per_class, "seed": seed}
     for name, value in settings.items():
@@ -163,9 +162,7 @@ def write_samples(
         paint_pair, arguments = partial(_write_pair, made, seed), zip(*pictures, strict=True)
         with ExitStack() as stack:
             if num_proc > 1:
-                # Spawned: a forked child of a program with threads may hang.
-                spawn = multiprocessing.get_context("spawn")
-                pool = stack.enter_context(ProcessPoolExecutor(num_proc, mp_context=spawn))
+                pool = stack.enter_context(Workers(num_proc))
                 pairs = pool.map(paint_pair, *arguments, chunksize=4)
             else:
                 pairs = map(paint_pair, *arguments)

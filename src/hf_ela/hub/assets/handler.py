@@ -10,10 +10,12 @@ or JSON with an image in base64, or a list of them:
 
 The answer is [{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}], or a list of
 these. With the parameter "abstain": true, the answer about an image for which the model abstains
-begins with {"label": "uncertain", "score": 0.58}; its score is that of the next entry. If the model
-was trained on synthetic samples, the first entry has a "notice" that says so; if the file says how
-the picture was made, it has "claims", which never move a score. JSON carries the file
-unchanged; the toolkit converts an image body to RGB first, which can slightly change the score of a
+begins with {"label": "uncertain", "score": 0.58}; its score is that of the next entry. If the image
+itself allows no certain answer, since it is too small or shows nothing, the first entry has a
+"reason" that says so, asked or not. If the file says how the picture was made, it has "claims",
+which never move a score. If the model was trained on synthetic samples, it has a "notice" that says
+so. JSON carries the file unchanged; the toolkit converts an image body to RGB first, which loses
+what the file says, and can slightly change the score of a
 picture with transparency or 16 bits. A refused request gets status 400 and {"error": "why"}; a
 refused image among several gets {"error": "why"} in its place.
 """
@@ -23,7 +25,6 @@ import binascii
 import logging
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,6 @@ class EndpointHandler:
                 )
                 if self.notice:
                     answer[0] = {**answer[0], "notice": self.notice}
-                if claims := score.info.claims if score.info else ():
-                    answer[0] = {**answer[0], "claims": [asdict(claim) for claim in claims]}
                 answers.append(answer[:top_k])
         return answers if images is inputs else answers[0]
 

@@ -115,11 +115,13 @@ def answer(path: Path, sample: dict[str, str] | None = None) -> str:
     )
     for_fake = sum(score >= threshold for score in found.scores)
     where = (
-        "This model sees the whole picture at once: the colour says nothing about regions."
-        if classifier.recipe.input.kind == "resize"
-        else f"Where the evidence is: {for_fake} of the {len(found.scores)} regions that the model "
-        "sees look AI-generated."
+        f"Where the evidence is: {for_fake} of the {len(found.scores)} regions that the model sees "
+        "look AI-generated."
     )
+    if found.score.doubt:
+        where = "This picture shows no evidence."
+    elif classifier.recipe.input.kind == "resize":
+        where = "This model sees the whole picture at once: the colour says nothing about regions."
     ela = Image.fromarray(found.ela)
     pictures = [
         ("The picture", found.image),

@@ -60,13 +60,17 @@ export function showScored(scored) {
   showScale(score, threshold);
   showUncertain(uncertain);
   const forFake = scores.filter((one) => one >= threshold).length;
-  element("where").textContent = whole
-    ? "This model sees the whole picture at once: the colour says nothing about regions."
-    : `Where the evidence is: ${forFake} of the ${scores.length} regions that the model sees look ` +
-      "AI-generated.";
-  const unseen = paintEvidence(cells(width, height, boxes, scores), threshold, width, height);
+  element("where").textContent = doubt
+    ? "This picture shows no evidence."
+    : whole
+      ? "This model sees the whole picture at once: the colour says nothing about regions."
+      : `Where the evidence is: ${forFake} of the ${scores.length} regions that the model sees look ` +
+        "AI-generated.";
+  const parts = doubt ? [] : cells(width, height, boxes, scores);
+  const unseen = paintEvidence(parts, threshold, width, height);
   element("unseen").hidden = !unseen;
-  for (const id of ["result", "controls", "legend"]) element(id).hidden = false;
+  element("result").hidden = false;
+  for (const id of ["controls", "legend"]) element(id).hidden = doubt !== "";
   return `${verdict}, with P(fake) ${score.toFixed(3)}.`;
 }
 
@@ -141,8 +145,9 @@ function paintEvidence(parts, threshold, width, height) {
     context.fillStyle = color(part.score, threshold);
     context.fillRect(left, top, right - left, bottom - top);
   }
-  canvas.ariaLabel =
-    "The evidence, in colour over the picture: red like AI-generated, blue like human-made";
+  canvas.ariaLabel = parts.length
+    ? "The evidence, in colour over the picture: red like AI-generated, blue like human-made"
+    : "No evidence";
   return parts.some((part) => part.score === null);
 }
 
