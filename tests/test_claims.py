@@ -207,6 +207,7 @@ def test_a_mark_moves_no_score(pictures, command, tmp_path) -> None:
         "verified": None,
         "tool": "Stable Diffusion web UI, or a program like it",
     }
+    assert second["facts"].pop("size_bytes") > first["facts"].pop("size_bytes")
     assert first | {"file": 0} == second | {"file": 0}
     shown = command("predict", plain, marked).out
     assert shown.count("AI-generated,") == 1

@@ -90,7 +90,11 @@ class TestPredict:
         assert err == ""
         for one in found:
             first, second = classifier.predict(one["file"])
-            assert set(one) == {"file", "label", "score", "scores", "uncertain", "claims"}
+            assert set(one) == {"file", "label", "score", "scores", "uncertain", "claims", "facts"}
+            assert (
+                one["facts"]["format"]
+                == {"a": "JPEG", "b": "PNG", "c": "WEBP"}[Path(one["file"]).stem]
+            )
             assert one["uncertain"] is False  # the model has no band
             assert one["label"] == first["label"]
             assert one["score"] == pytest.approx(first["score"], abs=1e-6)

@@ -263,6 +263,8 @@ def _answered(
 ) -> dict[str, Any]:
     label, scores = classifier.label(score, threshold), {"fake": score, "real": 1 - score}
     notice = synthetic_notice(classifier.data)
+    facts = asdict(score.info) if score.info else {}
+    claims = facts.pop("claims", ())
     return {
         "file": file,
         "label": label,
@@ -270,7 +272,8 @@ def _answered(
         "scores": scores,
         "uncertain": classifier.is_uncertain(score, threshold),
         **({"reason": score.doubt} if score.doubt else {}),
-        "claims": [asdict(claim) for claim in score.info.claims] if score.info else [],
+        "claims": claims,
+        "facts": {fact: value for fact, value in facts.items() if fact != "name"},
         **({"notice": notice} if notice else {}),
     }
 
