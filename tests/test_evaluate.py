@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ def untrained(widths: list[int]) -> ElaClassifier:
     recipe = load_recipe("default", overrides)
     keras.utils.set_random_seed(0)  # some tests need two models that differ in their answers
     return ElaClassifier(build_model(recipe), recipe, threshold=0.5)
+
+
+@pytest.fixture
+def briefly(monkeypatch) -> None:
+    """For commands whose intervals and robustness are not what is tested."""
+    found = partial(evaluate, resamples=20, perturbations=["jpeg_50"])
+    monkeypatch.setattr("hf_ela.evaluation.evaluator.evaluate", found)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +131,7 @@ def test_tables_are_for_people_and_two_models_stand_beside_each_other(
         assert mine[section] != other[section]
 
 
+@pytest.mark.usefixtures("briefly")
 def test_what_the_uncertain_band_leaves_is_measured(tiny, model, unsure, tmp_path, command) -> None:
     printed = command(f"evaluate {tiny} --model {unsure} --out {tmp_path}/out").out
     loaded = ElaClassifier.from_pretrained(unsure)
@@ -150,6 +159,7 @@ def test_what_the_uncertain_band_leaves_is_measured(tiny, model, unsure, tmp_pat
     )  # it has no band
 
 
+@pytest.mark.usefixtures("briefly")
 def test_what_an_evaluation_before_drew_does_not_stay(
     tiny, model, groups, tmp_path, command
 ) -> None:
@@ -183,6 +193,7 @@ def test_certainty_is_denied_where_an_interval_has_no_width() -> None:
     assert no_width([plain, {"accuracy": wide | {"low": 0.6}}])
 
 
+@pytest.mark.usefixtures("briefly")
 def test_without_a_model_it_is_the_packaged_one(tiny, command) -> None:
     found = json.loads(command(f"evaluate {tiny} --limit 2 --json").out)["models"]["pretrained"]
     packaged = ElaClassifier.from_pretrained()
@@ -195,6 +206,7 @@ def quick(classifier: ElaClassifier, data: Path, **options: Any) -> dict[str, An
     return found.sections
 
 
+@pytest.mark.usefixtures("briefly")
 def test_a_dataset_of_one_split_is_measured_whole(
     tiny, model, classifier, tmp_path, command
 ) -> None:
@@ -276,6 +288,7 @@ def test_data_and_models_that_cannot_be_used(tiny, model, tmp_path, command):
     assert not (tiny / "out").exists()
 
 
+@pytest.mark.usefixtures("briefly")
 def test_a_groups_file_that_names_a_few_images_is_said(tiny, model, tmp_path, command) -> None:
     few = tmp_path / "few.csv"
     few.write_text("file_name,group\ntest/fake/test000.png,a\ntest/real/test000.png,b\n")

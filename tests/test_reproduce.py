@@ -196,13 +196,15 @@ class TestData:
 
 @pytest.fixture(scope="module")
 def again(tiny_groups, tmp_path_factory) -> Callable[..., Any]:
-    """Reproduce a release of `tiny_run`; exported as it is, since that is what is measured."""
+    """Reproduce a release of `tiny_run`."""
     cache = str(tmp_path_factory.mktemp("cache"))
     options = {"groups": str(tiny_groups), "num_proc": 1, "cache_dir": cache}
-    options |= CHEAP | {"export": True}
+    options |= CHEAP
 
-    def run(release: Path, data: Path, out: Path, say: Callable[[str], None]) -> Reproduction:
-        return reproduce(str(release), out, data=str(data), say=say, **options)
+    def run(
+        release: Path, data: Path, out: Path, say: Callable[[str], None], **how: Any
+    ) -> Reproduction:
+        return reproduce(str(release), out, data=str(data), say=say, **(options | how))
 
     return run
 
@@ -220,7 +222,8 @@ class TestLocalRelease:
         with pytest.raises(KeyboardInterrupt):
             again(tiny_run, tiny, out, interrupt)
         assert not (out / "run.json").exists()
-        result = again(tiny_run, tiny, out, said.append)
+        # Exported, as the release is, since that is what is measured.
+        result = again(tiny_run, tiny, out, said.append, export=True)
         assert read_run(out).ela == {"computed": 0, "cached": 44}
         assert result.inside
         assert {row.protocol for row in result.rows} == {"as_is", "aligned"}

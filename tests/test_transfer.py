@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,18 +14,22 @@ from hf_ela.classifier import ElaClassifier
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import prepare
 from hf_ela.errors import DataError, RecipeError
-from hf_ela.models.backbone import backbone, load_published
+from hf_ela.models.backbone import BACKBONE
+from hf_ela.models.networks import add_bias
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.run_record import Run
 from hf_ela.training.batches import FEW, balanced_shares
 from hf_ela.training.features import in_features
+from hf_ela.training.fit import fit, initial_model
 from hf_ela.training.initial import Initial
+from hf_ela.training.left_out import score_left_out
 from hf_ela.training.trainer import train
 
 SMALL = [
-    "input.size=96", "input.grid=1", "augmentation.views=2", "training.epochs=8",
+    "input.size=64", "input.grid=1", "augmentation.views=2", "training.epochs=5",
     "training.batch_size=8", "validation.fraction=0.25",
 ]  # fmt: skip
+LEAVING_OUT = [*SMALL, "calibration.left_out=part"]
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +60,15 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def reading(data: Path, groups: Path, cache: Path) -> DataOptions:
+    return DataOptions(str(data), groups=str(groups), num_proc=1, cache_dir=str(cache))
+
+
 def trained(data: Path, groups: Path, cache: Path, out: Path, *overrides: str, **how) -> Run:
-    recipe = load_recipe("transfer", [*SMALL, "calibration.left_out=part", *overrides])
-    options = DataOptions(str(data), groups=str(groups), num_proc=1, cache_dir=str(cache))
+    recipe, options = (
+        load_recipe("transfer", [*LEAVING_OUT, *overrides]),
+        reading(data, groups, cache),
+    )
     return train(recipe, options, out, **(CHEAP | how), say=lambda line: None)
 
 
@@ -65,6 +76,12 @@ def trained(data: Path, groups: Path, cache: Path, out: Path, *overrides: str, *
 def run(contrary, groups, cache, tmp_path_factory) -> tuple[Path, Run]:
     out = tmp_path_factory.mktemp("runs") / "run"
     return out, trained(contrary, groups, cache, out)
+
+
+@pytest.fixture(scope="module")
+def published() -> Any:
+    """The backbone that training starts from."""
+    return initial_model(load_recipe("transfer", LEAVING_OUT)).get_layer(BACKBONE)
 
 
 def test_every_image_is_scored_by_a_network_that_has_not_seen_its_part(run) -> None:
@@ -109,42 +126,50 @@ def test_the_card_begins_with_the_sources_left_out(run) -> None:
 def test_a_second_training_takes_the_features_of_the_first(
     run, contrary, groups, cache, tmp_path
 ) -> None:
+    """And ends in the same weights, and in the same answers about sources left out."""
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("features-*/*.npy")}
-    again = trained(contrary, groups, cache, tmp_path / "run")
+    recipe = load_recipe("transfer", LEAVING_OUT)
+    data = prepare(reading(contrary, groups, cache), recipe)
+    sources = data.groups.column(data.train.file_names, "source")
+    model, _ = fit(recipe, data.train, data.validation, tmp_path, sources)
+    again = score_left_out(recipe, data, model, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("features-*/*.npy")} == before
     assert before
-    names = ("samples", "left_out")
-    first, second = run[1].content(), again.content()
-    assert [second[name] for name in names] == [first[name] for name in names]
+    classifier = ElaClassifier.from_pretrained(run[0], runtime="keras")
+    bias = run[1].calibration.bias
+    add_bias(model, bias)
+    assert all(map(np.array_equal, model.get_weights(), classifier.model.get_weights()))
+    table = pd.read_parquet(run[0] / "predictions_left_out.parquet")
+    scores = classifier.calibrated(again.logits["aligned"] + bias)
+    np.testing.assert_array_equal(scores, table["score_aligned"])
 
 
 def test_other_error_levels_take_the_same_pixels_and_features_of_their_own(
-    run, contrary, groups, cache, tmp_path
+    run, contrary, groups, cache, published
 ) -> None:
     before = set(cache.rglob("features-*"))
-    other = trained(contrary, groups, cache, tmp_path / "run", "ela.qualities=[30]")
-    assert other.ela == {"computed": 0, "cached": sum(run[1].ela.values())}
-    assert set(cache.rglob("features-*")) - before
-    assert [a.score for a in other.samples] != [b.score for b in run[1].samples]
+    recipe = load_recipe("transfer", [*LEAVING_OUT, "ela.qualities=[30]"])
+    data = prepare(reading(contrary, groups, cache), recipe)
+    assert (data.computed, data.cached) == (0, sum(run[1].ela.values()))
+    in_features(data.validation, "aligned", published, mirrored=False)
+    assert len(set(cache.rglob("features-*")) - before) == 1  # those of pixels were there
 
 
 def test_what_training_keeps_is_pixels(run, contrary, groups, cache) -> None:
     """A view takes three bytes a pixel, however many channels the network sees."""
-    recipe = load_recipe("transfer", SMALL)
-    options = DataOptions(str(contrary), groups=str(groups), num_proc=1, cache_dir=str(cache))
-    data = prepare(options, recipe)
+    recipe = load_recipe("transfer", LEAVING_OUT)
+    data = prepare(reading(contrary, groups, cache), recipe)
     views = data.train.views_of("augmented", int(data.train.rows[0]))
-    assert views.shape == (2, 96, 96, 6)
+    assert views.shape == (2, 64, 64, 6)
     buffer = data.train.store._table["views_augmented"][0].as_buffer()
-    assert buffer.size == 2 * 96 * 96 * 3
+    assert buffer.size == 2 * 64 * 64 * 3
 
 
-def test_onnx_runtime_computes_the_same_features(contrary, groups, cache, monkeypatch) -> None:
-    recipe = load_recipe("transfer", SMALL)
-    options = DataOptions(str(contrary), groups=str(groups), num_proc=1, cache_dir=str(cache))
-    split = prepare(options, recipe).validation
-    published = backbone("efficientnet-lite0")
-    load_published(published, "efficientnet-lite0")
+def test_onnx_runtime_computes_the_same_features(
+    contrary, groups, cache, published, monkeypatch
+) -> None:
+    recipe = load_recipe("transfer", LEAVING_OUT)
+    split = prepare(reading(contrary, groups, cache), recipe).validation
 
     def computed() -> np.ndarray:
         before = set(cache.rglob("features-*"))
@@ -203,20 +228,29 @@ def test_what_has_seen_the_sources_does_not_leave_them_out(overrides) -> None:
 
 
 def test_sources_count_in_the_training_that_is_saved(cache, tmp_path) -> None:
-    """The same images as one source, and as one of many images and one of few."""
+    """Weights differ from those of the same images as one source, on a network that is small."""
     folder = write_folder(tmp_path / "data", train=30, test=4)
-    scores = []
-    for few in (("none",), ("000.png", "001.jpg")):
-        name = str(len(few))
-        csv = write_groups(
-            tmp_path / f"{name}.csv",
-            folder,
-            "group,source",
-            lambda file, few=few: (file, "few" if file.endswith(few) else "many"),
-        )
-        run = trained(folder, csv, cache, tmp_path / name, "calibration.left_out=none")
-        scores.append([sample.score for sample in run.samples])
-    assert scores[0] != scores[1]
+    csv = write_groups(
+        tmp_path / "groups.csv",
+        folder,
+        "group,source",
+        lambda file: (file, "few" if file.endswith(("000.png", "001.jpg")) else "many"),
+    )
+    small = [
+        "input.before=48", "input.size=32", "training.balance=sources", "training.epochs=1",
+    ]  # fmt: skip
+    recipe, options = load_recipe("reference", small), reading(folder, csv, cache)
+    train(recipe, options, tmp_path / "run", say=lambda line: None, **CHEAP)
+    data = prepare(options, recipe)
+    sources = data.groups.column(data.train.file_names, "source")
+    saved = ElaClassifier.from_pretrained(tmp_path / "run", runtime="keras").model.get_weights()
+
+    def same(name: str, sources: list[str | None]) -> bool:
+        model, _ = fit(recipe, data.train, data.validation, tmp_path / name, sources)
+        return all(map(np.array_equal, model.get_weights()[:-1], saved[:-1]))  # but for the bias
+
+    assert same("few", sources)
+    assert not same("one", ["many"] * len(sources))
 
 
 def test_fine_tuning_starts_from_normalisation_and_head(run, contrary, cache, tmp_path) -> None:

@@ -9,12 +9,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
-from jinja2 import ChainableUndefined, Environment, TemplateError
+from jinja2 import ChainableUndefined, Environment, Template, TemplateError
 from markupsafe import Markup
 
 from hf_ela._files import whole_file
@@ -146,31 +146,9 @@ def write_card(
 
 def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str | None) -> str:
     """Return the part of a card that is made from a run; arguments as for `make_card`."""
-    environment = Environment(  # noqa: S701  (Markdown is escaped by `finalize`)
-        undefined=ChainableUndefined,
-        finalize=lambda value: escape(value) if isinstance(value, str) else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "code": code,
-        "interval": lambda cell: in_words(cell, "–") if cell else "undefined",
-        "setting": _setting,
-        "shape": lambda sizes: " × ".join(map(str, sizes)),
-        "figure": lambda value: f"{value:.3f}" if isinstance(value, float | int) else "–",
-        "caption": CAPTIONS.__getitem__,
-        "duration": _duration,
-        "metric": lambda name: METRIC_NAMES.get(name, name),
-        "protocol": lambda name: name.replace("_", "-"),
-        "change": perturbation_label,
-        "words": LABEL_WORDS.__getitem__,
-        "number": lambda value: f"{value:,}",
-        "seeds": lambda values: over_seeds(values, "–"),
-        "mcnemar": lambda tests: more_right(tests) if tests else "–",
-    }
     data, test = run["data"], run["evaluation"]["test"]
     rejected = data.get("rejected") or []
-    template = environment.from_string((MODEL_CARD / "template.md").read_text("utf-8"))
+    template = _compiled((MODEL_CARD / "template.md").read_text("utf-8"))
     text = template.render(
         run=run,
         data=data,
@@ -197,6 +175,33 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
     )
     text = re.sub(r" +\n", "\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+@lru_cache(maxsize=1)  # compiling takes most of the time of a card
+def _compiled(template: str) -> Template:
+    environment = Environment(  # noqa: S701  (Markdown is escaped by `finalize`)
+        undefined=ChainableUndefined,
+        finalize=lambda value: escape(value) if isinstance(value, str) else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "code": code,
+        "interval": lambda cell: in_words(cell, "–") if cell else "undefined",
+        "setting": _setting,
+        "shape": lambda sizes: " × ".join(map(str, sizes)),
+        "figure": lambda value: f"{value:.3f}" if isinstance(value, float | int) else "–",
+        "caption": CAPTIONS.__getitem__,
+        "duration": _duration,
+        "metric": lambda name: METRIC_NAMES.get(name, name),
+        "protocol": lambda name: name.replace("_", "-"),
+        "change": perturbation_label,
+        "words": LABEL_WORDS.__getitem__,
+        "number": lambda value: f"{value:,}",
+        "seeds": lambda values: over_seeds(values, "–"),
+        "mcnemar": lambda tests: more_right(tests) if tests else "–",
+    }
+    return environment.from_string(template)
 
 
 def _install(repo_id: str | None, revision: str, extras: str) -> Markup:

@@ -71,7 +71,6 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
     def restore(self, model: keras.Model) -> None:
         """Load the weights and the optimizer's state after the last epoch done."""
         if self.epochs:
-            model.optimizer.build(model.trainable_variables)
             model.load_weights(self._weights(self.epochs))
 
     def restore_best(self, model: keras.Model) -> None:
@@ -218,10 +217,12 @@ def fit_model(
     model.compile(
         optimizer=_optimizer(recipe, len(batches)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=how.label_smoothing),
-        metrics=["accuracy"],
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         # On a CPU, XLA's convolutions are slower than TensorFlow's own (oneDNN).
         jit_compile=False if keras.backend.backend() == "tensorflow" and not has_gpu() else "auto",
     )
+    # A step that finds all variables made is traced once, not twice.
+    model.optimizer.build(model.trainable_variables)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = Checkpoint(folder, how.early_stopping, how.seed)
     checkpoint.restore(model)

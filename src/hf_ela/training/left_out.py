@@ -73,6 +73,8 @@ def score_left_out(
     seen = seen_features(data.train, recipe, backbone)
     sources = data.groups.column(data.train.file_names, "source")
     logits = {protocol: np.full(len(chosen), np.nan) for protocol in PROTOCOLS}
+    _, head = head_of(initial_model(recipe))
+    start = head.get_weights()
     for part in sorted({part for part in parts if part}):
         inside = np.array([name == part for name in parts])
         stays = np.array([name not in (part, None) for name in training])
@@ -80,7 +82,7 @@ def score_left_out(
             stays &= among
         here = {name: replace(split, rows=split.rows[inside]) for name, split in held.items()}
         others = replace(seen, rows=seen.rows[stays])
-        _, head = head_of(initial_model(recipe))
+        head.set_weights(start)
         normalise(head, others)
         state = sha256(others.rows.tobytes()).hexdigest()[:16]  # of a training on exactly these
         kept = [source for source, stay in zip(sources, stays, strict=True) if stay]
