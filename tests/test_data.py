@@ -586,10 +586,10 @@ def test_no_split_and_no_image_is_passed_over_in_silence(tmp_path, cache, caplog
     table = table.rename(folder / "train/metadata.csv")
     with pytest.raises(DataError, match=r"needs its own.*test has none"):
         opened(folder)
-    table.write_text("file_name,label\nfake/train000.png,real\n")
+    table.write_text("file_name,label\nfake/train000.png,real\nreal/train000.png,fake\n")
     shutil.rmtree(folder / "test")
-    assert opened(folder) == {"train": ["train/fake/train000.png"]}
-    assert "leaves out 3 images" in caplog.text
+    assert opened(folder) == {"train": ["train/fake/train000.png", "train/real/train000.png"]}
+    assert "leaves out 2 images" in caplog.text
     (folder / "train/metadata.jsonl").write_text(
         '{"file_name": "fake/train000.png", "label": "real"}'
     )
@@ -682,6 +682,13 @@ def test_labels_of_a_table_are_asked_for_by_name(tmp_path, cache) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,label\n../x.png,AI\n")
     with pytest.raises(DataError, match="in its own folder"):
         opened(tmp_path)
+    (tmp_path / "metadata.csv").write_text("file_name,label\n")
+    with pytest.raises(DataError, match=r"metadata\.csv, without a row"):
+        opened(tmp_path)
+    for damaged in (b"", "file_name,label\n0.png,künstlich\n".encode("latin-1")):
+        (tmp_path / "metadata.csv").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"readable, in UTF-8.*metadata\.csv: "):
+            opened(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

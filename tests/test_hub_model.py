@@ -255,6 +255,7 @@ class TestCauses:
         [
             ("socks5://me:secret@127.0.0.1:9", "SOCKS proxy, which requires the package `socksio`"),
             ("ftp://me:secret@127.0.0.1:9", "no valid address"),
+            ("http://me:secret@127.0.0.1:port", "no valid address"),
         ],
     )
     def test_a_proxy_that_cannot_be_used(self, packaged, monkeypatch, address, said) -> None:

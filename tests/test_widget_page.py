@@ -510,7 +510,7 @@ def test_altered_pixels_are_noticed(visit) -> None:
 def test_a_large_picture_leaves_the_page_alive(visit) -> None:
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
-    large = encode(image.resize((8000, 6000)), "JPEG", quality=85)
+    large = encode(image.resize((8000, 6000), Image.Resampling.NEAREST), "JPEG", quality=85)
     widget = visit()
     widget.choose("large.jpg", large)
     widget.score("large.jpg")

@@ -159,7 +159,7 @@ def _in_classes(source: Path, files: Sequence[Path], tops: set[Path]) -> list[tu
 def _listed(files: Sequence[Path]) -> list[tuple[str | None, str | None]] | None:
     """Return path and label of each image that a table of labels names; None without a table."""
     rows: list[tuple[str | None, str | None]] = []
-    tables = [(path, TABLES[path.name](path)) for path in files if path.name in TABLES]
+    tables = [(path, _table(path)) for path in files if path.name in TABLES]
     if wrong := [path for path, table in tables if any(";" in str(name) for name in table)]:
         raise DataError(f"A table of labels has commas, not semicolons. Received: {wrong[0]}.")
     tables = [(path, table) for path, table in tables if "label" in table]  # not only captions
@@ -175,9 +175,24 @@ def _listed(files: Sequence[Path]) -> list[tuple[str | None, str | None]] | None
                 )
             known = None if pd.isna(name) or outside else str(path.parent / name)
             rows.append((known, None if pd.isna(label) else str(label)))
+    if tables and not rows:
+        raise DataError(
+            f"A table of labels must name images. Received: {tables[0][0]}, without a row. Fill or "
+            "remove it."
+        )
     if tables and (unnamed := len({*map(str, _pictures(files))}.difference(p for p, _ in rows))):
         logger.warning("%s leaves out %d images that it does not name.", tables[0][0], unnamed)
     return rows if tables else None
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return TABLES[path.name](path)
+    except ValueError as error:  # of pandas, of Arrow and of other encodings
+        raise DataError(
+            f"A table of labels must be readable, in UTF-8. Received: {path}: {error}. Save it "
+            "again."
+        ) from error
 
 
 def _is_inside(name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from typing import Literal
 
 from huggingface_hub import HfApi, constants
@@ -32,6 +33,8 @@ from hf_ela.errors import (
 LOGIN = "`hf auth login`, or the variable HF_TOKEN"
 # The HTTPError of the client (httpx or httpx2, by the version of huggingface_hub), and OSError.
 CLIENT_ERRORS: tuple[type[Exception], ...] = HfHubHTTPError.__bases__
+WrongAddress: type[Exception] = import_module(CLIENT_ERRORS[0].__module__.split(".")[0]).InvalidURL
+"""What the client raises for an address, also of a proxy, that cannot be one."""
 OTHER_ANSWERS: tuple[type[Exception], ...] = (
     ValueError,
     KeyError,
@@ -138,7 +141,7 @@ def hub_errors(repository: Repository, *more: type[Exception]) -> Iterator[None]
     """
     # hf_xet, which moves large files, raises RuntimeError; a SOCKS proxy can raise ImportError.
     turned: tuple[type[Exception], ...] = (*CLIENT_ERRORS, *OTHER_ANSWERS, *more)
-    turned = (*turned, RuntimeError, ImportError)
+    turned = (*turned, RuntimeError, ImportError, WrongAddress)
     try:
         yield
     except HfElaError:
@@ -192,6 +195,13 @@ def _known_error(error: BaseException, repository: Repository) -> HfElaError | N
         return malformed(repository)
     if isinstance(error, ImportError | ValueError) and "proxy" in str(error).lower():
         return _wrong_proxy(error)
+    if isinstance(error, WrongAddress):
+        if _proxies():
+            return _wrong_proxy(error)
+        return HubUnreachableError(
+            f"HF_ENDPOINT must be the address of a Hub. Received: {constants.ENDPOINT!r}. Correct "
+            "or unset it."
+        )
     if isinstance(error, OSError | RuntimeError) and (reason := _disk_problem(error, repository)):
         return repository.failed(reason)
     if (
@@ -251,9 +261,14 @@ def _unexpected(error: BaseException, repository: Repository) -> HfElaError:
     )
 
 
+def _proxies() -> list[str]:
+    """Return the variables of the environment that name a proxy."""
+    return [name for name in os.environ if name.lower() in _PROXIES]
+
+
 def _wrong_proxy(error: Exception) -> HfElaError:
     """Return the error for a proxy that the client cannot use; its address may hold a password."""
-    names = ", ".join(name for name in os.environ if name.lower() in _PROXIES)
+    names = ", ".join(_proxies())
     problem = "has no valid address. Correct it, such as to http://host:port"
     if isinstance(error, ImportError):
         problem = "is a SOCKS proxy, which requires the package `socksio`: pip install socksio"
