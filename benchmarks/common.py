@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "tests"))  # for scripts that share hostile inputs with the tests
 
 
 # -------------------------------------------------------------------------------------- processes

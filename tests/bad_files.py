@@ -93,9 +93,9 @@ def tiff(pixels: np.ndarray, photometric: int, more: dict[int, int] | None = Non
     return (head + stored).ljust(first, b"\0") + b"".join(part.tobytes() for part in parts)
 
 
-def plain_files() -> dict[str, bytes]:
+def plain_files(image: Image.Image | None = None) -> dict[str, bytes]:
     """One good file per format that this Pillow can write."""
-    image = picture()
+    image = image or picture()
     files = {
         "jpg": encode(image, "JPEG", quality=80),
         "progressive.jpg": encode(image, "JPEG", quality=80, progressive=True),
@@ -108,6 +108,27 @@ def plain_files() -> dict[str, bytes]:
     for suffix, name, feature in [("webp",) * 3, ("avif",) * 3, ("jp2", "JPEG2000", "jpg_2000")]:
         if features.check(feature):
             files[suffix] = encode(image, name)
+    return files
+
+
+def slow_files() -> dict[str, bytes]:
+    """Files that would keep a decoder busy for minutes; each key is what there is too much of."""
+    plain = plain_files()
+    jpeg, progressive, gif = plain["jpg"], plain["progressive.jpg"], plain["gif"]
+    scan = progressive[progressive.rindex(b"\xff\xda") :][:10]
+    table = 13 + (3 << (gif[10] & 7) + 1)
+    files = {
+        "scans": progressive[:-2] + scan * 101 + b"\xff\xd9",
+        "bytes between its segments": jpeg[:2] + b"\xff" * 70_000 + jpeg[2:],
+        "segments": jpeg[:2] + b"\xff\xe5\0\2" * 1001 + jpeg[2:],
+        "chunks": plain["png"][:33] + png_chunk(b"prVt", b"") * 50_001 + plain["png"][33:],
+        "blocks": gif[:table] + b"!\xfe\1a\0" * 100_001 + gif[table:],
+        "strips and tiles": tiff(np.asarray(picture()), 2, {278: 1}).replace(
+            struct.pack("<HHI", 273, 4, 1), struct.pack("<HHI", 273, 4, 300)
+        ),
+    }
+    if "avif" in plain:
+        files["items"] = plain["avif"] + b"infe" * 1001
     return files
 
 

@@ -289,6 +289,32 @@ def test_detectors_are_compared_on_the_same_images(run, trials, tiny_run, tmp_pa
     assert "| `features-aligned` | aligned |" in (recorded / "README.md").read_text("utf-8")
 
 
+def test_damaged_files_are_the_same_for_the_same_seed_and_nearly_all_differ(scripts):
+    from itertools import islice
+
+    from hostile import damaged_files
+
+    files = [[*islice(damaged_files(seed), 60)] for seed in (0, 0, 1)]
+    assert files[0] == files[1] != files[2]
+    assert len({data for _, data in files[0]}) > 55
+
+
+@pytest.mark.second_lane
+def test_campaign_tries_every_part_and_finds_no_failure(run):
+    printed, report = run(
+        "campaign.py", "--files", 30, "--folders", 12, "--faults", 4, "--kills", 1
+    )
+    rows = report["rows"]
+    parts = ["files", "folders", "releases", "downloads", "trainings", "streams"]
+    assert list(rows) == parts
+    assert [rows[part]["tried"] for part in parts[1:4]] == [24, 4, 4]
+    for part, row in rows.items():
+        assert row["failures"] == []
+        assert printed.count(f"| {row['tried']:,} | ") >= 1, part
+    files = rows["files"]
+    assert files["scored"] + sum(files["refused"].values()) == files["tried"] == 31
+
+
 @pytest.mark.second_lane
 def test_the_test_split_decides_nothing_of_boosting(tmp_path, cache, scripts):
     from detectors import of_boosting

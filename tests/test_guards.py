@@ -2,101 +2,37 @@
 
 import contextlib
 import resource
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from bad_files import damaged
-from conftest import TINY
+from bad_models import (
+    MORE_THAN_NUMBERS,
+    OTHER_FILE,
+    REACHING_OUT,
+    RECIPE,
+    SHAPE,
+    TEXTS,
+    edited,
+    means,
+    put_before_the_end,
+)
 from hf_ela.backend import keras
 from hf_ela.errors import ModelError
 from hf_ela.models.guards import check_weights
 from hf_ela.models.onnx_runtime import PIXELS, OnnxModel
-from hf_ela.recipes.loading import load_recipe
 from networks import CROPS
-
-RECIPE = load_recipe("default", [*TINY, "ela=none", "network.widths=[4]"])
-SHAPE = RECIPE.input_shape
-
-
-def means(given: Any = ("N", *SHAPE), kind: int = TensorProto.UINT8) -> ModelProto:
-    """A network of one layer: its answer is twice the mean of the views."""
-    nodes = [
-        helper.make_node("Cast", ["views"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Unsqueeze", ["mean", "one"], ["column"]),
-        helper.make_node("Concat", ["column", "column"], ["probabilities"], axis=1),
-    ]
-    axes = numpy_helper.from_array(np.array([1, 2, 3]), "axes")
-    one = numpy_helper.from_array(np.array([1]), "one")
-    views = helper.make_tensor_value_info("views", kind, given)
-    output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 2])
-    graph = helper.make_graph(nodes, "means", [views], [output], [axes, one])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-
-
-def edited(edit: Callable[[ModelProto], object] = lambda model: None) -> bytes:
-    model = means()
-    edit(model)
-    return bytes(model.SerializeToString())
-
-
-def external(location: str, **more: str) -> TensorProto:
-    """A tensor with its numbers in a file."""
-    tensor = TensorProto(name="c", dims=[2], data_type=TensorProto.FLOAT)
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": location, **more}.items():
-        tensor.external_data.add(key=key, value=value)
-    return tensor
-
-
-def node_with(**attribute: Any) -> Callable[[ModelProto], object]:
-    def edit(model: ModelProto) -> None:
-        node = model.graph.node.add(op_type="Identity", input=["mean"], output=["copy"])
-        node.attribute.add(name="a", **attribute)
-
-    return edit
-
-
-def constant_text(model: ModelProto) -> None:
-    node = model.graph.node.add(op_type="Constant", output=["text"])
-    node.attribute.add(name="value_string", s=b"x", type=AttributeProto.STRING)
-
-
-def cast_to(kind: int) -> Callable[[ModelProto], object]:
-    return lambda model: setattr(model.graph.node[0].attribute[0], "i", kind)
-
-
-def put_before_the_end(model: ModelProto, *nodes: tuple[str, list[str], str]) -> None:
-    """Put nodes after the mean; if one gives "same", the end is made of that."""
-    *first, unsqueeze, concat = model.graph.node
-    if nodes[-1][2] == "same":
-        unsqueeze.input[0] = "same"
-    new = [
-        helper.make_node(kind, given, [name], keepdims=0)
-        if kind == "ReduceMean"
-        else helper.make_node(kind, given, [name])
-        for kind, given, name in nodes
-    ]
-    kept = [*first, *new, unsqueeze, concat]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
 
 
 def resident() -> int:
     """Bytes of memory that this process holds."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-OTHER_FILE, TEXTS = "numbers in another file", "it has texts"
-BODY = GraphProto(name="body")
 
 
 class TestOnnx:
@@ -106,34 +42,7 @@ class TestOnnx:
         found = OnnxModel(edited(), RECIPE).probabilities(views)
         assert (found.tolist(), found.dtype) == ([[7, 7]] * number, np.float32)
 
-    @pytest.mark.parametrize(
-        ("edit", "message"),
-        [
-            (lambda m: m.graph.initializer.append(external("/etc/passwd")), OTHER_FILE),
-            (lambda m: m.graph.initializer.append(external("weights.bin")), OTHER_FILE),
-            (
-                # A place in this process's memory, as ONNX Runtime writes it.
-                lambda m: m.graph.initializer.append(external("*/_ORT_MEM_ADDR_/*", offset="4096")),
-                OTHER_FILE,
-            ),
-            (node_with(type=AttributeProto.TENSOR, t=external("secret.bin")), OTHER_FILE),
-            (node_with(type=AttributeProto.TENSORS, tensors=[external("secret.bin")]), OTHER_FILE),
-            (node_with(type=AttributeProto.GRAPH, g=BODY), "within a node"),
-            (node_with(type=AttributeProto.GRAPHS, graphs=[BODY]), "within a node"),
-            (lambda m: m.functions.add(name="f", domain="own"), "functions"),
-            (lambda m: m.training_info.add(), "training"),
-            (lambda m: m.graph.sparse_initializer.add(), "sparse"),
-            (lambda m: m.graph.node.add(op_type="Relu", domain="own"), "outside of the ONNX"),
-            (lambda m: m.graph.node.add(op_type="Loop", output=["x"]), "the operator 'Loop'"),
-            (lambda m: m.graph.node.add(op_type="Evil", domain="own"), "the operator 'Evil'|out"),
-            (lambda m: m.graph.initializer.add(dims=[1], data_type=TensorProto.STRING), TEXTS),
-            (cast_to(TensorProto.STRING), TEXTS),
-            (cast_to(2**32 + 8), TEXTS),
-            (lambda m: m.graph.initializer.add(dims=[1], data_location=1), OTHER_FILE),
-            (node_with(type=AttributeProto.TENSOR, t=TensorProto(data_type=8)), TEXTS),
-            (constant_text, TEXTS),
-        ],
-    )
+    @pytest.mark.parametrize(("edit", "message"), REACHING_OUT)
     def test_what_would_be_run_or_read_is_refused(self, edit, message) -> None:
         with pytest.raises(ModelError, match=f"{message}.*do not use it"):
             OnnxModel(edited(edit), RECIPE)
@@ -308,9 +217,6 @@ class TestOnnx:
             assert found.shape == (2, 2)
 
 
-BIAS = "layers/dense/vars/1"
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> bytes:
     """A file of one layer, as Keras writes it."""
@@ -320,68 +226,12 @@ def weights(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
-def secret(folder: Path) -> Path:
-    """The numbers of another file."""
-    path = folder / "secret.h5"
-    with h5py.File(path, "w") as file:
-        file["numbers"] = np.zeros(2, np.float32)
-    return path
-
-
-def put(file: h5py.File, name: str, item: object) -> None:
-    del file[name]
-    file[name] = item
-
-
-def external_storage(file: h5py.File, beside: Path) -> None:
-    del file[BIAS]
-    (beside / "secret.bin").write_bytes(bytes(8))
-    stored = [(str(beside / "secret.bin"), 0, 8)]
-    file.create_dataset(BIAS, (2,), np.float32, external=stored)
-
-
-def virtual(file: h5py.File, beside: Path) -> None:
-    del file[BIAS]
-    layout = h5py.VirtualLayout((2,), np.float32)
-    layout[:] = h5py.VirtualSource(secret(beside), "numbers", (2,))
-    file.create_virtual_dataset(BIAS, layout)
-
-
-def nested(file: h5py.File, beside: Path) -> None:
-    file["layers/dense/vars/deep"] = file["layers"]  # a group within itself
-
-
 class TestWeights:
     def test_what_keras_writes_is_taken(self, weights, tmp_path) -> None:
         (tmp_path / "a.h5").write_bytes(weights)
         check_weights(tmp_path / "a.h5", RECIPE)
 
-    @pytest.mark.parametrize(
-        ("edit", "message"),
-        [
-            (
-                lambda f, beside: put(f, BIAS, h5py.ExternalLink(secret(beside), "numbers")),
-                r"layers/dense/vars/1 is a link \(ExternalLink\)",
-            ),
-            (
-                lambda f, beside: put(f, "layers/dense", h5py.ExternalLink(secret(beside), "/")),
-                r"layers/dense is a link \(ExternalLink\)",
-            ),
-            (lambda f, _: put(f, BIAS, h5py.SoftLink("/layers")), r"is a link \(SoftLink\)"),
-            (external_storage, "vars/1 has its numbers in another file"),
-            (virtual, "vars/1 has its numbers in another file"),
-            (lambda f, _: put(f, BIAS, np.dtype("f4")), "vars/1 is a Datatype"),
-            (lambda f, _: put(f, BIAS, "text"), "vars/1 holds object, not numbers"),
-            (lambda f, _: put(f, BIAS, h5py.Empty("f4")), "vars/1 holds float32, not numbers"),
-            (
-                lambda f, _: f.create_dataset("bomb", (2**40,), "f4", chunks=(2**20,)),
-                "bomb is stored in chunks",
-            ),
-            (lambda f, _: f.create_dataset("bomb", (2**40,), "f4"), "arrays of more than"),
-            (nested, "nested deeper than 8"),
-            (lambda f, _: [f.create_group(f"g{i}") for i in range(501)], "more than 500 entries"),
-        ],
-    )
+    @pytest.mark.parametrize(("edit", "message"), MORE_THAN_NUMBERS)
     def test_are_numbers_of_their_own_file(
         self, weights, tmp_path, edit, message, monkeypatch
     ) -> None:

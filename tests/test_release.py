@@ -392,6 +392,14 @@ def test_an_answer_of_another_form_is_one_line(hub, push, method, part, answer) 
     push("tester/odd", "--dry-run")
 
 
+def test_a_tag_that_only_a_proxy_said_was_made_is_missed(hub, push) -> None:
+    hub.add_model("tester/untagged", {"README.md": b"# Mine\n"})
+    hub.fault("POST", "/tag/", answer=b"null", times=1)
+    done = push("tester/untagged", "--tag", "v1.0.0", status=2)
+    assert "v1.0.0 is not among the tags" in done.err
+    assert "Tagged v1.0.0." in push("tester/untagged", "--tag", "v1.0.0").out
+
+
 def test_what_stops_the_verification_is_said_for_what_it_is(hub, push) -> None:
     denied = hub.fault("GET", "/resolve/", status=403)
     done = push("tester/denied", "--tag", "v1.0.0", status=2)

@@ -7,11 +7,9 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable
 from errno import ENOSPC
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -20,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_files import damaged, picture
-from conftest import CALLED, COMMAND, changed, linked_copy
+from bad_models import WRONG_SETTINGS, WRONG_WEIGHTS, change, replace, settings_of, write
+from conftest import CALLED, COMMAND, linked_copy
 from hf_ela import ElaClassifier
 from hf_ela._files import named_if_full
 from hf_ela.backend import keras
@@ -35,40 +34,6 @@ from hf_ela.recipes.schema import Recipe
 from networks import CROPS, classifier_of, crops_classifier, images
 
 FILES = {"model.weights.h5", "model.onnx", "network.onnx"}
-
-
-def settings_of(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "hf_ela.json").read_text("utf-8"))
-    return found
-
-
-def write(name: str, data: bytes) -> Callable[[Path], None]:
-    """Put a file in the place of another one, which may be linked to its original."""
-
-    def written(folder: Path) -> None:
-        (folder / name).unlink()
-        (folder / name).write_bytes(data)
-
-    return written
-
-
-def change(**values: Any) -> Callable[[Path], None]:
-    def written(folder: Path) -> None:
-        content = changed(settings_of(folder), **values)
-        write("hf_ela.json", json.dumps(content).encode())(folder)
-
-    return written
-
-
-def replace(name: str, data: bytes) -> Callable[[Path], None]:
-    """Write a file, and state its new checksum."""
-
-    def replaced(folder: Path) -> None:
-        write(name, data)(folder)
-        stated = settings_of(folder)["sha256"] | {name: sha256(data).hexdigest()}
-        change(sha256=stated)(folder)
-
-    return replaced
 
 
 @pytest.fixture
@@ -248,68 +213,14 @@ class TestRuntime:
         assert ElaClassifier.from_pretrained(folder, runtime="keras").threshold == 0.4
 
 
-WIDER, DEEPER = {"recipe__network__widths": [16]}, {"recipe__network__blocks": 2}
-TOO_LARGE = {
-    "recipe__network__widths": [1024] * 2,
-    "recipe__network__patch": 1,
-    "recipe__input__size": 1024,
-}
-
-
 class TestDamage:
-    @pytest.mark.parametrize(
-        ("damage", "message"),
-        [
-            (shutil.rmtree, "which is not a folder. Check the path"),
-            (lambda folder: (folder / "hf_ela.json").unlink(), "must hold hf_ela.json"),
-            (write("hf_ela.json", b'{"schema": 1,'), "must be JSON"),
-            (write("hf_ela.json", b"\xff\xfe{}"), "must be JSON"),
-            (write("hf_ela.json", b"[" * 100_000), "must be JSON"),
-            (write("hf_ela.json", b"[]"), "is not valid"),
-            (write("hf_ela.json", b"{}"), "`sha256`: Field required"),
-            (change(schema=2, novelty=5), r"Received: schema=2.*newer"),
-            (change(schema=True), "`schema` of .* must be a number"),
-            (change(novelty=5), "`novelty`"),
-            (change(labels=["real", "fake"]), "`labels"),
-            (change(temperature=0), "`temperature`"),
-            (change(threshold=float("nan")), "must be JSON"),
-            (change(threshold=2), "`threshold`"),
-            (change(uncertain=[0.1]), "`uncertain"),
-            (change(uncertain=[0.1, 1.5]), "`uncertain"),
-            *(
-                (change(uncertain=band), "with the threshold in between")
-                for band in ([0.5, 0.6], [0.1, 0.3], [0.6, 0.3])
-            ),
-            (change(sha256={"model.onnx": "0" * 64}), "`sha256` must name model.weights.h5"),
-            (change(sha256={"model.weights.h5": "0"}), "`sha256"),
-            (change(recipe__input__size="32"), "`recipe.input"),
-            (change(recipe__ela__qualities=[0]), "`quality` must be an integer from 1 to 100"),
-            (write("hf_ela.json", b" " * 2**24 + b"{}"), "at most 4,194,304 bytes"),
-            (write("hf_ela.json", b'{"schema": 1' + b"0" * 9999 + b"}"), "must be JSON"),
-            (change(data={"threshold": float("inf")}), "must be JSON"),
-            (change(**{f"novelty{i}": i for i in range(999)}), "Copy or save it again"),
-            (
-                change(recipe__network={"kind": "reference"}, recipe__input__size=1024),
-                r"weights .* at most 268,435,456 .* about 2,114,",
-            ),
-            (change(**TOO_LARGE), "layers .* at most 268,435,456 .* about 4,294,967,296"),
-        ],
-    )
+    @pytest.mark.parametrize(("damage", "message"), WRONG_SETTINGS)
     def test_of_the_settings_is_named(self, folder, damage, message) -> None:
         damage(folder)
         with pytest.raises(ModelError, match=message):
             ElaClassifier.from_pretrained(folder)
 
-    @pytest.mark.parametrize(
-        ("damage", "message"),
-        [
-            (lambda folder: (folder / "model.weights.h5").unlink(), r"does not hold .*weights\.h5"),
-            (write("model.weights.h5", b"other"), r"weights\.h5 with [0-9a-f]{64}\. It is corrupt"),
-            (replace("model.weights.h5", b"no HDF5"), "as Keras writes it.*do not use it"),
-            (change(**WIDER), "must fit the network of the recipe"),
-            (change(**DEEPER), "must fit the network of the recipe"),
-        ],
-    )
+    @pytest.mark.parametrize(("damage", "message"), WRONG_WEIGHTS)
     def test_of_the_weights_is_named(self, folder, damage, message) -> None:
         damage(folder)
         with pytest.raises(ModelError, match=message):

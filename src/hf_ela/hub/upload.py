@@ -162,12 +162,19 @@ def _tag(api: HfApi, repository: Repository, tag: str, commit: str) -> None:
         except HfHubHTTPError as error:
             if error.response.status_code != 409:
                 raise
-            refs = api.list_repo_refs(repository.id, repo_type=repository.kind)
-            if (tag, commit) not in [(ref.name, ref.target_commit) for ref in refs.tags]:
-                raise ReleaseError(
-                    f"Tags are immutable: somebody else has just given {tag} to another commit. "
-                    f"Use the next version for {commit}."
-                ) from error
+    with hub_errors(replace(repository, planning=True)):
+        refs = api.list_repo_refs(repository.id, repo_type=repository.kind)
+    found = {ref.name: ref.target_commit for ref in refs.tags}.get(tag)
+    if found is None:  # something else, such as a proxy, has answered
+        raise ReleaseError(
+            f"{tag} is not among the tags of {repository.url}, although the request to make it was "
+            "answered as done. Repeat the command."
+        )
+    if found != commit:
+        raise ReleaseError(
+            f"Tags are immutable: somebody else has just given {tag} to another commit. Use the "
+            f"next version for {commit}."
+        )
 
 
 def _verify(api: HfApi, plan: Plan, commit: str, run: Mapping[str, Any] | None) -> None:
