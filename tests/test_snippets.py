@@ -28,7 +28,7 @@ DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"
 # In a block without a language, which is for what a program prints.
 FORGOTTEN = re.compile(r"^(\$|(from|git|hf|hf-ela|import|make|pip|python) )", re.MULTILINE)
 ANSWER = re.compile(r"\[\{.*?\}\]")
-BRIEF = ["training.epochs=1", "augmentation.views=1"]
+BRIEF = ["training.epochs=1", "augmentation.views=1", "input.grid=1"]
 SMALL = [*BRIEF, "input.size=96", "validation.fraction=0.25"]
 QUICK = ("predict", "ela", "push")
 # An interrupted run is the matter of test_training.py, the published network takes minutes.
@@ -82,6 +82,11 @@ COMMANDS = {  # each once, wherever it is shown
     tuple(s.words): s
     for s in ALL
     if s.language == "sh" and s.words[0] == "hf-ela" and not PARSED.search(s.text)
+}.values()
+# A training of seconds for each way to type it: folders of other names are no other way.
+FOLDERS = re.compile(r"(--data|--out) \S+")
+SLOW = {
+    FOLDERS.sub(r"\1", " ".join(s.words)): s for s in COMMANDS if s.words[1] not in QUICK
 }.values()
 PROGRAMS = [s for s in ALL if s.language == "python"]
 
@@ -209,7 +214,7 @@ def test_quick_commands(snippet, run, hub) -> None:
 
 
 @pytest.mark.second_lane
-@pytest.mark.parametrize("snippet", [s for s in COMMANDS if s.words[1] not in QUICK], ids=str)
+@pytest.mark.parametrize("snippet", SLOW, ids=str)
 def test_slow_commands(snippet, run) -> None:
     run(snippet.words)
     if snippet.words[1] == "train" and "--out" in snippet.words:
