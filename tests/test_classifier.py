@@ -95,7 +95,9 @@ class TestPredict:
         certain, many = crops_classifier(), [Image.new("RGB", (300, 200)), picture()]
         found = certain.predict(many, abstain=True)
         assert [answer[0]["label"] == "uncertain" for answer in found] == [True, False]
-        assert certain.predict(many) == [found[0][1:], found[1]]
+        reason, *entries = found[0][0]["reason"], *found[0][1:]
+        assert reason.startswith("nothing to see")
+        assert certain.predict(many) == [[entries[0] | {"reason": reason}, entries[1]], found[1]]
 
     def test_an_image_that_does_not_fit_in_memory_is_refused(self) -> None:
         class Hungry(ElaClassifier):
