@@ -210,7 +210,7 @@ def _workers(num_proc: int) -> Executor:
     if num_proc == 1:
         return ThreadPoolExecutor(1)
     # Spawned, not forked: a fork of a process that runs threads (a stream's, a backend's) may hang.
-    return ProcessPoolExecutor(num_proc, get_context("spawn"), initializer=_start_worker)
+    return ProcessPoolExecutor(num_proc, get_context("spawn"), _start_worker, (os.getpid(),))
 
 
 @contextmanager
@@ -241,27 +241,28 @@ def _killed_workers() -> Iterator[None]:
         ) from error
 
 
-def _start_worker() -> None:
-    # The parent handles Ctrl-C; and a worker must not outlive a parent that was killed.
+def _start_worker(parent: int) -> None:
+    # The parent handles Ctrl-C; and a worker must not outlive a parent that was killed, be it
+    # before the worker has come so far as to ask who its parent is.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_leave_with_parent, daemon=True).start()
+    Thread(target=_leave_with, args=(parent,), daemon=True).start()
 
 
-def _leave_with_parent() -> None:
-    parent = os.getppid()
+def _leave_with(parent: int) -> None:
     while os.getppid() == parent:
         sleep(1)
     os._exit(1)
 
 
-_watching = False
+_watching: int | None = None
+"""The process whose forks are workers."""
 
 
 @contextmanager
 def _watched_forks() -> Iterator[None]:
     """Make workers forked by `datasets` leave with their parent, and let Ctrl-C through."""
     global _watching
-    _watching = True
+    _watching = os.getpid()
     try:
         yield
     except multiprocess.TimeoutError as error:
@@ -270,12 +271,12 @@ def _watched_forks() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        _watching = False
+        _watching = None
 
 
 def _after_fork() -> None:
     if _watching:
-        _start_worker()
+        _start_worker(_watching)
 
 
 if hasattr(os, "register_at_fork"):
