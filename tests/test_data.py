@@ -1,6 +1,7 @@
 """From a folder to splits: caching, versions, streaming, refusals, groups, classes."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -203,6 +204,14 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
     options = {"streaming": True, "cache_dir": str(tmp_path / "cache")}
     again = prepared(folder, load_recipe("default", slow), **options)
     assert counts(again) == (164 - sizes, sizes)
+
+
+def test_a_worker_leaves_whose_parent_was_killed_while_it_started() -> None:
+    code = "import time; from hf_ela._processes import stay_with; stay_with($$)"
+    shell = f"{shlex.quote(sys.executable)} -c '{code}; time.sleep(150)' &".replace("$$", "'$$'")
+    process = subprocess.Popen(["sh", "-c", shell], start_new_session=True)  # it ends at once
+    process.wait()
+    wait_until_gone(process.pid)
 
 
 def test_bad_images_are_skipped_and_listed(tmp_path, cache) -> None:

@@ -29,7 +29,7 @@ class Workers(ProcessPoolExecutor):
 
     def __init__(self, number: int) -> None:
         """Start none yet."""
-        super().__init__(number, get_context("spawn"), initializer=stay_with_parent)
+        super().__init__(number, get_context("spawn"), stay_with, (os.getpid(),))
 
     def submit(
         self, function: Callable[..., Result], /, *arguments: Any, **named: Any
@@ -59,14 +59,13 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def stay_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and do not outlive it if it is killed."""
+def stay_with(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and do not outlive it, even if it was killed before this call."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_leave_with_parent, daemon=True).start()
+    Thread(target=_leave_with, args=(parent,), daemon=True).start()
 
 
-def _leave_with_parent() -> None:
-    parent = os.getppid()
+def _leave_with(parent: int) -> None:
     while os.getppid() == parent:
         sleep(1)
     os._exit(1)

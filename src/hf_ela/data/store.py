@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from hf_ela._files import held_alone, sweep, whole_file, write_json
-from hf_ela._processes import KILLED, Workers, stay_with_parent
+from hf_ela._processes import KILLED, Workers, stay_with
 from hf_ela._terminal import progress_bar
 from hf_ela._threads import batched
 from hf_ela.data.rows import FACT_COLUMNS, PIXEL_SETS, RowSettings, ViewSet, compute_row
@@ -216,14 +216,15 @@ def _killed_workers() -> Iterator[None]:
         raise DataError(KILLED) from error
 
 
-_watching = False
+_watching: int | None = None
+"""The process whose forks are workers."""
 
 
 @contextmanager
 def _watched_forks() -> Iterator[None]:
     """Make workers forked by `datasets` leave with their parent, and let Ctrl-C through."""
     global _watching
-    _watching = True
+    _watching = os.getpid()
     try:
         yield
     except multiprocess.TimeoutError as error:
@@ -232,12 +233,12 @@ def _watched_forks() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        _watching = False
+        _watching = None
 
 
 def _after_fork() -> None:
     if _watching:
-        stay_with_parent()
+        stay_with(_watching)
 
 
 if hasattr(os, "register_at_fork"):
