@@ -311,6 +311,7 @@ def test_values_of_a_run_are_shown_and_change_nothing_else(texts) -> None:
 
 @settings(max_examples=20)
 @given(st.text())
+@example("\x85")  # a line end for YAML
 def test_any_name_of_a_file_takes_one_row(text) -> None:
     assume(text not in CAPTIONS)  # the name of a plot, which is shown then
     shown = html(make_card(_with(text)))

@@ -137,7 +137,7 @@ def _run_metadata(run: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]
         for metric, cell in measured.items()
         if metric != "confusion" and cell["value"] is not None
     ]
-    name = repo_id.partition("/")[2] if repo_id else f"hf-ela-{run['recipe']['name']}"
+    name = repo_id.partition("/")[2] if repo_id else f"hf-ela-{printable(run['recipe']['name'])}"
     measured_types = {result.metric_type for result in results}
     return {
         "library_name": "keras",
