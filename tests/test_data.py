@@ -1,7 +1,6 @@
 """From a folder to splits: caching, versions, streaming, refusals, groups, classes."""
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -206,11 +205,15 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
     assert counts(again) == (164 - sizes, sizes)
 
 
-def test_a_worker_leaves_whose_parent_was_killed_while_it_started() -> None:
-    code = "import time; from hf_ela._processes import stay_with; stay_with($$)"
-    shell = f"{shlex.quote(sys.executable)} -c '{code}; time.sleep(150)' &".replace("$$", "'$$'")
-    process = subprocess.Popen(["sh", "-c", shell], start_new_session=True)  # it ends at once
-    process.wait()
+def test_a_worker_leaves_whose_parent_is_killed_while_it_starts() -> None:
+    script = (
+        "import os, signal\n"
+        "from hf_ela._processes import Workers\n"
+        "Workers(2).submit(print)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    assert process.wait() == -signal.SIGKILL
     wait_until_gone(process.pid)
 
 
