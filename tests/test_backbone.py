@@ -222,7 +222,14 @@ def assert_sees_as(whole: keras.Model, model: keras.Model, name: str) -> None:
     np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-3, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("name", APPLICATIONS)
+# One with each kind of layer in the first lane.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "mobilenet-v2" else pytest.mark.second_lane)
+        for name in APPLICATIONS
+    ],
+)
 def test_an_application_is_folded_without_a_download(name, monkeypatch) -> None:
     """Weights of chance stand for those of ImageNet, which only a training asks for."""
 

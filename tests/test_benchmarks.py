@@ -289,23 +289,25 @@ def test_detectors_are_compared_on_the_same_images(run, trials, tiny_run, tmp_pa
     assert "| `features-aligned` | aligned |" in (recorded / "README.md").read_text("utf-8")
 
 
+@pytest.mark.second_lane
 def test_damaged_files_are_the_same_for_the_same_seed_and_nearly_all_differ(scripts):
     from itertools import islice
 
     from hostile import damaged_files
 
-    files = [[*islice(damaged_files(seed), 60)] for seed in (0, 0, 1)]
+    files = [[*islice(damaged_files(seed), 12)] for seed in (0, 0, 1)]
     assert files[0] == files[1] != files[2]
-    assert len({data for _, data in files[0]}) > 55
+    assert len({data for _, data in files[0]}) > 10
 
 
 @pytest.mark.second_lane
-def test_campaign_tries_every_part_and_finds_no_failure(run):
-    printed, report = run("campaign.py", "--files", 9, "--folders", 3, "--faults", 2, "--kills", 1)
+def test_campaign_finds_no_failure(run):
+    """Kills are left to the command itself, and to the tests of training and of streams."""
+    parts = ["files", "folders", "releases", "downloads"]
+    printed, report = run("campaign.py", *parts, "--files", 9, "--folders", 3, "--faults", 2)
     rows = report["rows"]
-    parts = ["files", "folders", "releases", "downloads", "trainings", "streams"]
     assert list(rows) == parts
-    assert [rows[part]["tried"] for part in parts[1:4]] == [6, 2, 2]
+    assert [rows[part]["tried"] for part in parts[1:]] == [6, 2, 2]
     for part, row in rows.items():
         assert row["failures"] == []
         assert printed.count(f"| {row['tried']:,} | ") >= 1, part

@@ -502,6 +502,7 @@ def test_whatever_a_person_writes_survives_a_second_card(above, below, values, o
 @example("a: |+\n  x\n", "y")
 @example("NULL", "")
 @example("---", "---")
+@example("", "\r")
 def test_any_front_matter_is_merged_or_refused(front, below) -> None:
     assume("hf-ela:" not in front)
     previous = f"---\n{front}\n---\n# Mine\n{below}"

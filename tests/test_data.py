@@ -187,7 +187,7 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
         "options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=2)\n"
         "prepare(options, load_recipe('default', overrides))\n"
     )
-    slow = [*TINY, "augmentation.views=40"]
+    slow = [*TINY, "augmentation.views=12"]
     process = subprocess.Popen(
         [sys.executable, str(script), str(folder), str(tmp_path / "cache"), *slow],
         cwd=REPOSITORY, start_new_session=True,

@@ -96,7 +96,8 @@ def make_card(
     try:
         block = f"{BEGIN}\n\n{_generated_text(run, repo_id, revision)}\n\n{END}"
         if card is not default and card.text.strip():
-            eol = "\r\n" if "\r\n" in card.text else "\n"
+            lines, of_windows = card.text.count("\n"), card.text.count("\r\n")
+            eol = "\r\n" if 2 * of_windows > lines else "\n"  # as most of them
             gap = "" if card.text.startswith(("\n", "\r")) else eol
             card.text = gap + with_block(card.text, block.replace("\n", eol), eol)
         else:  # a repository made on the Hub's page has metadata, and no text

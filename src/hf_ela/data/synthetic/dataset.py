@@ -159,13 +159,14 @@ def write_samples(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         # A folder inside, since only its owner can read a temporary one.
         made = Path(temporary) / "set"
-        paint_pair, arguments = partial(_write_pair, made, seed), zip(*pictures, strict=True)
+        calls: list[Callable[[], list[tuple[str, str, str]]]]
+        calls = [partial(_write_pair, made, seed, *picture) for picture in pictures]
         with ExitStack() as stack:
             if num_proc > 1:
                 pool = stack.enter_context(Workers(num_proc))
-                pairs = pool.map(paint_pair, *arguments, chunksize=4)
-            else:
-                pairs = map(paint_pair, *arguments)
+                # Not `map`: it cancels calls while the pool that lost a worker ends them (CPython).
+                calls = [pool.submit(call).result for call in calls]
+            pairs = (call() for call in calls)
             bar = progress_bar(pairs, "Painting", len(pictures), shown=progress)
             rows = list(chain.from_iterable(bar))
         with (made / "groups.csv").open("w", newline="") as file:
