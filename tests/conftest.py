@@ -31,7 +31,8 @@ for name in LIVE:
     del os.environ[name]
 os.environ.update(HUB.environment(Path(_HOME.name)))
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of test files that import it before hf_ela
+# Of libraries that test files import before hf_ela, which sets both.
+os.environ |= {"ORT_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
 
 CALLED = Path(_HOME.name) / "called"
 """Hosts other than this one that this process and all that it starts look up or connect to."""
