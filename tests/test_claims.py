@@ -3,14 +3,17 @@
 import json
 import shutil
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
+from zlib import compress
 
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffTags
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from bad_files import encode, picture, png_chunk
 from hf_ela import ElaClassifier, load_image
@@ -107,8 +110,8 @@ def test_marks_of_generators_are_found(data, where, tool) -> None:
     (claim,) = claims(data)
     assert (claim.where, claim.says, claim.verified) == (where, "ai", None)
     assert claim.tool.startswith(tool)
-    assert "secret prompt" not in str(claim)
-    assert str(claim).startswith(f"AI-generated, by {tool}")
+    assert "secret prompt" not in repr(claim)
+    assert claim.words.startswith(f"AI-generated, by {tool}")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -176,6 +179,22 @@ def test_hostile_xmp_claims_nothing_and_loses_nothing(xmp) -> None:
     data = with_text("XML:com.adobe.xmp", xmp.decode("latin-1"), lang="")
     assert load_image(data).pixels == load_image(encode(picture(64, 64), "PNG")).pixels
     assert claims(data) == ()
+
+
+def test_what_asks_for_memory_or_time_gets_neither() -> None:
+    """Tags that are numbers, texts that inflate, and settings that begin again and again."""
+    tags = ImageFileDirectory_v2()
+    tags.tagtype[0xCD41], tags[0xCD41] = TiffTags.LONG, 2**31
+    tiff = encode(picture(8, 8), "TIFF", tiffinfo=tags)
+    tracemalloc.start()
+    assert claims(tiff) == ()
+    bomb = compress(bytes(2**20))
+    texts = b"".join(png_chunk(b"zTXt", b"k%d\0\0" % n + bomb) for n in range(4000))
+    plain = encode(picture(8, 8), "PNG")
+    assert claims(plain[:33] + texts + plain[33:]) == ()
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+    assert claims(with_text("parameters", "Steps: 1, " * 100_000)) == ()
 
 
 def test_exiftool_writes_what_is_read(tmp_path) -> None:

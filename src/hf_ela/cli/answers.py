@@ -57,12 +57,10 @@ def outcome(result: Mapping[str, Any]) -> str:
 
 def noted(result: Mapping[str, Any]) -> str:
     """Return what stands beside a score: why it is in doubt, and what the file says."""
-    from hf_ela.images.claims import SAYS_WORDS
+    from hf_ela.images.claims import Claim
 
     notes = [result["reason"]] if "reason" in result else []
-    for claim in result["claims"]:
-        said = SAYS_WORDS.get(claim["says"], "a signature")
-        notes.append(f"the file says: {said}{', ' + claim['tool'] if claim['tool'] else ''}")
+    notes += [f"the file says: {Claim(**claim).words}" for claim in result["claims"]]
     return "; ".join(notes)
 
 

@@ -9,12 +9,13 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files as resources
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from hf_ela._files import named_if_full, whole_file
-from hf_ela._terminal import progress_bar
+from hf_ela._terminal import printable, progress_bar
 from hf_ela.cli.answers import Counts, noted, outcome
 from hf_ela.errors import ImageError, RunError
 
@@ -38,11 +39,17 @@ class Report:
             made_by: Model and threshold, which all answers must share; as JSON.
 
         Raises:
-            RunError: The path exists, has another ending, or was begun with another model.
+            RunError: The path exists, has another ending, or was begun with another model; or what
+                writes Parquet is not installed.
         """
         if path.suffix.lower() not in _WRITERS:
             known = ", ".join(_WRITERS)
             raise RunError(f"`out` must end in one of {known}. Received: {path}.")
+        if path.suffix.lower() == ".parquet" and not find_spec("pyarrow"):
+            raise RunError(
+                "Parquet requires the `train` extra (module 'pyarrow' is missing). Name a .csv or "
+                ".jsonl, or install it."
+            )
         if path.exists():
             raise RunError(f"{path} exists. Choose another name, or delete it.")
         self.path, self._part = path, path.with_name(f"{path.name}.part")
@@ -88,10 +95,15 @@ class Report:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of an answer; what no file can hold of a name is escaped."""
     error = row.get("error", {}).get("message")
-    score = None if error else row["scores"]["fake"]
-    values = (row["file"], outcome(row), score, "" if error else noted(row), error)
-    return dict(zip(COLUMNS, values, strict=True))
+    return {
+        "file": printable(row["file"]),
+        "answer": outcome(row),
+        "fake": None if error else row["scores"]["fake"],
+        "note": "" if error else printable(noted(row)),
+        "error": error and printable(error),
+    }
 
 
 def _write_lines(path: Path, rows: Sequence[dict[str, Any]], words: Sequence[str]) -> None:
@@ -106,14 +118,9 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]], words: Sequence[str])
 
 
 def _write_parquet(path: Path, rows: Sequence[dict[str, Any]], words: Sequence[str]) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise RunError(
-            "Parquet requires the `train` extra (module 'pyarrow' is missing). Name a .csv or "
-            ".jsonl, or install it."
-        ) from error
+    import pyarrow
+    from pyarrow import parquet
+
     texts = {name: pyarrow.float64() if name == "fake" else pyarrow.string() for name in COLUMNS}
     table = pyarrow.Table.from_pylist([*map(_flat, rows)], pyarrow.schema(texts))
     parquet.write_table(table, path)

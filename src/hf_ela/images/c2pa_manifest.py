@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from hf_ela.images.png import png_chunks
@@ -57,8 +58,8 @@ def read_manifest(image: Image.Image, data: bytes) -> Manifest | None:
 def _find(image: Image.Image, data: bytes) -> tuple[str, bytes]:
     """Return the place and the bytes of a manifest, or no bytes."""
     match image.format:
-        case "JPEG":
-            parts = [body for name, body in image.applist if name == "APP11"]  # type: ignore[attr-defined]
+        case "JPEG" if isinstance(image, JpegImageFile):
+            parts = (body for name, body in image.applist if name == "APP11")
             return "JPEG APP11", b"".join(parts)
         case "PNG":
             chunks = (
@@ -70,7 +71,8 @@ def _find(image: Image.Image, data: bytes) -> tuple[str, bytes]:
         case "AVIF":
             return "AVIF uuid", b"".join(_boxes(data))
         case "TIFF" if isinstance(image, TiffImageFile):
-            return f"TIFF tag {_TAG}", bytes(image.tag_v2.get(_TAG, b""))
+            value = image.tag_v2.get(_TAG)
+            return f"TIFF tag {_TAG}", value if isinstance(value, bytes) else b""  # or a number
     return "", b""
 
 

@@ -47,7 +47,7 @@ _GENERATOR = re.compile(
     r"|Adobe Firefly|Imagen|Draw Things|Leonardo\.?AI)\b"
 )
 """Names that generators write where the program is named."""
-_PARAMETERS = re.compile(r"(?s)\bSteps: \d+, .*\b(Sampler|CFG scale|Seed): ")
+_PARAMETERS = re.compile(r"\bSteps: \d{1,6}, [^\n]{0,300}?\b(Sampler|CFG scale|Seed): ")
 _JOB = re.compile(r"\bJob ID: [0-9a-f]{8}-[0-9a-f-]{27}")
 _WEB_UI = "Stable Diffusion web UI, or a program like it"
 
@@ -61,6 +61,7 @@ _TEXTS: dict[str, tuple[str, Callable[[str], object]]] = {
     "Description": ("Midjourney", _JOB.search),
 }
 """Keys of PNG texts: who writes them, and how their values are known."""
+_KEYS = frozenset({*_TEXTS, "Software", "AIGC"})
 
 _IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
 _AIGC = "{http://www.tc260.org.cn/ns/AIGC/1.0/}AIGC"  # GB 45438-2025, mandatory in China
@@ -92,11 +93,11 @@ class Claim:
     verified: bool | None = None
     tool: str = ""
 
-    def __str__(self) -> str:
-        """Return it in words: ``AI-generated, by ComfyUI (settings of a generator, PNG text)``."""
+    @property
+    def words(self) -> str:
+        """What the file says, such as ``AI-generated, by ComfyUI``."""
         said = SAYS_WORDS[self.says] if self.says else "nothing of who made it"
-        tool = f", by {self.tool}" if self.tool else ""
-        return f"{said}{tool} ({self.what}; {self.where})"
+        return f"{said}, by {self.tool}" if self.tool else said
 
 
 def read_claims(image: Image.Image, data: bytes) -> tuple[Claim, ...]:
@@ -133,7 +134,7 @@ def _source_type(address: str) -> Says | None:
 
 
 def _from_texts(image: Image.Image, data: bytes) -> Iterator[Claim]:
-    texts = dict(_texts(data)) if image.format == "PNG" else {}
+    texts = _texts(data) if image.format == "PNG" else {}
     for key, (tool, is_mark) in _TEXTS.items():
         if key in texts and is_mark(texts[key]):
             yield Claim("settings of a generator", f"PNG text {key}", "ai", tool=tool)
@@ -143,17 +144,22 @@ def _from_texts(image: Image.Image, data: bytes) -> Iterator[Claim]:
         yield from _label(texts["AIGC"], "PNG text AIGC")
 
 
-def _texts(data: bytes) -> Iterator[tuple[str, str]]:
+def _texts(data: bytes) -> dict[str, str]:
+    """Return the first text of each key that a claim can be made by; no other is inflated."""
+    texts: dict[str, str] = {}
     for kind, start, end in png_chunks(data):
-        key, _, value = data[start + 8 : end - 4].partition(b"\0")
-        if kind == b"zTXt":
-            value = _inflated(value[1:])
-        elif kind == b"iTXt":
-            packed, value = value[:1] == b"\1", value[2:].split(b"\0", 2)[-1]
-            value = _inflated(value) if packed else value
-        elif kind != b"tEXt":
+        name, _, value = data[start + 8 : end - 4].partition(b"\0")
+        key = name.decode("latin-1")
+        if kind not in (b"tEXt", b"zTXt", b"iTXt") or key not in _KEYS or key in texts:
             continue
-        yield key.decode("latin-1"), value[:_MOST_TEXT].decode("utf-8", "replace")
+        packed = kind == b"zTXt"
+        if kind == b"iTXt":
+            packed, value = value[:1] == b"\1", b"\0" + value[2:].split(b"\0", 2)[-1]
+        if kind != b"tEXt":
+            value = value[1:]
+        value = _inflated(value) if packed else value[:_MOST_TEXT]
+        texts[key] = value.decode("utf-8", "replace")
+    return texts
 
 
 def _inflated(compressed: bytes) -> bytes:
@@ -204,8 +210,8 @@ def _from_xmp(image: Image.Image, data: bytes) -> Iterator[Claim]:
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     if isinstance(image, TiffImageFile):
         packet = packet or image.tag_v2.get(ExifTags.Base.XMLPacket, b"")
-    packet = packet.encode() if isinstance(packet, str) else bytes(packet)
-    if not packet or len(packet) > _MOST_TEXT:
+    packet = packet.encode() if isinstance(packet, str) else packet
+    if not isinstance(packet, bytes) or not 0 < len(packet) <= _MOST_TEXT:  # a tag can be a number
         return
     properties = dict(_properties(packet.strip(b"\0 \n")))
     if says := _source_type(properties.get(_IPTC, "")):

@@ -110,7 +110,7 @@ def answer(path: Path, sample: dict[str, str] | None = None) -> str:
             f"The model {outcome}.</p>"
         )
     claims = "".join(
-        f"<p class=claim>The file itself says: {escape(str(claim))}.</p>"
+        f"<p>The file itself says: {escape(f'{claim.words} ({claim.what}; {claim.where})')}.</p>"
         for claim in (found.score.info.claims if found.score.info else ())
     )
     for_fake = sum(score >= threshold for score in found.scores)
