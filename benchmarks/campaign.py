@@ -452,7 +452,7 @@ def command(*words: object) -> tuple[int, str, str]:
     ):
         try:
             status = hf_ela([*map(str, words)])
-        except Exception as error:
+        except Exception as error:  # any at all is the failure that is looked for
             status = -1
             err.write(repr(error))
         if any(HUB.token.encode() in file for file in contents(Path(cache), "*").values()):

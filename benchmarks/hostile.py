@@ -112,7 +112,7 @@ def _size(data: bytes) -> tuple[int, int]:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(data)) as opened:
             return opened.size
-    except Exception:  # damaged before
+    except Exception:  # an earlier damage: decoders raise any kind
         return SIDE, SIDE
 
 
@@ -208,7 +208,9 @@ def _with_code(sign: Path) -> Iterator[tuple[str, Damage]]:
         yield f"a pickle as {name}", lambda folder, name=name: (folder / name).write_bytes(pickled)
     from hf_ela.backend import keras  # only here: files need no Keras
 
-    lambda_of_keras = keras.layers.Lambda(lambda x, sign=str(sign): os.mkdir(sign) or x)  # noqa: PTH102
+    lambda_of_keras = keras.layers.Lambda(
+        lambda x, sign=str(sign): os.mkdir(sign) or x  # noqa: PTH102  (pickled without a Path)
+    )
     network = keras.Sequential([keras.Input((1,)), lambda_of_keras])
     sign.rmdir()  # it is run when it is made, too
     yield "a lambda of Keras", bad_models.write("config.json", network.to_json().encode())
