@@ -20,7 +20,7 @@ demo: .venv/.demo
 	@echo "== The packaged model on real pictures. The names say the truth: fake or real. =="
 	$(BIN)/hf-ela predict tests/data
 	@echo "== A short training on pictures painted by code, to show every step. =="
-	$(BIN)/hf-ela samples demo/samples --per-class 96 --test-per-class 32 --num-proc 2
+	$(BIN)/hf-ela samples demo/samples --per-class 72 --test-per-class 24 --num-proc 2
 	rm -rf demo/run
 	$(BIN)/hf-ela train --data demo/samples --groups demo/samples/groups.csv --out demo/run \
 	    --set input.training=as_is --set training.epochs=6 --set training.batch_size=16
