@@ -151,8 +151,12 @@ def test_other_error_levels_take_the_same_pixels_and_features_of_their_own(
     recipe = load_recipe("transfer", [*LEAVING_OUT, "ela.qualities=[30]"])
     data = prepare(reading(contrary, groups, cache), recipe)
     assert (data.computed, data.cached) == (0, sum(run[1].ela.values()))
-    in_features(data.validation, "aligned", published, mirrored=False)
+    found = in_features(data.validation, "aligned", published, mirrored=False)
     assert len(set(cache.rglob("features-*")) - before) == 1  # those of pixels were there
+    first = prepare(reading(contrary, groups, cache), load_recipe("transfer", LEAVING_OUT))
+    there = in_features(first.validation, "aligned", published, mirrored=False)
+    row = int(first.validation.rows[0])
+    assert not np.array_equal(found.views_of("aligned", row), there.views_of("aligned", row))
 
 
 def test_what_training_keeps_is_pixels(run, contrary, groups, cache) -> None:
