@@ -110,7 +110,7 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
     from hf_ela.evaluation.calibration import fit_calibration, fit_threshold
     from hf_ela.evaluation.leak_audit.audit import fact_settings
     from hf_ela.evaluation.leak_audit.leaks import boosting, one_thread
-    from hf_ela.models.detector import sigmoid
+    from hf_ela.models.calibrated import sigmoid
 
     data = prepare(options, recipe)
     source = open_for_training(options, GroupTable.read(options.groups))

@@ -29,7 +29,7 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Return a row for each seed and each share of images and of sources; call it `apart`."""
     from hf_ela.data.preparation import prepare
-    from hf_ela.models.detector import sigmoid
+    from hf_ela.models.calibrated import sigmoid
     from hf_ela.training.fit import initial_model
     from hf_ela.training.left_out import by_part, score_left_out
 

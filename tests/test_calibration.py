@@ -11,18 +11,20 @@ from scipy.special import expit, logit
 from sklearn.metrics import balanced_accuracy_score
 
 from hf_ela.evaluation.calibration import (
+    FEWEST_IN_ROW,
     MOST_UNCERTAIN,
     certainty,
     coverage_curve,
     fit_calibration,
     fit_false_alarms,
+    fit_frequencies,
     fit_threshold,
     fit_uncertain,
     is_certain,
     measure_coverage,
 )
 from hf_ela.evaluation.metrics import confusion
-from hf_ela.models.detector import sigmoid
+from hf_ela.models.calibrated import sigmoid
 
 THRESHOLDS = [0.0, 0.2, 0.35, 0.5, 0.8, 1.0]
 # Few different scores: many are tied, on the threshold, or as far from it on both sides.
@@ -275,3 +277,34 @@ def test_a_threshold_for_false_alarms_is_the_lowest_that_keeps_them(rows, share)
     assert (real >= threshold).sum() <= share * real.size
     lower = np.nextafter(threshold, -1)
     assert threshold == 0 or (real >= lower).sum() > share * real.size
+
+
+class TestFrequencies:
+    def test_shares_are_weighted_by_class(self) -> None:
+        # 60 reals and 20 fakes below, 20 reals and 20 fakes above: .25 and .5 of both classes.
+        labels = [0] * 60 + [1] * 20 + [0] * 20 + [1] * 20
+        scores = [0.05] * 80 + [1.0] * 40
+        assert fit_frequencies(labels, [*scores]) == [
+            {"up_to": 1.0, "fake": 0.5, "n": 120}  # 40 images are too few for a row
+        ]
+        low, high = fit_frequencies(labels * 2, scores * 2)
+        assert low == {"up_to": 0.1, "fake": pytest.approx(0.5 / (0.5 + 0.75)), "n": 160}
+        assert high == {"up_to": 1.0, "fake": pytest.approx(0.5 / (0.5 + 0.25)), "n": 80}
+
+    @given(rows)
+    def test_rows_hold_each_image_once(self, rows) -> None:
+        labels, scores = arrays(rows * 5)
+        found = fit_frequencies(labels, scores)
+        if len({*labels.tolist()}) < 2:
+            assert found == []
+            return
+        assert sum(row["n"] for row in found) == len(labels)
+        assert found[-1]["up_to"] == 1
+        ends = [row["up_to"] for row in found]
+        assert ends == sorted({*ends})
+        assert len(found) == 1 or all(row["n"] >= FEWEST_IN_ROW for row in found)
+        for row, low in zip(found, [-1, *ends], strict=False):
+            inside = (scores > low) & (scores <= row["up_to"])
+            assert row["n"] == inside.sum()
+            of_class = [(labels[inside] == one).sum() / (labels == one).sum() for one in (0, 1)]
+            assert row["fake"] == pytest.approx(of_class[1] / sum(of_class))

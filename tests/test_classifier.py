@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,19 @@ from bad_files import encode, picture
 from hf_ela import ElaClassifier
 from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ImageNotReadableError, ImageTooLargeError, ModelError, NotAnImageError
-from hf_ela.models.detector import image_logits, keras_probabilities, sigmoid
+from hf_ela.models.calibrated import about_half, sigmoid
+from hf_ela.models.detector import image_logits, keras_probabilities
+from hf_ela.models.score import Score
 from networks import CROPS, classifier_of, crops_classifier, images
 
 
+THRESHOLD = 0.4  # of the classifiers here
+
+
 def fake_scores(predictions: Any) -> list[float]:
-    return [entry["score"] for one in predictions for entry in one if entry["label"] == "fake"]
+    """Return the probabilities behind answers, which move the threshold to one half."""
+    shown = [entry["score"] for one in predictions for entry in one if entry["label"] == "fake"]
+    return [about_half(score, 1 - THRESHOLD) for score in shown]
 
 
 @pytest.fixture(scope="module", params=["onnx", "keras"])
@@ -40,31 +48,50 @@ class TestPredict:
         logits = [math.log(fake) - math.log(real) for fake, real in probabilities]
         expected = 1 / (1 + math.exp(-np.mean(logits) / 1.7))
         assert 0.01 < expected < 0.99
-        by_label = {entry["label"]: entry["score"] for entry in classifier.predict(image)}
-        assert by_label == pytest.approx({"fake": expected, "real": 1 - expected}, abs=1e-4)
+        assert fake_scores([classifier.predict(image)]) == pytest.approx([expected], abs=1e-4)
+        assert sum(entry["score"] for entry in classifier.predict(image)) == pytest.approx(1)
 
     def test_the_first_entry_is_the_label_by_the_threshold(self, classifier) -> None:
         predictions = classifier.predict(images(16))
-        scores = fake_scores(predictions)
+        scores = [*classifier.scores(images(16))]
         assert min(scores) < 0.4 <= max(scores)
         for score, answer in zip(scores, predictions, strict=True):
             assert [entry["label"] for entry in answer][score < 0.4] == "fake"
             assert answer[0]["label"] == classifier.label(score)
             assert answer == classifier.answer(score)
+            assert answer[0]["score"] >= 0.5
         assert [classifier.label(score) for score in (0.39, 0.4, 1.0)] == ["real", "fake", "fake"]
 
     def test_the_order_of_an_answer(self) -> None:
         unsure = ElaClassifier(crops_classifier().model, CROPS, 1.7, 0.4, (0.3, 0.6))
-        fake, real = {"label": "fake", "score": 0.5}, {"label": "real", "score": 0.5}
-        assert unsure.answer(0.5) == [fake, real]
-        assert unsure.answer(0.5, threshold=0.51) == [real, fake]
-        uncertain = {"label": "uncertain", "score": 0.5}
-        assert unsure.answer(0.5, abstain=True) == [uncertain, fake, real]
+        fake, real = (
+            {"label": "fake", "score": 0.6},
+            {"label": "real", "score": 0.4},
+        )  # odds 1.5 : 1
+        assert unsure.answer(0.5) == [fake, pytest.approx(real)]
+        assert unsure.answer(0.4) == [{**fake, "score": 0.5}, {**real, "score": 0.5}]
+        assert [entry["label"] for entry in unsure.answer(0.5, threshold=0.51)] == ["real", "fake"]
+        uncertain = {"label": "uncertain", "score": 0.6}
+        assert unsure.answer(0.5, abstain=True) == [uncertain, fake, pytest.approx(real)]
         assert [len(unsure.answer(s, abstain=True)) for s in (0.29, 0.3, 0.6, 0.61)] == [2, 3, 3, 2]
-        # At one half the entries are sorted by score.
-        for score in np.linspace(0, 1, 21):
-            first, second = unsure.answer(float(score), threshold=0.5)
+        # Whatever the threshold, the entries are sorted by score.
+        for score, threshold in product(np.linspace(0, 1, 21).tolist(), (0, 0.1, 0.5, 0.77, 1)):
+            first, second = unsure.answer(score, threshold=threshold)
             assert first["score"] >= second["score"]
+            assert first["label"] == unsure.label(score, threshold)
+
+    def test_a_score_in_words_of_frequency(self) -> None:
+        known = ElaClassifier(crops_classifier().model, CROPS)
+        assert known.frequency(0.2) == ""
+        known.frequencies = {"known": [{"up_to": 0.3, "fake": 0.041, "n": 80}]}
+        held_out = " Measured on held-out pictures, weighted as if half of all were AI-generated."
+        first = "Of 100 pictures with such a score from sources it was trained on, about 4 were "
+        assert known.frequency(0.3) == f"{first}AI-generated.{held_out}"
+        assert known.frequency(0.31) == ""
+        known.frequencies["unseen"] = [{"up_to": 1.0, "fake": 0.125, "n": 50}]
+        both = "AI-generated; from sources it had never seen, about 12."
+        assert known.answer(0.3)[0]["frequency"] == f"{first}{both}{held_out}"
+        assert known.frequency(Score(0.3, "too small")) == ""
 
     def test_abstains_only_when_asked_and_only_in_the_band(self) -> None:
         certain, many = crops_classifier(), images(4)
@@ -74,7 +101,7 @@ class TestPredict:
         unsure = ElaClassifier(certain.model, CROPS, 1.7, 0.4, band)
         assert unsure.predict(many) == plain
         found = unsure.predict(many, abstain=True)
-        for answer, score in zip(found, fake_scores(plain), strict=True):
+        for answer, score in zip(found, unsure.scores(many), strict=True):
             assert answer == unsure.answer(score, abstain=True)
             assert unsure.is_uncertain(score) == (band[0] <= score <= band[1])
         assert 2 <= sum(answer[0]["label"] == "uncertain" for answer in found) < 4

@@ -90,7 +90,9 @@ class TestPredict:
         assert err == ""
         for one in found:
             first, second = classifier.predict(one["file"])
-            assert set(one) == {"file", "label", "score", "scores", "uncertain", "claims", "facts"}
+            assert set(one) == (
+                {"file", "label", "score", "scores", "probability", "uncertain", "claims", "facts"}
+            )
             assert (
                 one["facts"]["format"]
                 == {"a": "JPEG", "b": "PNG", "c": "WEBP"}[Path(one["file"]).stem]
@@ -131,7 +133,7 @@ class TestPredict:
         unsure.save_pretrained("model", onnx=False)
         for more in ([], ["--explain", "why"]):
             found = lines_of(command("predict art --model model --json", *more).out)
-            by_score = sorted(found, key=lambda one: one["scores"]["fake"])
+            by_score = sorted(found, key=lambda one: one["probability"])
             assert [one["uncertain"] for one in by_score] == [True, True, False]
             assert [one["label"] for one in by_score] == ["real", "fake", "fake"]
         out = " ".join(command("predict art --model model").out.split())
@@ -169,7 +171,7 @@ class TestPredict:
                 assert one["error"]["type"] == "NotAnImageError"
                 continue
             why = loaded.explain(one["file"])
-            assert one["scores"]["fake"] == why.score
+            assert one["probability"] == why.score
             boxes = [tuple(view[key] for key in why.boxes[0]._fields) for view in one["views"]]
             assert boxes == [tuple(box) for box in why.boxes]
             assert [view["score"] for view in one["views"]] == why.scores
@@ -217,7 +219,7 @@ class TestPredict:
     def test_the_runtimes_agree(self, model, folder, command) -> None:
         words = f"predict art --model {model} --json --runtime"
         found = [lines_of(command(words, runtime).out) for runtime in ("onnx", "keras")]
-        fake = [[one["scores"]["fake"] for one in lines] for lines in found]
+        fake = [[one["probability"] for one in lines] for lines in found]
         assert fake[0] == pytest.approx(fake[1], abs=1e-4)
 
     def test_a_bad_file_stops_nothing(self, model, folder, command) -> None:

@@ -68,7 +68,7 @@ def test_a_release_is_trained_pushed_loaded_and_reproduced(hub, tmp_path) -> Non
     lines = command(
         *("hf-ela", "predict", "--json", "--model", f"{MODEL}@v1.0.0", *images), home="stranger"
     )
-    shown = [json.loads(line)["scores"]["fake"] for line in lines.splitlines()]
+    shown = [json.loads(line)["probability"] for line in lines.splitlines()]
     assert shown == mine["scores"]
 
     # ... with Keras alone, ...

@@ -93,7 +93,7 @@ class TestLoading:
 
     def test_the_command_takes_a_revision(self, released, image, expected, command) -> None:
         assert (
-            json.loads(command(f"predict {image} --model {ID}@v1 --json").out)["scores"]["fake"]
+            json.loads(command(f"predict {image} --model {ID}@v1 --json").out)["probability"]
             == expected[0]
         )
 

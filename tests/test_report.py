@@ -47,7 +47,7 @@ def test_every_ending_holds_the_same_answers(folder, saved_crops, tmp_path, comm
         table = list(csv.DictReader(file))
     assert [row["file"] for row in table] == [line["file"] for line in lines]
     assert [row["answer"] for row in table][2:] == ["uncertain", "refused"]
-    assert float(table[0]["fake"]) == lines[0]["scores"]["fake"]
+    assert float(table[0]["fake"]) == lines[0]["probability"]
     assert table[0]["note"] == "the file says: AI-generated, by NovelAI"
     assert table[2]["note"].startswith("nothing to see")
     assert table[3]["error"] == lines[3]["error"]["message"]

@@ -162,8 +162,8 @@ class ElaClassifier(Detector):
         """Return the probability of each class, in the shape of a ``transformers`` pipeline.
 
         An image gives ``[{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}]``.
-        The scores are calibrated probabilities. The first entry is the predicted label: ``fake`` at
-        or above the threshold, so near one other than 0.5 its score can be the smaller one.
+        The scores are calibrated probabilities, moved so that the threshold becomes .5. The first
+        entry is the predicted label and has the larger score.
 
         With `abstain`, the answer for an image that `is_uncertain` begins with one more entry,
         ``{"label": "uncertain", "score": 0.58}``, so that the first entry is always the one to act

@@ -43,6 +43,8 @@ def print_table(results: Iterable[dict[str, Any]], meaning: str) -> int:
         _print(_table(rows))
     if counts.total() > 1:
         _print(counts.words())
+    elif counts.total() and (frequency := rows[0].get("frequency")):
+        _print(frequency)
     if counts.keys() - {"refused"}:
         _print(meaning)
     return counts["refused"]
@@ -73,7 +75,7 @@ def _table(results: Sequence[dict[str, Any]]) -> "Table":
         else:
             label = f"uncertain ({result['label']}?)" if result["uncertain"] else result["label"]
             note = plain_text(noted(result))
-            table.add_row(file, label, f"{result['scores']['fake']:.3f}", note)
+            table.add_row(file, label, f"{result['probability']:.3f}", note)
     return table
 
 

@@ -261,17 +261,18 @@ def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]
 def _answered(
     file: str, classifier: "ElaClassifier", threshold: float, score: "Score"
 ) -> dict[str, Any]:
-    label, scores = classifier.label(score, threshold), {"fake": score, "real": 1 - score}
+    answer = classifier.answer(score, threshold=threshold)
     notice = synthetic_notice(classifier.data)
     facts = asdict(score.info) if score.info else {}
     claims = facts.pop("claims", ())
     return {
         "file": file,
-        "label": label,
-        "score": scores[label],
-        "scores": scores,
+        "label": answer[0]["label"],
+        "score": answer[0]["score"],
+        "scores": {entry["label"]: entry["score"] for entry in answer},
+        "probability": score,
         "uncertain": classifier.is_uncertain(score, threshold),
-        **({"reason": score.doubt} if score.doubt else {}),
+        **{key: answer[0][key] for key in ("reason", "frequency") if key in answer[0]},
         "claims": claims,
         "facts": {fact: value for fact, value in facts.items() if fact != "name"},
         **({"notice": notice} if notice else {}),

@@ -100,7 +100,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "file": printable(row["file"]),
         "answer": outcome(row),
-        "fake": None if error else row["scores"]["fake"],
+        "fake": None if error else row["probability"],
         "note": "" if error else printable(noted(row)),
         "error": error and printable(error),
     }

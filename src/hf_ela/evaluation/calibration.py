@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from hf_ela.evaluation.intervals import wilson
 from hf_ela.evaluation.metrics import Floats, check
-from hf_ela.models.detector import sigmoid
+from hf_ela.models.calibrated import FrequencyRow, sigmoid
 from hf_ela.run_record import CoverageRow, Interval, Uncertain
 
 TEMPERATURES = (0.05, 20.0)
@@ -100,6 +100,40 @@ def fit_false_alarms(labels: ArrayLike, scores: ArrayLike, share: float) -> floa
         return 1.0  # no image says what a lower one would do
     allowed = int(share * real.size)
     return float(np.nextafter(real[allowed], 2)) if allowed < real.size else 0.0
+
+
+FEWEST_IN_ROW = 50
+"""Images of a row of frequencies: the share of fakes then has an error of at most .07."""
+
+
+def fit_frequencies(labels: ArrayLike, scores: ArrayLike) -> list[FrequencyRow]:
+    """Return how often images are fake by score, in rows of tenths; few images share a row.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,); of images that the model has not seen.
+        scores: Probabilities of fake, shape (N,).
+
+    Returns:
+        Rows of at least `FEWEST_IN_ROW` images, if there are as many; none if a class is missing.
+    """
+    y, s = check(labels, scores)
+    if len(np.unique(y)) < 2:
+        return []
+    rows, inside = [], np.zeros(2)
+    tenths = np.ceil(s * 10).clip(1)
+    for tenth in range(1, 11):
+        inside = inside + np.bincount(y[tenths == tenth], minlength=2)
+        if inside.sum() >= FEWEST_IN_ROW:
+            rows.append((tenth, inside))
+            inside = np.zeros(2)
+    _, last = rows.pop() if rows else (0, 0)  # goes up to 1, with what is left over
+    rows.append((10, last + inside))
+    sizes = np.bincount(y)
+    shares = [(tenth, found / sizes, found) for tenth, found in rows]
+    return [
+        FrequencyRow(up_to=tenth / 10, fake=float(share[1] / share.sum()), n=int(found.sum()))
+        for tenth, share, found in shares
+    ]
 
 
 MOST_UNCERTAIN = 0.5

@@ -15,6 +15,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from hf_ela._terminal import printable
 from hf_ela._text import LABEL_WORDS
 from hf_ela.errors import CardError
+from hf_ela.models.calibrated import about_half
 
 TASK = "image-classification"
 METRIC_NAMES = {
@@ -144,7 +145,10 @@ def _run_metadata(run: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]
         "pipeline_tag": TASK,
         "datasets": [data["id"]] if on_hub else None,
         "metrics": [metric for metric in _LISTED_METRICS if metric in measured_types] or None,
-        "widget": [_example(answer) for answer in sample_answers(run)] or None,
+        "widget": [
+            _example(answer, run["calibration"]["threshold"]) for answer in sample_answers(run)
+        ]
+        or None,
         "co2_eq_emissions": run.get("co2_eq_emissions") or None,
         **_base_model(run.get("initial") or {}),
         # `model-index`, in the library's own form.
@@ -172,18 +176,18 @@ def sample_answers(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     return answers
 
 
-def _example(sample: Mapping[str, Any]) -> dict[str, Any]:
+def _example(sample: Mapping[str, Any], threshold: float) -> dict[str, Any]:
     """Return a sample as an example of the Hub's widget, the decision first.
 
     A path within the repository is enough: huggingface.co/docs/hub/models-widgets.
     """
-    scores = {"fake": round(sample["score"], 4), "real": round(1 - sample["score"], 4)}
-    decided = ("fake", "real") if sample["answer"] == "fake" else ("real", "fake")
+    fake = about_half(sample["score"], threshold)
+    scores = sorted([(fake, "fake"), (1 - fake, "real")], reverse=True)
     truth = LABEL_WORDS[sample["label"]]
     return {
         "src": f"samples/{sample['file']}",
         "example_title": f"{sample['title']}: {truth}; answer: {sample['says']}",
-        "output": [{"label": label, "score": scores[label]} for label in decided],
+        "output": [{"label": label, "score": round(score, 4)} for score, label in scores],
     }
 
 

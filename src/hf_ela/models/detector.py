@@ -1,12 +1,10 @@
 """The detector: a network with its recipe and calibration, from views to probabilities of fake."""
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from hf_ela._threads import Shared, batched, in_threads
@@ -16,8 +14,9 @@ from hf_ela.images.containers import MAX_PIXELS, memory_errors
 from hf_ela.images.loading import ImageInfo, ImageSource, load_image
 from hf_ela.images.operations import is_smooth
 from hf_ela.images.sources import is_one_image, name_of
+from hf_ela.models.calibrated import Calibrated
 from hf_ela.models.onnx_runtime import OnnxModel
-from hf_ela.models.score import LabelScore, Score
+from hf_ela.models.score import Score
 from hf_ela.models.settings import Runtime, Settings
 from hf_ela.recipes.schema import LABELS, Recipe
 
@@ -32,19 +31,15 @@ _IN_FLIGHT = Shared(MAX_PIXELS)
 """Pixels that threads hold at once: one image of the largest size, or many small ones."""
 
 
-class Detector:
-    """Scores images by a network, with its own temperature, threshold and uncertain band.
+class Detector(Calibrated):
+    """Scores images by a network, and says what the scores mean.
+
+    Beside the attributes of `Calibrated`:
 
     Attributes:
         labels: ``("fake", "real")``.
         runtime: What computes the probabilities: ``onnx`` or ``keras``.
         recipe: How an image becomes views, and which network scores them.
-        temperature: The logit of an image is divided by it.
-        threshold: Probability of fake from which on an image is called fake.
-        uncertain: Lowest and highest probability of fake, around the threshold, for which the model
-            abstains; None for a model that always answers. `hf_ela.evaluation.calibration` fits it.
-        false_alarms: Thresholds at which at most a share of the human-made validation images is
-            called fake, by that share as text: ``{"0.05": 0.748, ...}``; none for some models.
     """
 
     labels = LABELS
@@ -70,7 +65,8 @@ class Detector:
         self.temperature = temperature
         self.threshold = threshold
         self.uncertain = uncertain
-        self.false_alarms: dict[str, float] = {}
+        self.false_alarms = {}
+        self.frequencies = {}
 
     @classmethod
     def from_settings(cls, model: "keras.Model | OnnxModel", settings: Settings) -> Self:
@@ -79,6 +75,7 @@ class Detector:
             model, settings.recipe, settings.temperature, settings.threshold, settings.uncertain
         )
         found.false_alarms = {**settings.false_alarms}
+        found.frequencies = {**settings.frequencies}
         return found
 
     @property
@@ -144,71 +141,6 @@ class Detector:
         """
         return self.calibrated(image_logits(self._probabilities, views, batch_size))
 
-    def calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """Return the probabilities of fake of uncalibrated logits: float64, the same shape."""
-        return sigmoid(logits, self.temperature)
-
-    def threshold_for(self, max_false_alarms: float | None) -> float:
-        """Return the lowest threshold for a share of human-made images called fake, or the model's.
-
-        Args:
-            max_false_alarms: Largest share, in validation; None for the model's own threshold.
-
-        Raises:
-            ValueError: The model has no threshold for so small a share.
-        """
-        if max_false_alarms is None:
-            return self.threshold
-        found = [
-            one for share, one in self.false_alarms.items() if float(share) <= max_false_alarms
-        ]
-        if not found:
-            known = ", ".join(self.false_alarms)
-            raise ValueError(
-                f"`max_false_alarms` must be at least one of the shares that this model has "
-                f"thresholds for ({known or 'none'}). Received: {max_false_alarms:g}."
-            )
-        return min(found)
-
-    def label(self, score: float, threshold: float | None = None) -> str:
-        """Return ``fake`` for a probability of fake at or above the threshold, else ``real``."""
-        return "fake" if score >= (self.threshold if threshold is None else threshold) else "real"
-
-    def is_uncertain(self, score: float, threshold: float | None = None) -> bool:
-        """Return whether a probability of fake lies in the band `uncertain`, ends included.
-
-        So does every `Score` with a doubt, and, under a threshold above the model's, what only the
-        model's would call fake.
-        """
-        if getattr(score, "doubt", "") or self.threshold <= score < (threshold or 0):
-            return True
-        return self.uncertain is not None and self.uncertain[0] <= score <= self.uncertain[1]
-
-    def answer(
-        self, score: float, *, threshold: float | None = None, abstain: bool = False
-    ) -> list[LabelScore]:
-        """Return the answer in words for a probability of fake.
-
-        The first entry has a `reason` where a `Score` has a doubt.
-
-        Args:
-            score: Calibrated probability of fake, such as from `scores`.
-            threshold: Probability from which on an image is called fake; that of the model by
-                default.
-            abstain: As for `predict`.
-        """
-        entries = [LabelScore(label="fake", score=score), LabelScore(label="real", score=1 - score)]
-        if self.label(score, threshold) == "real":
-            entries.reverse()
-        if abstain and self.is_uncertain(score, threshold):
-            entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
-        if isinstance(score, Score):
-            if score.doubt:
-                entries[0]["reason"] = score.doubt
-            if score.info and score.info.claims:
-                entries[0]["claims"] = [*map(asdict, score.info.claims)]
-        return entries
-
     def doubt(self, image: Image.Image) -> str:
         """Return why an RGB image allows no certain verdict, or ""."""
         least = self.recipe.pixel_side // 2
@@ -229,12 +161,6 @@ class Detector:
         if isinstance(found, ImageError):
             return found
         return Score(float(self.image_scores([found[0]])[0]), *found[1:])
-
-
-def sigmoid(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Return the probability of fake of logits (log odds of fake), divided by the temperature."""
-    # The logistic function, written so that no logit overflows.
-    return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64) / temperature)))
 
 
 def keras_probabilities(model: "keras.Model") -> Probabilities:

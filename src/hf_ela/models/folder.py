@@ -177,6 +177,7 @@ def _write_files(
         threshold=detector.threshold,
         uncertain=detector.uncertain,
         false_alarms=detector.false_alarms,
+        frequencies=detector.frequencies,
         sha256={name: _sha256(folder / name) for name in files},
         data=data,
         versions={

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from hf_ela._files import read_json
 from hf_ela.errors import ModelError
+from hf_ela.models.calibrated import Frequencies
 from hf_ela.recipes.schema import Recipe
 
 Runtime = Literal["onnx", "keras"]
@@ -46,6 +47,7 @@ class Settings(BaseModel):
     threshold: Probability
     uncertain: tuple[Probability, Probability] | None
     false_alarms: dict[Annotated[str, Field(pattern=r"^0\.\d+$")], Probability] = {}
+    frequencies: Frequencies = {}
     sha256: dict[ModelFile, Sha256]
     data: dict[str, JsonValue] | None
     versions: dict[str, str]

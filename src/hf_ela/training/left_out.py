@@ -98,6 +98,24 @@ def score_left_out(
     )
 
 
+def score_known(data: Prepared, network: keras.Model) -> dict[Protocol, np.ndarray]:
+    """Return by protocol the logits of the validation images, whose sources are trained on.
+
+    Args:
+        data: Its data.
+        network: The trained network, of a frozen backbone.
+    """
+    backbone, head = head_of(network)
+    probabilities = keras_probabilities(head)
+    return {
+        protocol: image_logits(
+            probabilities,
+            in_features(data.validation, protocol, backbone, mirrored=False).views(protocol),
+        )
+        for protocol in PROTOCOLS
+    }
+
+
 def left_out_tables(
     found: LeftOut,
     scores: Scores,

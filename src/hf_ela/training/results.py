@@ -19,12 +19,14 @@ from hf_ela.evaluation.calibration import (
     FALSE_ALARMS,
     fit_calibration,
     fit_false_alarms,
+    fit_frequencies,
     fit_threshold,
     fit_uncertain,
 )
 from hf_ela.evaluation.robustness import BalancedSample, load_as_is
 from hf_ela.evaluation.summary import PROTOCOLS, Scores, evaluation_sections, metrics_by_protocol
 from hf_ela.hub.package import SAMPLES, sample_files, sample_label, sample_pictures
+from hf_ela.models.calibrated import SourcesKnown
 from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.models.export import OPSET
 from hf_ela.models.networks import add_bias
@@ -32,7 +34,7 @@ from hf_ela.models.settings import ONNX_FILE
 from hf_ela.recipes.schema import Protocol, Recipe
 from hf_ela.training.fit import Checkpoint
 from hf_ela.training.initial import Initial
-from hf_ela.training.left_out import left_out_tables, score_left_out
+from hf_ela.training.left_out import left_out_tables, score_known, score_left_out
 from hf_ela.training.provenance import environment
 
 ENOUGH = 50
@@ -69,10 +71,15 @@ def write_results(
     if recipe.calibration.left_out:
         left_out = score_left_out(recipe, data, model, out / "checkpoint")
         held, logits = left_out.split, left_out.logits
+        by_sources: dict[SourcesKnown, tuple[np.ndarray, np.ndarray]] = {
+            "known": _stacked(data.validation, score_known(data, model)),
+            "unseen": _stacked(held, logits),
+        }
     else:
         left_out, held, protocol = None, data.validation, recipe.input.training
         logits = {protocol: image_logits(keras_probabilities(model), held.views(protocol))}
-    calibration = _calibrate(classifier, np.tile(held.labels, len(logits)), logits, initial, say)
+        by_sources = {"known": _stacked(held, logits)}
+    calibration = _calibrate(classifier, by_sources, len(logits), initial, say)
     add_bias(model, calibration["bias"])
     held_scores = {
         name: classifier.calibrated(x + calibration["bias"]) for name, x in logits.items()
@@ -140,32 +147,39 @@ def write_results(
     }
 
 
+def _stacked(split: Split, logits: Mapping[Protocol, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and logits of images under each protocol, one after the other."""
+    return np.tile(split.labels, len(logits)), np.concatenate([*logits.values()])
+
+
 def _calibrate(
     classifier: ElaClassifier,
-    labels: np.ndarray,
-    logits: Mapping[Protocol, np.ndarray],
+    by_sources: Mapping[SourcesKnown, tuple[np.ndarray, np.ndarray]],
+    protocols: int,
     initial: Initial | None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Fit what a classifier answers by, as its recipe says, or keep that of the initial model.
 
     Args:
-        classifier: Gets temperature, threshold and uncertain scores.
-        labels: Of the images under each protocol, one after the other.
-        logits: By protocol.
+        classifier: Gets what `Calibrated` has.
+        by_sources: Labels and logits of held-out images. Those of sources that were not trained on
+            decide, where there are any.
+        protocols: How often each image is among them.
         initial: The model that the training started from.
         say: Receives a line if it is kept.
 
     Returns:
         The section `calibration` of ``run.json``; its bias is not yet part of the network.
     """
-    how, x = classifier.recipe.calibration, np.concatenate([*logits.values()])
+    how, (labels, x) = classifier.recipe.calibration, [*by_sources.values()][-1]
     section: dict[str, Any] = {"bias": 0.0}
-    if initial and np.bincount(labels, minlength=2).min() < ENOUGH * len(logits):
+    if initial and np.bincount(labels, minlength=2).min() < ENOUGH * protocols:
         say(f"Calibration is that of {initial.name}: validation has too few images to fit it.")
         before = initial.settings
         classifier.temperature, classifier.threshold = before.temperature, before.threshold
         classifier.uncertain, classifier.false_alarms = before.uncertain, before.false_alarms
+        classifier.frequencies = before.frequencies
         section["kept"] = True
     else:
         if how.temperature:
@@ -178,6 +192,10 @@ def _calibrate(
             classifier.uncertain = fit_uncertain(labels, scores, classifier.threshold, how.certain)
         section["false_alarms"] = classifier.false_alarms = {
             f"{share:g}": fit_false_alarms(labels, scores, share) for share in FALSE_ALARMS
+        }
+        section["frequencies"] = classifier.frequencies = {
+            sources: fit_frequencies(y, classifier.calibrated(logits + section["bias"]))
+            for sources, (y, logits) in by_sources.items()
         }
     return {
         "temperature": classifier.temperature,
