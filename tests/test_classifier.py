@@ -24,7 +24,6 @@ from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.models.score import Score
 from networks import CROPS, classifier_of, crops_classifier, images
 
-
 THRESHOLD = 0.4  # of the classifiers here
 
 

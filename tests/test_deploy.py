@@ -22,6 +22,7 @@ from huggingface_hub import InferenceClient, SpaceCard
 from packaging.requirements import Requirement
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
+from scipy.special import logit
 
 from bad_files import encode, picture
 from conftest import REPOSITORY, TINY, wait_for
@@ -100,10 +101,13 @@ class TestHandler:
         expected = classifier.predict(data)
         lines = base64.encodebytes(data).decode()  # as the `base64` command prints it
         pixels = Image.open(BytesIO(data)).convert("RGB")
-        forms = [data, pixels, base64_of(data), lines, f"data:image/x;base64,{base64_of(data)}"]
+        text = base64_of(data)
+        for_addresses = base64.urlsafe_b64encode(data).decode().rstrip("=")
+        uris = [f"{scheme}:image/x;base64,{text}" for scheme in ("data", "DATA")]
+        forms = [data, pixels, text, lines, for_addresses, *uris]
         for form in forms:
             assert handler({"inputs": form}) == expected
-        assert handler({"inputs": forms}) == [expected] * 5
+        assert handler({"inputs": forms}) == [expected] * len(forms)
 
     def test_a_list_of_one_gives_a_list(self, handler, classifier) -> None:
         assert handler({"inputs": [JPEG]}) == [classifier.predict(JPEG)]
@@ -139,6 +143,17 @@ class TestHandler:
             answer = handler(asked(threshold=threshold))
             assert answer[0]["label"] == label
             assert answer == classifier.answer(score, threshold=float(threshold))
+
+    def test_the_function_to_apply(self, handler, classifier) -> None:
+        expected = classifier.predict(JPEG)
+        for same in ("softmax", "sigmoid"):
+            assert handler(asked(function_to_apply=same)) == expected
+        odds = [one["score"] for one in handler(asked(function_to_apply="none"))]
+        assert odds == pytest.approx([logit(one["score"]) for one in expected])
+        with pytest.raises(
+            ValueError, match=r"must be one of softmax, sigmoid, none\. Received: 'x'"
+        ):
+            handler(asked(function_to_apply="x"))
 
     def test_abstains_when_asked(self, handler, classifier) -> None:
         parameters = {"abstain": True, "threshold": None}
@@ -177,7 +192,7 @@ class TestHandler:
             ({"inputs": {"image": "x"}}, "must be an image.* Received: dict"),
             ({"inputs": []}, "list of 1 to 16. Received: a list of 0"),
             ({"inputs": [JPEG] * 17}, "list of 1 to 16. Received: a list of 17"),
-            ({"inputs": "/etc/passwd"}, "a file as base64 text"),
+            ({"inputs": "../etc/passwd"}, "a file as base64 text"),
             ({"inputs": "https://example.com/a.jpg"}, "a file as base64 text"),
             ({"inputs": bytes(20 * 2**20 + 1)}, "at most 20,971,520 bytes"),
             ({"inputs": "A" * 28 * 2**20}, "at most 20,971,520 bytes"),
@@ -215,7 +230,7 @@ class TestHandler:
         assert "notice" not in rest[0]
 
     def test_a_file_that_takes_too_long_is_refused(self, handler, monkeypatch) -> None:
-        monkeypatch.setitem(handler._score.__globals__, "SECONDS", 0.1)
+        monkeypatch.setattr("hf_ela.serving.requests.SECONDS", 0.1)
         slow, over = Image.new("RGB", (64, 64)), Event()
         slow.load = over.wait
         with pytest.raises(ValueError, match=r"No answer within 0\.1 seconds"):
@@ -224,7 +239,7 @@ class TestHandler:
         over.set()
 
     def test_an_error_of_ours_tells_the_client_nothing(self, handler, monkeypatch, caplog) -> None:
-        monkeypatch.setattr(handler.classifier, "recipe", None)  # as if it were broken
+        monkeypatch.setattr(handler.requests.classifier, "recipe", None)  # as if it were broken
         with pytest.raises(RuntimeError, match=r"^The request failed. See the log"):
             handler({"inputs": JPEG})
         assert "AttributeError" in caplog.text
@@ -318,7 +333,8 @@ class TestEndpoint:
         status, answer = self.post(f"{endpoint}?top_p=1", PNG, "image/png")
         assert status == 400
         assert answer == {
-            "error": "`parameters` may have top_k, threshold, abstain. Received: 'top_p'."
+            "error": "`parameters` may have top_k, threshold, abstain, function_to_apply. "
+            "Received: 'top_p'."
         }
         body = json.dumps({"inputs": base64_of(b"GIF89a")}).encode()
         status, answer = self.post(endpoint, body, "application/json")

@@ -67,6 +67,11 @@ class ImageInfo:
         subsampling: Chroma subsampling ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None unless
             the source is a JPEG of three components.
         claims: What the file says of how it was made; nothing for an array or a PIL image.
+        grey: Whether the picture is grey. This and what follows is None before
+            `hf_ela.images.traces.traced` has looked for it.
+        scaled_up: Whether the finest detail is missing, as after scaling up.
+        earlier_quality: Estimated quality of a JPEG that the picture was before this file; None
+            also where there is no trace of one.
     """
 
     name: str
@@ -82,6 +87,9 @@ class ImageInfo:
     jpeg_quality_exact: bool | None
     subsampling: str | None
     claims: tuple[Claim, ...] = ()
+    grey: bool | None = None
+    scaled_up: bool | None = None
+    earlier_quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

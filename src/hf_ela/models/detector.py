@@ -11,10 +11,11 @@ from hf_ela._threads import Shared, batched, in_threads
 from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ImageError, ModelError
 from hf_ela.images.containers import MAX_PIXELS, memory_errors
-from hf_ela.images.loading import ImageInfo, ImageSource, load_image
-from hf_ela.images.operations import is_smooth
+from hf_ela.images.loading import ImageInfo, ImageSource, LoadedImage, load_image
 from hf_ela.images.sources import is_one_image, name_of
+from hf_ela.images.traces import traced
 from hf_ela.models.calibrated import Calibrated
+from hf_ela.models.doubt import doubt
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.models.score import Score
 from hf_ela.models.settings import Runtime, Settings
@@ -141,18 +142,16 @@ class Detector(Calibrated):
         """
         return self.calibrated(image_logits(self._probabilities, views, batch_size))
 
-    def doubt(self, image: Image.Image) -> str:
-        """Return why an RGB image allows no certain verdict, or ""."""
-        least = self.recipe.pixel_side // 2
-        if min(image.size) < least:
-            return f"too small: a side of fewer than {least} pixels"
-        return "nothing to see: one colour, a gradient or a blur" if is_smooth(image) else ""
+    def examined(self, loaded: LoadedImage) -> tuple[str, ImageInfo]:
+        """Return why an image allows no certain verdict, or "", and its facts with its traces."""
+        info = traced(loaded)
+        return doubt(loaded.pixels, info, self.recipe), info
 
     def _views_or_error(self, image: ImageSource) -> tuple[np.ndarray, str, ImageInfo] | ImageError:
         try:
             with _IN_FLIGHT.room() as take, memory_errors(name_of(image)):
                 loaded = load_image(image, before_decoding=take)
-                return self.views(loaded.pixels), self.doubt(loaded.pixels), loaded.info
+                return self.views(loaded.pixels), *self.examined(loaded)
         except ImageError as error:
             return error
 

@@ -70,7 +70,7 @@ def evidence(detector: Detector, image: ImageSource) -> Evidence:
 def _evidence(detector: Detector, loaded: LoadedImage) -> Evidence:
     recipe, pixels = detector.recipe, loaded.pixels
     logits = detector.view_logits(detector.views(pixels))
-    score = Score(float(detector.calibrated(logits.mean())), detector.doubt(pixels), loaded.info)
+    score = Score(float(detector.calibrated(logits.mean())), *detector.examined(loaded))
     scores = detector.calibrated(logits).tolist()
     boxes = view_boxes(pixels.size, recipe)
     quality = min(recipe.ela.qualities) if recipe.ela else 90
