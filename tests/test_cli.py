@@ -241,16 +241,16 @@ class TestPredict:
         for name in (*junk, ".hidden/a.jpg", "Thumbs.db", "desktop.ini", ".DS_Store"):
             (folder / "art" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy("art/a.jpg", folder / "art" / name)
-        (folder / "art/b.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        (folder / "art/b.JXL").write_bytes(b"\xff\x0a")
         (folder / "art/c.mpo").write_bytes(encode(picture(), "JPEG"))
         shutil.copy("art/a.jpg", "._named.jpg")
         words = f"predict art ._named.jpg --model {saved_crops} --json"
         found = lines_of(command(words, status=1).out)
         read = ["art/b.PNG", "art/c.mpo", "art/deep/c.webp", "._named.jpg"]
-        expected = ["art/a.jpg", "art/b.HEIC", *read]
+        expected = ["art/a.jpg", "art/b.JXL", *read]
         assert [one["file"] for one in found] == expected
-        assert [one["file"] for one in found if "error" in one] == ["art/b.HEIC"]
-        assert found[1]["error"]["message"].endswith("Received: HEIC. Save it as PNG or JPEG")
+        assert [one["file"] for one in found if "error" in one] == ["art/b.JXL"]
+        assert found[1]["error"]["message"].endswith("Received: JPEG XL. Save it as PNG or JPEG")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
     def test_links_to_folders_are_followed_once(self, saved_crops, folder, command) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, JpegImagePlugin, features
+from pillow_heif import from_pillow
 
 from bad_files import (
     BadFile,
@@ -496,8 +497,6 @@ class TestSources:
     @pytest.mark.parametrize(
         ("start", "kind"),
         [
-            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
             (b"\xff\x0a", "JPEG XL"),
             (b"\0\5\x16\7\0\2\0\0Mac OS X", "AppleDouble"),
             (b"\x1f\x8b\x08", "archive"),
@@ -506,6 +505,35 @@ class TestSources:
     def test_another_format_is_named(self, start, kind) -> None:
         with pytest.raises(NotAnImageError, match=kind):
             load_image(start + bytes(50))
+
+    @pytest.mark.parametrize("size", [(90, 70), (91, 71), (1, 1)])
+    def test_heic_with_its_extra(self, size) -> None:
+        plain = picture(90, 70).resize(size)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        exif[ExifTags.Base.Software] = "Midjourney"
+        file = io.BytesIO()
+        from_pillow(plain).save(file, quality=-1, chroma=444, exif=exif.tobytes())
+        found = load_image(file.getvalue())
+        assert found.info.format == "HEIF"
+        assert [claim.tool for claim in found.info.claims] == ["Midjourney"]
+        upright = plain.transpose(Image.Transpose.ROTATE_270)
+        assert found.pixels.size == upright.size
+        difference = np.asarray(found.pixels, int) - np.asarray(upright)
+        assert np.abs(difference).max() <= 3  # from YCbCr
+        with pytest.raises(TruncatedImageError):
+            load_image(file.getvalue()[:-20])
+        with pytest.raises(ImageTooLargeError):
+            load_image(file.getvalue(), max_pixels=size[0] * size[1] - 1)
+
+    def test_heic_without_its_extra(self, monkeypatch) -> None:
+        monkeypatch.setattr("hf_ela.images.sources.heif_version", lambda: None)
+        for start in (
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic",
+        ):
+            with pytest.raises(NotAnImageError, match=r"Received: HEIC.*install the `heif` extra"):
+                load_image(start + bytes(50))
 
     @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no pipes with names")
     def test_the_pipe_of_a_shell(self) -> None:

@@ -16,6 +16,7 @@ from hf_ela.ela.error_level import codec_versions, error_level
 from hf_ela.images.containers import default_max_pixels
 from hf_ela.images.jpeg import reencode
 from hf_ela.images.operations import rescale
+from hf_ela.images.sources import heif_version
 from hf_ela.recipes.schema import Crops, Preprocessing, Protocol, Resize
 
 ALIGNED_SIDE = (256, 384)
@@ -65,6 +66,7 @@ def pixel_versions() -> dict[str, str]:
     """Return the versions of everything that a view depends on, or whether there is one."""
     names = ("webp", "avif", "libtiff", "jpg_2000")
     codecs = {name: pillow_features.version(name) or "none" for name in names}
+    codecs |= {"heif": heif} if (heif := heif_version()) else {}
     own = {"views": str(VIEWS_VERSION), "max_pixels": str(default_max_pixels())}
     return {**codec_versions(), **codecs, "numpy": np.__version__, **own}
 

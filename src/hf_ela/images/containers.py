@@ -13,7 +13,6 @@ from PIL import TiffImagePlugin as Tiff
 from hf_ela.errors import (
     EmptyImageError,
     ImageTooLargeError,
-    NotAnImageError,
     RunError,
     UnsupportedModeError,
 )
@@ -35,7 +34,7 @@ MOST_CHUNKS = 50_000
 MOST_BLOCKS = 200_000
 """Blocks, of up to 255 bytes, and extensions of a GIF before its first frame."""
 MOST_ITEMS = 1000
-"""Items of an AVIF: the tiles of a grid, and metadata."""
+"""Items of an AVIF or HEIC: the tiles of a grid, and metadata."""
 MOST_FILL = 2**16
 """Bytes of a JPEG that fill the space between segments."""
 
@@ -110,7 +109,6 @@ def prepared(data: bytes, image_format: str, name: str) -> bytes:
 
     Raises:
         ImageTooLargeError: Its parts are so many that decoding could take minutes.
-        NotAnImageError: It is of a related format that is not read.
         UnsupportedModeError: It is a lossless or hierarchical JPEG.
     """
     match image_format:
@@ -122,10 +120,7 @@ def prepared(data: bytes, image_format: str, name: str) -> bytes:
             return _without_broken_parts(data, name)
         case "GIF":
             _check_gif(data, name)
-        case "AVIF":
-            brands = data[8 : int.from_bytes(data[:4])]
-            if b"avif" not in brands and b"avis" not in brands:
-                raise NotAnImageError(name, "is a kind of HEIC: save it as PNG or JPEG")
+        case "AVIF" | "HEIF":
             _check_number("items", data.count(b"infe"), MOST_ITEMS, name)
     return data
 

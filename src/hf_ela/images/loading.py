@@ -37,7 +37,14 @@ from hf_ela.images.containers import (
 from hf_ela.images.jpeg import chroma_subsampling, estimate_quality
 from hf_ela.images.jpeg_segments import lacks_its_end, without_its_end
 from hf_ela.images.rgb import RGB_MODES, to_rgb
-from hf_ela.images.sources import ImageSource, from_array, name_of, read_bytes, reader_of
+from hf_ela.images.sources import (
+    PREFIX,
+    ImageSource,
+    from_array,
+    name_of,
+    read_bytes,
+    reader_of,
+)
 
 __all__ = ["ImageInfo", "ImageSource", "LoadedImage", "load_image"]
 
@@ -163,7 +170,7 @@ def _decode(
     size_bytes, file = None, source if isinstance(source, bytes) else b""
     try:
         if isinstance(source, bytes):
-            reader, size_bytes = reader_of(source[:16], name), len(source)
+            reader, size_bytes = reader_of(source[:PREFIX], name), len(source)
             if reader is WebPImageFile and (size := webp_size(source)):
                 # The decoder allocates the canvas when it is created.
                 check_size(*size, name, max_pixels)

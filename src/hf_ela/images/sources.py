@@ -4,6 +4,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -25,6 +27,7 @@ from hf_ela.errors import (
     ImageTooLargeError,
     NotAnImageError,
     UnsupportedModeError,
+    install_command,
 )
 
 ImageSource: TypeAlias = (
@@ -64,8 +67,11 @@ UNREAD_SUFFIXES = frozenset(
 )
 """Suffixes of pictures that this package does not read: they are refused, not passed over."""
 
+PREFIX = 64
+"""Bytes of a file that tell its format."""
+_HEIC = rb".{4}ftyp(hei|hev|mif1|msf1)"
 _OTHER_KINDS = {
-    rb".{4}ftyp(hei|hev|mif1|msf1)": "HEIC",
+    _HEIC: "HEIC",
     rb"\xff\x0a|\0\0\0\x0cJXL ": "JPEG XL",
     rb"8BPS": "a Photoshop document",
     rb"\0\x05\x16\x07": "the companion of a file from a Mac (AppleDouble)",
@@ -148,16 +154,32 @@ def _read_file(path: str | os.PathLike[str], name: str) -> bytes:
             name, "is a pipe, socket or device; pass a file object, or standard input (-), instead"
         )
     with open(path, "rb") as stream:  # noqa: PTH123  (as above)
-        start = stream.read(16)
+        start = stream.read(PREFIX)
         reader_of(start, name)  # a video is refused before it fills the memory
         return start + stream.read()
 
 
+def heif_version() -> str | None:
+    """Return the version of the decoder of HEIC, or None without the `heif` extra."""
+    return version("pillow-heif") if find_spec("pillow_heif") else None
+
+
+def is_heic(prefix: bytes) -> bool:
+    """Return whether a file of that format begins so; one of AVIF may begin alike."""
+    brands = prefix[8 : int.from_bytes(prefix[:4])]
+    return re.match(_HEIC, prefix, re.DOTALL) is not None and not re.search(b"avi[fs]", brands)
+
+
 def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
-    """Return the decoder for the first 16 bytes of a file."""
+    """Return the decoder for the first `PREFIX` bytes of a file."""
     if not prefix:
         raise EmptyImageError(name, "is empty (0 bytes)")
-    for reader_format, reader in _READERS.items():
+    heic = is_heic(prefix)
+    if heic and heif_version():
+        from pillow_heif import HeifImageFile
+
+        return HeifImageFile
+    for reader_format, reader in () if heic else _READERS.items():
         accept = Image.OPEN[reader_format][1]
         answer = accept(prefix) if accept else False
         if isinstance(answer, str):  # a known format that this build of Pillow lacks
@@ -167,6 +189,8 @@ def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
     kinds = (kind for start, kind in _OTHER_KINDS.items() if re.match(start, prefix, re.DOTALL))
     kind = next(kinds, "a file of another kind")
     remedy = ". Save it as PNG or JPEG" if kind in _OTHER_IMAGES else ""
+    if kind == "HEIC":
+        remedy += f", or install the `heif` extra: {install_command('heif')}"
     raise NotAnImageError(
         name, f"must be an image: one of {', '.join(_READERS)}. Received: {kind}{remedy}"
     )
