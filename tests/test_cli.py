@@ -251,6 +251,10 @@ class TestPredict:
         assert [one["file"] for one in found] == expected
         assert [one["file"] for one in found if "error" in one] == ["art/b.JXL"]
         assert found[1]["error"]["message"].endswith("Received: JPEG XL. Save it as PNG or JPEG")
+        (folder / "art/deep/zz.doc").write_text("no picture")
+        out = command(f"predict art --model {saved_crops}", status=1).out
+        assert "without the suffix of a picture, art/" in out.replace("\n", " ")
+        (folder / "art/deep/zz.doc").unlink()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
     def test_links_to_folders_are_followed_once(self, saved_crops, folder, command) -> None:

@@ -94,9 +94,13 @@ def _predict(options: argparse.Namespace) -> int:
         threshold = classifier.threshold_for(options.max_false_alarms)
     except ValueError as error:
         options.parser.error(with_flags(str(error), options.parser))
-    files = list(_files(options.paths))
+    others: list[str] = []
+    files = list(_files(options.paths, others))
     means = meaning(classifier, threshold)
     words = [means, f"Model: {printable(options.model or PACKAGED_MODEL)}"]
+    if others:
+        named = f"{printable(others[0])}{' and others' if others[1:] else ''}"
+        words.append(f"Passed over: {len(others)} without the suffix of a picture, {named}.")
     if notice := synthetic_notice(classifier.data):
         words.append(notice)
     report = None
@@ -166,10 +170,10 @@ def meaning(classifier: "ElaClassifier", threshold: float | None = None) -> str:
     return text
 
 
-def _files(paths: Sequence[str]) -> Iterator[str]:
+def _files(paths: Sequence[str], others: list[str]) -> Iterator[str]:
     """Yield the files named, and the images in the folders named; an empty folder as itself.
 
-    Models and runs in them are skipped.
+    Models and runs in them are skipped. Files that are no pictures by their names join `others`.
     """
     from hf_ela.images.folders import walk_once
     from hf_ela.images.sources import IMAGE_SUFFIXES, UNREAD_SUFFIXES
@@ -179,12 +183,12 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
 
     for path in paths:
         unreadable: list[str] = []  # subfolders that may not be read: refused when they are opened
-        found = [
-            os.path.join(folder, name)  # noqa: PTH118  (a Path drops a leading ./)
-            for folder, names in walk_once([path], refuse, _is_searched)
-            for name in names
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES
-        ]
+        found: list[str] = []
+        for folder, names in walk_once([path], refuse, _is_searched):
+            for name in names:
+                is_picture = Path(name).suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES
+                # A Path would drop a leading ./
+                (found if is_picture else others).append(os.path.join(folder, name))  # noqa: PTH118
         yield from sorted(found + [name for name in unreadable if name != path]) or [path]
 
 
