@@ -144,6 +144,14 @@ class TestHandler:
             assert answer[0]["label"] == label
             assert answer == classifier.answer(score, threshold=float(threshold))
 
+    def test_fewer_false_alarms(self, handler, monkeypatch) -> None:
+        monkeypatch.setattr(handler.requests.classifier, "false_alarms", {"0.05": 1.0})
+        assert [one["label"] for one in handler(asked(max_false_alarms=0.05))] == ["real", "fake"]
+        with pytest.raises(ValueError, match=r"must be at least one of the shares.*\(0\.05\)"):
+            handler(asked(max_false_alarms="0.01"))
+        with pytest.raises(ValueError, match="Received: both"):
+            handler(asked(max_false_alarms=0.05, threshold=0.5))
+
     def test_the_function_to_apply(self, handler, classifier) -> None:
         expected = classifier.predict(JPEG)
         for same in ("softmax", "sigmoid"):
@@ -333,7 +341,8 @@ class TestEndpoint:
         status, answer = self.post(f"{endpoint}?top_p=1", PNG, "image/png")
         assert status == 400
         assert answer == {
-            "error": "`parameters` may have top_k, threshold, abstain, function_to_apply. "
+            "error": "`parameters` may have top_k, threshold, abstain, function_to_apply, "
+            "max_false_alarms. "
             "Received: 'top_p'."
         }
         body = json.dumps({"inputs": base64_of(b"GIF89a")}).encode()

@@ -208,7 +208,7 @@ def space_files(
         "README.md": _space_card(assets, repo_id, card_before, kept),
         "app.py": (assets / "app.py").read_bytes(),
         "model.json": _as_json({"repo": repo_id, "revision": revision, "samples": _sample_list()}),
-        "requirements.txt": _requirements(onnx),  # not pinned: Gradio holds Pillow back
+        "requirements.txt": _requirements(onnx, "space"),  # not pinned: Gradio holds Pillow back
         name: package,
         **_sample_contents(),
     }
@@ -267,8 +267,8 @@ def _sample_contents() -> dict[str, bytes]:
     return {f"samples/{name}": path.read_bytes() for name, path in sample_files().items()}
 
 
-def _requirements(onnx: bool, *, pinned: bool = False) -> bytes:
-    return requirements(*([] if onnx else [BACKEND]), pinned=pinned).encode()
+def _requirements(onnx: bool, *extras: str, pinned: bool = False) -> bytes:
+    return requirements(*extras, *([] if onnx else [BACKEND]), pinned=pinned).encode()
 
 
 def _as_json(value: Any) -> bytes:

@@ -35,6 +35,7 @@ class Parameters(NamedTuple):
     threshold: float | None = None
     abstain: bool = False
     function_to_apply: str = "softmax"
+    max_false_alarms: float | None = None
 
 
 class Requests:
@@ -61,7 +62,7 @@ class Requests:
             raise RuntimeError("The request failed. See the log of the endpoint.") from None
 
     def _answer(self, data: dict[str, Any]) -> list[Any]:
-        how = _parameters(data.get("parameters"), self.classifier.threshold)
+        how = _parameters(data.get("parameters"), self.classifier)
         inputs = data.get("inputs")
         images = inputs if isinstance(inputs, list) else [inputs]
         if not 1 <= len(images) <= MAX_IMAGES:
@@ -143,8 +144,8 @@ def _decoded(text: str) -> bytes:
         ) from None
 
 
-def _parameters(values: object, threshold: float) -> Parameters:
-    """Return how to answer; in an address, numbers are text."""
+def _parameters(values: object, classifier: "ElaClassifier") -> Parameters:
+    """Return how to answer, with the threshold; in an address, numbers are text."""
     if values is not None and not isinstance(values, dict):
         raise RequestError(f"`parameters` must be an object. Received: {type(values).__name__}.")
     given = {name: value for name, value in (values or {}).items() if value is not None}
@@ -153,7 +154,7 @@ def _parameters(values: object, threshold: float) -> Parameters:
             f"`parameters` may have {', '.join(Parameters._fields)}. Received: {name[:40]!r}."
         )
     how = Parameters(**given)._replace(threshold=None)
-    number = _number(given.get("threshold", threshold))
+    number = _number(given.get("threshold", classifier.threshold))
     top_k = _number(how.top_k)
     if not (1 <= top_k < math.inf and top_k.is_integer()):
         raise RequestError(
@@ -170,7 +171,14 @@ def _parameters(values: object, threshold: float) -> Parameters:
             f"`function_to_apply` must be one of {', '.join(FUNCTIONS)}. "
             f"Received: {how.function_to_apply!r:.40}."
         )
-    if how.abstain and number != threshold:
+    if how.max_false_alarms is not None:
+        if "threshold" in given:
+            raise RequestError("Give `threshold` or `max_false_alarms`. Received: both.")
+        try:
+            number = classifier.threshold_for(_number(how.max_false_alarms))
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+    elif how.abstain and number != classifier.threshold:
         raise RequestError(
             "`abstain` works only with the threshold of the model. Received: both, with "
             f"threshold={number}. Omit one of them."

@@ -9,13 +9,16 @@ or JSON with an image in base64, or a list of them:
     {"inputs": "/9j/4AAQ...", "parameters": {"top_k": 1, "threshold": 0.5}}
 
 The answer is [{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}], or a list of
-these; with "function_to_apply": "none", the scores are log odds. With "abstain": true, the answer
-about an image for which the model abstains begins with {"label": "uncertain", "score": 0.58}; its
-score is that of the next entry. If the image itself allows no certain answer, since it is too small
-or shows nothing, the first entry has a "reason" that says so, asked or not; otherwise it may have a
-"frequency", a sentence about held-out pictures with such a score. If the file says how the picture
-was made, it has "claims", which never move a score. If the model was trained on synthetic samples,
-it has a "notice" that says so.
+these; with "function_to_apply": "none", the scores are log odds. With "max_false_alarms": 0.02, an
+image is called fake only from the threshold at which at most that share of human-made ones was.
+With "abstain": true, the answer about an image for which the model abstains begins with
+{"label": "uncertain", "score": 0.58}; its score is that of the next entry.
+
+If the image itself allows no certain answer, since it is too small or shows nothing, the first
+entry has a "reason" that says so, asked or not; otherwise it may have a "frequency", a sentence
+about held-out pictures with such a score. If the file says how the picture was made, it has
+"claims", which never move a score. If the model was trained on synthetic samples, it has a "notice"
+that says so.
 
 JSON carries the file unchanged, as base64 of either alphabet or a data: URI; the toolkit converts
 an image body to RGB first, which loses what the file says, and can slightly change the score of a

@@ -8,6 +8,7 @@ from functools import partial
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).absolute().parent
 (package,) = HERE.glob("hf_ela-*.whl")
@@ -23,14 +24,16 @@ from hf_ela._text import LABEL_WORDS, synthetic_notice
 from hf_ela._threads import within
 from hf_ela.errors import ImageError
 from hf_ela.models.explain import OVERLAY_SIDE, Evidence, overlay
+from hf_ela.serving.requests import SECONDS, RequestError, Requests
 
-SECONDS, WAITING = 20, 64
-"""Most seconds for an answer, and most visitors who wait for one."""
+WAITING = 64
+"""Most visitors who wait for an answer."""
 KEPT = 2 * SECONDS * WAITING
 """Seconds that an upload is kept: Gradio keeps one file of equal uploads, so that nobody may delete
 it while another visitor waits for an answer about it."""
 MODEL = json.loads((HERE / "model.json").read_text("utf-8"))
 classifier = ElaClassifier.from_pretrained(MODEL["repo"], revision=MODEL["revision"])
+requests = Requests(classifier)
 threshold = classifier.threshold
 
 BAND = BAND_MEANING = ""
@@ -72,6 +75,27 @@ CSS = """
   grid-template-columns: repeat(auto-fit, minmax(min(240px, 100%), 1fr)) }
 #answer figure { margin: 0 } #answer img { width: 100%; height: auto; border-radius: 6px }
 """
+
+
+def predict(image: str, max_false_alarms: float | None = None) -> list[dict[str, Any]]:
+    """Estimate whether a picture is human-made or AI-generated art.
+
+    Answers as an Inference Endpoint with this model does: labels with scores, the decision first;
+    "uncertain" where the model abstains. The first entry also has the reason if the picture itself
+    allows no certain answer, how often such a score was right, and what the file claims. An
+    estimate is not proof: do not accuse anyone because of it.
+
+    Args:
+        image: The original file as base64 text, or a data: URI of it.
+        max_false_alarms: Call a picture AI-generated only from the threshold at which at most this
+            share of human-made pictures was: 0.05, 0.02 or 0.01.
+    """
+    try:
+        return requests.answer(
+            {"inputs": image, "parameters": {"abstain": True, "max_false_alarms": max_false_alarms}}
+        )
+    except (RequestError, RuntimeError) as error:
+        raise gr.Error(str(error)) from error
 
 
 def answer_upload(path: str | None) -> tuple[None, str]:
@@ -135,7 +159,7 @@ AI-generated">{BAND}<i class="threshold" style="left: {threshold:.1%}"></i>
 <i style="left: {found.score:.1%}"></i></div>
 <p>P(fake), its estimate that the picture is AI-generated, is <b id="score">{found.score:.3f}</b>
 (0 to 1). It calls a picture AI-generated from {threshold:.3f} (dashed line), a threshold chosen in
-training.{BAND_MEANING}{f" {notice}" if notice else ""}</p>
+training.{BAND_MEANING} {classifier.frequency(found.score)}{f" {notice}" if notice else ""}</p>
 <div class="pictures">{"".join(figure(*entry) for entry in pictures)}</div></div>"""
 
 
@@ -166,10 +190,14 @@ with gr.Blocks(
         ]
     shown = gr.HTML(elem_id="answer")
     gr.Markdown(LIMITS)
-    upload.upload(answer_upload, upload, [upload, shown], scroll_to_output=True)
+    pages = "undocumented"  # what the page asks is no use to others
+    upload.upload(
+        answer_upload, upload, [upload, shown], scroll_to_output=True, api_visibility=pages
+    )
     for sample, button in zip(MODEL["samples"], buttons, strict=True):
         show = partial(answer, HERE / "samples" / sample["file"], sample)
-        button.click(show, None, shown, scroll_to_output=True)
+        button.click(show, None, shown, scroll_to_output=True, api_visibility=pages)
+    gr.api(predict, api_name="predict")
 
 if __name__ == "__main__":
     theme = gr.themes.Default(font=["system-ui", "sans-serif"])  # nothing to fetch
@@ -179,5 +207,6 @@ if __name__ == "__main__":
         max_file_size="20mb",
         footer_links=[],
         run_history=False,  # in the browser, of uploads that are deleted here
+        mcp_server=True,  # `predict` as a tool of assistants
         ssr_mode=False,  # a second server, from which this page gains nothing
     )
