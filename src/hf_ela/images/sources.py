@@ -178,14 +178,15 @@ def reader_of(prefix: bytes, name: str) -> type[ImageFile.ImageFile]:
     if heic and heif_version():
         from pillow_heif import HeifImageFile
 
-        return HeifImageFile
-    for reader_format, reader in () if heic else _READERS.items():
+        reader: type[ImageFile.ImageFile] = HeifImageFile
+        return reader
+    for reader_format, known in () if heic else _READERS.items():
         accept = Image.OPEN[reader_format][1]
         answer = accept(prefix) if accept else False
         if isinstance(answer, str):  # a known format that this build of Pillow lacks
             raise NotAnImageError(name, answer)
         if answer:
-            return reader
+            return known
     kinds = (kind for start, kind in _OTHER_KINDS.items() if re.match(start, prefix, re.DOTALL))
     kind = next(kinds, "a file of another kind")
     remedy = ". Save it as PNG or JPEG" if kind in _OTHER_IMAGES else ""
