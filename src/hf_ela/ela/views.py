@@ -5,7 +5,10 @@ longest side and the quality are drawn from one distribution for both classes, s
 reveals less. The aspect ratio stays: where one class is square and the other is not, it remains so.
 """
 
+from collections.abc import Iterable
 from hashlib import sha256
+from itertools import count
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -104,9 +107,17 @@ def evaluation_pixels(
     if isinstance(settings, Resize):
         return np.asarray(image.resize((settings.before, settings.before)))[np.newaxis]
     image = fitted(image, settings)
-    boxes = _boxes(*image.size, settings)
-    crops = (image.crop((x, y, x + width, y + height)) for x, y, width, height in boxes)
-    return np.stack([np.asarray(at_least(crop, settings.size)) for crop in crops])
+    return crops(image, _boxes(*image.size, settings.size, settings.grid, settings.grid), settings)
+
+
+def crops(image: Image.Image, boxes: Iterable[Box], settings: Crops) -> np.ndarray:
+    """Return the crops of a `fitted` image, each `at_least` as large as the network takes them.
+
+    Returns:
+        uint8 array, boxes x `settings.size` x `settings.size` x 3.
+    """
+    parts = (image.crop((x, y, x + width, y + height)) for x, y, width, height in boxes)
+    return np.stack([np.asarray(at_least(part, settings.size)) for part in parts])
 
 
 def network_inputs(pixels: np.ndarray, recipe: Preprocessing) -> np.ndarray:
@@ -130,17 +141,32 @@ def view_boxes(size: tuple[int, int], recipe: Preprocessing) -> list[Box]:
     settings = recipe.input
     if isinstance(settings, Resize):
         return [Box(0, 0, width, height)]
-    fitted = _fitted_size(width, height, settings)
-    across, down = width / fitted[0], height / fitted[1]
+    before = _fitted_size(width, height, settings)
+    boxes = _boxes(*before, settings.size, settings.grid, settings.grid)
+    return [at_size(box, before, size) for box in boxes]
 
-    def enlarged(box: Box) -> Box:
-        # One pixel at least, also where the image has fewer pixels than its larger copy.
-        left, right = (int(x * across + 0.5) for x in (box.x, box.x + box.width))
-        top, bottom = (int(y * down + 0.5) for y in (box.y, box.y + box.height))
-        left, top = min(left, width - 1), min(top, height - 1)
-        return Box(left, top, max(right - left, 1), max(bottom - top, 1))
 
-    return [enlarged(box) for box in _boxes(*fitted, settings)]
+def sliding_boxes(size: tuple[int, int], settings: Crops, most: int) -> list[Box]:
+    """Return where a crop lies that slides over a `fitted` image of a size, row by row.
+
+    Like the crops of `evaluation_views`, each keeps off the 8 x 8 grid. The stride is the smallest
+    multiple of 8 pixels with at most `most` places.
+    """
+    for stride in count(8, 8):
+        across, down = (1 + ceil(max(side - settings.size, 0) / stride) for side in size)
+        if across * down <= most:
+            break
+    return list(dict.fromkeys(_boxes(*size, settings.size, across, down)))
+
+
+def at_size(box: Box, before: tuple[int, int], after: tuple[int, int]) -> Box:
+    """Return the same part of an image, in whole pixels, after a change of its width and height."""
+    across, down = after[0] / before[0], after[1] / before[1]
+    # One pixel at least, also where the image has fewer pixels than its larger copy.
+    left, right = (int(x * across + 0.5) for x in (box.x, box.x + box.width))
+    top, bottom = (int(y * down + 0.5) for y in (box.y, box.y + box.height))
+    left, top = min(left, after[0] - 1), min(top, after[1] - 1)
+    return Box(left, top, max(right - left, 1), max(bottom - top, 1))
 
 
 def network_channels(image: Image.Image, recipe: Preprocessing) -> np.ndarray:
@@ -160,12 +186,11 @@ def _resized(view: np.ndarray, recipe: Preprocessing) -> np.ndarray:
     return np.concatenate([np.asarray(plane.resize(size)) for plane in planes], axis=2)
 
 
-def _boxes(width: int, height: int, settings: Crops) -> list[Box]:
-    size = settings.size
+def _boxes(width: int, height: int, side: int, across: int, down: int) -> list[Box]:
     return [
-        Box(x, y, min(size, width - x), min(size, height - y))
-        for y in _steps(height, settings)
-        for x in _steps(width, settings)
+        Box(x, y, min(side, width - x), min(side, height - y))
+        for y in _steps(height, side, down)
+        for x in _steps(width, side, across)
     ]
 
 
@@ -202,12 +227,12 @@ def at_least(image: Image.Image, side: int) -> Image.Image:
     return Image.fromarray(np.pad(np.asarray(image), pad, mode="symmetric"))
 
 
-def _steps(length: int, settings: Crops) -> list[int]:
+def _steps(length: int, side: int, number: int) -> list[int]:
     # Corners lie four pixels off the 8 x 8 grid, whatever the size: on the grid, the network would
     # see a JPEG's own quantisation instead of its content, and training, at random phases, hardly
     # has such crops. Where no room is left, the crop is mirrored at its other end.
     if length <= OFF_GRID:
-        return [0] * settings.grid
-    room = max(length - settings.size, 0)
-    places = [room / 2] if settings.grid == 1 else np.linspace(0, room, settings.grid)
+        return [0] * number
+    room = max(length - side, 0)
+    places = [room / 2] if number == 1 else np.linspace(0, room, number)
     return [max(min(int(place), room - OFF_GRID), 0) // 8 * 8 + OFF_GRID for place in places]
