@@ -63,6 +63,12 @@ def _span(values: Sequence[float], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def shortened(text: str, length: int = 42) -> str:
+    """Cut the middle out of a long name: its end distinguishes files."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[: half - 1]}…{text[-half:]}"
+
+
 def perturbation_label(name: str) -> str:
     """Return the name of a perturbation as it is written in tables: ``double JPEG``."""
     return name.replace("_", " ").replace("jpeg", "JPEG").replace("webp", "WebP")

@@ -10,6 +10,8 @@ from hf_ela.cli.options import MODEL, Commands, load_classifier, with_flags
 from hf_ela.errors import needs_extra
 
 SIGNED_GAIN = 8.0
+SHEET = [75, 85, 90, 95]
+"""JPEG qualities of `hf-ela ela --sheet`."""
 
 
 def add_ela(commands: Commands) -> None:
@@ -17,19 +19,29 @@ def add_ela(commands: Commands) -> None:
     ela = commands.add_parser(
         "ela",
         help="draw the error levels of an image",
-        description="Draw an image and its error levels at several JPEG qualities side by side. "
-        "Error levels are computed at full size; only the picture of them is scaled down, to 512 "
-        "pixels. An existing picture is replaced.",
+        description="Draw the error levels of an image, or an image and its error levels at several "
+        "JPEG qualities side by side. Error levels are computed at full size; only the picture of "
+        "them is scaled down, to 1280 pixels, or 512 side by side. An existing picture is replaced.",
     )
     ela.add_argument("image", metavar="IMAGE")
     ela.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="default: NAME.ela.png")
-    ela.add_argument("--qualities", type=_quality, nargs="+", default=[75, 85, 90, 95], metavar="Q")
+    shown = ela.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--quality", type=_quality, default=90, metavar="Q", help="JPEG quality (default: 90)"
+    )
+    shown.add_argument(
+        "--sheet",
+        type=_quality,
+        nargs="*",
+        metavar="Q",
+        help="the image and several qualities side by side (default: 75 85 90 95)",
+    )
     ela.add_argument(
         "--gain",
         type=_gain,
         metavar="max|N",
-        help="brightness: a factor, or max for full range at each quality (default: max, or "
-        f"{SIGNED_GAIN:g} with --signed)",
+        help="brightness: a factor, or max for full range at each quality (default: one value in "
+        f"200 becomes white, or {SIGNED_GAIN:g} with --signed)",
     )
     ela.add_argument("--signed", action="store_true", help="keep the sign; mid-grey is zero")
     ela.add_argument(
@@ -46,7 +58,7 @@ def _quality(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"must be integers from 1 to 100. Received: {text}. If that is the image, name it "
+            f"must be an integer from 1 to 100. Received: {text}. If that is the image, name it "
             "before the option."
         ) from None
 
@@ -61,7 +73,7 @@ def _gain(text: str) -> float | str:
 
 
 def _ela(options: argparse.Namespace) -> int:
-    from hf_ela._checks import Gain, check_settings
+    from hf_ela._checks import check_settings
     from hf_ela._files import whole_file
     from hf_ela.ela.error_level import ela_picture
 
@@ -72,16 +84,17 @@ def _ela(options: argparse.Namespace) -> int:
         options.parser.error(f"the output must not be the image itself. Received: {output}.")
     if not output.parent.is_dir():
         options.parser.error(f"the output must lie in an existing folder. Received: {output}.")
-    usual: Gain = SIGNED_GAIN if options.signed else "max"
-    gain = usual if options.gain is None else options.gain
+    gain = SIGNED_GAIN if options.signed and options.gain is None else options.gain
     settings = {"signed": options.signed, "color": options.color, "gain": gain}
+    several = options.sheet is not None
+    quality = (options.sheet or SHEET) if several else options.quality
     try:
-        check_settings(options.qualities, **settings)
+        check_settings(quality if several else [quality], **settings)
     except ValueError as error:
-        message = str(error).replace("`quality`", "`qualities`")
+        message = str(error).replace("`quality`", "`sheet`") if several else str(error)
         options.parser.error(with_flags(message, options.parser))
 
-    picture = ela_picture(options.image, options.qualities, **settings)
+    picture = ela_picture(options.image, quality, **settings)
     with whole_file(output) as temporary:
         picture.save(temporary, "PNG")
     print(printable(str(output)))

@@ -17,8 +17,9 @@ ELA_VERSION = 1
 
 Color = Literal["RGB", "YCbCr"]
 
-PANEL = 512
-"""Longest side of a panel in pixels. Panels are scaled down after ELA."""
+PANEL, LARGE = 512, 1280
+"""Longest side in pixels of a panel in a row, and of one alone, which fits a screen. Panels are
+scaled down after ELA."""
 CAPTION = 28
 MARGIN = 4
 
@@ -95,50 +96,63 @@ def _scaled(values: np.ndarray, gain: float, zero: int) -> np.ndarray:
 
 def ela_picture(
     source: ImageSource,
-    qualities: Sequence[int],
+    quality: int | Sequence[int],
     *,
     signed: bool = False,
     color: Color = "RGB",
-    gain: Gain = "max",
+    gain: Gain | None = None,
 ) -> Image.Image:
-    """Return an image and its error levels in a row, each with a caption.
+    """Return the error levels of an image as one panel, or at several qualities in a row beside it.
 
-    Signed differences show zero as mid-grey, in YCbCr too; absolute differences in YCbCr are shown
-    as red, green and blue. The arguments are those of `error_level`.
+    Each panel has a caption with its quality and gain. Signed differences show zero as mid-grey, in
+    YCbCr too; absolute differences in YCbCr are shown as red, green and blue.
+
+    Args:
+        source: As for `error_level`, and so are `signed` and `color`.
+        quality: JPEG quality from 1 to 100: a panel of `LARGE` pixels. Several: a row of smaller
+            ones, the first of the image itself.
+        gain: As for `error_level`; ``None`` chooses a `robust_gain` at each quality.
 
     Raises:
         ValueError: A setting is out of range.
         ImageError: The image is refused.
     """
     image = load_image(source).pixels
-    panels = [(f"{image.width} x {image.height}", image.copy())]
+    row = isinstance(quality, Sequence)
+    qualities = list(quality) if isinstance(quality, Sequence) else [quality]
+    panels = [(f"{image.width} x {image.height}", image.copy())] if row else []
     # With zero at 128, a difference in YCbCr is an image in YCbCr: grey where nothing changed.
     mode = color if signed else "RGB"
-    for quality in qualities:
-        levels = error_level(image, quality, signed=signed, color=color, gain=gain)
-        if gain == "max":
-            factor = 255 / max(error_level(image, quality, color=color).max(), 1)
-        else:
-            factor = gain
+    for one in qualities:
+        factor = gain or robust_gain(error_level(image, one, color=color))
+        levels = error_level(image, one, signed=signed, color=color, gain=factor)
+        if factor == "max":
+            factor = 255 / max(error_level(image, one, color=color).max(), 1)
         panel = Image.frombytes(mode, image.size, levels.tobytes()).convert("RGB")
-        panels.append((f"quality {quality}, x {factor:.3g}", panel))
+        panels.append((f"JPEG quality {one}, x {factor:.3g}", panel))
+    side = PANEL if row else LARGE
     for _, panel in panels:
-        panel.thumbnail((PANEL, PANEL), Image.Resampling.LANCZOS)
+        panel.thumbnail((side, side), Image.Resampling.LANCZOS)
     return _row(panels)
 
 
 def brightened(levels: np.ndarray) -> np.ndarray:
-    """Return absolute error levels multiplied until one value in 200 is 255, for the eye.
-
-    The largest level is no measure: a single pixel could keep all others in the dark.
+    """Return absolute error levels times their `robust_gain`, for the eye.
 
     Args:
         levels: uint8 array of any shape, from `error_level` without gain.
     """
-    up_to = np.cumsum(np.bincount(levels.ravel(), minlength=256))
-    bright = max(int(np.searchsorted(up_to, 0.995 * levels.size)), 1)
-    table = np.minimum(np.rint(np.arange(256) * (255 / bright)), 255).astype(np.uint8)
+    table = np.minimum(np.rint(np.arange(256) * robust_gain(levels)), 255).astype(np.uint8)
     return np.asarray(table[levels])
+
+
+def robust_gain(levels: np.ndarray) -> float:
+    """Return the factor that makes 255 of one absolute error level in 200.
+
+    The largest level is no measure: a single pixel could keep all others in the dark.
+    """
+    up_to = np.cumsum(np.bincount(levels.ravel(), minlength=256))
+    return 255 / max(int(np.searchsorted(up_to, 0.995 * levels.size)), 1)
 
 
 def _row(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:

@@ -16,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from hf_ela._files import whole_file
+from hf_ela._text import shortened
 
 BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
 INK, GREY, PALE = "#222222", "#8A8A8A", "#E0E0E0"
@@ -45,12 +46,6 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
-
-
-def shortened(text: str, length: int = 42) -> str:
-    """Cut the middle out of a long name: its end distinguishes files."""
-    half = length // 2
-    return text if len(text) <= length else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def write_figure(figure: Figure, path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import auc, roc_curve
 
-from hf_ela._text import perturbation_label
+from hf_ela._text import perturbation_label, shortened
 from hf_ela.evaluation.figures import (
     BLUE,
     FAKE,
@@ -23,7 +23,6 @@ from hf_ela.evaluation.figures import (
     REAL,
     heading,
     new_figure,
-    shortened,
     tidy,
     write_figure,
 )

@@ -15,7 +15,7 @@ from hf_ela.images.operations import is_smooth, smooth_parts
 from hf_ela.images.sources import name_of
 from hf_ela.models.detector import Detector
 from hf_ela.models.score import Score
-from hf_ela.recipes.schema import Resize
+from hf_ela.recipes.schema import Crops, Resize
 
 Rgb = tuple[int, int, int]
 
@@ -35,7 +35,7 @@ MOST_CROPS = 48
 """Most crops behind a map: what two cores score in about a second with the packaged model."""
 BATCH = 16
 """Crops that are in memory at once."""
-CELLS = 4
+CELLS = 8
 """Parts of a crop, across and down, that are looked at for something to see."""
 
 
@@ -99,7 +99,7 @@ def _evidence(detector: Detector, loaded: LoadedImage) -> Evidence:
     elif isinstance(recipe.input, Resize):
         slid, found = boxes, np.full(pixels.size[::-1], score, np.float32)
     else:
-        slid, found = _slide(detector, pixels)
+        slid, found = _slide(detector, pixels, recipe.input)
     return Evidence(
         image=pixels,
         label=detector.label(score),
@@ -115,10 +115,10 @@ def _evidence(detector: Detector, loaded: LoadedImage) -> Evidence:
     )
 
 
-def _slide(detector: Detector, pixels: Image.Image) -> tuple[list[Box], np.ndarray]:
+def _slide(
+    detector: Detector, pixels: Image.Image, settings: Crops
+) -> tuple[list[Box], np.ndarray]:
     """Return what crops say that slide over an image: `slid` and `map` of `Evidence`."""
-    settings = detector.recipe.input
-    assert not isinstance(settings, Resize)
     image = fitted(pixels, settings)
     places = {
         box: shown

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_ela.evaluation.figures import FAKE, INK, REAL, heading, new_figure, shortened, write_figure
+from hf_ela._text import shortened
+from hf_ela.evaluation.figures import FAKE, INK, REAL, heading, new_figure, write_figure
 
 VALUES = 8
 """Number of bars of a panel: the commonest values."""
