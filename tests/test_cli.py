@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
+from PIL.PngImagePlugin import PngInfo
 
 import hf_ela
 from bad_files import encode, picture, write_bad_files
@@ -23,11 +24,13 @@ from hf_ela import ElaClassifier, error_level
 from hf_ela._terminal import native_messages_held_back
 from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.cli import main
+from hf_ela.ela.error_level import brightened
 from hf_ela.errors import install_command
 from hf_ela.hub.locate import PACKAGED, packaged_model
-from hf_ela.models.explain import overlay
+from hf_ela.models.explain import BLUE, RED, tinted
 from hf_ela.models.networks import build_model
 from hf_ela.recipes.loading import load_recipe
+from networks import crops_classifier
 
 # Keras reads a TensorFlow variable by an interface that NumPy 2 calls old.
 pytestmark = pytest.mark.filterwarnings(
@@ -158,7 +161,7 @@ class TestPredict:
         words = [sys.executable, "-c", code]
         assert subprocess.check_output(words, env=environment, text=True) == "0.3\n"
 
-    def test_explain_saves_two_pictures_of_each_image(self, model, folder, command) -> None:
+    def test_explain_saves_a_sheet_of_each_image(self, model, folder, command) -> None:
         (folder / "other").mkdir()
         (folder / "other" / "a.jpg").write_bytes(encode(picture(seed=9), "JPEG"))
         (folder / "art" / "bad.png").write_text("no image")
@@ -171,46 +174,86 @@ class TestPredict:
                 assert one["error"]["type"] == "NotAnImageError"
                 continue
             why = loaded.explain(one["file"])
-            assert one["probability"] == why.score
+            assert one["scores"]["fake"] == why.score
             boxes = [tuple(view[key] for key in why.boxes[0]._fields) for view in one["views"]]
             assert boxes == [tuple(box) for box in why.boxes]
             assert [view["score"] for view in one["views"]] == why.scores
-            with Image.open(one["ela"]) as ela, Image.open(one["evidence"]) as evidence:
-                assert np.array_equal(np.asarray(ela), why.ela)
-                assert np.array_equal(np.asarray(evidence), np.asarray(overlay(why)))
-            names |= {one["ela"], one["evidence"]}
-        assert len(names) == 8  # two images are called a.jpg
+            with Image.open(one["sheet"]) as sheet:
+                assert sheet.width == 1600
+                lines = [line.tobytes() for line in np.asarray(sheet)]
+            shown = (488, round(488 * 47 / 61))
+            for part in (why.image, tinted(why, shown), Image.fromarray(why.ela)):
+                part = np.asarray(part.resize(shown, Image.Resampling.LANCZOS))
+                assert any(part[200].tobytes() in line for line in lines)
+            names.add(one["sheet"])
+        assert len(names) == 4  # two images are called a.jpg
         assert sorted(names) == sorted(str(path) for path in Path("why").iterdir())
 
-    def test_explain_keeps_earlier_pictures_and_lies_where_none_is_scored(
+    def test_a_sheet_shows_the_score_between_threshold_and_band(self, folder, command) -> None:
+        crops = crops_classifier()
+        band = (0.2, 0.7)
+        ElaClassifier(crops.model, crops.recipe, 1.7, 0.4, band).save_pretrained("m", onnx=False)
+        (one,) = lines_of(command("predict art/a.jpg --model m --explain why --json").out)
+        sheet = np.asarray(Image.open(one["sheet"])).astype(int)
+        bar = next(line for line in sheet if tuple(line[40]) == BLUE and tuple(line[-41]) == RED)
+        black = np.flatnonzero((bar < 40).all(axis=1))
+        assert black.mean() == pytest.approx(40 + 1520 * one["probability"], abs=2)
+        hatched = np.flatnonzero((bar[40:-40] == 255).all(axis=1)) / 1520
+        assert band[0] <= hatched.min() < band[0] + 0.02
+        assert band[1] - 0.02 < hatched.max() <= band[1]
+
+    def test_a_sheet_has_what_the_file_claims_and_is(self, saved_crops, folder, command) -> None:
+        text = PngInfo()
+        text.add_text("workflow", '{"nodes": []}')
+        for name, more in {"plain": {}, "marked": {"pnginfo": text}}.items():
+            (folder / name).mkdir()
+            picture(300, 200).save(folder / name / "a.png", **more)
+        words = f"predict plain marked --model {saved_crops} --explain why --json"
+        plain, marked = lines_of(command(words).out)
+        assert plain["claims"] == []
+        sheets = [Image.open(one["sheet"]) for one in (plain, marked)]
+        shorter = min(sheet.height for sheet in sheets)
+        difference = ImageChops.difference(*(s.crop((0, 0, 1600, shorter)) for s in sheets))
+        pictures_end = 700
+        assert difference.getbbox()[1] > pictures_end
+
+    def test_explain_keeps_earlier_sheets_and_lies_where_none_is_scored(
         self, model, folder, command
     ) -> None:
         words = f"--model {model} --explain why"
         found = [lines_of(command(f"predict art {words} --json").out) for _ in range(2)]
         assert [one["file"] for one in found[0]] == [one["file"] for one in found[1]]
-        names = [one[kind] for run in found for one in run for kind in ("evidence", "ela")]
-        assert len(set(names)) == 12
+        names = [one["sheet"] for run in found for one in run]
+        assert len(set(names)) == 6
         assert sorted(names) == sorted(str(path) for path in Path("why").iterdir())
         for within in ("art", "art/why", "./art/../art/deep/why"):
             error = command(f"predict art --model {model} --explain {within}", status=2).err
             assert "must not lie in a folder that is searched" in error
 
-    def test_explain_takes_the_longest_names_and_the_thinnest_images(
+    def test_explain_takes_the_longest_and_oddest_names_and_the_thinnest_images(
         self, model, folder, command
     ) -> None:
         long = "é" * 120
         (folder / "long").mkdir()
         for number in range(2):  # alike as far as names go
             (folder / "long" / f"{long}{number}.png").write_bytes(encode(picture(), "PNG"))
+        (folder / "odd").mkdir()
+        for name in ("漢.png", "ж.png"):
+            (folder / "odd" / name).write_bytes(encode(picture(), "PNG"))
         picture(5000, 1).save(folder / "thin.png")
-        words = f"predict long thin.png art --model {model} --explain why --json"
+        words = f"predict long odd thin.png art --model {model} --explain why --json"
         found = lines_of(command(words).out)
-        assert len(found) == 6
-        assert len(list(Path("why").iterdir())) == 12
-        assert Path(found[1]["ela"]).name == f"{'é' * 100}-2.ela.png"
+        assert len(found) == len(list(Path("why").iterdir())) == 8
+        assert Path(found[1]["sheet"]).name == f"{'é' * 100}-2.sheet.png"
+        sheets = [Image.open(one["sheet"]) for one in found[:4]]
+        # No box in place of a letter, and the end of a long name, which tells files apart.
+        for first, second in (sheets[:2], sheets[2:]):
+            left, top, right, bottom = ImageChops.difference(first, second).getbbox()
+            assert 40 <= left < right <= 1560
+            assert 40 <= top < bottom < 90
 
     def test_explain_says_where_the_pictures_are(self, model, folder, command) -> None:
-        assert "Pictures: why" in command(f"predict art/a.jpg --model {model} --explain why").out
+        assert "Sheets: why" in command(f"predict art/a.jpg --model {model} --explain why").out
         assert (
             "art/a.jpg"
             in command(f"predict art/a.jpg --model {model} --explain art/a.jpg", status=2).err
@@ -438,8 +481,35 @@ class TestExport:
 
 
 class TestEla:
+    def test_draws_one_large_panel(self, folder, command) -> None:
+        picture(1500, 700).save("large.png")
+        command("ela large.png")
+        shown = Image.open("large.ela.png")
+        assert shown.size == (1280 + 8, 597 + 28 + 4)
+        levels = Image.fromarray(brightened(error_level("large.png", 90)))
+        levels.thumbnail((1280, 1280), Image.Resampling.LANCZOS)
+        assert shown.crop((4, 28, 1284, 625)).tobytes() == levels.tobytes()
+        command("ela large.png --quality 60")
+        other = Image.open("large.ela.png")
+        # Other levels, and another quality and gain in the caption.
+        assert ImageChops.difference(shown, other).getbbox()[1] < 28
+        assert ImageChops.difference(shown, other).getbbox()[3] > 600
+
+    def test_one_bright_pixel_does_not_darken_the_others(self, folder, command) -> None:
+        image = Image.new("RGB", (160, 160), (128, 128, 128))
+        image.paste(picture(80, 80).point(lambda level: level // 8 + 100), (40, 40))
+        image.putpixel((8, 8), (255, 0, 0))
+        image.save("spot.png")
+        robust, most = (
+            np.asarray(Image.open(command(f"ela spot.png {gain}").out.strip())).mean()
+            for gain in ("", "--gain max")
+        )
+        assert robust > 1.5 * most
+
     def test_draws_the_levels_side_by_side(self, folder, command) -> None:
-        assert command("ela art/b.PNG --qualities 75 95 --gain 20") == (
+        command("ela art/b.PNG --sheet")
+        usual = Image.open("b.ela.png").width
+        assert command("ela art/b.PNG --sheet 75 95 --gain 20") == (
             "b.ela.png\n",
             "",
         )
@@ -448,6 +518,7 @@ class TestEla:
         panels = [np.asarray(Image.open("art/b.PNG"))]
         panels += [error_level("art/b.PNG", quality, gain=20) for quality in (75, 95)]
         width = row.shape[1] // 3
+        assert usual == pytest.approx(5 * width, rel=0.1)
         for number, panel in enumerate(panels):
             part = row[:, number * width : (number + 1) * width]
             height, left = part.shape[0] - 4 - panel.shape[0], 4
@@ -458,12 +529,12 @@ class TestEla:
     def test_shows_nothing_changed_as_grey_when_signed(self, folder, command) -> None:
         Image.new("RGB", (80, 60), (128, 128, 128)).save("flat.png")
         for color in ("RGB", "YCbCr"):
-            command(f"ela flat.png --qualities 90 --signed --color {color}")
+            command(f"ela flat.png --quality 90 --signed --color {color}")
             row = Image.open("flat.ela.png")
-            assert row.getpixel((row.width * 3 // 4, row.height - 10)) == (128, 128, 128)
+            assert row.getpixel((40, row.height - 10)) == (128, 128, 128)
 
     def test_shows_signed_ycbcr_as_an_image_in_ycbcr(self, folder, command) -> None:
-        command("ela art/b.PNG --signed --color YCbCr --gain 4 --qualities 60")
+        command("ela art/b.PNG --signed --color YCbCr --gain 4 --sheet 60")
         levels = error_level("art/b.PNG", 60, signed=True, color="YCbCr", gain=4)
         expected = np.asarray(Image.frombytes("YCbCr", (61, 47), levels.tobytes()).convert("RGB"))
         row = np.asarray(Image.open("b.ela.png"))
@@ -472,7 +543,7 @@ class TestEla:
 
     def test_scales_large_images_after_the_levels(self, folder, command) -> None:
         picture(1500, 700).save("large.png")
-        command("ela large.png -o out.png --qualities 90 --gain 9")
+        command("ela large.png -o out.png --sheet 90 --gain 9")
         row = Image.open("out.png")
         assert row.size == (2 * (512 + 8), 239 + 28 + 4)
         levels = Image.fromarray(error_level("large.png", 90, gain=9))
@@ -577,8 +648,10 @@ class TestStart:
             ("predict --model MODEL", "FILE_OR_FOLDER"),
             ("predict art --batch-size 0", "--batch-size must be at least 1"),
             ("export MODEL art.pb", "OUT must end with .onnx or .tflite"),
-            ("ela art/b.PNG --qualities 0", "--qualities must be an integer from 1 to 100"),
-            ("ela art/b.PNG --qualities 80 b.png", "name it before the option."),
+            ("ela art/b.PNG --quality 0", "--quality must be an integer from 1 to 100"),
+            ("ela art/b.PNG --sheet 80 0", "--sheet must be an integer from 1 to 100"),
+            ("ela art/b.PNG --sheet 80 b.png", "name it before the option."),
+            ("ela art/b.PNG --sheet --quality 80", "not allowed with argument --sheet"),
             ("ela art/b.PNG --gain bright", "must be max or a number above 0. Received: bright"),
             ("ela art/b.PNG --gain nan", "must be max or a number above 0. Received: nan"),
             ("ela art/b.PNG --gain 0", "must be max or a number above 0. Received: 0"),

@@ -10,11 +10,12 @@ from hf_ela import ElaClassifier, error_level
 from hf_ela.ela.views import Box, evaluation_views, view_boxes
 from hf_ela.errors import NotAnImageError
 from hf_ela.models.detector import Score, keras_probabilities, view_logits
-from hf_ela.models.explain import LEGEND, OVERLAY_SIDE, Evidence, overlay
+from hf_ela.models.explain import LEGEND, MOST_CROPS, OVERLAY_SIDE, Evidence, overlay
 from hf_ela.recipes.loading import load_recipe
 from networks import classifier_of
 
 CROPS = load_recipe("default", [*TINY, "input.grid=3"])
+SHORTEST = ["input.shortest_side=48"]
 RESIZED = load_recipe(
     "default",
     [*TINY, "augmentation=none", "input={kind='resize',before=64,size=32,training='as_is'}"],
@@ -65,27 +66,68 @@ class TestEvidence:
         assert found.label == classifier.predict(image)[0]["label"]
         assert len(set(found.scores)) == 9  # or the test would show little
 
-    def test_the_map_is_the_mean_of_the_views_over_a_pixel(self, classifier) -> None:
-        found = classifier.explain(picture(70, 120))
-        assert found.map.shape == (120, 70)
-        assert found.map.dtype == np.float32
-        seen = 0
-        for y in range(0, 120, 3):
-            for x in range(0, 70, 3):
-                over = [
-                    score
-                    for box, score in zip(found.boxes, found.scores, strict=True)
-                    if box.x <= x < box.x + box.width and box.y <= y < box.y + box.height
+    def test_the_map_is_the_mean_of_crops_that_slide_most_of_those_around_a_pixel(
+        self, classifier
+    ) -> None:
+        image = picture(70, 120)
+        found = classifier.explain(image)
+        assert (found.map.shape, found.map.dtype) == ((120, 70), np.float32)
+        assert len(found.slid) > 2 * len(found.boxes)
+        views = [
+            np.concatenate([error_level(part, 80, signed=True, color="YCbCr", gain=1.0), part], -1)
+            for part in (image.crop((x, y, x + w, y + h)) for x, y, w, h in found.slid)
+        ]
+        scores = classifier.calibrated(classifier.view_logits(np.stack(views)))
+        for x in range(0, 70, 3):
+            for y in range(0, 120, 3):
+                weights = [
+                    np.prod(np.sin(np.pi * (np.array([x - box.x, y - box.y]) + 0.5) / 32) ** 2)
+                    * (0 <= x - box.x < 32 and 0 <= y - box.y < 32)
+                    for box in found.slid
                 ]
-                expected = np.mean(over) if over else np.nan
-                assert found.map[y, x] == pytest.approx(expected, abs=1e-6, nan_ok=True)
-                seen += len(over) > 1
-        assert seen > 20
-        assert np.isnan(found.map).any()
+                expected = np.average(scores, weights=weights) if any(weights) else np.nan
+                assert found.map[y, x] == pytest.approx(expected, abs=1e-5, nan_ok=True)
+        assert np.isnan(found.map[:4]).all()  # on the grid
+
+    @pytest.mark.parametrize("size", [(33, 40), (64, 64), (3000, 40), (900, 1200)])
+    def test_crops_that_slide_keep_off_the_grid_and_are_few(self, classifier, size) -> None:
+        found = classifier.explain(picture(*size))
+        shrunk = max(*size, 384) / 384
+        assert len(set(found.slid)) == len(found.slid) <= MOST_CROPS
+        corners = np.array([[box.x, box.y] for box in found.slid]) / shrunk
+        off = np.round(corners / 8 - 0.5) * 8 + 4
+        assert np.abs(corners - off).max() <= 0.5  # rounded to whole pixels of the picture
+        if size == (64, 64):  # as near to each other as the grid allows
+            assert {box.x for box in found.slid} == {box.y for box in found.slid} == {4, 12, 20, 28}
+
+    def test_the_map_has_the_scale_of_the_picture(self) -> None:
+        recipe = load_recipe("default", [*TINY, "input.longest_side=none", *SHORTEST])
+        found = classifier_of(recipe).explain(picture(300, 200))
+        assert found.map.shape == (200, 300)
+        assert {round(side / 133, 1) for box in found.slid for side in box[2:]} == {1}
+        assert np.nanmin(np.abs(np.diff(found.map))) < np.nanmax(np.abs(np.diff(found.map))) < 0.05
+        assert np.isfinite(found.map[20:-30, 20:-30]).all()
+
+    def test_where_there_is_nothing_to_see_the_map_says_nothing(self, classifier) -> None:
+        image = Image.new("RGB", (240, 160), "white")
+        image.paste(picture(120, 160), (120, 0))
+        found = classifier.explain(image)
+        assert not found.score.doubt
+        assert np.isnan(found.map[:, :112]).all()
+        assert np.isfinite(found.map[10:-10, 130:-10]).all()
+        assert all(box.x + box.width > 120 for box in found.slid)
+        left = np.asarray(overlay(found))[: OVERLAY_SIDE // 2, : OVERLAY_SIDE // 3]
+        assert (left == left[..., :1]).all()
+
+    def test_a_picture_in_doubt_has_no_map(self, classifier) -> None:
+        found = classifier.explain(Image.new("RGB", (300, 200), "red"))
+        assert found.slid == []
+        assert np.isnan(found.map).all()
+        assert len(found.scores) == 9
 
     def test_a_resized_image_has_one_view_of_all(self) -> None:
         found = classifier_of(RESIZED).explain(picture(70, 50))
-        assert found.boxes == [Box(0, 0, 70, 50)]
+        assert found.boxes == found.slid == [Box(0, 0, 70, 50)]
         assert found.map == pytest.approx(np.full((50, 70), found.score), abs=1e-6)
 
     def test_the_ela_picture_is_not_dark_for_one_bright_pixel(self, classifier) -> None:
@@ -115,6 +157,8 @@ class TestOverlay:
             boxes=[Box(0, 0, 40, 50), Box(60, 0, 40, 50)],
             scores=list(scores),
             map=seen,
+            slid=[],
+            ela_quality=80,
             ela=Image.new("RGB", (100, 50)),
         )
 

@@ -19,9 +19,10 @@ def add_ela(commands: Commands) -> None:
     ela = commands.add_parser(
         "ela",
         help="draw the error levels of an image",
-        description="Draw the error levels of an image, or an image and its error levels at several "
-        "JPEG qualities side by side. Error levels are computed at full size; only the picture of "
-        "them is scaled down, to 1280 pixels, or 512 side by side. An existing picture is replaced.",
+        description="Draw the error levels of an image, or the image and its error levels at "
+        "several JPEG qualities side by side. Error levels are computed at full size; only the "
+        "picture of them is scaled down, to 1280 pixels, or 512 side by side. An existing picture "
+        "is replaced.",
     )
     ela.add_argument("image", metavar="IMAGE")
     ela.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="default: NAME.ela.png")
@@ -86,15 +87,14 @@ def _ela(options: argparse.Namespace) -> int:
         options.parser.error(f"the output must lie in an existing folder. Received: {output}.")
     gain = SIGNED_GAIN if options.signed and options.gain is None else options.gain
     settings = {"signed": options.signed, "color": options.color, "gain": gain}
-    several = options.sheet is not None
-    quality = (options.sheet or SHEET) if several else options.quality
+    sheet = None if options.sheet is None else options.sheet or SHEET
     try:
-        check_settings(quality if several else [quality], **settings)
+        check_settings(sheet or [options.quality], **settings)
     except ValueError as error:
-        message = str(error).replace("`quality`", "`sheet`") if several else str(error)
+        message = str(error).replace("`quality`", "`sheet`") if sheet else str(error)
         options.parser.error(with_flags(message, options.parser))
 
-    picture = ela_picture(options.image, quality, **settings)
+    picture = ela_picture(options.image, sheet or options.quality, **settings)
     with whole_file(output) as temporary:
         picture.save(temporary, "PNG")
     print(printable(str(output)))

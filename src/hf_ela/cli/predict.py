@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from hf_ela.errors import ImageError, RunError
 
 if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
-    from hf_ela.models.explain import Evidence
     from hf_ela.models.score import Score
 
 MEANING = (
@@ -31,7 +30,7 @@ UNCERTAIN = (
 PACKAGED_MODEL = "the model packaged with hf-ela, a research baseline"
 
 STEM = 200
-"""Bytes of a file's name that its pictures' names begin with; file systems end at 255."""
+"""Bytes of a file's name that its sheet's name begins with; file systems end at 255."""
 
 
 def add_predict(commands: Any) -> None:
@@ -59,8 +58,9 @@ def add_predict(commands: Any) -> None:
         "--explain",
         type=Path,
         metavar="DIR",
-        help="save two pictures of each image there: where the evidence lies, and its ELA. "
-        "Existing pictures are kept; new ones of the same name get a number",
+        help="save a sheet of each image there: the answer on a scale, where the evidence lies, "
+        "error levels, and what the file is and claims. Existing sheets are kept; new ones of the "
+        "same name get a number",
     )
     predict.add_argument(
         "--runtime",
@@ -84,7 +84,7 @@ def _predict(options: argparse.Namespace) -> int:
     searched = map(os.path.realpath, filter(os.path.isdir, options.paths))
     if options.explain and any(map(options.explain.resolve().is_relative_to, searched)):
         options.parser.error(
-            "--explain must not lie in a folder that is searched: its pictures would be scored "
+            "--explain must not lie in a folder that is searched: its sheets would be scored "
             f"too. Received: {options.explain}."
         )
     for path in options.paths:
@@ -113,7 +113,7 @@ def _predict(options: argparse.Namespace) -> int:
         if options.explain.exists() and not options.explain.is_dir():
             raise RunError(f"`explain` must name a folder. Received: {options.explain}, a file.")
         options.explain.mkdir(parents=True, exist_ok=True)
-        results = _explained(classifier, threshold, left, options.explain)
+        results = _explained(classifier, threshold, left, options.explain, words)
     else:
         results = _scored(classifier, threshold, left, options.batch_size)
     mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
@@ -134,7 +134,7 @@ def _predict(options: argparse.Namespace) -> int:
     if not options.json:
         print(*words[1:], sep="\n")
         if options.explain:
-            print(f"Pictures: {printable(str(options.explain))}")
+            print(f"Sheets: {printable(str(options.explain))}")
     return 1 if refused else 0
 
 
@@ -164,10 +164,17 @@ def meaning(classifier: "ElaClassifier", threshold: float | None = None) -> str:
     """Return what a model's answers mean, in words for a person."""
     threshold = classifier.threshold if threshold is None else threshold
     text = MEANING.format(threshold=threshold)
-    if classifier.uncertain or threshold > classifier.threshold:
-        low, high = classifier.uncertain or (classifier.threshold,) * 2
-        text += UNCERTAIN.format(low=low, high=max(high, threshold))
+    if band := _band(classifier, threshold):
+        text += UNCERTAIN.format(low=band[0], high=band[1])
     return text
+
+
+def _band(classifier: "ElaClassifier", threshold: float) -> tuple[float, float] | None:
+    """Return the scores between which the answer is uncertain, under a threshold."""
+    if classifier.uncertain is None and threshold <= classifier.threshold:
+        return None
+    low, high = classifier.uncertain or (classifier.threshold,) * 2
+    return low, max(high, threshold)
 
 
 def _files(paths: Sequence[str], others: list[str]) -> Iterator[str]:
@@ -210,56 +217,47 @@ def _scored(
 
 
 def _explained(
-    classifier: "ElaClassifier", threshold: float, files: list[str], folder: Path
+    classifier: "ElaClassifier",
+    threshold: float,
+    files: list[str],
+    folder: Path,
+    words: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the same with the views, and save the pictures of each image."""
+    """Yield the same with the views, and save a sheet of each image."""
+    from hf_ela.cli.sheet import Scale, save_sheet
+
     taken = {path.name.lower() for path in folder.iterdir()}
+    scale = Scale(threshold, _band(classifier, threshold))
     for file in files:
         try:
-            found = classifier.explain(_source(file))
+            found = replace(classifier.explain(_source(file)), threshold=threshold)
         except ImageError as error:
             yield _refused(file, error)
             continue
+        answered = _answered(file, classifier, threshold, found.score)
         views = [
             {**box._asdict(), "score": score}
             for box, score in zip(found.boxes, found.scores, strict=True)
         ]
-        pictures = _save_pictures(found, folder, _free_stem(Path(file).name, taken))
-        yield _answered(file, classifier, threshold, found.score) | {"views": views, **pictures}
+        path = folder / _free_name(Path(file).name, taken)
+        save_sheet(path, found, answered, scale, words)
+        yield answered | {"views": views, "sheet": str(path)}
 
 
-def _free_stem(name: str, taken: set[str]) -> str:
-    """Return a stem no picture has yet: two folders may hold files of the same name.
+def _free_name(name: str, taken: set[str]) -> str:
+    """Return the name of a sheet that no file has yet: two folders may hold files of the same name.
 
     A long name is cut, between two characters.
     """
     encoded = os.fsencode(name)
     if len(encoded) > STEM:
         name = encoded[:STEM].decode(errors="ignore")
-    number, stem = 1, name
-    while taken & (names := {path.lower() for path in _picture_names(stem).values()}):
+    number, sheet = 1, f"{name}.sheet.png"
+    while sheet.lower() in taken:
         number += 1
-        stem = f"{name}-{number}"
-    taken |= names
-    return stem
-
-
-def _picture_names(stem: str) -> dict[str, str]:
-    return {kind: f"{stem}.{kind}.png" for kind in ("evidence", "ela")}
-
-
-def _save_pictures(found: "Evidence", folder: Path, stem: str) -> dict[str, str]:
-    from PIL import Image
-
-    from hf_ela._files import whole_file
-    from hf_ela.models.explain import overlay
-
-    pictures = {"evidence": overlay(found), "ela": Image.fromarray(found.ela)}
-    paths = {kind: folder / name for kind, name in _picture_names(stem).items()}
-    for kind, picture in pictures.items():
-        with whole_file(paths[kind]) as temporary:
-            picture.save(temporary, "PNG")
-    return {kind: str(path) for kind, path in paths.items()}
+        sheet = f"{name}-{number}.sheet.png"
+    taken.add(sheet.lower())
+    return sheet
 
 
 def _answered(

@@ -108,9 +108,11 @@ def ela_picture(
     YCbCr too; absolute differences in YCbCr are shown as red, green and blue.
 
     Args:
-        source: As for `error_level`, and so are `signed` and `color`.
+        source: Anything that `load_image` takes.
         quality: JPEG quality from 1 to 100: a panel of `LARGE` pixels. Several: a row of smaller
             ones, the first of the image itself.
+        signed: As for `error_level`.
+        color: As for `error_level`.
         gain: As for `error_level`; ``None`` chooses a `robust_gain` at each quality.
 
     Raises:

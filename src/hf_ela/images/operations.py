@@ -83,10 +83,10 @@ def smooth_parts(image: Image.Image, cell: float, size: tuple[int, int]) -> np.n
         return np.ones(size[::-1], bool)
     differing = np.abs(np.asarray(detail, np.int16) - 128) > SMOOTH
     width, height = (max(1, round(side / cell)) for side in image.size)
-    share = Image.fromarray(differing.astype(np.float32)).resize((width, height), _MEAN)
+    shares = Image.fromarray(differing.astype(np.float32)).resize((width, height), _MEAN)
     # No cell outvotes its neighbour: the border lies between them, however much one shows.
-    share = Image.fromarray(np.minimum(share, 2 * SMOOTH_SHARE))
-    return np.asarray(share.resize(size, Image.Resampling.BILINEAR)) < SMOOTH_SHARE
+    capped = Image.fromarray(np.minimum(np.asarray(shares), np.float32(2 * SMOOTH_SHARE)))
+    return np.asarray(capped.resize(size, Image.Resampling.BILINEAR)) < SMOOTH_SHARE
 
 
 def _detail(image: Image.Image) -> Image.Image | None:
