@@ -13,7 +13,8 @@ training's preparation, `hf_ela.data.preparation.prepare`, from an empty cache a
 predict: cold start of `hf-ela predict` for one image of a megapixel, in a new process; images per
 second by each runtime and by the published way, where Keras loads the network and each image takes
 a temporary JPEG file and a `predict` of its own; peak memory of the command over a tenth of
---files and over all. The networks are untrained: speed does not depend on weights.
+--files and over all. The networks are untrained: speed does not depend on weights. At last
+`explain` of an image of a megapixel by the packaged model, once loaded: a square and a strip.
 
 Every rate is a median of --repeat calls after a warm-up call; a preparation is measured once.
 Writes benchmarks/speed.json.
@@ -194,6 +195,15 @@ def predict(args: argparse.Namespace) -> Iterator[Row]:
         _, memory = command(models / args.recipes[-1], ONNX, many)
         way = f"{args.recipes[-1]}, {ONNX}, {count:,} files"
         yield {"what": "peak memory, MiB", "way": way, "value": memory}
+
+    from hf_ela.classifier import ElaClassifier
+
+    packaged = ElaClassifier.from_pretrained()
+    for shape in ((1024, 1024), (2048, 512)):
+        image = pictures(args.data, 1)[0].resize(shape)
+        value = seconds(partial(packaged.explain, image), args.repeat)
+        way = f"packaged model, {shape[0]} x {shape[1]} pixels"
+        yield {"what": "explain, s", "way": way, "value": value}
 
 
 def save_models(folder: Path, recipes: Sequence[str]) -> None:

@@ -174,7 +174,7 @@ class TestPredict:
                 assert one["error"]["type"] == "NotAnImageError"
                 continue
             why = loaded.explain(one["file"])
-            assert one["scores"]["fake"] == why.score
+            assert one["probability"] == why.score
             boxes = [tuple(view[key] for key in why.boxes[0]._fields) for view in one["views"]]
             assert boxes == [tuple(box) for box in why.boxes]
             assert [view["score"] for view in one["views"]] == why.scores
@@ -504,11 +504,11 @@ class TestEla:
             np.asarray(Image.open(command(f"ela spot.png {gain}").out.strip())).mean()
             for gain in ("", "--gain max")
         )
-        assert robust > 1.5 * most
+        assert robust > 1.2 * most
 
     def test_draws_the_levels_side_by_side(self, folder, command) -> None:
         command("ela art/b.PNG --sheet")
-        usual = Image.open("b.ela.png").width
+        usual = np.asarray(Image.open("b.ela.png")).shape[1]
         assert command("ela art/b.PNG --sheet 75 95 --gain 20") == (
             "b.ela.png\n",
             "",

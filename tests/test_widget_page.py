@@ -333,7 +333,7 @@ def test_the_error_levels_are_those_of_explain(visit, models) -> None:
         assert (shown[..., 3] == 255).all()
 
 
-def test_the_evidence_is_that_of_explain(visit, models) -> None:
+def test_the_evidence_is_the_mean_of_the_views_of_explain(visit, models) -> None:
     found = models["default"].explain(picture(101, 67, seed=4))
     height, width = found.map.shape
     boxes = [box._asdict() for box in found.boxes]
@@ -342,13 +342,18 @@ def test_the_evidence_is_that_of_explain(visit, models) -> None:
         "({ cells }, [width, height, boxes, scores]) => cells(width, height, boxes, scores)",
         [width, height, boxes, found.scores],
     )
-    shown = np.zeros_like(found.map)
+    shown, total, count = (np.zeros_like(found.map) for _ in range(3))
     for cell in cells:
         rows = slice(cell["y"], cell["y"] + cell["height"])
         columns = slice(cell["x"], cell["x"] + cell["width"])
         shown[rows, columns] = np.nan if cell["score"] is None else cell["score"]
+    for box, score in zip(found.boxes, found.scores, strict=True):
+        part = np.s_[box.y : box.y + box.height, box.x : box.x + box.width]
+        total[part] += score
+        count[part] += 1
+    expected = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     assert np.isnan(shown).any()
-    np.testing.assert_allclose(shown, found.map, atol=1e-6)
+    np.testing.assert_allclose(shown, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["default", "whole"])
