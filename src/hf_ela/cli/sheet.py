@@ -210,15 +210,16 @@ def _facts(info: ImageInfo) -> str:
         facts.append(f"JPEG quality {about}{info.jpeg_quality}")
     if info.subsampling:
         facts.append(f"chroma subsampling {info.subsampling}")
-    facts += [
-        name
-        for name, has in [
-            ("EXIF", info.exif),
-            ("colour profile", info.icc),
-            ("transparency", info.alpha),
-        ]
-        if has
-    ]
+    if info.earlier_quality is not None:
+        facts.append(f"traces of an earlier JPEG of quality about {info.earlier_quality}")
+    others = {
+        "EXIF": info.exif,
+        "colour profile": info.icc,
+        "transparency": info.alpha,
+        "grey": info.grey,
+        "scaled up": info.scaled_up,
+    }
+    facts += [name for name, found in others.items() if found]
     return f"The file: {', '.join(facts)}."
 
 
