@@ -119,8 +119,9 @@ class TestEvidence:
         left = np.asarray(overlay(found))[: OVERLAY_SIDE // 2, : OVERLAY_SIDE // 3]
         assert (left == left[..., :1]).all()
 
-    def test_a_picture_in_doubt_has_no_map(self, classifier) -> None:
-        found = classifier.explain(Image.new("RGB", (300, 200), "red"))
+    @pytest.mark.parametrize("image", [Image.new("RGB", (300, 200), "red"), picture(15, 90)])
+    def test_a_picture_in_doubt_has_no_map(self, classifier, image) -> None:
+        found = classifier.explain(image)
         assert found.slid == []
         assert np.isnan(found.map).all()
         assert len(found.scores) == 9
