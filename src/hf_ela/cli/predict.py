@@ -98,11 +98,12 @@ def _predict(options: argparse.Namespace) -> int:
     files = list(_files(options.paths, others))
     means = meaning(classifier, threshold)
     words = [means, f"Model: {printable(options.model or PACKAGED_MODEL)}"]
+    if notice := synthetic_notice(classifier.data):
+        words.append(notice)
+    on_sheets = [*words]
     if others:
         named = f"{printable(others[0])}{' and others' if others[1:] else ''}"
         words.append(f"Passed over: {len(others)} without the suffix of a picture, {named}.")
-    if notice := synthetic_notice(classifier.data):
-        words.append(notice)
     report = None
     if options.out:
         kept = ("threshold", "temperature", "uncertain")
@@ -113,7 +114,7 @@ def _predict(options: argparse.Namespace) -> int:
         if options.explain.exists() and not options.explain.is_dir():
             raise RunError(f"`explain` must name a folder. Received: {options.explain}, a file.")
         options.explain.mkdir(parents=True, exist_ok=True)
-        results = _explained(classifier, threshold, left, options.explain, words)
+        results = _explained(classifier, threshold, left, options.explain, on_sheets)
     else:
         results = _scored(classifier, threshold, left, options.batch_size)
     mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
