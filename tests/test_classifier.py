@@ -89,7 +89,7 @@ class TestPredict:
         assert known.frequency(0.31) == ""
         known.frequencies["unseen"] = [{"up_to": 1.0, "fake": 0.125, "n": 50}]
         both = "AI-generated; from sources it had never seen, about 12."
-        assert known.answer(0.3)[0]["frequency"] == f"{first}{both}{held_out}"
+        assert known.frequency(0.3) == f"{first}{both}{held_out}"
         assert known.frequency(Score(0.3, "too small")) == ""
 
     def test_abstains_only_when_asked_and_only_in_the_band(self) -> None:

@@ -116,6 +116,8 @@ def exists(words: list[str]) -> bool:
             named = re.findall(r"\[([\w,]+)\]", " ".join(rest))  # pip only warns of unknown ones
             known = PROJECT["optional-dependencies"].keys()
             return all(set(extras.split(",")) <= known for extras in named)
+        case ["curl", address, *_]:
+            return address.startswith("localhost:7861")  # `hf-ela serve`
         case ["git", "checkout" | "show", name]:
             tag = name.partition(":")[0]
             there = git("rev-parse", "--verify", "--quiet", tag)  # a shallow checkout has no tags

@@ -100,10 +100,6 @@ def _predict(options: argparse.Namespace) -> int:
     words = [means, f"Model: {printable(options.model or PACKAGED_MODEL)}"]
     if notice := synthetic_notice(classifier.data):
         words.append(notice)
-    on_sheets = [*words]
-    if others:
-        named = f"{printable(others[0])}{' and others' if others[1:] else ''}"
-        words.append(f"Passed over: {len(others)} without the suffix of a picture, {named}.")
     report = None
     if options.out:
         kept = ("threshold", "temperature", "uncertain")
@@ -114,7 +110,7 @@ def _predict(options: argparse.Namespace) -> int:
         if options.explain.exists() and not options.explain.is_dir():
             raise RunError(f"`explain` must name a folder. Received: {options.explain}, a file.")
         options.explain.mkdir(parents=True, exist_ok=True)
-        results = _explained(classifier, threshold, left, options.explain, on_sheets)
+        results = _explained(classifier, threshold, left, options.explain, words)
     else:
         results = _scored(classifier, threshold, left, options.batch_size)
     mixed = options.json and sys.stdout.isatty()  # lines as they come, on the same terminal
@@ -133,6 +129,9 @@ def _predict(options: argparse.Namespace) -> int:
     else:
         refused = print_table(shown, means)
     if not options.json:
+        if others:
+            named = f"{printable(others[0])}{' and others' if others[1:] else ''}"
+            print(f"Passed over: {len(others)} without the suffix of a picture, {named}.")
         print(*words[1:], sep="\n")
         if options.explain:
             print(f"Sheets: {printable(str(options.explain))}")
@@ -264,7 +263,7 @@ def _free_name(name: str, taken: set[str]) -> str:
 def _answered(
     file: str, classifier: "ElaClassifier", threshold: float, score: "Score"
 ) -> dict[str, Any]:
-    answer = classifier.answer(score, threshold=threshold)
+    answer, frequency = classifier.answer(score, threshold=threshold), classifier.frequency(score)
     notice = synthetic_notice(classifier.data)
     facts = asdict(score.info) if score.info else {}
     claims = facts.pop("claims", ())
@@ -275,7 +274,8 @@ def _answered(
         "scores": {entry["label"]: entry["score"] for entry in answer},
         "probability": score,
         "uncertain": classifier.is_uncertain(score, threshold),
-        **{key: answer[0][key] for key in ("reason", "frequency") if key in answer[0]},
+        **({"reason": score.doubt} if score.doubt else {}),
+        **({"frequency": frequency} if frequency else {}),
         "claims": claims,
         "facts": {fact: value for fact, value in facts.items() if fact != "name"},
         **({"notice": notice} if notice else {}),

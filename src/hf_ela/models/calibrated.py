@@ -129,8 +129,6 @@ class Calibrated:
             entries.reverse()
         if abstain and self.is_uncertain(score, threshold):
             entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
-        if found := self.frequency(score):
-            entries[0]["frequency"] = found
         if isinstance(score, Score):
             if score.doubt:
                 entries[0]["reason"] = score.doubt

@@ -32,15 +32,13 @@ class Score(float):
 class LabelScore(TypedDict):
     """A class name and its calibrated probability.
 
-    The first entry of an answer also has a `reason` if the image allows no certain verdict, a
-    `frequency`, a sentence about held-out images with such a score, if the model knows any, and
+    The first entry of an answer has a `reason` if the image allows no certain verdict, and
     `claims`, those of `hf_ela.images.claims`, if the file says how it was made.
     """
 
     label: str
     score: float
     reason: NotRequired[str]
-    frequency: NotRequired[str]
     claims: NotRequired[list[dict[str, Any]]]
 
 

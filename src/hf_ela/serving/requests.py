@@ -85,10 +85,9 @@ class Requests:
         entries = self.classifier.answer(score, threshold=how.threshold, abstain=how.abstain)
         if how.function_to_apply == "none":
             entries = [LabelScore(**{**one, "score": _log_odds(one["score"])}) for one in entries]
-        answer: list[Any] = [*entries]
-        if self.notice:
-            answer[0] = {**answer[0], "notice": self.notice}
-        return answer[: how.top_k]
+        more = {"frequency": self.classifier.frequency(score), "notice": self.notice}
+        first = {**entries[0], **{name: text for name, text in more.items() if text}}
+        return [first, *entries[1 : how.top_k]]
 
     def _scores(self, image: bytes | Image.Image) -> list[Score | ImageError]:
         return list(self.classifier.scores([image]))
