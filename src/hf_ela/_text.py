@@ -63,6 +63,25 @@ def _span(values: Sequence[float], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def of_hundred(interval: Mapping[str, Any]) -> str:
+    """Return a share with its interval as people say it: ``87 of 100 (82 to 91)``.
+
+    100 means all and 0 means none: nothing is rounded to them.
+    """
+    if interval["value"] is None:
+        return "an undefined number"
+    value, low, high = (
+        min(max(round(100 * share), int(share > 0)), 100 - int(share < 1))
+        for share in (interval["value"], interval["low"], interval["high"])
+    )
+    return f"{value} of 100 ({low} to {high})"
+
+
+def protocol_label(name: str) -> str:
+    """Return the name of a protocol as it is written: ``as-is``."""
+    return name.replace("_", "-")
+
+
 def perturbation_label(name: str) -> str:
     """Return the name of a perturbation as it is written in tables: ``double JPEG``."""
     return name.replace("_", " ").replace("jpeg", "JPEG").replace("webp", "WebP")

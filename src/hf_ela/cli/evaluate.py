@@ -143,6 +143,7 @@ def _write(report: dict[str, Any], found: Mapping[str, "EvaluationResult"], fold
         folder / "plots",
         split=main["data"]["split"],
         threshold=measured.threshold,
+        uncertain=main["calibration"]["uncertain"],
         tables=("sources", "generators"),
     )
     write_json(folder / "evaluation.json", report)
