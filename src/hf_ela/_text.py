@@ -1,7 +1,6 @@
 """Figures, intervals and names as people read them, in cards and on terminals."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import mean
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SYNTHETIC_NOTICE = (
@@ -41,26 +40,6 @@ def no_width(measured: Iterable[Mapping[str, Any]]) -> str | None:
     if any(cell["low"] == cell["high"] for cell in intervals):
         return "Zero-width interval: every bootstrap resample agrees; this is not certainty."
     return None
-
-
-def over_seeds(values: Sequence[float], dash: str = "-") -> str:
-    """Return the mean, with the lowest and the highest where they differ as written."""
-    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
-    return low if low == high else f"{mean(values):.3f} ({low}{dash}{high})"
-
-
-def more_right(tests: Sequence[Mapping[str, Any]]) -> str:
-    """Return what McNemar's test (`evaluation.intervals`) of each seed says, lowest to highest.
-
-    First how many more images the second detector is right about, then p.
-    """
-    net = [test["only_b"] - test["only_a"] for test in tests]
-    return f"{_span(net, '+d')}, p = {_span([test['p'] for test in tests], '.1g')}"
-
-
-def _span(values: Sequence[float], form: str) -> str:
-    low, high = format(min(values), form), format(max(values), form)
-    return low if low == high else f"{low} to {high}"
 
 
 def of_hundred(interval: Mapping[str, Any]) -> str:

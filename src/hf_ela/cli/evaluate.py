@@ -72,7 +72,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.compare:
         classifiers[_name(options.compare, classifiers)] = load_classifier(options.compare, "keras")
     found = {
-        name: evaluate(classifier, data, split=options.split, base=options.base, progress=True)
+        name: evaluate(
+            classifier,
+            data,
+            split=options.split,
+            base=options.base,
+            progress=True,
+            say=lambda line: print(printable(line), file=sys.stderr, flush=True),
+        )
         for name, classifier in classifiers.items()
     }
     results = {

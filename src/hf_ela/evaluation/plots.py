@@ -170,7 +170,8 @@ def coverage(
     in_percent(axes.xaxis, axes.yaxis)
     axes.set_xlabel("images with a certain answer: from only the surest to all (coverage)")
     axes.set_ylabel("right among them (accuracy), with 95 % interval")
-    figure.legend(loc="outside lower center", frameon=False, ncols=2)
+    if coverage_by_protocol:
+        figure.legend(loc="outside lower center", frameon=False, ncols=2)
     tidy(axes)
     write_figure(figure, path)
 
@@ -198,7 +199,7 @@ def per_source(
         name = row["source"] if "folded" in row else shortened(row["source"], 28)
         names.append(f"{name} ({has}, n={row['n']})")
         colour = {"fake": FAKE, "real": REAL}.get(has, GREY)
-        axes.barh(position, value, color=colour, height=0.62, alpha=0.8)
+        axes.barh(position, value, color=colour, height=0.62)
         axes.plot([low, high], [position, position], "|-", color=INK, linewidth=1.3, markersize=7)
         axes.text(1.03, position, f"{value:.0%}", va="center", size=9, color=INK)
     axes.set_yticks(range(len(rows)), names, parse_math=False)
