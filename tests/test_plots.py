@@ -11,6 +11,8 @@ from hf_ela.evaluation import figures, plots, score_plots
 from hf_ela.evaluation.calibration import coverage_curve, measure_coverage
 from hf_ela.evaluation.metrics import confusion
 from hf_ela.evaluation.summary import by_source
+from hf_ela.models.explain import BLUE as BLUE_
+from hf_ela.models.explain import RED as RED_
 from hf_ela.training import run_plots
 
 
@@ -99,6 +101,43 @@ def test_picture_shows_its_data(name, tmp_path):
     # The page is white, and something is drawn on it.
     assert (one[0, 0] == 255).all()
     assert (one < 200).any(axis=2).mean() > 0.005
+
+
+def has(page: np.ndarray, colour: tuple[int, int, int]) -> bool:
+    return bool((page == colour).all(axis=2).sum() > 100)
+
+
+def test_a_colour_means_a_class_and_nothing_else(tmp_path):
+    """As in the map of the evidence. Protocols, models and splits have other ways to differ."""
+    for number, label in enumerate((1, 0)):
+        one_class = {"as_is": ([label] * 20, np.linspace(0.1, 0.9, 20))}
+        score_histogram(one_class, tmp_path / "scores.png")
+        per_source(by_source(["a"] * 20, *one_class["as_is"], 0.5), tmp_path / "sources.png")
+        for name in ("scores.png", "sources.png"):
+            page = pixels(tmp_path / name)
+            assert [has(page, RED_), has(page, BLUE_)] == [number == 0, number == 1], name
+    for name in ("roc", "reliability", "coverage", "training_curves"):
+        DRAW[name](1, tmp_path / "grey.png")
+        assert np.ptp(pixels(tmp_path / "grey.png"), axis=2).max() == 0, name
+
+
+def test_sources_with_few_images_are_one_bar(tmp_path):
+    """One of 40 images, and ten with two: as tall a page as two sources."""
+    heights = []
+    for names in (["a"] * 40 + list("bcdefghijk") * 2, ["a"] * 30 + ["b"] * 30):
+        per_source(by_source(names, *scores(1), 0.5), tmp_path / "sources.png")
+        heights.append(pixels(tmp_path / "sources.png").shape[0])
+    assert heights[0] == heights[1]
+
+
+def test_coverage_goes_from_few_to_all(tmp_path):
+    """Where only all images are asked about, the mark stands at the right."""
+    both = covered([1, 0, 1, 0], [0.9, 0.1, 0.8, 0.2], band=None)
+    coverage({"as_is": both}, tmp_path / "coverage.png")
+    page = pixels(tmp_path / "coverage.png")
+    upper = page[: page.shape[0] * 3 // 4, 150:]  # without the legend and the axis
+    dark = (upper < 60).all(axis=2).sum(axis=0)
+    assert dark.argmax() > upper.shape[1] * 0.8
 
 
 def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
