@@ -226,8 +226,14 @@ def test_it_ends_with_a_verdict_in_sentences(
     assert "Too few sources have 13 pictures or more to tell which are hard." in others
     assert others[-1].startswith("12 pictures")
     for test, says in (
-        ({"only_a": 40, "only_b": 9, "p": 1e-5}, "31 fewer in all (p = 1e-05): the history of the"),
-        ({"only_a": 9, "only_b": 40, "p": 1e-5}, "31 more in all (p = 1e-05): the history of the"),
+        (
+            {"only_a": 40, "only_b": 9, "p": 1e-5},
+            "31 fewer in all (p = 1e-05): the history of the files helps it",
+        ),
+        (
+            {"only_a": 9, "only_b": 40, "p": 1e-5},
+            "31 more in all (p = 1e-05): the history of the files misleads it",
+        ),
         ({"only_a": 9, "only_b": 4, "p": 0.3}, "5 fewer in all (p = 0.3): it cannot be seen"),
     ):
         assert says in verdict(found, test)[1]
