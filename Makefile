@@ -47,8 +47,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/exact.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python benchmarks/speed.py $(if $(DATA),--data $(DATA))
 
-# DATA and GROUPS as benchmarks/join.py makes them. benchmarks/detectors.py --record puts other
-# detectors into its card.
+# DATA and GROUPS as benchmarks/join.py makes them.
 pretrained: .venv/.dev
 	$(BIN)/hf-ela train --recipe transfer --set calibration.left_out=part \
 	    --data $(DATA) --groups $(GROUPS) \

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -232,3 +232,9 @@ def save(path: Path, report: dict[str, Any], *, one_backend: bool = False) -> di
     path.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     print(f"written: {path}")
     return report
+
+
+def over_seeds(values: Sequence[float], dash: str = "-") -> str:
+    """Return the mean, with the lowest and the highest where they differ as written."""
+    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    return low if low == high else f"{mean(values):.3f} ({low}{dash}{high})"

@@ -11,30 +11,27 @@ so do `transfer`, the recipe of the packaged model, `transfer-ela` and `transfer
 All are tested as-is and aligned, at the calibration and threshold of their own validation images,
 and compared with `reference`, `default` and `transfer` of the same seed by McNemar's exact test:
 how many more images they get right, and p, from the lowest to the highest of the seeds. --set
-changes every recipe alike. A training that is finished in --runs is kept. --record puts the table
-into the record and the card of a run on the same images. The JSON also holds the loss of each
-network at every change of the robustness table, seed by seed (`losses`).
+changes every recipe alike. A training that is finished in --runs is kept. The JSON also holds the
+loss of each network at every change of the robustness table, seed by seed (`losses`).
 """
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import apart, save, seeded, trained, training_parser
+from common import apart, over_seeds, save, seeded, trained, training_parser
 
-from hf_ela._text import more_right, over_seeds
 from hf_ela.cli.options import data_options
 from hf_ela.data.loading import DataOptions
 from hf_ela.errors import HfElaError
 from hf_ela.evaluation.intervals import mcnemar
 from hf_ela.evaluation.metrics import ArtMetrics
-from hf_ela.hub.card import write_card
 from hf_ela.recipes.schema import Protocol, Recipe
-from hf_ela.run_record import read_run, write_run
 
 REFERENCE = "reference"
 AGAINST = (REFERENCE, "default", "transfer")
@@ -188,6 +185,20 @@ def measured(name: str, protocol: str, found: dict[str, list[Answers]]) -> dict[
     }
 
 
+def more_right(tests: Sequence[Mapping[str, Any]]) -> str:
+    """Return what McNemar's test (`evaluation.intervals`) of each seed says, lowest to highest.
+
+    First how many more images the second detector is right about, then p.
+    """
+    net = [test["only_b"] - test["only_a"] for test in tests]
+    return f"{_span(net, '+d')}, p = {_span([test['p'] for test in tests], '.1g')}"
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}"
+
+
 def line(row: dict[str, Any]) -> str:
     """Return a row of the table."""
     cells = [
@@ -198,15 +209,6 @@ def line(row: dict[str, Any]) -> str:
         *(more_right(tests) if (tests := row["against"].get(other)) else "" for other in AGAINST),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def record(folder: Path, report: dict[str, Any]) -> None:
-    """Put the report into the record of a run on the same images, and so into its card."""
-    run = read_run(folder)
-    if run.data.fingerprint != report["test"]["data"]:
-        sys.exit(f"--record must be a run on the same images. Received: {folder}.")
-    write_run(folder, run.content() | {"detectors": report})
-    print(f"written: {write_card(folder)}")
 
 
 def main() -> None:
@@ -220,12 +222,9 @@ def main() -> None:
         metavar="NAME",
         help=f"some of {', '.join(DETECTORS)}; reference is always added",
     )
-    parser.add_argument("--record", type=Path, metavar="RUN", help="put the table into its card")
     args = parser.parse_args()
     names = [name for name in DETECTORS if name in {REFERENCE, *args.recipes}]
     try:
-        if args.record:
-            read_run(args.record)  # before hours of training
         found = {name: answers(name, args) for name in names}
     except HfElaError as error:
         sys.exit(str(error))
@@ -246,9 +245,7 @@ def main() -> None:
     fake = int(every[0].labels.sum())
     images = {"data": every[0].data, "fake": fake, "real": len(every[0].files) - fake}
     settings = {"overrides": args.overrides, "seeds": args.seeds, "test": images}
-    report = save(args.out, settings | {"rows": rows, "losses": losses})
-    if args.record:
-        record(args.record, report)
+    save(args.out, settings | {"rows": rows, "losses": losses})
 
 
 if __name__ == "__main__":

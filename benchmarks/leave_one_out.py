@@ -18,10 +18,10 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from common import apart, save, seeded, trained, training_parser
+from common import apart, over_seeds, save, seeded, trained, training_parser
 
 from hf_ela._files import write_json
-from hf_ela._text import in_words, over_seeds
+from hf_ela._text import in_words
 from hf_ela.cli.options import data_options
 from hf_ela.data.groups import GroupTable
 from hf_ela.data.loading import DataOptions

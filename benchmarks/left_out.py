@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import apart, save, seeded, training_parser
+from common import apart, over_seeds, save, seeded, training_parser
 
-from hf_ela._text import over_seeds
 from hf_ela.cli.options import data_options
 from hf_ela.data.loading import DataOptions
 from hf_ela.recipes.schema import Recipe

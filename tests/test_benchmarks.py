@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections import Counter
 from dataclasses import replace
 from importlib.util import find_spec
@@ -261,11 +260,10 @@ def test_fine_tuning_is_compared_on_images_that_no_training_has_seen(run, tiny, 
 
 
 @pytest.mark.second_lane
-def test_detectors_are_compared_on_the_same_images(run, trials, tiny_run, tmp_path):
+def test_detectors_are_compared_on_the_same_images(run, trials, tmp_path):
     small = settings("input.size=32", "training.epochs=2", "training.batch_size=8")
-    recorded = shutil.copytree(tiny_run, tmp_path / "recorded")
     arguments = [*trials, *small, "--seeds", 1, "--recipes", "features-aligned"]
-    printed, report = run("detectors.py", *arguments, "--record", recorded)
+    printed, report = run("detectors.py", *arguments)
     rows = {(row["detector"], row["tested"]): row for row in report["rows"]}
     detectors = ["reference", "features-aligned"]
     assert list(rows) == [(name, how) for how in ("as_is", "aligned") for name in detectors]
@@ -285,9 +283,6 @@ def test_detectors_are_compared_on_the_same_images(run, trials, tiny_run, tmp_pa
     for how, metrics in trained["evaluation"]["test"].items():
         for metric in ("accuracy", "balanced_accuracy", "roc_auc", "ece"):
             assert rows["reference", how][metric] == [pytest.approx(metrics[metric]["value"])]
-    # --record puts the table into the card of a run on the same images.
-    assert json.loads((recorded / "run.json").read_text("utf-8"))["detectors"] == report
-    assert "| `features-aligned` | aligned |" in (recorded / "README.md").read_text("utf-8")
 
 
 @pytest.mark.second_lane

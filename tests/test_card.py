@@ -15,6 +15,7 @@ import yaml
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from scipy.stats import binomtest
 
 from conftest import linked_copy
 from hf_ela import __version__
@@ -23,11 +24,13 @@ from hf_ela.errors import CardError
 from hf_ela.hub.card import CAPTIONS, make_card
 from hf_ela.hub.card_metadata import BEGIN, END, body_of
 from hf_ela.hub.datasets import DEFAULT_DATASET
+from hf_ela.hub.locate import packaged_model
 from hf_ela.recipes.loading import load_recipe
 from hub_server import cards
 
 GOLDEN = Path(__file__).parent / "golden"
 RUN = json.loads((GOLDEN / "run.json").read_text("utf-8"))
+PACKAGED_RUN = json.loads((packaged_model() / "run.json").read_text("utf-8"))
 MINIMAL = {
     "schema": 1,
     "recipe": {"name": "reference"},
@@ -62,25 +65,51 @@ def changed(**sections) -> dict:
 # --------------------------------------------------------------------------------- its contents
 
 
-def test_other_detectors_are_shown_where_the_record_has_them() -> None:
-    title = "Other detectors on the same images"
-    assert title not in make_card(RUN)
-    one = {"accuracy": [0.5, 0.75], "roc_auc": [0.9, 0.9], "ece": [0.1, 0.3], "tested": "as_is"}
-    tests = [{"only_a": 4, "only_b": 1, "p": 0.4}, {"only_a": 1, "only_b": 9, "p": 0.021}]
-    rows = [
-        {"detector": "default", "against": {}, **one},
-        {"detector": "pixels", "against": {"default": tests}, **one},
-    ]
-    machine = {"cores": 2, "processor": "a <fast> one"}
-    report = {"seeds": 2, "rows": rows, "environment": machine}
-    card = make_card(changed(detectors=report))
-    assert title in card
-    cells = "as-is | 0.625 (0.500–0.750) | 0.900 | 0.200 (0.100–0.300)"
-    assert f"| `default` | {cells} | – | – |\n" in card
-    assert f"| `pixels` | {cells} | – | -3 to +8, p = 0.02 to 0.4 |\n" in card
-    assert "with 2 seeds" in card
-    assert "<fast>" not in card
-    assert html(card).count("<table>") == html(make_card(RUN)).count("<table>") + 1
+def test_a_card_begins_with_how_right_the_model_is() -> None:
+    first, limits = paragraphs(make_card(PACKAGED_RUN))[1:3]
+    test, unseen = PACKAGED_RUN["evaluation"]["test"], PACKAGED_RUN["left_out"]["metrics"]
+    for cell in (test["aligned"]["accuracy"], unseen["aligned"]["accuracy"]):
+        value, low, high = (f"{100 * cell[key]:.0f}" for key in ("value", "low", "high"))
+        assert f"**{value} of 100 ({low} to {high})**" in first
+    assert "sources that it had never seen" in first
+    assert "proves nothing" in limits
+    first = paragraphs(make_card(RUN))[1]  # nothing was left out of it
+    assert "**76 of 100 (71 to 81)** pictures of the kinds that it was trained on" in first
+    assert "never seen" not in first
+    assert "was not measured" in first
+    left = paragraphs(make_card(changed(data={"left_out": {"images": 3, "rule": "source=a"}})))[1]
+    assert "test pictures" in left
+    assert "was trained on" not in left
+
+
+def test_a_card_speaks_of_no_other_model() -> None:
+    rows = [{"detector": "features-aligned", "tested": "as_is", "against": {}}]
+    for run in (RUN, PACKAGED_RUN, changed(detectors={"seeds": 1, "rows": rows})):
+        card = body_of(make_card(run))
+        named = re.findall("CNN_And_ELA|ResNet|features-aligned|Other detect|other models", card)
+        assert not named
+
+
+def test_sources_with_few_images_are_one_row() -> None:
+    rows = PACKAGED_RUN["sources"]["aligned"]
+    few = [row for row in rows if row["n"] < 13]
+    n, right = (sum(row["n"] for row in few), sum(right_answers(row) for row in few))
+    lines = make_card(PACKAGED_RUN).partition("### By source")[2].partition("###")[0].splitlines()
+    table = [line for line in lines if line.startswith(("| `", f"| {len(few)} "))]
+    assert len(table) == len(rows) - len(few) + 1
+    assert table[-1].startswith(f"| {len(few)} sources with fewer than 13 images | {n} | ")
+    found = binomtest(right, n).proportion_ci(method="wilson")
+    assert table[-1].endswith(f"| {right / n:.3f} ({found.low:.3f}–{found.high:.3f}) |")
+
+
+def right_answers(row: dict) -> int:
+    return round(row["accuracy"]["value"] * row["n"])
+
+
+def paragraphs(card: str) -> list[str]:
+    """The title, and what comes after it, each on one line."""
+    text = re.sub("<!--.*?-->", "", body_of(card)).strip()
+    return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
 
 
 def test_golden_card() -> None:
@@ -161,7 +190,6 @@ def test_a_local_folder_is_not_called_a_dataset_of_the_hub() -> None:
     assert "revision" not in found["model-index"][0]["results"][0]["dataset"]
     assert "hf-ela reproduce user/repo@v1.0.0 --data FOLDER --groups CSV\n" in card
     assert "Label trap" not in card
-    assert "other data" in card
 
 
 @pytest.mark.parametrize(
@@ -216,15 +244,16 @@ def test_a_quick_trial_and_a_demonstration_say_so_first(data, text) -> None:
 @pytest.mark.parametrize(
     ("override", "seen"),
     [
-        ("ela.with_pixels=true", "ELA and RGB"),
-        ("ela.with_pixels=false", "ELA"),
-        ("ela=none", "RGB"),
+        ("ela.with_pixels=true", "ELA and RGB: pixels and error levels"),
+        ("ela.with_pixels=false", "ELA: error levels (ELA)"),
+        ("ela=none", "RGB: pixels alone"),
     ],
 )
 def test_says_what_the_network_sees(override, seen) -> None:
     card = make_card(changed(recipe=load_recipe("default", [override]).model_dump()))
-    assert f"| **this model**, as-is | {seen} | " in card
-    assert f" ({seen}), **" in card
+    short, _, long = seen.partition(": ")
+    assert f"estimates from {long} whether" in card
+    assert f" ({short}), **" in card
 
 
 def test_what_a_recipe_did_not_do_is_not_claimed() -> None:
@@ -257,8 +286,8 @@ def test_sections_without_data_do_not_appear() -> None:
     assert cards.check(card) == ([], [])
     headings = re.findall(r"^##+ (.*)", card, re.MULTILINE)
     assert headings == [
-        "Use", "Results", "Beside other models", "Data", "Training", "Reproduce",
-        "Intended use", "Out of scope", "Limits",
+        "Use", "Results", "Data", "Training", "Reproduce",
+        "What error levels are", "Intended use", "Out of scope", "Limits",
     ]  # fmt: skip
     assert not re.search(r"None|Undefined|plots/", card)
     assert set(metadata(card)) == {

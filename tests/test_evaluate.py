@@ -10,11 +10,12 @@ import pytest
 
 from conftest import write_flat, write_folder, write_groups
 from hf_ela import ElaClassifier, load_image
-from hf_ela._text import in_words, no_width
+from hf_ela._text import in_words, no_width, of_hundred
 from hf_ela.backend import keras
 from hf_ela.data import DataOptions
 from hf_ela.evaluation import evaluate
 from hf_ela.evaluation.intervals import measure
+from hf_ela.evaluation.verdict import verdict
 from hf_ela.models.networks import build_model
 from hf_ela.recipes.loading import load_recipe
 
@@ -97,8 +98,8 @@ def test_json_is_what_the_classifier_scores(
         assert plain[metric]["value"] == pytest.approx(aligned)
     plots = {path.name: load_image(path).pixels.size for path in (out / "plots").iterdir()}
     assert set(plots) == {
-        "confusion.png", "roc.png", "reliability.png", "coverage.png", "robustness.png",
-        "sources_as_is.png", "sources_aligned.png",
+        "scores.png", "confusion.png", "roc.png", "reliability.png", "coverage.png",
+        "robustness.png", "sources_as_is.png", "sources_aligned.png",
         "generators_as_is.png", "generators_aligned.png",
     }  # fmt: skip
 
@@ -167,10 +168,10 @@ def test_what_an_evaluation_before_drew_does_not_stay(
     words = f"evaluate {tiny} --model {model} --limit 4 --out {out}"
     command(words, "--groups", groups)
     (out / "plots/mine.png").write_text("the user's")
-    assert len(list((out / "plots").iterdir())) == 10
+    assert len(list((out / "plots").iterdir())) == 11
     printed = command(words).out
-    drawn = {"confusion.png", "roc.png", "reliability.png", "coverage.png", "robustness.png"}
-    assert {path.name for path in (out / "plots").iterdir()} == {*drawn, "mine.png"}
+    drawn = {"scores", "confusion", "roc", "reliability", "coverage", "robustness", "mine"}
+    assert {path.stem for path in (out / "plots").iterdir()} == drawn
     # Of four images all of a class got one answer, at least under one protocol.
     assert "Zero-width interval" in " ".join(printed.split())
 
@@ -199,6 +200,55 @@ def test_without_a_model_it_is_the_packaged_one(tiny, command) -> None:
     packaged = ElaClassifier.from_pretrained()
     assert found["recipe"] == "transfer"
     assert found["calibration"]["threshold"] == packaged.threshold
+
+
+@pytest.mark.usefixtures("briefly")
+def test_it_ends_with_a_verdict_in_sentences(
+    tiny, tiny_run, tiny_groups, tmp_path, command
+) -> None:
+    words = f"evaluate {tiny} --model {tiny_run} --groups {tiny_groups} --out {tmp_path}/out"
+    out, err = command(words)
+    assert "Scoring 12 images of tiny, test, as-is and aligned ..." in err
+    report = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
+    (found,) = report["models"].values()
+    tables, _, said = out.partition("\nVerdict\n")
+    assert "balanced_accuracy" in tables
+    said = " ".join(said.split()).removesuffix(
+        f"Written to {tmp_path}/out: evaluation.json, plots/"
+    )
+    assert said.strip() == " ".join(f"- {line}" for line in found["verdict"])
+    as_is, aligned = (found["evaluation"]["test"][name] for name in ("as_is", "aligned"))
+    first, second, *others = found["verdict"]
+    assert first.startswith("On 12 pictures of 2 sources, as they come, it is right in ")
+    for cell in (as_is["accuracy"], as_is["recall"], as_is["specificity"]):
+        assert f"{100 * cell['value']:.0f} of 100 (" in first
+    assert f"it is right in {100 * aligned['accuracy']['value']:.0f} of 100 (" in second
+    assert "Too few sources have 13 pictures or more to tell which are hard." in others
+    assert others[-1].startswith("12 pictures")
+    for test, says in (
+        (
+            {"only_a": 40, "only_b": 9, "p": 1e-5},
+            "31 fewer in all (p = 1e-05): the history of the files helps it",
+        ),
+        (
+            {"only_a": 9, "only_b": 40, "p": 1e-5},
+            "31 more in all (p = 1e-05): the history of the files misleads it",
+        ),
+        ({"only_a": 9, "only_b": 4, "p": 0.3}, "5 fewer in all (p = 0.3): it cannot be seen"),
+    ):
+        assert says in verdict(found, test)[1]
+    large = {**found["sources"]["as_is"][0], "n": 20, "accuracy": HALF}
+    sources = [{**large, "source": "easy", "accuracy": {**HALF, "value": 0.9}}, large]
+    many = {**found, "sources": {"as_is": sources}}
+    worst = f"It is worst on {large['source']} (n = 20): right in 50 of 100 (30 to 70)."
+    assert worst in verdict(many, test)
+
+
+HALF = {"value": 0.5, "low": 0.3, "high": 0.7, "n": 20}
+
+
+def test_nearly_all_is_not_said_to_be_all() -> None:
+    assert of_hundred({"value": 0.999, "low": 0.001, "high": 1.0}) == "99 of 100 (1 to 100)"
 
 
 def quick(classifier: ElaClassifier, data: Path, **options: Any) -> dict[str, Any]:
@@ -244,7 +294,7 @@ def test_a_refused_image_is_listed_and_too_many_are_an_error(
 def test_a_name_in_an_error_makes_no_line_of_its_own(model, tmp_path, command) -> None:
     data = write_folder(tmp_path / "data", train=2, test=2)
     (data / "test/fake/a\n  b\x1b[31m.png").write_text("no image")
-    first, listed = command(f"evaluate {data} --model {model}", status=2).err.splitlines()
+    _, first, listed = command(f"evaluate {data} --model {model}", status=2).err.splitlines()
     assert first.endswith("raise --max-rejected:")
     assert listed.startswith("  test/fake/a\\n  b\\x1b[31m.png: NotAnImageError")
     assert (

@@ -1,15 +1,18 @@
 """The PNGs of a run: valid, legible in size, and showing the data that they were given."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hf_ela.evaluation import figures, plots
+from hf_ela.evaluation import figures, plots, score_plots
 from hf_ela.evaluation.calibration import coverage_curve, measure_coverage
 from hf_ela.evaluation.metrics import confusion
 from hf_ela.evaluation.summary import by_source
+from hf_ela.models.explain import BLUE as BLUE_
+from hf_ela.models.explain import RED as RED_
 from hf_ela.training import run_plots
 
 
@@ -50,20 +53,35 @@ def pixels(path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+IMAGES = "60 images, half of each class"
+confusion_matrix, roc, coverage, reliability, score_histogram = (
+    partial(draw, images=IMAGES)
+    for draw in (
+        plots.confusion_matrix,
+        plots.roc,
+        plots.coverage,
+        score_plots.reliability,
+        score_plots.score_histogram,
+    )
+)
+per_source = partial(plots.per_source, title="Right answers by source")
 DRAW = {
-    "confusion_matrix": lambda seed, path: plots.confusion_matrix(
+    "score_histogram": lambda seed, path: score_histogram(
+        curves(seed), path, uncertain=(0.4, 0.55)
+    ),
+    "confusion_matrix": lambda seed, path: confusion_matrix(
         {name: confusion(*data, 0.5) for name, data in curves(seed).items()}, path
     ),
-    "roc": lambda seed, path: plots.roc(curves(seed), path),
-    "reliability": lambda seed, path: plots.reliability(curves(seed), path),
-    "coverage": lambda seed, path: plots.coverage(
+    "roc": lambda seed, path: roc(curves(seed), path),
+    "reliability": lambda seed, path: reliability(curves(seed), path),
+    "coverage": lambda seed, path: coverage(
         {name: covered(*data) for name, data in curves(seed).items()}, path
     ),
     "training_curves": lambda seed, path: run_plots.training_curves(history(seed), path),
     "ela_sheet": lambda seed, path: figures.ela_sheet(
         [("a", noise(seed), noise(seed + 1)), ("b", noise(seed + 2), noise(seed)[..., 0])], path
     ),
-    "per_source": lambda seed, path: plots.per_source(
+    "per_source": lambda seed, path: per_source(
         by_source(["a", "b", "c"] * 20, *scores(seed), 0.5), path
     ),
 }
@@ -85,9 +103,52 @@ def test_picture_shows_its_data(name, tmp_path):
     assert (one < 200).any(axis=2).mean() > 0.005
 
 
+def has(page: np.ndarray, colour: tuple[int, int, int]) -> bool:
+    return bool((page == colour).all(axis=2).sum() > 5000)  # more than a label
+
+
+def test_a_colour_means_a_class_and_nothing_else(tmp_path):
+    """As in the map of the evidence. Protocols, models and splits have other ways to differ."""
+    for number, label in enumerate((1, 0)):
+        one_class = {"as_is": ([label] * 20, np.linspace(0.1, 0.9, 20))}
+        score_histogram(one_class, tmp_path / "scores.png")
+        per_source(by_source(["a"] * 20, *one_class["as_is"], 0.5), tmp_path / "sources.png")
+        for name in ("scores.png", "sources.png"):
+            page = pixels(tmp_path / name)
+            assert [has(page, RED_), has(page, BLUE_)] == [number == 0, number == 1], name
+    for name in ("roc", "reliability", "coverage", "training_curves"):
+        DRAW[name](1, tmp_path / "grey.png")
+        assert np.ptp(pixels(tmp_path / "grey.png"), axis=2).max() == 0, name
+
+
+def test_sources_with_few_images_are_one_bar(tmp_path):
+    """One of 40 images, and ten with two: as tall a page as two sources."""
+    heights = []
+    for names in (["a"] * 40 + list("bcdefghijk") * 2, ["a"] * 30 + ["b"] * 30):
+        per_source(by_source(names, *scores(1), 0.5), tmp_path / "sources.png")
+        heights.append(pixels(tmp_path / "sources.png").shape[0])
+    assert heights[0] == heights[1]
+
+
+def test_coverage_goes_from_few_to_all(tmp_path):
+    """The sure answers are right here and the others wrong: the curve falls to the right."""
+    found = np.linspace(0.05, 0.95, 40)
+    labels = ((found > 0.5) == (np.abs(found - 0.5) > 0.25)).astype(int)
+    coverage({"as_is": covered(labels, found, band=None)}, tmp_path / "coverage.png")
+    page = pixels(tmp_path / "coverage.png")
+    rows, columns = (page.max(axis=2) < 60).nonzero()
+    height, width = page.shape[:2]
+    inside = (rows > 0.13 * height) & (rows < 0.7 * height)  # neither title nor legend
+    left, right = (
+        rows[inside & (columns > start * width) & (columns < (start + 0.3) * width)].mean()
+        for start in (0.25, 0.65)
+    )
+    assert left < right
+
+
 def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "roc.png"
-    plots.roc(curves(1), path)
+    roc(curves(1), path)
     before = path.read_bytes()
 
     def full_disk(self, file, **_):
@@ -96,7 +157,7 @@ def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        plots.roc(curves(2), path)
+        roc(curves(2), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -104,15 +165,17 @@ def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("draw", "data"),
     [
-        (plots.confusion_matrix, {"as_is": {"tp": 0, "fn": 0, "fp": 0, "tn": 0}}),
-        (plots.roc, {}),
-        (plots.roc, {"as_is": ([1, 1], [0.2, 0.9])}),
-        (plots.roc, dict.fromkeys("abcde", ([1, 0], [0.2, 0.9]))),
-        (plots.reliability, {}),
-        (plots.reliability, {"as_is": ([], [])}),
-        (plots.coverage, {}),
-        (plots.coverage, {"as_is": covered([], [])}),
-        (plots.coverage, {"as_is": covered([1, 0], [0.45, 0.5])}),
+        (confusion_matrix, {"as_is": {"tp": 0, "fn": 0, "fp": 0, "tn": 0}}),
+        (roc, {}),
+        (roc, {"as_is": ([1, 1], [0.2, 0.9])}),
+        (roc, dict.fromkeys("abcde", ([1, 0], [0.2, 0.9]))),
+        (score_histogram, {}),
+        (score_histogram, {"as_is": ([], [])}),
+        (reliability, {}),
+        (reliability, {"as_is": ([], [])}),
+        (coverage, {}),
+        (coverage, {"as_is": covered([], [])}),
+        (coverage, {"as_is": covered([1, 0], [0.45, 0.5])}),
         (run_plots.training_curves, {}),
         (run_plots.training_curves, history(0, epochs=1)),
         (run_plots.training_curves, {"loss": [np.nan] * 3, "val_loss": [np.nan] * 3}),
@@ -120,7 +183,7 @@ def test_a_failed_plot_keeps_the_old_file(tmp_path, monkeypatch):
         (figures.ela_sheet, []),
         (figures.ela_sheet, [("1x1", flat(9, 9, 9, shape=(1, 1)), flat(0, 0, 0, shape=(1, 1)))]),
         (figures.ela_sheet, [("long", flat(9, 9, 9, shape=(1, 5000)), flat(0, 0, 0))]),
-        (plots.per_source, []),
+        (per_source, []),
     ],
 )
 def test_odd_data_gives_a_page_too(draw, data, tmp_path):
@@ -131,7 +194,7 @@ def test_odd_data_gives_a_page_too(draw, data, tmp_path):
 @pytest.mark.parametrize("title", ["$x_{1$ 墨竹 رسم 🎨\nnext", "a" * 500, ""])
 def test_any_file_name_can_be_a_title(title, tmp_path):
     figures.ela_sheet([(title, noise(1), noise(2))], tmp_path / "sheet.png", title=title)
-    plots.per_source(by_source([title] * 60, *scores(1), 0.5), tmp_path / "source.png")
+    per_source(by_source([title] * 60, *scores(1), 0.5), tmp_path / "source.png")
     assert pixels(tmp_path / "sheet.png").shape[1] == figures.DPI * 7
 
 

@@ -131,7 +131,7 @@ def test_run_folder_is_complete_and_tidy(tiny_run) -> None:
     plots = {path.stem: load_image(path).pixels.size for path in (tiny_run / "plots").iterdir()}
     assert set(plots) == {
         "confusion", "coverage", "ela", "mistakes", "reliability", "robustness", "roc",
-        "sources_aligned", "sources_as_is", "training",
+        "scores", "sources_aligned", "sources_as_is", "training",
     }  # fmt: skip
     assert all(min(size) > 200 for size in plots.values())
 

@@ -1,7 +1,6 @@
 """Figures, intervals and names as people read them, in cards and on terminals."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import mean
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SYNTHETIC_NOTICE = (
@@ -43,24 +42,23 @@ def no_width(measured: Iterable[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def over_seeds(values: Sequence[float], dash: str = "-") -> str:
-    """Return the mean, with the lowest and the highest where they differ as written."""
-    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
-    return low if low == high else f"{mean(values):.3f} ({low}{dash}{high})"
+def of_hundred(interval: Mapping[str, Any]) -> str:
+    """Return a share with its interval as people say it: ``87 of 100 (82 to 91)``.
 
-
-def more_right(tests: Sequence[Mapping[str, Any]]) -> str:
-    """Return what McNemar's test (`evaluation.intervals`) of each seed says, lowest to highest.
-
-    First how many more images the second detector is right about, then p.
+    100 means all and 0 means none: nothing is rounded to them.
     """
-    net = [test["only_b"] - test["only_a"] for test in tests]
-    return f"{_span(net, '+d')}, p = {_span([test['p'] for test in tests], '.1g')}"
+    if interval["value"] is None:
+        return "an undefined number"
+    value, low, high = (
+        min(max(round(100 * share), int(share > 0)), 100 - int(share < 1))
+        for share in (interval["value"], interval["low"], interval["high"])
+    )
+    return f"{value} of 100 ({low} to {high})"
 
 
-def _span(values: Sequence[float], form: str) -> str:
-    low, high = format(min(values), form), format(max(values), form)
-    return low if low == high else f"{low} to {high}"
+def protocol_label(name: str) -> str:
+    """Return the name of a protocol as it is written: ``as-is``."""
+    return name.replace("_", "-")
 
 
 def shortened(text: str, length: int = 42) -> str:

@@ -72,7 +72,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.compare:
         classifiers[_name(options.compare, classifiers)] = load_classifier(options.compare, "keras")
     found = {
-        name: evaluate(classifier, data, split=options.split, base=options.base, progress=True)
+        name: evaluate(
+            classifier,
+            data,
+            split=options.split,
+            base=options.base,
+            progress=True,
+            say=lambda line: print(printable(line), file=sys.stderr, flush=True),
+        )
         for name, classifier in classifiers.items()
     }
     results = {
@@ -143,6 +150,7 @@ def _write(report: dict[str, Any], found: Mapping[str, "EvaluationResult"], fold
         folder / "plots",
         split=main["data"]["split"],
         threshold=measured.threshold,
+        uncertain=main["calibration"]["uncertain"],
         tables=("sources", "generators"),
     )
     write_json(folder / "evaluation.json", report)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_ela._terminal import printable
-from hf_ela._text import in_words, no_width, perturbation_label
+from hf_ela._text import in_words, no_width, perturbation_label, protocol_label
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +46,7 @@ def plain_text(text: str) -> Any:
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-    """Print the tables of each model, and of two models side by side."""
+    """Print the tables of each model, and of two models side by side, and last what they say."""
     from hf_ela.evaluation.leak_audit.verdict import ungrouped
 
     results = report["models"]
@@ -73,13 +73,20 @@ def print_report(report: Mapping[str, Any]) -> None:
                 console.print(warning, highlight=False)
         if "compared" in report:
             console.print(_side_by_side(results))
+        for name, found in results.items():
+            title = "Verdict" if len(results) == 1 else f"Verdict on {printable(name)}"
+            console.print(f"\n{title}", style="bold", markup=False, highlight=False)
+            for sentence in found["verdict"]:
+                console.print(f"- {printable(sentence)}", markup=False, highlight=False)
+        if "compared" in report:
+            console.print()
             for line in _compared(report):
                 console.print(line, markup=False, highlight=False)
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     by_protocol = found["evaluation"][found["data"]["split"]]
-    metrics = new_table("Metric", *map(_protocol, by_protocol))
+    metrics = new_table("Metric", *map(protocol_label, by_protocol))
     for metric in next(iter(by_protocol.values())):
         if metric != "confusion":
             metrics.add_row(metric, *(in_words(cells[metric]) for cells in by_protocol.values()))
@@ -105,7 +112,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
             yield spread
 
     changed = found["robustness"]
-    heading = f"{_protocol(changed['base'])}, n={changed['n']}, then"
+    heading = f"{protocol_label(changed['base'])}, n={changed['n']}, then"
     table = new_table(heading, "balanced accuracy", "loss", "recall", "specificity", "AUC")
     for row in changed["rows"]:
         values = (f"{row[name]['value']:.3f}" for name in ("recall", "specificity", "roc_auc"))
@@ -117,7 +124,7 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
 def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> "Table":
     """Return the balanced accuracy of both models after each perturbation."""
     ours, theirs = results.values()
-    table = new_table(f"Balanced accuracy, {_protocol(ours['robustness']['base'])}, then")
+    table = new_table(f"Balanced accuracy, {protocol_label(ours['robustness']['base'])}, then")
     for name in (*results, "difference"):
         table.add_column(plain_text(name), overflow="fold")
     pairs = zip(ours["robustness"]["rows"], theirs["robustness"]["rows"], strict=True)
@@ -133,7 +140,7 @@ def _compared(report: Mapping[str, Any]) -> Iterator[str]:
     ours, theirs = map(printable, report["compared"]["models"])
     for protocol, test in report["compared"]["mcnemar"].items():
         yield (
-            f"{_protocol(protocol).capitalize()}: only {ours} is right on {test['only_a']} "
+            f"{protocol_label(protocol).capitalize()}: only {ours} is right on {test['only_a']} "
             f"images, only {theirs} on {test['only_b']}; p = {test['p']:.2g}."
         )
     yield (
@@ -149,17 +156,13 @@ def _spread_table(section: str, by_protocol: Mapping[str, Any]) -> "Table":
             one = spread[label]
             if one["sources"]:
                 table.add_row(
-                    f"{measure}, {_protocol(protocol)}",
+                    f"{measure}, {protocol_label(protocol)}",
                     str(one["sources"]),
                     f"{one['mean']:.3f}",
                     f"{one['minimum']:.3f}",
                     plain_text(one["worst"]),
                 )
     return table
-
-
-def _protocol(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def run_summary(run: "Run", out: Path) -> str:

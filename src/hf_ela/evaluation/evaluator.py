@@ -1,7 +1,7 @@
 """What a saved model is worth on a dataset: `evaluate`."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -16,9 +16,10 @@ from hf_ela.data.preparation import check_rejected
 from hf_ela.data.rows import name_and_label
 from hf_ela.ela.views import align
 from hf_ela.errors import DataError, ImageError
-from hf_ela.evaluation.intervals import RESAMPLES
+from hf_ela.evaluation.intervals import RESAMPLES, mcnemar
 from hf_ela.evaluation.robustness import SUITE, BalancedSample, Versions, score_versions
 from hf_ela.evaluation.summary import PROTOCOLS, Scores, evaluation_sections
+from hf_ela.evaluation.verdict import verdict
 from hf_ela.hub.datasets import read_image
 from hf_ela.images.loading import load_image
 from hf_ela.models.detector import Detector
@@ -39,7 +40,7 @@ class EvaluationResult(NamedTuple):
 
     Attributes:
         sections: `data`, `calibration`, `evaluation`, `sources`, `generators`, `spread` and
-            `robustness`, fit for JSON, as in ``run.json``.
+            `robustness`, fit for JSON, as in ``run.json``; and `verdict`, sentences.
         labels: Labels of the images of the split: int64, shape (N,), 1 for fake.
         scores: By protocol, the probability of fake of each: float64, shape (N,).
     """
@@ -67,6 +68,7 @@ def evaluate(
     resamples: int = RESAMPLES,
     perturbations: Sequence[str] = tuple(SUITE),
     progress: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> EvaluationResult:
     """Measure a detector on a split of a dataset, at its own temperature and threshold.
 
@@ -79,6 +81,7 @@ def evaluate(
         perturbations: Rows of the robustness table, names of
             `hf_ela.evaluation.robustness.SUITE`.
         progress: Show bars on standard error.
+        say: Receives a line as each step begins.
 
     Raises:
         DataError: The data cannot be reached or used, lacks the split or one of the classes in it,
@@ -87,14 +90,17 @@ def evaluate(
     groups = GroupTable.read(options.groups)
     source = open_dataset(options)
     split = _find_split(source, split)
+    total = None
     if isinstance(source.splits[split], datasets.Dataset):  # a stream passes once
         _check([(name, label) for name, label, _ in _rows(source, split)], groups, source, split)
+        total = len(source.splits[split])
+    say(f"Scoring {total or 'the'} images of {source.id}, {split}, as-is and aligned ...")
     images: list[tuple[str, int]] = []
     scores: list[np.ndarray] = []
     rejected: list[dict[str, str]] = []
     sample = BalancedSample()
     results = score_images(detector, labelled_images(source, split), _under_protocols)
-    for image, found in progress_bar(results, "Scoring", shown=progress):
+    for image, found in progress_bar(results, "Scoring", total, shown=progress):
         if isinstance(found, ImageError):
             reason = f"{type(found).__name__}: {found.reason}"
             rejected.append({"file": image.name, "split": split, "reason": reason})
@@ -107,6 +113,7 @@ def evaluate(
     names = [name for name, _ in images]
     labels = np.array([label for _, label in images], np.int64)
     by_protocol = dict(zip(PROTOCOLS, np.reshape(scores, (-1, len(PROTOCOLS))).T, strict=True))
+    say("Measuring robustness to JPEG, resizing and other changes ...")
     sections = {
         "data": {
             "id": source.id,
@@ -139,7 +146,10 @@ def evaluate(
             progress=progress,
         ),
     }
-    return EvaluationResult(sections, labels, by_protocol)
+    result = EvaluationResult(sections, labels, by_protocol)
+    aligning = mcnemar(result.correct("as_is"), result.correct("aligned"))
+    sections["verdict"] = verdict(sections, aligning)
+    return result
 
 
 def labelled_images(source: OpenedDataset, split: str) -> Iterator[LabelledImage]:

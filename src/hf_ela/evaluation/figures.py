@@ -1,8 +1,8 @@
 """What all plots share: figures without pyplot, colours, headings; and sheets of images.
 
-Without pyplot no global state and no display is touched. Colours are Okabe and Ito's palette, which
-colour-blind people can tell apart ("Color Universal Design", 2008), and no plot depends on colour
-alone.
+Without pyplot no global state and no display is touched. A colour means a class, the same as in
+`hf_ela.models.explain`; protocols, models and splits have a line style or a shade of grey. No plot
+depends on colour alone.
 """
 
 import warnings
@@ -11,34 +11,39 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from hf_ela._files import whole_file
 from hf_ela._text import shortened
+from hf_ela.models.explain import BLUE, RED
 
-BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
+FAKE, REAL = ("#{:02x}{:02x}{:02x}".format(*colour) for colour in (RED, BLUE))
 INK, GREY, PALE = "#222222", "#8A8A8A", "#E0E0E0"
-FAKE, REAL = VERMILLION, BLUE
 DPI = 150
-# Colour, line and marker of the curves of a plot, in order.
-LINE_STYLES = ((BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"))
+# Line and marker of the curves of a plot, in order; all are of one colour.
+LINE_STYLES = (("-", "o"), ("--", "s"), ("-.", "^"))
 
 Pixels = NDArray[np.uint8]
 
 CELL = (3.5, 1.95)  # inches: an image and its ELA, side by side, with a name above
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches."""
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """Return an empty figure of a size in inches; its title names what is measured, and on what."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    style = {"size": 12, "weight": "bold", "color": INK, "parse_math": False}
+    figure.suptitle(title, x=0.1 / width, ha="left", **style)
+    return figure
 
 
 def heading(axes: Axes, text: str) -> None:
     """Set the title of a panel."""
-    axes.set_title(text, loc="left", size=11, weight="bold", color=INK, parse_math=False)
+    axes.set_title(text, loc="left", size=11, color=INK, parse_math=False)
 
 
 def tidy(axes: Axes) -> None:
@@ -46,6 +51,12 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
+
+
+def in_percent(*each: Axis) -> None:
+    """Write the shares of each axis as percentages."""
+    for axis in each:
+        axis.set_major_formatter(PercentFormatter(1))
 
 
 def write_figure(figure: Figure, path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
+from hf_ela._shares import wilson_bounds
 from hf_ela.evaluation.metrics import (
     METRICS,
     Counts,
@@ -163,8 +164,8 @@ def wilson(right: np.ndarray) -> Interval:
     k, n = int(right.sum()), right.size
     if not n:
         return Interval(value=None, low=None, high=None, n=0)
-    bounds = binomtest(k, n).proportion_ci(method="wilson")
-    return Interval(value=k / n, low=float(bounds.low), high=float(bounds.high), n=n)
+    low, high = wilson_bounds(k, n)
+    return Interval(value=k / n, low=low, high=high, n=n)
 
 
 class McNemar(TypedDict):

@@ -18,15 +18,16 @@ from jinja2 import ChainableUndefined, Environment, Template, TemplateError
 from markupsafe import Markup
 
 from hf_ela._files import whole_file
+from hf_ela._shares import folded
 from hf_ela._terminal import printable
 from hf_ela._text import (
     LABEL_WORDS,
     SYNTHETIC_NOTICE,
     in_words,
-    more_right,
     no_width,
-    over_seeds,
+    of_hundred,
     perturbation_label,
+    protocol_label,
 )
 from hf_ela.errors import CardError, install_command
 from hf_ela.hub.card_metadata import (
@@ -49,6 +50,7 @@ from hf_ela.run_record import read_run
 REPOSITORY = r"[\w.-]+/[\w.-]+"
 """Pattern of the id of a repository."""
 CAPTIONS = {
+    "scores.png": "Scores of fake and of real images",
     "roc.png": "ROC curves",
     "confusion.png": "Confusion matrices",
     "reliability.png": "Reliability of the scores",
@@ -160,7 +162,6 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
         linked=_is_pinned(data),
         install=partial(_install, repo_id, revision or "main"),
         synthetic_notice=SYNTHETIC_NOTICE,
-        default_dataset=DEFAULT_DATASET,
         packaged=PACKAGED,
         original=data["id"] == DEFAULT_DATASET,
         rejected=rejected[:REJECTS_SHOWN],
@@ -168,8 +169,9 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
         reasons=Counter(bad["reason"] for bad in rejected).most_common(REASONS_SHOWN),
         # How many groups the intervals resample; None for images alone.
         grouped=next(iter(test.values())).get("accuracy", {}).get("groups"),
-        sources=_by_source(run, "sources"),
-        generators=_by_source(run, "generators"),
+        sources=_by_source(run.get("sources"), "sources"),
+        generators=_by_source(run.get("generators"), "generators or kinds"),
+        unseen_sources=_by_source((run.get("left_out") or {}).get("sources"), "sources"),
         plots=_plots(run),
         samples=sample_answers(run),
         no_width=no_width(test.values()),
@@ -195,12 +197,11 @@ def _compiled(template: str) -> Template:
         "caption": CAPTIONS.__getitem__,
         "duration": _duration,
         "metric": lambda name: METRIC_NAMES.get(name, name),
-        "protocol": lambda name: name.replace("_", "-"),
+        "protocol": protocol_label,
         "change": perturbation_label,
         "words": LABEL_WORDS.__getitem__,
         "number": lambda value: f"{value:,}",
-        "seeds": lambda values: over_seeds(values, "–"),
-        "mcnemar": lambda tests: more_right(tests) if tests else "–",
+        "of_hundred": of_hundred,
     }
     return environment.from_string(template)
 
@@ -214,11 +215,13 @@ def _install(repo_id: str | None, revision: str, extras: str) -> Markup:
     return Markup(f'pip install "{name} @ {address}"')  # noqa: S704  (checked by `make_card`)
 
 
-def _by_source(run: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
-    """Return source or generator -> protocol -> its row."""
-    found: dict[str, dict[str, Any]] = {}
-    for protocol, rows in (run.get(section) or {}).items():
-        for row in rows:
+def _by_source(
+    rows_by_protocol: Mapping[str, Any] | None, noun: str
+) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return source or generator -> protocol -> its row; those with few images are one."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for protocol, rows in (rows_by_protocol or {}).items():
+        for row in folded(rows, noun):
             found.setdefault(row["source"], {})[protocol] = row
     return found
 

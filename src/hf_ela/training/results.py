@@ -133,7 +133,7 @@ def write_results(
     if plots:
         from hf_ela.training.run_plots import draw_run, training_curves  # half a second of imports
 
-        draw_run(sections, classifier.threshold, data.test, scores, out / "plots")
+        draw_run(sections, classifier, data.test, scores, out / "plots")
         monitor = checkpoint.stopping.monitor if checkpoint.stopping else "val_loss"
         training_curves(checkpoint.history, out / "plots" / "training.png", monitor=monitor)
     drawn = {path.name for path in (out / "plots").iterdir()}

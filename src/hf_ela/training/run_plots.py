@@ -11,19 +11,22 @@ from hf_ela.data.preparation import Split
 from hf_ela.evaluation import plots
 from hf_ela.evaluation.figures import (
     GREY,
+    INK,
     LINE_STYLES,
     ela_sheet,
-    heading,
     new_figure,
     tidy,
     write_figure,
 )
 from hf_ela.evaluation.summary import Scores
+from hf_ela.models.detector import Detector
+
+LABELS = {"loss": "loss (cross-entropy)", "accuracy": "right answers (accuracy)"}
 
 
 def draw_run(
     sections: Mapping[str, Any],
-    threshold: float,
+    detector: Detector,
     test: Split,
     scores: Scores,
     folder: Path,
@@ -32,13 +35,22 @@ def draw_run(
 
     Args:
         sections: From `hf_ela.evaluation.summary.evaluation_sections`.
-        threshold: The model's threshold.
+        detector: Has the threshold and the uncertain scores.
         test: The images.
         scores: By protocol, the probability of fake of each.
         folder: Where the PNGs go.
     """
-    plots.draw_evaluation(sections, test.labels, scores, folder, split="test", threshold=threshold)
-    plots.robustness_table({"aligned": sections["robustness"]}, folder / "robustness.png")
+    threshold, uncertain = detector.threshold, detector.uncertain
+    plots.draw_evaluation(
+        sections,
+        test.labels,
+        scores,
+        folder,
+        split="test",
+        threshold=threshold,
+        uncertain=uncertain,
+    )
+    plots.robustness_table({"this model": sections["robustness"]}, folder / "robustness.png")
     _draw_sheets(test, scores["as_is"], threshold, folder)
 
 
@@ -82,31 +94,34 @@ def training_curves(
         monitor: The quantity that early stopping watches: the first lowest value of a loss, or the
             first highest of anything else, is best. Nothing is marked where it is missing.
     """
-    figure = new_figure(9.2, 3.9)
     best = _best_epoch(history.get(monitor, ()), lowest=monitor.endswith("loss"))
     epochs = len(history.get("loss", ()))
+    title = f"Training: loss and accuracy over {epochs} {'epoch' if epochs == 1 else 'epochs'}"
+    figure = new_figure(9.2, 4.5, title)
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, name, (colour, line, marker) in zip(
-            (quantity, f"val_{quantity}"), ("train", "validation"), LINE_STYLES, strict=False
+        for key, name, (line, marker) in zip(
+            (quantity, f"val_{quantity}"), ("training", "validation"), LINE_STYLES, strict=False
         ):
             values = history.get(key, ())
             axes.plot(
                 np.arange(1, len(values) + 1),
                 values,
-                color=colour,
+                color=INK,
                 linestyle=line,
                 marker=marker if epochs <= 40 else None,
                 markersize=4,
                 label=name,
             )
         if best:
-            axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label=f"best: {best}")
+            name = f"best on validation: epoch {best}"
+            axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label=name)
         axes.set_xlabel("epoch")
+        axes.set_ylabel(LABELS[quantity])
         axes.set_xlim(0.5, max(epochs, 1) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.legend(framealpha=0.85, edgecolor="none")
-        heading(axes, f"{quantity}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
         tidy(axes)
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", frameon=False, ncols=3)
     write_figure(figure, path)
 
 

@@ -25,9 +25,10 @@ def condition_matrix(matrix: Mapping[str, Any], path: Path) -> None:
     """Draw AUC and balanced accuracy: a row per training condition, a column per test condition."""
     cells = matrix["cells"]
     names = [name.replace("_", "-") for name in cells]
-    figure = new_figure(9.6, 4.6)
     n = sum(matrix["images"].values())
-    for axes, (metric, title) in zip(
+    title = "What statistics of error levels tell of the class, held out\n"
+    figure = new_figure(9.6, 5.1, f"{title}{n} images")
+    for axes, (metric, name) in zip(
         figure.subplots(1, 2),
         (("roc_auc", "ROC AUC"), ("balanced_accuracy", "Balanced accuracy")),
         strict=True,
@@ -35,7 +36,7 @@ def condition_matrix(matrix: Mapping[str, Any], path: Path) -> None:
         values = np.array(
             [[cell[metric]["value"] for cell in row.values()] for row in cells.values()]
         )
-        axes.imshow(values, cmap="Blues", vmin=0.5, vmax=1)
+        axes.imshow(values, cmap="Greys", vmin=0.5, vmax=1)
         for (row, column), value in np.ndenumerate(values):
             colour = "white" if value > 0.8 else INK
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", size=13, color=colour)
@@ -44,13 +45,13 @@ def condition_matrix(matrix: Mapping[str, Any], path: Path) -> None:
         axes.tick_params(length=0)
         axes.set_xlabel("tested")
         axes.set_ylabel("trained")
-        heading(axes, f"{title}, held out, n={n}")
+        heading(axes, name)
     write_figure(figure, path)
 
 
 def facts_by_class(tables: Mapping[str, Any], path: Path) -> None:
     """Draw, for each fact, the share of each class that has its commonest values."""
-    figure = new_figure(13.5, 6.4)
+    figure = new_figure(13.5, 6.8, "Facts of the files, by class")
     for axes, fact in zip(figure.subplots(2, 4).flat, tables["fake"]["values"], strict=True):
         counts = {kind: table["values"][fact] for kind, table in tables.items()}
         both = {v: sum(c.get(v, 0) for c in counts.values()) for c in counts.values() for v in c}
