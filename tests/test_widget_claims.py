@@ -13,8 +13,21 @@ from bad_files import encode, picture, png_chunk
 from hf_ela import load_image
 from hf_ela.hub.package import sample_pictures
 from hf_ela.hub.release_files import widget_files
-from test_claims import AIGC, GENERATED, GRAPH, HOSTILE_XMP, MARKED, PARAMETERS, SOURCE, UNMARKED
-from test_claims import packet, signed, with_exif, with_text, with_xmp
+from test_claims import (
+    AIGC,
+    GENERATED,
+    GRAPH,
+    HOSTILE_XMP,
+    MARKED,
+    PARAMETERS,
+    SOURCE,
+    UNMARKED,
+    packet,
+    signed,
+    with_exif,
+    with_text,
+    with_xmp,
+)
 from widget_page import WidgetPage, base64_of, served
 
 pytestmark = pytest.mark.second_lane

@@ -790,8 +790,9 @@ def test_threads_are_used_where_they_may_be(visit, hub, browser, models) -> None
             widget = WidgetPage(browser, url, hub.endpoint)
             saving = "Object.defineProperty(navigator, 'connection', { value: { saveData: true } })"
             widget.page.add_init_script(saving)  # or the model would be loaded at once
-            widget.open()
-            (worker,) = widget.page.workers
+            with widget.page.expect_worker() as starting:
+                widget.open()
+            worker = starting.value
             worker.evaluate(COUNT_THREADS)
             widget.choose("a.jpg", data)
             assert widget.score("a.jpg") == pytest.approx(expected, abs=TOLERANCE)
