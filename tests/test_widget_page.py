@@ -636,6 +636,20 @@ def test_text_stands_out(visit, scheme) -> None:
     assert (red < 60) == (scheme == "dark")
 
 
+def test_axe_finds_nothing(visit) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    widget = visit(reduced_motion="reduce")
+    widget.choose("a.txt", b"hello")
+    widget.assert_problem("a.txt")
+    refused = axe.run(widget.page)
+    widget.choose("a.jpg", pictures()["odd.jpg"])
+    widget.score("a.jpg")
+    widget.expect(widget.page.get_by_label("JPEG quality")).to_be_visible(timeout=TIMEOUT)
+    for found in (refused, axe.run(widget.page)):
+        assert len(found.response["passes"]) > 30
+        assert found.violations_count == 0, found.generate_report()
+
+
 @pytest.mark.parametrize("width", [1280, 360, 320])
 def test_nothing_sticks_out(visit, width) -> None:
     widget = visit(viewport={"width": width, "height": 800})

@@ -187,4 +187,4 @@ if __name__ == "__main__":
     draw_answer(path)
     with Image.open(path) as drawn:
         drawn.thumbnail((800, 2000))
-        drawn.convert("RGB").quantize(128).save(path, optimize=True)  # a README is for all
+        drawn.convert("RGB").quantize(256).save(path, optimize=True)  # a README is for all
