@@ -1,6 +1,8 @@
 """What the page reads of a file beside its pixels, against Python, in one visit of it."""
 
 import random
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -121,6 +123,24 @@ def test_the_claims_are_those_of_python(read, signed, unverified) -> None:
     for data, claims, found in zip(files, expected, read(files), strict=True):
         assert found["claims"] == [asdict(claim) for claim in claims], data[:2000]
         assert found["words"] == [claim.words for claim in claims]
+
+
+def test_what_exiftool_writes_is_read_as_python_reads_it(read, tmp_path) -> None:
+    if not shutil.which("exiftool"):
+        pytest.skip("exiftool is not installed (package libimage-exiftool-perl)")
+    job, files = f"é Job ID: {'0' * 8}-{'1' * 27}", []
+    tags = [f"-XMP-iptcExt:DigitalSourceType={GENERATED}", "-EXIF:Software=Midjourney"]
+    tags += [f"-EXIF:UserComment={PARAMETERS}", "-XMP-xmp:CreatorTool=Adobe Firefly"]
+    tags += ["-XMP-photoshop:Credit=Made with Google AI", f"-EXIF:ImageDescription={job}"]
+    for kind in ("png", "jpg", "webp"):
+        path = tmp_path / f"a.{kind}"
+        picture(64, 64).save(path)
+        subprocess.run(["exiftool", "-q", *tags, path], check=True)
+        files.append(path.read_bytes())
+    for data, found in zip(files, read(files), strict=True):
+        expected = [asdict(claim) for claim in load_image(data).info.claims]
+        assert found["claims"] == expected
+        assert len(expected) == len(tags)
 
 
 def test_the_facts_are_those_of_python(read) -> None:

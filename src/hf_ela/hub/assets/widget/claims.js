@@ -22,8 +22,11 @@ const SOURCE_TYPES = {
   composite: "edited",
 };
 
-const GENERATOR =
-  /(?<![\p{L}\p{N}_])(Stable[ -]?Diffusion|NovelAI|Midjourney|DALL[\-·. ]?E|ComfyUI|InvokeAI|Fooocus|Adobe Firefly|Imagen|Draw Things|Leonardo\.?AI)(?![\p{L}\p{N}_])/iu;
+/** Names that generators write where the program is named. A word has Python's letters, not ASCII's. */
+const NAMES =
+  "Stable[ -]?Diffusion|NovelAI|Midjourney|DALL[\\-·. ]?E|ComfyUI|InvokeAI|Fooocus|Adobe Firefly|" +
+  "Imagen|Draw Things|Leonardo\\.?AI";
+const GENERATOR = new RegExp(`(?<![\\p{L}\\p{N}_])(${NAMES})(?![\\p{L}\\p{N}_])`, "iu");
 const PARAMETERS =
   /(?<![\p{L}\p{N}_])Steps: \d{1,6}, [^\n]{0,300}?(?<![\p{L}\p{N}_])(Sampler|CFG scale|Seed): /u;
 const JOB = /(?<![\p{L}\p{N}_])Job ID: [0-9a-f]{8}-[0-9a-f-]{27}/u;

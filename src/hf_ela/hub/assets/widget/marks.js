@@ -40,8 +40,9 @@ export async function readMarks(bytes, format) {
   const read = { PNG: ofPng, JPEG: ofJpeg, WEBP: ofWebp, AVIF: ofAvif }[format];
   const found = { texts: {}, exif: new Uint8Array(), xmp: new Uint8Array(), where: "", manifest: [] };
   Object.assign(found, await read?.(bytes));
-  const { texts, where } = found;
-  return { texts, exif: readExif(found.exif), xmp: packet(found.xmp), manifest: manifest(where, found.manifest) };
+  const { texts, exif, xmp } = found;
+  const manifest = manifestOf(found.where, found.manifest);
+  return { texts, exif: readExif(exif), xmp: packetOf(xmp), manifest };
 }
 
 async function ofPng(bytes) {
@@ -123,10 +124,12 @@ function ofWebp(bytes) {
 function ofAvif(bytes) {
   const uuids = [...boxes(bytes)].filter(({ kind }) => kind === "uuid").map(({ body }) => body);
   const hex = (body) => Array.from(body.subarray(0, 16), (b) => b.toString(16).padStart(2, "0")).join("");
-  return { where: "AVIF uuid", manifest: uuids.filter((body) => hex(body) === BOX).map((b) => b.subarray(16)) };
+  const manifest = uuids.filter((body) => hex(body) === BOX).map((body) => body.subarray(16));
+  return { where: "AVIF uuid", manifest };
 }
 
-function packet(bytes) {
+/** The text of XMP, or none where it is long or no text. */
+function packetOf(bytes) {
   if (bytes.length > MOST_TEXT) return "";
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes).replace(/^[\0 \n]+|[\0 \n]+$/g, "");
@@ -135,7 +138,7 @@ function packet(bytes) {
   }
 }
 
-function manifest(where, bodies) {
+function manifestOf(where, bodies) {
   const text = latin1(joined(bodies));
   if (!text.includes("c2pa")) return null;
   return { where, sources: [...new Set(text.match(SOURCE_TYPE))] };
