@@ -65,47 +65,48 @@ def with_xmp(kind: str, xmp: bytes) -> bytes:
     return encode(picture(64, 64), kind, xmp=xmp)
 
 
-@pytest.mark.parametrize(
-    ("data", "where", "tool"),
-    [
-        (with_text("parameters", PARAMETERS), "PNG text parameters", "Stable Diffusion web UI"),
-        (with_text("prompt", GRAPH), "PNG text prompt", "ComfyUI"),
-        (with_text("prompt", GRAPH + " " * 2**21), "PNG text prompt", "ComfyUI"),
-        (with_text("workflow", '{"nodes": []}'), "PNG text workflow", "ComfyUI"),
-        (with_text("invokeai_metadata", "{}", zip=True), "PNG text invokeai_metadata", "InvokeAI"),
-        (with_text("Software", "NovelAI"), "PNG text Software", "NovelAI"),
-        (with_text("AIGC", AIGC), "PNG text AIGC", "001191"),
-        (
-            with_text("Description", f"x --v 6 Job ID: {'0' * 8}-{'1' * 27}"),
-            "PNG text Description",
-            "Midjourney",
-        ),
-        (with_exif("JPEG", Software="Adobe Firefly 2"), "EXIF Software", "Adobe Firefly"),
-        (with_exif("WEBP", Make=f"workflow:{GRAPH}"), "EXIF Make", "ComfyUI"),
-        (
-            with_exif("JPEG", UserComment=b"UNICODE\0" + PARAMETERS.encode("utf-16-be")),
-            "EXIF UserComment",
-            "Stable Diffusion web UI",
-        ),
-        (
-            with_exif("WEBP", UserComment=b"ASCII\0\0\0" + PARAMETERS.encode()),
-            "EXIF UserComment",
-            "Stable Diffusion web UI",
-        ),
-        (with_exif("PNG", UserComment=AIGC), "EXIF UserComment", "001191"),
-        (with_xmp("JPEG", packet(f"<TC260:AIGC>{AIGC}</TC260:AIGC>")), "XMP TC260:AIGC", "001191"),
-        (
-            with_xmp("PNG", packet("<photoshop:Credit>Made with Google AI</photoshop:Credit>")),
-            "XMP photoshop:Credit",
-            "Google AI",
-        ),
-        (
-            with_xmp("WEBP", packet("", 'xmp:CreatorTool="Midjourney 7"')),
-            "XMP xmp:CreatorTool",
-            "Midjourney",
-        ),
-    ],
-)
+MARKED = [
+    (with_text("parameters", PARAMETERS), "PNG text parameters", "Stable Diffusion web UI"),
+    (with_text("prompt", GRAPH), "PNG text prompt", "ComfyUI"),
+    (with_text("prompt", GRAPH + " " * 2**21), "PNG text prompt", "ComfyUI"),
+    (with_text("workflow", '{"nodes": []}'), "PNG text workflow", "ComfyUI"),
+    (with_text("invokeai_metadata", "{}", zip=True), "PNG text invokeai_metadata", "InvokeAI"),
+    (with_text("Software", "NovelAI"), "PNG text Software", "NovelAI"),
+    (with_text("AIGC", AIGC), "PNG text AIGC", "001191"),
+    (
+        with_text("Description", f"x --v 6 Job ID: {'0' * 8}-{'1' * 27}"),
+        "PNG text Description",
+        "Midjourney",
+    ),
+    (with_exif("JPEG", Software="Adobe Firefly 2"), "EXIF Software", "Adobe Firefly"),
+    (with_exif("WEBP", Make=f"workflow:{GRAPH}"), "EXIF Make", "ComfyUI"),
+    (
+        with_exif("JPEG", UserComment=b"UNICODE\0" + PARAMETERS.encode("utf-16-be")),
+        "EXIF UserComment",
+        "Stable Diffusion web UI",
+    ),
+    (
+        with_exif("WEBP", UserComment=b"ASCII\0\0\0" + PARAMETERS.encode()),
+        "EXIF UserComment",
+        "Stable Diffusion web UI",
+    ),
+    (with_exif("PNG", UserComment=AIGC), "EXIF UserComment", "001191"),
+    (with_xmp("JPEG", packet(f"<TC260:AIGC>{AIGC}</TC260:AIGC>")), "XMP TC260:AIGC", "001191"),
+    (
+        with_xmp("PNG", packet("<photoshop:Credit>Made with Google AI</photoshop:Credit>")),
+        "XMP photoshop:Credit",
+        "Google AI",
+    ),
+    (
+        with_xmp("WEBP", packet("", 'xmp:CreatorTool="Midjourney 7"')),
+        "XMP xmp:CreatorTool",
+        "Midjourney",
+    ),
+]
+"""A file for each mark of a generator, its place, and how its tool begins."""
+
+
+@pytest.mark.parametrize(("data", "where", "tool"), MARKED)
 def test_marks_of_generators_are_found(data, where, tool) -> None:
     (claim,) = claims(data)
     assert (claim.where, claim.says, claim.verified) == (where, "ai", None)
@@ -133,48 +134,47 @@ def test_the_digital_source_type_is_read(kind, code, says) -> None:
     assert as_element == (Claim(f"IPTC digital source type {code}", "XMP", says),)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        encode(picture(64, 64), "PNG"),
-        with_text("Comment", PARAMETERS),  # not where a generator writes it
-        with_text("parameters", "of my oil paints"),
-        with_text("prompt", "paint what you see"),
-        with_text("Software", "GIMP 3.0"),
-        with_exif(
-            "JPEG", Software="Adobe Photoshop 26", ImageDescription="Midjourney, I do not use"
+UNMARKED = [
+    encode(picture(64, 64), "PNG"),
+    with_text("Comment", PARAMETERS),  # not where a generator writes it
+    with_text("parameters", "of my oil paints"),
+    with_text("prompt", "paint what you see"),
+    with_text("Software", "GIMP 3.0"),
+    with_exif("JPEG", Software="Adobe Photoshop 26", ImageDescription="Midjourney, I do not use"),
+    with_xmp("JPEG", packet(f"<dc:source>{GENERATED}</dc:source>")),
+    with_xmp(
+        "PNG",
+        packet(
+            "<dc:relation><rdf:Description>"
+            f"<Iptc4xmpExt:DigitalSourceType>{GENERATED}</Iptc4xmpExt:DigitalSourceType>"
+            "</rdf:Description></dc:relation>"
         ),
-        with_xmp("JPEG", packet(f"<dc:source>{GENERATED}</dc:source>")),
-        with_xmp(
-            "PNG",
-            packet(
-                "<dc:relation><rdf:Description>"
-                f"<Iptc4xmpExt:DigitalSourceType>{GENERATED}</Iptc4xmpExt:DigitalSourceType>"
-                "</rdf:Description></dc:relation>"
-            ),
-        ),
-        with_xmp("JPEG", packet(f"&lt;Iptc4xmpExt:DigitalSourceType&gt;{GENERATED}")),
-        with_text("prompt", "{", lang="").replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x82" * 2),
-        encode(picture(64, 64), "PNG") + with_text("parameters", PARAMETERS)[8:],
-        encode(picture(64, 64), "JPEG") + b"c2pa" + GENERATED.encode(),
-    ],
-)
+    ),
+    with_xmp("JPEG", packet(f"&lt;Iptc4xmpExt:DigitalSourceType&gt;{GENERATED}")),
+    with_text("prompt", "{", lang="").replace(b"IEND\xaeB`\x82", b"IEND\xaeB`\x82" * 2),
+    encode(picture(64, 64), "PNG") + with_text("parameters", PARAMETERS)[8:],
+    encode(picture(64, 64), "JPEG") + b"c2pa" + GENERATED.encode(),
+]
+"""Files whose marks are not where a generator writes them."""
+
+
+@pytest.mark.parametrize("data", UNMARKED)
 def test_nothing_is_claimed_elsewhere(data) -> None:
     assert claims(data) == ()
 
 
-@pytest.mark.parametrize(
-    "xmp",
-    [
-        b"<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'>"
-        + b"".join(b"<!ENTITY a%d '&a;&a;&a;&a;'>" % n for n in range(9))
-        + b"]>"
-        + packet("&a8;", f'Iptc4xmpExt:DigitalSourceType="{GENERATED}"'),
-        packet("<a>" * 5000, f'Iptc4xmpExt:DigitalSourceType="{GENERATED}"'),
-        packet(" " * 2**21, f'Iptc4xmpExt:DigitalSourceType="{GENERATED}"'),
-        b"\xff\xfe<",
-    ],
-)
+HOSTILE_XMP = [
+    b"<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'>"
+    + b"".join(b"<!ENTITY a%d '&a;&a;&a;&a;'>" % n for n in range(9))
+    + b"]>"
+    + packet("&a8;", f'Iptc4xmpExt:DigitalSourceType="{GENERATED}"'),
+    packet("<a>" * 5000, f'Iptc4xmpExt:DigitalSourceType="{GENERATED}"'),
+    packet(" " * 2**21, f'Iptc4xmpExt:DigitalSourceType="{GENERATED}"'),
+    b"\xff\xfe<",
+]
+
+
+@pytest.mark.parametrize("xmp", HOSTILE_XMP)
 def test_hostile_xmp_claims_nothing_and_loses_nothing(xmp) -> None:
     data = with_text("XML:com.adobe.xmp", xmp.decode("latin-1"), lang="")
     assert load_image(data).pixels == load_image(encode(picture(64, 64), "PNG")).pixels

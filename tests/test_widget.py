@@ -35,6 +35,7 @@ def test_the_text_of_a_card_stays_and_its_sdk_does_not() -> None:
         *("static", "index.html"),
         True,
     )
+    assert card.data["custom_headers"]["cross-origin-embedder-policy"] == "require-corp"
     assert card.text.strip() == "Hello."
 
 

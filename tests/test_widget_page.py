@@ -520,9 +520,8 @@ def test_a_large_picture_leaves_the_page_alive(visit) -> None:
     widget.choose("large.jpg", large)
     widget.score("large.jpg")
     # The error levels are still being worked out, and the page answers.
-    widget.page.get_by_label("Show the evidence").uncheck()
-    opacity = "one => one.style.getPropertyValue('--strength')"
-    assert widget.page.eval_on_selector("#evidence", opacity) == "0"
+    widget.page.get_by_label("Slide between").press("End")
+    assert widget.page.get_attribute("#split", "aria-valuetext") == "100 % picture, 0 % map"
     assert widget.page.locator("#levelling").is_visible()
     # A newer picture does not wait for the old one, whose work ends.
     (worker,) = widget.page.workers
@@ -642,6 +641,20 @@ def test_text_stands_out(visit, scheme) -> None:
     assert (red < 60) == (scheme == "dark")
 
 
+def test_axe_finds_nothing(visit) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    widget = visit(reduced_motion="reduce")
+    widget.choose("a.txt", b"hello")
+    widget.assert_problem("a.txt")
+    refused = axe.run(widget.page)
+    widget.choose("a.jpg", pictures()["odd.jpg"])
+    widget.score("a.jpg")
+    widget.expect(widget.page.get_by_label("JPEG quality")).to_be_visible(timeout=TIMEOUT)
+    for found in (refused, axe.run(widget.page)):
+        assert len(found.response["passes"]) > 30
+        assert found.violations_count == 0, found.generate_report()
+
+
 @pytest.mark.parametrize("width", [1280, 360, 320])
 def test_nothing_sticks_out(visit, width) -> None:
     widget = visit(viewport={"width": width, "height": 800})
@@ -668,7 +681,8 @@ def test_keys_and_screen_readers(visit) -> None:
     page = widget.page
     widget.choose("a.jpg", pictures()["odd.jpg"])
     widget.score("a.jpg")
-    page.focus("#choose")
+    widget.expect(page.get_by_label("JPEG quality")).to_be_visible(timeout=TIMEOUT)
+    page.focus("#another")
     page.keyboard.press("Shift+Tab")
     reached = []
     for _ in range(20):
@@ -686,18 +700,26 @@ def test_keys_and_screen_readers(visit) -> None:
         reached.append(focused)
     samples = [*SAMPLES.values()]
     names = [name for name, _ in reached if name]
-    order = ["Choose a file", *samples, "Show the evidence", "Strength"]
+    order = ["Another picture", "Slide between the picture and the map", "Report a wrong answer"]
+    order += ["JPEG quality", "Choose a file", *samples]
     assert names[: len(order)] == order
     assert names[len(order)].startswith("user/default at ")
-    assert {outline for name, outline in reached if name in order} == {"solid"}
+    assert names[len(order) + 1 :][:2] == ["Model card and licence", "Files and code"]
+    outlines = {name: outline for name, outline in reached if name in order}
+    assert outlines.pop(order[1]) == "none"  # the frame around it has one
+    assert {*outlines.values()} == {"solid"}
+    page.focus("#split")
+    page.keyboard.press("ArrowRight")
+    frame = "one => getComputedStyle(one).outlineStyle"
+    assert page.eval_on_selector("#picture-frame", frame) == "solid"
     tree = page.locator("body").aria_snapshot()
     for expected in (
         'heading "Human-made or AI-generated?" [level=1]'.replace("AI-", "AI‑"),
         'heading "The model says:',
         'img "P(fake) is',
         'img "The evidence, in colour',
-        'checkbox "Show the evidence" [checked]',
-        'slider "Strength"',
+        'slider "Slide between the picture and the map"',
+        'slider "JPEG quality"',
         "status: ",
     ):
         assert expected in tree
@@ -712,18 +734,91 @@ def test_keys_and_screen_readers(visit) -> None:
     assert page.eval_on_selector_all("body *", moving) == 0
 
 
-def test_the_evidence_can_be_weakened(visit) -> None:
-    widget = visit(reduced_motion="reduce")
-    widget.choose("a.jpg", pictures()["odd.jpg"])
+def test_sliders_divide_the_picture_and_set_the_quality(visit, models) -> None:
+    widget, data = visit(), pictures()["odd.jpg"]
+    page, frame = widget.page, widget.page.locator("#picture-frame")
+    widget.choose("a.jpg", data)
     widget.score("a.jpg")
-    opacity = "one => getComputedStyle(one).opacity"
-    shown = [widget.page.eval_on_selector("#evidence", opacity)]
-    widget.page.get_by_label("Strength").press("Home")
-    shown.append(widget.page.eval_on_selector("#evidence", opacity))
-    widget.page.get_by_label("Show the evidence").press("Space")
-    shown.append(widget.page.eval_on_selector("#evidence", opacity))
-    assert shown == ["1", "0.1", "0"]
-    assert widget.page.get_by_label("Strength").is_disabled()
+    box, clip = frame.bounding_box(), "one => getComputedStyle(one).clipPath"
+    for share in (0.25, 0.8):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        shown = page.eval_on_selector("#evidence", clip)
+        assert float(re.findall(r"([\d.]+)%?\)$", shown)[0]) == pytest.approx(share * 100, abs=1.5)
+    assert page.get_attribute("#split", "aria-valuetext") == "80 % picture, 20 % map"
+    quality = page.get_by_label("JPEG quality")
+    widget.expect(quality).to_have_value(str(min(models["default"].recipe.ela.qualities)))
+    quality.fill("37")
+    widget.expect(page.locator("#ela-text")).to_contain_text(
+        "at quality 37 changes", timeout=TIMEOUT
+    )
+    red = """one => {
+      const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
+      return [...data.filter((_, i) => i % 4 === 0)];
+    }"""
+    expected = brightened(Image.open(io.BytesIO(data)), 37)
+    assert np.array_equal(page.eval_on_selector("#ela", red), expected[..., 0].ravel())
+
+
+def brightened(image: Image.Image, quality: int) -> np.ndarray:
+    """The error levels of an image at a quality, as `explain` brightens them."""
+    pixels = np.asarray(image, np.int16)
+    levels = np.abs(np.asarray(reencode(image, quality), np.int16) - pixels)
+    counts = np.bincount(levels.ravel(), minlength=256).cumsum()
+    most = max(int(np.searchsorted(counts, 0.995 * levels.size)), 1)
+    return np.clip(np.rint(levels * (255 / most)), 0, 255)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (390, 844)])
+def test_the_answer_is_above_the_fold(visit, width, height) -> None:
+    widget = visit(viewport={"width": width, "height": height}, reduced_motion="reduce")
+    widget.choose("a.jpg", encode(picture(300, 280, seed=4), "JPEG"))
+    widget.score("a.jpg")
+    for name in ("#another", "#verdict", "#scale", "#picture-frame"):
+        box = widget.page.locator(name).bounding_box()
+        assert 0 <= box["y"] < box["y"] + box["height"] <= height, name
+    with widget.page.expect_file_chooser() as chooser:
+        widget.page.get_by_role("button", name="Another picture").press("Enter")
+    chooser.value.set_files({"name": "b.png", "mimeType": "image/png", "buffer": b"no picture"})
+    widget.assert_problem("b.png cannot be read")
+    assert 0 <= widget.page.get_by_role("alert").bounding_box()["y"] < height - 60
+
+
+COUNT_THREADS = """() => {
+  Object.defineProperty(navigator, "hardwareConcurrency", { value: 8 });
+  const Real = Worker;
+  self.started = 0;
+  self.Worker = class extends Real {
+    constructor(...options) {
+      super(...options);
+      self.started += 1;
+    }
+  };
+}"""
+
+
+def test_threads_are_used_where_they_may_be(visit, hub, browser, models) -> None:
+    """Where a browser does not isolate the page, there is one thread and the same score."""
+    visit(start=False)
+    commit = hub.repositories["models", "user/default"].find("main").sha
+    files, data = dict(widget_files("user/default", commit)), pictures()["odd.jpg"]
+    expected = next(iter(models["default"].scores([data])))
+    card = files["README.md"]
+    for headers, threads in ((b"custom_headers", 3), (b"other_headers", 0)):
+        files["README.md"] = card.replace(b"custom_headers", headers)
+        with served(files) as url:
+            widget = WidgetPage(browser, url, hub.endpoint)
+            saving = "Object.defineProperty(navigator, 'connection', { value: { saveData: true } })"
+            widget.page.add_init_script(saving)  # or the model would be loaded at once
+            with widget.page.expect_worker() as starting:
+                widget.open()
+            worker = starting.value
+            worker.evaluate(COUNT_THREADS)
+            widget.choose("a.jpg", data)
+            assert widget.score("a.jpg") == pytest.approx(expected, abs=TOLERANCE)
+            assert worker.evaluate("crossOriginIsolated") == (threads > 0)
+            assert worker.evaluate("started") == threads  # beside the worker itself
+            widget.context.close()
+            assert widget.foreign == []
 
 
 def test_an_old_browser_is_told(visit) -> None:

@@ -57,7 +57,10 @@ def runtime_files() -> dict[str, bytes]:
 
 @contextmanager
 def served(files: Mapping[str, bytes]) -> Iterator[str]:
-    """Serve the files of a static Space; gives the address."""
+    """Serve the files of a static Space, with the headers of its card; gives the address."""
+    from huggingface_hub import SpaceCard  # reads the address of the Hub when it is imported
+
+    headers = SpaceCard(files["README.md"].decode()).data.get("custom_headers") or {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -66,6 +69,8 @@ def served(files: Mapping[str, bytes]) -> Iterator[str]:
             self.send_response(404 if body is None else 200)
             kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
             self.send_header("Content-Type", kind or "application/octet-stream")
+            for header, value in headers.items():
+                self.send_header(header, value)
             self.end_headers()
             self.wfile.write(body or b"")
 
@@ -182,4 +187,4 @@ if __name__ == "__main__":
     draw_answer(path)
     with Image.open(path) as drawn:
         drawn.thumbnail((800, 2000))
-        drawn.convert("RGB").quantize(128).save(path, optimize=True)  # a README is for all
+        drawn.convert("RGB").quantize(256).save(path, optimize=True)  # a README is for all

@@ -237,7 +237,9 @@ def widget_files(repo_id: str, revision: str, card_before: bytes | None = None) 
     }
     page["index.html"] = page["index.html"].replace(b"{{model_hosts}}", _hosts(endpoint).encode())
     return {
-        "README.md": _space_card(assets, repo_id, card_before, ("sdk", "app_file")),
+        "README.md": _space_card(
+            assets, repo_id, card_before, ("sdk", "app_file", "custom_headers")
+        ),
         "widget.json": _as_json(settings),
         **page,
         **_sample_contents(),

@@ -1,32 +1,64 @@
 /** The answer as the page shows it, from the messages of the worker. */
 
-import { cells, color } from "./evidence.js";
+import { readClaims, wordsOf } from "./claims.js";
+import { clearFigures, showEvidence, showPicture } from "./figures.js";
 
 const element = (id) => document.getElementById(id);
 const WORDS = { fake: "AI-generated", real: "human-made" };
 
 /** Empty the answer for the next picture. */
 export function clearAnswer() {
-  for (const id of ["answer", "result", "truth", "controls", "legend", "ela"]) element(id).hidden = true;
-  element("where").textContent = "";
-  const { width, height } = element("evidence");
-  element("evidence").getContext("2d").clearRect(0, 0, width, height);
+  for (const id of ["answer", "result", "details", "truth"]) element(id).hidden = true;
+  document.body.classList.remove("answered");
+  clearFigures();
 }
 
 /**
- * @param {{name: string, width: number, height: number, unlike: string | undefined,
- *   image: ImageBitmap}} opened
+ * @param {object} opened
+ * @param {string} opened.name
+ * @param {number} opened.width @param {number} opened.height
+ * @param {string | undefined} opened.unlike
+ * @param {import("./facts.js").Facts} opened.facts
+ * @param {import("./marks.js").Marks} opened.marks
+ * @param {ImageBitmap} opened.image
  */
-export function showOpened({ name, width, height, unlike, image }) {
-  for (const id of ["picture-frame", "ela-frame"]) {
-    element(id).style.setProperty("--shape", `${width} / ${height}`);
-  }
-  element("name").textContent = `${name}, ${width} × ${height} pixels`;
+export function showOpened({ name, width, height, unlike, facts, marks, image }) {
+  element("name").textContent = name;
   element("unlike").hidden = !unlike;
   element("file-kind").textContent = unlike ?? "";
-  draw("picture", image, "Your picture");
-  showLevelling(null);
+  showFacts(facts);
+  showClaims(readClaims(marks));
+  showPicture({ width, height, image });
   element("answer").hidden = false;
+  document.body.classList.add("answered");
+}
+
+/** @param {import("./facts.js").Facts} facts */
+function showFacts({ format, width, height, size_bytes, jpeg_quality, jpeg_quality_exact }) {
+  const shown = {
+    Format: format,
+    Size: `${width} × ${height} pixels`,
+    Bytes: size_bytes.toLocaleString("en"),
+  };
+  if (jpeg_quality) shown["JPEG quality"] = `${jpeg_quality_exact ? "" : "about "}${jpeg_quality}`;
+  const parts = Object.entries(shown).flatMap(([name, value]) => [made("dt", name), made("dd", value)]);
+  element("facts").replaceChildren(...parts);
+}
+
+/** @param {import("./claims.js").Claim[]} claims */
+function showClaims(claims) {
+  const sentences = claims.map(
+    (claim) => `The file itself says: ${wordsOf(claim)} (${claim.what}; ${claim.where}).`,
+  );
+  element("claim-list").replaceChildren(...sentences.map((sentence) => made("li", sentence)));
+  element("claims").hidden = claims.length === 0;
+  element("no-claim").hidden = claims.length > 0;
+}
+
+function made(tag, text) {
+  const one = document.createElement(tag);
+  one.textContent = text;
+  return one;
 }
 
 /**
@@ -43,7 +75,7 @@ export function showOpened({ name, width, height, unlike, image }) {
  * @returns {string} the answer in a sentence
  */
 export function showScored(scored) {
-  const { score, threshold, uncertain, doubt, boxes, scores, whole, width, height, sample } = scored;
+  const { score, threshold, uncertain, doubt, sample } = scored;
   const label = score >= threshold ? "fake" : "real";
   const within = uncertain !== null && score >= uncertain[0] && score <= uncertain[1];
   const abstains = within || doubt !== "";
@@ -59,50 +91,9 @@ export function showScored(scored) {
   }
   showScale(score, threshold);
   showUncertain(uncertain);
-  const forFake = scores.filter((one) => one >= threshold).length;
-  element("where").textContent = doubt
-    ? "This picture shows no evidence."
-    : whole
-      ? "This model sees the whole picture at once: the colour says nothing about regions."
-      : `Where the evidence is: ${forFake} of the ${scores.length} regions that the model sees look ` +
-        "AI-generated.";
-  const parts = doubt ? [] : cells(width, height, boxes, scores);
-  const unseen = paintEvidence(parts, threshold, width, height);
-  element("unseen").hidden = !unseen;
-  element("result").hidden = false;
-  for (const id of ["controls", "legend"]) element(id).hidden = doubt !== "";
+  showEvidence(scored);
+  for (const id of ["result", "details"]) element(id).hidden = false;
   return `${verdict}, with P(fake) ${score.toFixed(3)}.`;
-}
-
-/** @param {number | null} share of the error levels that is done */
-export function showLevelling(share) {
-  const done = share === null ? "" : ` ${Math.round(share * 100)} %`;
-  element("levelling").textContent = `Computing the error levels …${done}`;
-  element("levelling").hidden = false;
-  element("ela-text").textContent = "Its error levels.";
-}
-
-/** @param {{quality: number, image: ImageBitmap}} levels */
-export function showLevels({ quality, image }) {
-  const text =
-    `Its error levels, brightened: what JPEG compression at quality ${quality} changes. ` +
-    "This is the familiar ELA picture, not exactly what the network sees.";
-  draw("ela", image, "The error levels of your picture, brightened");
-  element("ela-text").textContent = text;
-  element("ela").hidden = false;
-  element("levelling").hidden = true;
-}
-
-/** Let the controls set the opacity of the evidence. */
-export function listenToControls() {
-  const [show, strength] = [element("show"), element("strength")];
-  const update = () => {
-    strength.disabled = !show.checked;
-    const opacity = show.checked ? strength.value / 100 : 0;
-    element("evidence").style.setProperty("--strength", opacity);
-  };
-  show.addEventListener("change", update);
-  strength.addEventListener("input", update);
 }
 
 function showScale(score, threshold) {
@@ -132,30 +123,3 @@ function showUncertain(uncertain) {
   element("scale").ariaLabel += `; from ${low.toFixed(3)} to ${high.toFixed(3)} it is uncertain`;
 }
 
-/** Return whether the model did not see some part. */
-function paintEvidence(parts, threshold, width, height) {
-  const canvas = element("evidence");
-  ({ width: canvas.width, height: canvas.height } = element("picture"));
-  const context = canvas.getContext("2d");
-  const [across, down] = [canvas.width / width, canvas.height / height];
-  for (const part of parts) {
-    // Whole pixels, or a seam would show between two rectangles.
-    const [left, right] = [part.x, part.x + part.width].map((x) => Math.round(x * across));
-    const [top, bottom] = [part.y, part.y + part.height].map((y) => Math.round(y * down));
-    context.fillStyle = color(part.score, threshold);
-    context.fillRect(left, top, right - left, bottom - top);
-  }
-  canvas.ariaLabel = parts.length
-    ? "The evidence, in colour over the picture: red like AI-generated, blue like human-made"
-    : "No evidence";
-  return parts.some((part) => part.score === null);
-}
-
-function draw(id, image, label) {
-  const canvas = element(id);
-  canvas.width = image.width;
-  canvas.height = image.height;
-  canvas.getContext("2d").drawImage(image, 0, 0);
-  canvas.ariaLabel = label;
-  image.close();
-}

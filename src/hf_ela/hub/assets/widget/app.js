@@ -1,13 +1,7 @@
 /** The page: takes pictures in, asks the worker, shows what it says. */
 
-import {
-  clearAnswer,
-  listenToControls,
-  showScored,
-  showLevelling,
-  showLevels,
-  showOpened,
-} from "./answer.js";
+import { clearAnswer, showOpened, showScored } from "./answer.js";
+import { listenToSliders, showLevelling, showLevels } from "./figures.js";
 
 const element = (id) => document.getElementById(id);
 const NEEDED = ["Worker", "OffscreenCanvas", "WebAssembly", "createImageBitmap"];
@@ -51,6 +45,11 @@ class Page {
     this.worker.postMessage({ file, number: this.number });
   }
 
+  /** Ask for the error levels of the picture at another quality. */
+  level(quality) {
+    this.worker.postMessage({ file: this.picture.file, number: this.number, quality });
+  }
+
   /** One of the messages of worker.js. */
   hear(message) {
     if (message.number && message.number !== this.number) return;
@@ -66,11 +65,11 @@ class Page {
         return this.fail(message.message, true);
       case "opened":
         Object.assign(this.picture, { width: message.width, height: message.height });
-        return showOpened({ name: this.picture.name, ...message });
+        showOpened({ name: this.picture.name, ...message });
+        return reveal(element("answer"));
       case "scored": {
         const { width, height, name, sample } = this.picture;
-        this.say(`${name}: ${showScored({ ...message, ...this.limits, width, height, sample })}`);
-        return reveal(element("answer"));
+        return this.say(`${name}: ${showScored({ ...message, ...this.limits, width, height, sample })}`);
       }
       case "levelling":
         return showLevelling(message.share);
@@ -152,7 +151,7 @@ function listenForPictures(page) {
   const takeFirst = (files) => {
     if (files?.length) page.take(files[0], files[0].name || "the pasted picture");
   };
-  element("choose").addEventListener("click", () => file.click());
+  for (const id of ["choose", "another"]) element(id).addEventListener("click", () => file.click());
   file.addEventListener("change", () => {
     takeFirst(file.files);
     file.value = ""; // or the same file could not be chosen again
@@ -197,15 +196,22 @@ function offerSamples(page) {
   }
 }
 
+/** Link to the model: its card, its files, and where its owner reads what is wrong. */
+function linkTo({ endpoint, repo, revision }) {
+  const model = `${endpoint}/${repo}`;
+  const files = `${model}/tree/${revision}`;
+  const pages = { model: files, card: model, code: files, report: `${model}/discussions` };
+  for (const [id, address] of Object.entries(pages)) element(id).href = address;
+  element("model").textContent = `${repo} at ${revision.slice(0, 7)}`;
+}
+
 async function start() {
   if (!NEEDED.every((name) => name in globalThis) || !globalThis.crypto?.subtle) return;
   const place = await (await fetch("widget.json")).json();
-  const link = element("model");
-  link.href = `${place.endpoint}/${place.repo}/tree/${place.revision}`;
-  link.textContent = `${place.repo} at ${place.revision.slice(0, 7)}`;
+  linkTo(place);
   const page = new Page(place);
   listenForPictures(page);
-  listenToControls();
+  listenToSliders((quality) => page.level(quality));
   offerSamples(page);
   element("unsupported").hidden = true;
   // With data saving on, the model is loaded with the first picture only.

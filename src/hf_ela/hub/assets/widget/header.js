@@ -3,18 +3,23 @@
  * fills all memory.
  */
 
+import { jpegSegments, viewAt } from "./containers.js";
+
+/** How each format is read, by Pillow's name of it. */
+const READERS = { PNG: png, GIF: gif, BMP: bmp, WEBP: webp, AVIF: avif, JPEG: jpeg };
+
 /**
  * @param {Uint8Array} bytes of a file
- * @returns {{width: number, height: number, unlike: string | undefined} | null} null for formats other
- *   than those that every current browser reads: JPEG, PNG, WebP, GIF, BMP, AVIF; `unlike` describes a
- *   file that a browser decodes to other 8-bit RGB than `load_image`
+ * @returns {{format: string, width: number, height: number, unlike: string | undefined} | null} null
+ *   for formats other than those that every current browser reads: JPEG, PNG, WebP, GIF, BMP, AVIF;
+ *   `unlike` describes a file that a browser decodes to other 8-bit RGB than `load_image`
  */
 export function readHeader(bytes) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (const read of [png, gif, bmp, webp, avif, jpeg]) {
+  const view = viewAt(bytes);
+  for (const [format, read] of Object.entries(READERS)) {
     try {
-      const found = read(view);
-      if (found) return { width: found[0], height: found[1], unlike: found[2] };
+      const [width, height, unlike] = read(view, bytes) ?? [];
+      if (width !== undefined) return { format, width, height, unlike };
     } catch (error) {
       if (!(error instanceof RangeError)) throw error; // the file ends before its header does
     }
@@ -72,20 +77,14 @@ function avif(view) {
 }
 
 /** The frame header, past segments of other kinds (T.81, table B.1). */
-function jpeg(view) {
+function jpeg(view, bytes) {
   if (view.getUint16(0) !== 0xffd8) return null;
-  for (let at = 2; ; ) {
-    if (view.getUint8(at) !== 0xff) return null;
-    const marker = view.getUint8(at + 1);
-    if (marker === 0xff) {
-      at += 1; // a fill byte
-      continue;
-    }
+  for (const { marker, body } of jpegSegments(bytes)) {
     const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-    if (isFrame) {
-      const unlike = view.getUint8(at + 9) === 4 ? "a JPEG file in CMYK" : undefined;
-      return [view.getUint16(at + 7), view.getUint16(at + 5), unlike];
-    }
-    at += 2 + view.getUint16(at + 2);
+    if (!isFrame) continue;
+    const frame = viewAt(body);
+    const unlike = frame.getUint8(5) === 4 ? "a JPEG file in CMYK" : undefined;
+    return [frame.getUint16(3), frame.getUint16(1), unlike];
   }
+  return null;
 }

@@ -30,10 +30,10 @@ const CHROMA = [
  */
 export function roundTrip(rgb, width, height, quality) {
   const [y, cb, cr] = toYcc(rgb, width * height);
-  const luma = recoded({ data: y, width, height }, scaled(LUMA, quality));
-  const table = scaled(CHROMA, quality);
+  const [lumaTable, chromaTable] = tablesOf(quality);
+  const luma = recoded({ data: y, width, height }, lumaTable);
   const [blue, red] = [cb, cr].map((data) => {
-    const half = recoded(halved({ data, width, height }), table);
+    const half = recoded(halved({ data, width, height }), chromaTable);
     return doubled(half, (width + 1) >> 1, (height + 1) >> 1, width, height);
   });
   return toRgb(luma.data, blue, red);
@@ -44,10 +44,15 @@ export function roundTrip(rgb, width, height, quality) {
  * @typedef {{data: Uint8Array, width: number, height: number}} Plane
  */
 
-/** The tables of a quality: `jpeg_quality_scaling` and `jpeg_add_quant_table`, baseline. */
-function scaled(table, quality) {
+/**
+ * The tables of a quality: `jpeg_quality_scaling` and `jpeg_add_quant_table`, baseline.
+ * @param {number} quality from 1 to 100
+ * @returns {[number[], number[]]} for luma and chroma, in natural order
+ */
+export function tablesOf(quality) {
   const scale = quality < 50 ? Math.floor(5000 / quality) : 200 - 2 * quality;
-  return table.map((q) => Math.min(Math.max(Math.floor((q * scale + 50) / 100), 1), 255));
+  const scaled = (q) => Math.min(Math.max(Math.floor((q * scale + 50) / 100), 1), 255);
+  return [LUMA.map(scaled), CHROMA.map(scaled)];
 }
 
 // ------------------------------------------------------------------------------------------ colour

@@ -63,7 +63,9 @@ export class Model {
       fetchChecked(`${at}model.onnx`, settings.onnx, progress.of(0)),
     ]);
     const ort = await imported(module);
-    ort.env.wasm.numThreads = 1; // more need headers that a static Space does not send
+    // Threads need shared memory, which a browser grants only with the headers that README.md asks for,
+    // and not within a page without them, such as that of a Space on the Hub.
+    ort.env.wasm.numThreads = threads();
     ort.env.wasm.wasmBinary = binary;
     ort.env.logLevel = "error";
     try {
@@ -174,13 +176,14 @@ async function readSettings(url) {
   return { ...settings, onnx: `sha256-${btoa(String.fromCharCode(...digest))}` };
 }
 
-async function imported(bytes) {
-  const url = URL.createObjectURL(new Blob([bytes], { type: "text/javascript" }));
-  try {
-    return await import(url);
-  } finally {
-    URL.revokeObjectURL(url);
-  }
+/** @returns {number} of threads: no more than half of the processor's, as ONNX Runtime does by itself */
+export function threads() {
+  return crossOriginIsolated ? Math.min(4, Math.ceil(navigator.hardwareConcurrency / 2)) : 1;
+}
+
+/** The address stays valid: threads begin with the same bytes. */
+function imported(bytes) {
+  return import(URL.createObjectURL(new Blob([bytes], { type: "text/javascript" })));
 }
 
 /** Adds up the progress of several downloads. */

@@ -1,5 +1,6 @@
 /** A file of an image, decoded: any part of its RGB pixels, as `load_image` gives them. */
 
+import { readFacts } from "./facts.js";
 import { readHeader } from "./header.js";
 
 const MAX_PIXELS = 64e6;
@@ -18,10 +19,10 @@ export class Picture {
   /**
    * @param {ImageBitmap} bitmap
    * @param {string} [unlike] what the file is, if Python decodes other pixels from it
+   * @param {import("./facts.js").Facts} [facts] of the file
    */
-  constructor(bitmap, unlike) {
-    this.bitmap = bitmap;
-    this.unlike = unlike;
+  constructor(bitmap, unlike, facts) {
+    Object.assign(this, { bitmap, unlike, facts });
     this.width = bitmap.width;
     this.height = bitmap.height;
   }
@@ -36,16 +37,18 @@ export class Picture {
     if (file.size > MAX_BYTES) {
       throw new PictureError(`it has ${megabytes(file.size)}; the limit is ${megabytes(MAX_BYTES)}`);
     }
-    const size = readHeader(new Uint8Array(await file.arrayBuffer()));
-    if (!size) throw new PictureError("it is not a JPEG, PNG, WebP, AVIF, GIF or BMP file");
-    if (size.width * size.height > MAX_PIXELS) {
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    const header = readHeader(bytes);
+    if (!header) throw new PictureError("it is not a JPEG, PNG, WebP, AVIF, GIF or BMP file");
+    if (header.width * header.height > MAX_PIXELS) {
       throw new PictureError(
-        `it has ${size.width} × ${size.height} pixels; the limit is ${MAX_PIXELS / 1e6} million`,
+        `it has ${header.width} × ${header.height} pixels; the limit is ${MAX_PIXELS / 1e6} million`,
       );
     }
     try {
       const options = { ...AS_STORED, imageOrientation: "from-image" };
-      return new Picture(await createImageBitmap(file, options), size.unlike);
+      const bitmap = await createImageBitmap(file, options);
+      return new Picture(bitmap, header.unlike, readFacts(bytes, header));
     } catch {
       throw new PictureError("it is corrupt or truncated, or this browser does not support it");
     }
