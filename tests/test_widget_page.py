@@ -124,7 +124,7 @@ def test_the_score_is_that_of_python(visit, models, kind) -> None:
     widget, found = visit(kind), {}
     for name, data in pictures().items():
         expected = next(iter(models[kind].scores([data])))
-        doubt = models[kind].doubt(Image.open(io.BytesIO(data)))
+        doubt = expected.doubt
         widget.choose(name, data)
         found[name] = widget.score(name)
         assert found[name] == pytest.approx(expected, abs=TOLERANCE), name
@@ -274,9 +274,27 @@ def test_the_resize_is_pillows(visit) -> None:
         assert np.array_equal(array_of(text), pixels), said
 
 
+def test_the_frequency_is_pythons(visit, models) -> None:
+    model, shares, page = models["default"], (0, 0.005, 0.015, 0.125, 0.87, 1), visit()
+    rows = [
+        {"up_to": (at + 1) / len(shares), "fake": share, "n": 50} for at, share in enumerate(shares)
+    ]
+    scores = [0, 0.2, 0.4, 0.5, 0.77, 0.9, 1]
+    for frequencies in ({}, {"known": rows}, {"known": rows, "unseen": rows[::2]}):
+        model.frequencies = frequencies
+        expected = [model.frequency(score) for score in scores]
+        found = page.module(
+            "frequency.js",
+            "({ frequency }, { rows, scores }) => scores.map((score) => frequency(rows, score))",
+            {"rows": frequencies, "scores": scores},
+        )
+        assert found == expected
+    model.frequencies = {}
+
+
 def test_the_doubt_is_pythons(visit, models) -> None:
     model, data = models["whole"], encode(Image.linear_gradient("L").convert("RGB"), "PNG")
-    assert model.doubt(Image.open(io.BytesIO(data))).startswith("nothing to see")
+    assert next(model.scores([data])).doubt.startswith("nothing to see")
     widget = visit("whole")
     widget.choose("gradient.png", data)
     widget.score("gradient.png")
@@ -300,7 +318,7 @@ def test_the_doubt_is_pythons(visit, models) -> None:
              return Promise.all(cases.map(one)); }""",
         [as_argument(image, input=model.recipe.input.model_dump()) for image in images],
     )
-    assert found == [model.doubt(image) for image in images]
+    assert found == [score.doubt for score in model.scores(images)]
     assert len(set(found)) == 3
 
 

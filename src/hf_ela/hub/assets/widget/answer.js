@@ -2,6 +2,7 @@
 
 import { readClaims, wordsOf } from "./claims.js";
 import { clearFigures, showEvidence, showPicture } from "./figures.js";
+import { frequency } from "./frequency.js";
 
 const element = (id) => document.getElementById(id);
 const WORDS = { fake: "AI-generated", real: "human-made" };
@@ -66,6 +67,7 @@ function made(tag, text) {
  * @param {number} scored.score
  * @param {number} scored.threshold
  * @param {[number, number] | null} scored.uncertain lowest and highest score that is uncertain
+ * @param {object} scored.frequencies see frequency.js
  * @param {import("./views.js").Box[]} scored.boxes
  * @param {number[]} scored.scores of the boxes
  * @param {string} scored.doubt why the picture itself allows no certain verdict, or an empty text
@@ -75,7 +77,7 @@ function made(tag, text) {
  * @returns {string} the answer in a sentence
  */
 export function showScored(scored) {
-  const { score, threshold, uncertain, doubt, sample } = scored;
+  const { score, threshold, uncertain, frequencies, doubt, sample } = scored;
   const label = score >= threshold ? "fake" : "real";
   const within = uncertain !== null && score >= uncertain[0] && score <= uncertain[1];
   const abstains = within || doubt !== "";
@@ -91,6 +93,7 @@ export function showScored(scored) {
   }
   showScale(score, threshold);
   showUncertain(uncertain);
+  element("frequency").textContent = doubt ? "" : frequency(frequencies, score);
   showEvidence(scored);
   for (const id of ["result", "details"]) element(id).hidden = false;
   return `${verdict}, with P(fake) ${score.toFixed(3)}.`;

@@ -16,7 +16,7 @@ class Page {
     this.place = place;
     this.number = 0; // of the newest picture
     this.picture = null; // its file, name, size and, of a sample, the sample
-    this.limits = null; // the threshold of the model and the range of its uncertain scores
+    this.limits = null; // the model's threshold, its uncertain scores, and how often scores were right
     this.asked = false; // whether the model was asked for
     this.worker = startWorker();
     this.worker.onmessage = ({ data }) => this.hear(data);
@@ -81,8 +81,8 @@ class Page {
     }
   }
 
-  ready({ threshold, uncertain, synthetic, exact }) {
-    this.limits = { threshold, uncertain };
+  ready({ threshold, uncertain, frequencies, synthetic, exact }) {
+    this.limits = { threshold, uncertain, frequencies };
     element("synthetic").textContent = this.place.synthetic_notice;
     element("synthetic").hidden = !synthetic;
     element("loading").hidden = true;

@@ -40,6 +40,7 @@ export class Model {
     Object.assign(this, { ort, session });
     this.threshold = settings.threshold;
     this.uncertain = settings.uncertain ?? null;
+    this.frequencies = settings.frequencies ?? {};
     this.synthetic = settings.data?.synthetic === true;
     this.temperature = settings.temperature;
     this.input = settings.recipe.input;

@@ -30,8 +30,8 @@ async function load(place) {
   try {
     const loaded = await Model.load(place, progress);
     const exact = await pixelsAreTrue();
-    const { threshold, uncertain, synthetic } = loaded;
-    postMessage({ kind: "ready", threshold, uncertain, synthetic, exact });
+    const { threshold, uncertain, frequencies, synthetic } = loaded;
+    postMessage({ kind: "ready", threshold, uncertain, frequencies, synthetic, exact });
     return loaded;
   } catch (error) {
     postMessage({ kind: "unavailable", message: reason(error) });
