@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "doubts.json")
     args = parser.parse_args()
     classifier = ElaClassifier.from_pretrained(args.model)
-    split = getattr(prepare(data_options(args), classifier.recipe), args.split)
+    split = getattr(prepare(data_options(args.data, args), classifier.recipe), args.split)
     rng = np.random.default_rng(0)
     drawn = [
         image

@@ -1,14 +1,16 @@
 """Traces of what happened to a picture before it was saved."""
 
+import json
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bad_files import encode
 from conftest import REPOSITORY
+from hf_ela import ElaClassifier
 from hf_ela.images.loading import ImageInfo, load_image
 from hf_ela.images.operations import blur, in_grey, rescale
 from hf_ela.images.traces import traced
@@ -71,4 +73,48 @@ def test_small_and_flat_pictures_tell_nothing(size) -> None:
 def test_traces_are_part_of_the_answer(saved_crops, command) -> None:
     path = Path(PICTURES[-1])
     out = command("predict", path, "--model", saved_crops, "--json").out
-    assert '"grey": false, "scaled_up": false, "earlier_quality": ' in out
+    found = json.loads(out)["facts"]
+    assert {
+        name: found[name] for name in ("grey", "two_tones", "noise", "scaled_up")
+    } == dict.fromkeys(("grey", "two_tones", "noise", "scaled_up"), False)
+
+
+def text_page() -> Image.Image:
+    page = Image.new("RGB", (600, 800), "white")
+    for row in range(40, 760, 20):
+        ImageDraw.Draw(page).text(
+            (40, row), "the rain fell softly upon the old roofs " * 2, "black"
+        )
+    return page
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (Image.new("RGB", (300, 300), "white"), "nothing to see"),
+        (Image.linear_gradient("L").convert("RGB"), "nothing to see"),
+        (Image.fromarray(NOISE), "noise"),
+        (text_page(), "hardly more than two tones"),
+        (Image.fromarray(NOISE).resize((64, 64)), "too small"),
+        (Image.new("RGB", (1, 1)), "too small"),
+        (load_image(PICTURES[-1]).pixels.convert("L"), "no colour"),
+    ],
+)
+def test_no_certain_verdict_about_what_the_model_is_wrong_about(picture, reason) -> None:
+    classifier = ElaClassifier.from_pretrained()
+    for data in (encode(picture, "PNG"), encode(picture, "JPEG", quality=80)):
+        (score,) = classifier.scores([data])
+        assert score.doubt.startswith(reason)
+        assert classifier.is_uncertain(score)
+        answer = classifier.predict(data, abstain=True)
+        assert (answer[0]["label"], answer[0]["reason"]) == ("uncertain", score.doubt)
+        assert classifier.frequency(score) == ""
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_pictures_in_colour_have_no_doubt(path) -> None:
+    (score,) = ElaClassifier.from_pretrained().scores([path])
+    assert score.doubt == ""

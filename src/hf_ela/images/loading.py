@@ -76,6 +76,8 @@ class ImageInfo:
         claims: What the file says of how it was made; nothing for an array or a PIL image.
         grey: Whether the picture is grey. This and what follows is None before
             `hf_ela.images.traces.traced` has looked for it.
+        two_tones: Whether it has hardly more than two tones, as a page of text.
+        noise: Whether its finest detail is as strong as that of noise.
         scaled_up: Whether the finest detail is missing, as after scaling up.
         earlier_quality: Estimated quality of a JPEG that the picture was before this file; None
             also where there is no trace of one.
@@ -95,6 +97,8 @@ class ImageInfo:
     subsampling: str | None
     claims: tuple[Claim, ...] = ()
     grey: bool | None = None
+    two_tones: bool | None = None
+    noise: bool | None = None
     scaled_up: bool | None = None
     earlier_quality: int | None = None
 

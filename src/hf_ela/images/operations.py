@@ -51,51 +51,6 @@ def few_colors(image: Image.Image, colors: int) -> Image.Image:
     return image.quantize(colors, method=Image.Quantize.FASTOCTREE).convert("RGB")
 
 
-SMOOTH, SMOOTH_SHARE = 6, 0.01
-"""Largest difference, times four, between a pixel of a smooth area and the mean of its neighbours;
-and the share of pixels with more, below which an image has no detail. Gradients saved as JPEG stay
-below it, and so do most blurs of three pixels; pictures reach ten times that share."""
-_NEIGHBOURS = ImageFilter.Kernel((3, 3), (0, -1, 0, -1, 4, -1, 0, -1, 0), scale=1, offset=128)
-_MEAN = Image.Resampling.BOX
-
-
-def is_smooth(image: Image.Image) -> bool:
-    """Return whether an RGB image has no detail: one colour, a gradient or a blur."""
-    if not (detail := _detail(image)):
-        return True
-    counts = detail.histogram()
-    differing = sum(counts) - sum(counts[128 - SMOOTH : 129 + SMOOTH])
-    return differing < SMOOTH_SHARE * sum(counts)
-
-
-def smooth_parts(image: Image.Image, cell: float, size: tuple[int, int]) -> np.ndarray:
-    """Return where an RGB image has no detail, as `is_smooth` says of a whole one.
-
-    Args:
-        image: RGB image.
-        cell: About how many pixels of the image are looked at together, across and down.
-        size: Width and height of the result.
-
-    Returns:
-        bool array, height x width.
-    """
-    if not (detail := _detail(image)):
-        return np.ones(size[::-1], bool)
-    differing = np.abs(np.asarray(detail, np.int16) - 128) > SMOOTH
-    width, height = (max(1, round(side / cell)) for side in image.size)
-    shares = Image.fromarray(differing.astype(np.float32)).resize((width, height), _MEAN)
-    # No cell outvotes its neighbour: the border lies between them, however much one shows.
-    capped = Image.fromarray(np.minimum(np.asarray(shares), np.float32(2 * SMOOTH_SHARE)))
-    return np.asarray(capped.resize(size, Image.Resampling.BILINEAR)) < SMOOTH_SHARE
-
-
-def _detail(image: Image.Image) -> Image.Image | None:
-    """Return 128 plus how far a pixel is from its neighbours; None for fewer than 3 pixels."""
-    grey = image.convert("L").reduce(max(1, max(image.size) // 1024))
-    inside = (1, 1, grey.width - 1, grey.height - 1)
-    return grey.filter(_NEIGHBOURS).crop(inside) if min(grey.size) >= 3 else None
-
-
 def reencode_webp(image: Image.Image, quality: int, method: int = 4) -> Image.Image:
     """Return the RGB image after lossy WebP encoding and decoding.
 

@@ -1,59 +1,57 @@
-"""Traces of what happened to a picture before it was saved: grey, scaled up, an earlier JPEG."""
+"""What only the pixels tell: scaling up, an earlier JPEG, noise, two tones, no colour."""
 
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageChops
 
+from hf_ela.images.contents import has_two_tones, is_grey
 from hf_ela.images.jpeg import quantisation_tables
 from hf_ela.images.loading import ImageInfo, LoadedImage
 
 SIDE = 512
 """Longest side in pixels of the part in the middle that is looked at."""
-GREY = 3
-"""Largest difference of the channels of a grey picture, in levels of 255: rounding to YCbCr makes
-up to this."""
 
 
 def traced(loaded: LoadedImage) -> ImageInfo:
-    """Return the facts of an image with its traces: `grey`, `scaled_up` and `earlier_quality`."""
+    """Return the facts of an image, with those that only its pixels tell."""
     pixels, info = loaded.pixels, loaded.info
     left, top = ((side - min(side, SIDE)) // 2 // 8 * 8 for side in pixels.size)
     part = pixels.crop((left, top, left + SIDE, top + SIDE)) if left or top else pixels
     width, height = (min(side, SIDE) for side in part.size)
     luma = np.asarray(part.crop((0, 0, width, height)).convert("L"), np.float32)
+    least, most = fine_detail(luma)
     return replace(
         info,
         grey=is_grey(pixels),
-        scaled_up=lacks_detail(luma),
+        two_tones=has_two_tones(pixels),
+        noise=least > NOISE,
+        scaled_up=most < LEAST_DETAIL,
         earlier_quality=earlier_quality(luma, info.jpeg_quality),
     )
 
 
-def is_grey(image: Image.Image) -> bool:
-    """Return whether the channels of an RGB image are equal, but for rounding."""
-    red, green, blue = image.split()
-    pairs = ((red, green), (green, blue))
-    return not any(any(ImageChops.difference(*pair).histogram()[GREY + 1 :]) for pair in pairs)
-
-
 FINE, COARSE = (0.3, 0.5), (0.08, 0.16)
 """Cycles per pixel of the finest detail, and of coarser detail that scaling up leaves."""
-LEAST_DETAIL = 10**-1.6
-"""Power of the finest detail as a share of that of the coarser one, below which it is missing."""
+LEAST_DETAIL, NOISE = 10**-1.6, 10**-0.6
+"""Power of the finest detail as a share of that of the coarser one: below the one it is missing, as
+after scaling up by 1.5 or more, or a blur; above the other it is as strong as in noise."""
 FEWEST_SIDE = 64
 """Pixels of a side below which no trace can be told."""
 
 
-def lacks_detail(luma: np.ndarray) -> bool:
-    """Return whether the finest detail is missing, as after scaling up by 1.5 or more, or a blur.
+def fine_detail(luma: np.ndarray) -> tuple[float, float]:
+    """Return the power of the finest detail, as a share of that of coarser detail.
 
     Args:
         luma: float32, height x width.
+
+    Returns:
+        The lower and the higher of the shares along rows and columns; about 0.1 for most pictures,
+        and for those too small to tell.
     """
     if min(luma.shape) < FEWEST_SIDE:
-        return False
+        return 0.1, 0.1
     shares = []
     for lines in (luma[::4], luma.T[::4]):
         length = lines.shape[1]
@@ -63,8 +61,8 @@ def lacks_detail(luma: np.ndarray) -> bool:
         fine, coarse = (
             float(power[(cycles >= low) & (cycles <= high)].mean()) for low, high in (FINE, COARSE)
         )
-        shares.append(fine / coarse if coarse else 1.0)
-    return max(shares) < LEAST_DETAIL
+        shares.append(fine / coarse if coarse else 0.1)
+    return min(shares), max(shares)
 
 
 LOW = 4

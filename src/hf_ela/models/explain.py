@@ -10,8 +10,8 @@ from hf_ela._threads import batched
 from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.views import Box, at_size, crops, fitted, network_inputs, sliding_boxes, view_boxes
 from hf_ela.images.containers import memory_errors
+from hf_ela.images.contents import is_smooth, smooth_parts
 from hf_ela.images.loading import ImageSource, LoadedImage, load_image
-from hf_ela.images.operations import is_smooth, smooth_parts
 from hf_ela.images.sources import name_of
 from hf_ela.models.detector import Detector
 from hf_ela.models.score import Score
