@@ -1,35 +1,41 @@
-"""Which changes to a picture make certain answers wrong, and so are a reason to doubt them?
+"""Which pictures make certain answers wrong, and so are a reason to doubt them?
 
-    python benchmarks/doubts.py --data joined --groups joined.csv
+    python benchmarks/doubts.py --data joined --run runs/pretrained
 
-Each change is made to aligned validation images, as many of both classes, and the model scores
-them. A row says how many answers are certain, and how many of these are right: first by the score
-alone, then with the model's reasons to doubt. --split test measures what was chosen on validation.
+The first table is of sources that the model has not seen: it takes the predictions of a run with
+`calibration.left_out`, and says by what the pixels and the file tell how many answers are certain by
+their score alone, and how many of these are right. Its last lines are all images, without and with
+the reasons to doubt. The second is of changes to test images, as many of both classes: certain with
+the reasons to doubt, and how many of these are right. The reasons were chosen on the first alone.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from common import HERE, save
 from PIL import Image
 
 from hf_ela import ElaClassifier
+from hf_ela._terminal import progress_bar
 from hf_ela._text import in_words
-from hf_ela.cli.options import add_data_options, data_options
-from hf_ela.data.preparation import prepare
 from hf_ela.evaluation.intervals import wilson
 from hf_ela.images.jpeg import reencode
+from hf_ela.images.loading import load_image
 from hf_ela.images.operations import blur, few_colors, in_grey, rescale
+from hf_ela.models.score import Score
 
+FACTS = ("grey", "two_tones", "noise", "scaled_up", "earlier_quality", "alpha")
+"""Of an image, beside its JPEG quality and its doubt."""
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "none": lambda image: image,
     "grey": partial(in_grey, tint=np.ones(3)),
     "sepia": partial(in_grey, tint=np.array([1, 0.84, 0.66])),
-    **{f"JPEG {quality}": partial(reencode, quality=quality) for quality in (50, 30, 20, 10, 5)},
+    **{f"JPEG {quality}": partial(reencode, quality=quality) for quality in (50, 30, 20, 10)},
     "16 colours": partial(few_colors, colors=16),
     "blur 1": partial(blur, sigma=1),
     "blur 2": partial(blur, sigma=2),
@@ -37,52 +43,72 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
         f"scaled by {factor:g}": partial(rescale, factor=factor, kernel=Image.Resampling.BICUBIC)
         for factor in (0.5, 1.5, 2, 3)
     },
-    "thumbnail of 160 pixels": lambda image: rescale(image, 160 / max(image.size)),
-    "thumbnail of 128 pixels": lambda image: rescale(image, 128 / max(image.size)),
+    "160 pixels": lambda image: rescale(image, 160 / max(image.size)),
 }
 
 
+def by_fact(classifier: ElaClassifier, data: Path, run: Path) -> list[dict[str, Any]]:
+    """Return a row for each fact of the images of left-out sources."""
+    table = pd.read_parquet(run / "predictions_left_out.parquet")
+    examined = [
+        classifier.examined(load_image(data / name))
+        for name in progress_bar(table["file"], "Examining", len(table))
+    ]
+    facts = {name: np.array([bool(getattr(info, name)) for _, info in examined]) for name in FACTS}
+    quality = np.array([info.jpeg_quality or 101 for _, info in examined])
+    facts |= {f"JPEG quality below {most}": quality < most for most in (50, 80, 90)}
+    doubted = np.array([bool(doubt) for doubt, _ in examined])
+    facts |= {"a reason to doubt": doubted, "none": ~doubted, "all": np.ones_like(doubted)}
+    fake = (table["label"] == "fake").to_numpy()
+    rows = []
+    for name, among in facts.items():
+        row: dict[str, Any] = {"fact": name, "n": int(among.sum())}
+        for protocol, column in (("as-is", "score"), ("aligned", "score_aligned")):
+            scores = table[column].to_numpy()
+            certain = among & ~np.array([classifier.is_uncertain(score) for score in scores])
+            right = (scores >= classifier.threshold) == fake
+            row |= {f"certain, {protocol}": wilson(certain[among])}
+            row |= {f"right, {protocol}": wilson(right[certain])}
+        rows.append(row)
+        print(_line(row), flush=True)
+    return rows
+
+
+def by_change(classifier: ElaClassifier, data: Path, most: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for each change to test images."""
+    rng = np.random.default_rng(0)
+    files = [sorted((data / "test" / label).iterdir()) for label in ("fake", "real")]
+    drawn = [of_class[at] for of_class in files for at in rng.permutation(len(of_class))[:most]]
+    fake = np.array([path.parent.name == "fake" for path in drawn])
+    for name, change in CHANGES.items():
+        changed = (change(load_image(path).pixels) for path in drawn)
+        scores = [score for score in classifier.scores(changed) if isinstance(score, Score)]
+        right = np.array([score >= classifier.threshold for score in scores]) == fake
+        certain = ~np.array([classifier.is_uncertain(score) for score in scores])
+        yield {"change": name, "certain": wilson(certain), "right": wilson(right[certain])}
+
+
+def _line(row: dict[str, Any]) -> str:
+    name, *cells = row.values()
+    return " | ".join([name, *(in_words(x) if isinstance(x, dict) else str(x) for x in cells)])
+
+
 def main() -> None:
-    """Measure, print a table, write JSON."""
+    """Measure, print both tables, write JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", required=True, metavar="FOLDER")
-    add_data_options(parser)
-    parser.add_argument("--model", help="a run, a saved model, or user/repo (the packaged model)")
+    parser.add_argument("--data", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--run", required=True, type=Path, metavar="RUN")
     parser.add_argument("--images", type=int, default=200, metavar="N", help="of each class (200)")
-    parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--out", type=Path, default=HERE / "doubts.json")
     args = parser.parse_args()
-    classifier = ElaClassifier.from_pretrained(args.model)
-    split = getattr(prepare(data_options(args.data, args), classifier.recipe), args.split)
-    rng = np.random.default_rng(0)
-    drawn = [
-        image
-        for label in (0, 1)
-        for image in rng.permutation(np.flatnonzero(split.labels == label))[: args.images]
-    ]
-    fake = split.labels[drawn] == 1
-    pngs = [split.store.aligned_png(int(split.rows[image])) for image in drawn]
-    print("change | certain | right | certain with doubts | right", flush=True)
-    rows = []
-    for name, change in CHANGES.items():
-        changed = (change(Image.open(BytesIO(png)).convert("RGB")) for png in pngs)
-        scores = [*classifier.scores(changed)]
-        right = np.array([score >= classifier.threshold for score in scores]) == fake
-        by_score = np.array([not classifier.is_uncertain(float(score)) for score in scores])
-        certain = np.array([not classifier.is_uncertain(score) for score in scores])
-        row = {
-            "change": name,
-            **{
-                f"{what} {how}": wilson(found)
-                for how, among in (("by score", by_score), ("with doubts", certain))
-                for what, found in (("certain", among), ("right", right[among]))
-            },
-        }
-        rows.append(row)
-        print(" | ".join([name, *map(in_words, list(row.values())[1:])]), flush=True)
-    save(args.out, {"split": args.split, "model": repr(classifier), "rows": rows})
+    classifier = ElaClassifier.from_pretrained(args.run)
+    report: dict[str, Any] = {"facts": by_fact(classifier, args.data, args.run), "changes": []}
+    for row in by_change(classifier, args.data, args.images):
+        report["changes"].append(row)
+        print(_line(row), flush=True)
+    save(args.out, report)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class TestPredict:
     def test_abstains_only_when_asked_and_only_in_the_band(self) -> None:
         certain, many = crops_classifier(), images(4)
         plain = certain.predict(many)
-        ordered = sorted(fake_scores(plain))
+        ordered = sorted(certain.scores(many))
         band = (min(ordered[1], 0.4), max(ordered[2], 0.4))  # its ends belong to it
         unsure = ElaClassifier(certain.model, CROPS, 1.7, 0.4, band)
         assert unsure.predict(many) == plain

@@ -307,6 +307,14 @@ def test_the_doubt_is_pythons(visit, models) -> None:
     images = [contents(rng, width, height) for width, height in ((200, 90), (301, 289), (2, 400))]
     images += [Image.new("RGB", (250, 300), "teal"), picture(300, 280), picture(2100, 130)]
     images += [picture(300, 280).filter(ImageFilter.GaussianBlur(sigma)) for sigma in (1, 3, 9)]
+    noise = rng.integers(0, 256, (270, 611, 3), dtype=np.uint8)
+    flat = Image.fromarray(noise).convert("L").point(lambda tone: 20 if tone < 40 else 240)
+    images += [
+        Image.fromarray(noise),
+        flat.convert("RGB"),
+        picture(301, 270).convert("L").convert("RGB"),
+    ]
+    images += [Image.blend(images[6], images[6].filter(ImageFilter.SHARPEN), 2)]
     found = widget.module(
         "doubt.js",
         "async ({ doubt }, cases) => {"
@@ -319,7 +327,7 @@ def test_the_doubt_is_pythons(visit, models) -> None:
         [as_argument(image, input=model.recipe.input.model_dump()) for image in images],
     )
     assert found == [score.doubt for score in model.scores(images)]
-    assert len(set(found)) == 3
+    assert len(set(found)) == 6
 
 
 def test_the_error_levels_are_those_of_explain(visit, models) -> None:
