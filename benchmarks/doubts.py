@@ -2,8 +2,8 @@
 
     python benchmarks/doubts.py --data joined --run runs/pretrained
 
-The first table is of sources that the model has not seen: it takes the predictions of a run with
-`calibration.left_out`, and says by what the pixels and the file tell how many answers are certain by
+The first table is of sources that the model has not seen. It takes the predictions of a run with
+`calibration.left_out`, and says by what pixels and file tell how many answers are certain by
 their score alone, and how many of these are right. Its last lines are all images, without and with
 the reasons to doubt. The second is of changes to test images, as many of both classes: certain with
 the reasons to doubt, and how many of these are right. The reasons were chosen on the first alone.

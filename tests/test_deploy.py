@@ -17,6 +17,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 from huggingface_hub import InferenceClient, SpaceCard
 from packaging.requirements import Requirement
@@ -28,12 +29,16 @@ from bad_files import encode, picture
 from conftest import REPOSITORY, TINY, wait_for
 from hf_ela import ElaClassifier
 from hf_ela._text import LABEL_WORDS, SYNTHETIC_NOTICE
+from hf_ela.errors import ImageError
 from hf_ela.hub.package import SAMPLES, sample_pictures
-from hf_ela.hub.release_files import content_of, model_files, space_files
+from hf_ela.hub.release_files import content_of, model_files, space_files, widget_files
+from hf_ela.images.claims import Claim
 from hf_ela.recipes.loading import load_recipe
 from networks import network_of
+from test_claims import MARKED
 from toolkit import load_handler
-from widget_page import base64_of
+from widget_page import WidgetPage, base64_of
+from widget_page import served as served_page
 
 JPEG = encode(picture(150, 90), "JPEG", quality=87)
 PNG = encode(picture(80, 120, seed=1), "PNG")
@@ -392,23 +397,28 @@ def space(browser, clean, served_hub, release, tmp_path_factory) -> Iterator[str
         yield f"http://127.0.0.1:{port}/"
 
 
+def send(address: str, body: bytes, kind: str) -> Any:
+    with urlopen(Request(address, body, {"Content-Type": kind}), timeout=300) as answer:
+        return json.load(answer)
+
+
+def call(space: str, name: str, *arguments: object) -> Any:
+    """Call a function of the Space by its name, as its clients do; None for an error."""
+    at = f"{space}gradio_api/call/{name}"
+    asked = json.dumps({"data": arguments}).encode()
+    event = send(at, asked, "application/json")["event_id"]
+    with urlopen(f"{at}/{event}", timeout=300) as stream:
+        last = stream.read().decode()
+    return None if "event: error" in last else json.loads(last.rpartition("data: ")[2])
+
+
 def answer_of(space: str, data: bytes) -> str:
     """Upload a file to the Space and wait for what it shows, as its page does."""
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-    headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    api = f"{space}gradio_api/"
-
-    def post(place: str, body: bytes, headers: dict[str, str]) -> Any:
-        with urlopen(Request(f"{api}{place}", body, headers), timeout=300) as answer:
-            return json.load(answer)
-
-    (path,) = post("upload", body + data + b"\r\n--x--\r\n", headers)
-    asked = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}]}
-    headers = {"Content-Type": "application/json"}
-    event = post("call/answer_upload", json.dumps(asked).encode(), headers)["event_id"]
-    with urlopen(f"{api}call/answer_upload/{event}", timeout=300) as stream:
-        last = stream.read().decode().rpartition("data: ")[2]
-    return str(json.loads(last)[1])
+    body += data + b"\r\n--x--\r\n"
+    (path,) = send(f"{space}gradio_api/upload", body, "multipart/form-data; boundary=x")
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    return str(call(space, "answer_upload", file)[1])
 
 
 @pytest.mark.second_lane
@@ -549,3 +559,92 @@ def test_the_space_names_its_model() -> None:
     with_keras = space_files("user/model", "a" * 40, onnx=False)["requirements.txt"].decode()
     assert {"keras", "jax"} <= {Requirement(line).name for line in with_keras.splitlines()}
     assert {f"samples/{name}" for name in SAMPLES} <= {*files}
+
+
+def of_all_kinds() -> dict[str, bytes]:
+    """Forty files: real pictures, marks, formats, and what is doubted or refused."""
+    paths = sorted((REPOSITORY / "tests/data").glob("*.[jw]*"))
+    files = {path.name: path.read_bytes() for path in paths}
+    files |= {f"marked-{number}": data for number, (data, _, _) in enumerate(MARKED[:10])}
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP"):
+        files[f"kind.{kind.lower()}"] = encode(picture(130, 111), kind)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 180, 3), dtype=np.uint8)
+    odd = {
+        "blank": Image.new("RGB", (90, 90), "white"),
+        "noise": Image.fromarray(noise),
+        "ink": Image.fromarray(noise).convert("L").point(lambda tone: 20 if tone < 40 else 240),
+        "grey": picture(150, 140).convert("L"),
+        "tiny": picture(9, 9),
+    }
+    files |= {f"{name}.png": encode(image, "PNG") for name, image in odd.items()}
+    files |= {f"{name}.jpg": encode(image, "JPEG") for name, image in odd.items()}
+    return files | {"cut.jpg": JPEG[:300], "text.png": b"no picture", "empty.png": b""}
+
+
+Answer = tuple[str, bool, str, list[str]] | None
+"""Label, whether it is uncertain, why the picture is doubted, what the file says; or a refusal."""
+
+
+def as_answer(entries: Any) -> Answer:
+    """Read the entries of Python, the endpoint and the Space."""
+    if not entries or "error" in entries:
+        return None
+    first, second, *_ = entries
+    uncertain = first["label"] == "uncertain"
+    label = (second if uncertain else first)["label"]
+    return label, uncertain, first.get("reason", ""), in_words(first.get("claims", []))
+
+
+def in_words(claims: list[dict[str, Any]]) -> list[str]:
+    return [Claim(**claim).words for claim in claims]
+
+
+@pytest.mark.second_lane
+def test_five_ways_give_the_same_answers(
+    space, browser, served_hub, release, classifier, handler, command, tmp_path
+) -> None:
+    files = of_all_kinds()
+    assert len(files) == 40
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+
+    def by_python(data: bytes) -> Answer:
+        try:
+            return as_answer(classifier.predict(data, abstain=True))
+        except ImageError:
+            return None
+
+    def by_command() -> Iterator[Answer]:
+        paths = [tmp_path / name for name in files]
+        lines = command("predict", *paths, "--model", release, "--json", status=1).out
+        for one in map(json.loads, lines.splitlines()):
+            told = one.get("label"), one.get("uncertain"), one.get("reason", "")
+            yield None if "error" in one else (*told, in_words(one["claims"]))
+
+    def by_endpoint(data: bytes) -> Answer:
+        return as_answer(handler({"inputs": [data], "parameters": {"abstain": True}})[0])
+
+    def by_space(data: bytes) -> Answer:
+        return as_answer((call(space, "predict", base64_of(data), None) or [None])[0])
+
+    def by_page() -> Iterator[Answer]:
+        commit = served_hub.repositories["models", "user/model"].find("main").sha
+        with served_page(widget_files("user/model", commit)) as url:
+            page = WidgetPage(browser, url, served_hub.endpoint)
+            page.open()
+            yield from (page.answer(name, data) for name, data in files.items())
+            page.context.close()
+
+    expected = {name: by_python(data) for name, data in files.items()}
+    ways = {
+        "command line": by_command(),
+        "endpoint": map(by_endpoint, files.values()),
+        "Space": map(by_space, files.values()),
+        "page": by_page(),
+    }
+    for way, answers in ways.items():
+        assert dict(zip(files, answers, strict=True)) == expected, way
+    kinds = {
+        answer and (*answer[:2], bool(answer[2]), bool(answer[3])) for answer in expected.values()
+    }
+    assert len(kinds) >= 5  # or it would show nothing

@@ -24,6 +24,7 @@ import pytest
 from PIL import Image
 
 from conftest import HUB, REPOSITORY, chromium
+from hf_ela._text import LABEL_WORDS
 
 WIDGET = REPOSITORY / "src" / "hf_ela" / "hub" / "assets" / "widget"
 CDN = "https://cdn.jsdelivr.net/npm/onnxruntime-web@"
@@ -134,6 +135,24 @@ class WidgetPage:
         self.expect(self.page.locator("#status")).to_contain_text(f"{name}: ", timeout=TIMEOUT)
         assert self.page.locator("#problem").is_hidden()
         return float(self.page.get_attribute("#score", "data-value"))
+
+    def answer(self, name: str, data: bytes) -> tuple[str, bool, str, list[str]] | None:
+        """Label, whether it is uncertain, the doubt, and what the file says; None if refused."""
+        self.choose(name, data)
+        self.page.wait_for_function(
+            "(name) => { const at = (id) => document.getElementById(id);"
+            "return at('status').textContent.startsWith(`${name}: `) ||"
+            " (!at('problem').hidden && at('problem-text').textContent.startsWith(name)); }",
+            arg=name,
+        )
+        if self.page.locator("#problem").is_visible():
+            return None
+        verdict = self.page.inner_text("#verdict")
+        label = next(label for label, words in LABEL_WORDS.items() if words in verdict)
+        reason = verdict.partition(" (")[2].removesuffix(")")
+        claims = self.page.locator("#claim-list li").all_inner_texts()
+        words = [claim.partition("says: ")[2].rpartition(" (")[0] for claim in claims]
+        return label, "uncertain" in verdict, reason, words
 
     def assert_problem(self, text: str) -> None:
         """Wait for an error that says so; there is no answer beside it."""
