@@ -308,12 +308,11 @@ def test_the_doubt_is_pythons(visit, models) -> None:
     images += [Image.new("RGB", (250, 300), "teal"), picture(300, 280), picture(2100, 130)]
     images += [picture(300, 280).filter(ImageFilter.GaussianBlur(sigma)) for sigma in (1, 3, 9)]
     noise = rng.integers(0, 256, (270, 611, 3), dtype=np.uint8)
-    flat = Image.fromarray(noise).convert("L").point(lambda tone: 20 if tone < 40 else 240)
-    images += [
-        Image.fromarray(noise),
-        flat.convert("RGB"),
-        picture(301, 270).convert("L").convert("RGB"),
-    ]
+    luma = np.asarray(Image.fromarray(noise).convert("L"))
+    for third in (0.06, 0.1, 0.14):  # the share of a third tone, some of it too much
+        tones = np.where(luma < 80, 20, np.where(luma < np.quantile(luma, 1 - third), 240, 128))
+        images.append(Image.fromarray(tones.astype(np.uint8)).convert("RGB"))
+    images += [Image.fromarray(noise), picture(301, 270).convert("L").convert("RGB")]
     images += [Image.blend(images[6], images[6].filter(ImageFilter.SHARPEN), 2)]
     found = widget.module(
         "doubt.js",
