@@ -81,7 +81,7 @@ def by_change(classifier: ElaClassifier, data: Path, most: int) -> Iterator[dict
     drawn = [of_class[at] for of_class in files for at in rng.permutation(len(of_class))[:most]]
     fake = np.array([path.parent.name == "fake" for path in drawn])
     for name, change in CHANGES.items():
-        changed = (change(load_image(path).pixels) for path in drawn)
+        changed = (np.asarray(change(load_image(path).pixels)) for path in drawn)
         scores = [score for score in classifier.scores(changed) if isinstance(score, Score)]
         right = np.array([score >= classifier.threshold for score in scores]) == fake
         certain = ~np.array([classifier.is_uncertain(score) for score in scores])

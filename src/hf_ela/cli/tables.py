@@ -1,5 +1,6 @@
 """Tables on the terminal, and those that `hf-ela evaluate` prints from ``evaluation.json``."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
     from hf_ela.run_record import Run
 
 
+WIDE = 10_000
+"""Columns where nobody looks: in a pipe or a file, no name is broken."""
+
+
 @contextmanager
 def printing() -> Iterator["Console"]:
     """Yield a console, and write what it prints at the end: rich would exit on a closed pipe."""
     from rich.console import Console
 
-    console = Console()
+    looked_at = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=None if looked_at else WIDE)
     with console.capture() as captured:
         yield console
     sys.stdout.write(captured.get())
