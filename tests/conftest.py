@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -299,6 +300,15 @@ def saved_resized(tmp_path_factory) -> Path:
 def served_hub() -> Iterator[LocalHub]:
     with HUB as hub:
         yield hub
+
+
+@pytest.fixture
+def briefly(monkeypatch) -> None:
+    """For evaluations whose intervals and robustness are not what is tested."""
+    from hf_ela.evaluation.evaluator import evaluate
+
+    found = partial(evaluate, resamples=20, perturbations=["jpeg_50"])
+    monkeypatch.setattr("hf_ela.evaluation.evaluator.evaluate", found)
 
 
 @pytest.fixture

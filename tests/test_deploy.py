@@ -477,6 +477,12 @@ class TestSpace:
         assert edge <= page.viewport_size["width"]
 
     @pytest.mark.parametrize("pictures", [1, 50])
+    def test_assistants_find_its_tool(self, space) -> None:
+        with urlopen(f"{space}gradio_api/mcp/schema") as answer:
+            (tool,) = json.load(answer)
+        assert tool["name"].endswith("predict")
+        assert {*tool["inputSchema"]["properties"]} == {"image", "max_false_alarms"}
+
     def test_fifty_visitors_at_once_get_their_answers(self, space, classifier, pictures) -> None:
         """With one picture, which Gradio keeps in one file, and with fifty."""
         files = [encode(picture(90, 80, seed=i), "JPEG") for i in range(pictures)]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ def untrained(widths: list[int]) -> ElaClassifier:
     recipe = load_recipe("default", overrides)
     keras.utils.set_random_seed(0)  # some tests need two models that differ in their answers
     return ElaClassifier(build_model(recipe), recipe, threshold=0.5)
-
-
-@pytest.fixture
-def briefly(monkeypatch) -> None:
-    """For commands whose intervals and robustness are not what is tested."""
-    found = partial(evaluate, resamples=20, perturbations=["jpeg_50"])
-    monkeypatch.setattr("hf_ela.evaluation.evaluator.evaluate", found)
 
 
 @pytest.fixture(scope="module")

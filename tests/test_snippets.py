@@ -219,6 +219,7 @@ def test_quick_commands(snippet, run, hub) -> None:
 
 
 @pytest.mark.second_lane
+@pytest.mark.usefixtures("briefly")
 @pytest.mark.parametrize("snippet", SLOW, ids=str)
 def test_slow_commands(snippet, run) -> None:
     run(snippet.words)
