@@ -76,6 +76,12 @@ WRONG_SETTINGS: list[tuple[Callable[[Path], object], str]] = [
     (change(threshold=2), "`threshold`"),
     (change(uncertain=[0.1]), "`uncertain"),
     (change(uncertain=[0.1, 1.5]), "`uncertain"),
+    (change(frequencies={"known": [{"up_to": 1.0, "fake": 1.5, "n": 1}]}), "`frequencies"),
+    (
+        change(frequencies={"known": [{"up_to": e, "fake": 0.5, "n": 1} for e in (1.0, 0.5)]}),
+        "by score",
+    ),
+    (change(frequencies={"all": []}), "`frequencies"),
     *(
         (change(uncertain=band), "with the threshold in between")
         for band in ([0.5, 0.6], [0.1, 0.3], [0.6, 0.3])

@@ -1,13 +1,16 @@
 """What a probability means: a label, whether it is certain, and an answer in words."""
 
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs it until Python 3.12
 
 from hf_ela.models.score import LabelScore, Score
+
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class FrequencyRow(TypedDict):
@@ -17,9 +20,9 @@ class FrequencyRow(TypedDict):
     both; `n` counts the images.
     """
 
-    up_to: float
-    fake: float
-    n: int
+    up_to: Probability
+    fake: Probability
+    n: Annotated[int, Field(ge=0)]
 
 
 SourcesKnown = Literal["known", "unseen"]

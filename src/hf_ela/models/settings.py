@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from hf_ela._files import read_json
 from hf_ela.errors import ModelError
-from hf_ela.models.calibrated import Frequencies
+from hf_ela.models.calibrated import Frequencies, Probability
 from hf_ela.recipes.schema import Recipe
 
 Runtime = Literal["onnx", "keras"]
@@ -27,7 +27,6 @@ INPUT, VIEWS, OUTPUT = "pixels", "views", "probabilities"
 """Tensors of the ONNX files: the inputs of `ONNX_FILE` and `NETWORK_FILE`, and their output."""
 
 ModelFile = Literal["model.weights.h5", "model.onnx", "network.onnx"]
-Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -59,6 +58,14 @@ class Settings(BaseModel):
                 "`uncertain` must be [low, high] with the threshold in between. Received: "
                 f"{list(self.uncertain)} with threshold={self.threshold}."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        for rows in self.frequencies.values():
+            ends = [row["up_to"] for row in rows]
+            if ends != sorted(set(ends)):
+                raise ValueError(f"`frequencies` must have rows by score. Received: {ends}.")
         return self
 
     @model_validator(mode="after")
