@@ -29,7 +29,7 @@ from hf_ela.images.loading import load_image
 from hf_ela.images.operations import blur, few_colors, in_grey, rescale
 from hf_ela.models.score import Score
 
-FACTS = ("grey", "two_tones", "noise", "scaled_up", "earlier_quality", "alpha")
+FACTS = ("monochrome", "two_tones", "noise", "scaled_up", "earlier_quality", "alpha")
 """Of an image, beside its JPEG quality and its doubt."""
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "none": lambda image: image,

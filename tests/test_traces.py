@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from bad_files import encode
 from conftest import REPOSITORY
@@ -35,7 +35,7 @@ def reencoded(picture: Image.Image, quality: int) -> Image.Image:
 
 def test_a_picture_without_a_history(clean) -> None:
     for found in (facts(clean), facts(clean, "JPEG", quality=90)):
-        assert (found.grey, found.scaled_up, found.earlier_quality) == (False, False, None)
+        assert (found.monochrome, found.scaled_up, found.earlier_quality) == (False, False, None)
 
 
 def test_an_earlier_jpeg_is_found_with_its_quality(clean) -> None:
@@ -48,6 +48,15 @@ def test_an_earlier_jpeg_is_found_with_its_quality(clean) -> None:
         assert facts(moved).earlier_quality is None
 
 
+@pytest.mark.parametrize("size", [(640, 360), (360, 640), (1400, 250), (528, 300)])
+def test_only_the_picture_is_looked_at_whatever_its_shape(size) -> None:
+    large = load_image(PICTURES[0]).pixels.resize((200, 120)).resize(size)
+    assert facts(large).scaled_up
+    noise = np.random.default_rng(0).normal((200, 120, 90), 12, (*size[::-1], 3))
+    found = facts(Image.fromarray(noise.clip(0, 255).astype(np.uint8)))
+    assert (found.noise, found.scaled_up) == (True, False)
+
+
 def test_scaling_up_and_blur_remove_detail(clean) -> None:
     for factor in (1.5, 2, 3):
         assert facts(rescale(clean, factor, Image.Resampling.BICUBIC)).scaled_up
@@ -55,10 +64,13 @@ def test_scaling_up_and_blur_remove_detail(clean) -> None:
     assert not facts(rescale(clean, 0.7)).scaled_up
 
 
-def test_grey_in_any_form(clean) -> None:
-    assert facts(in_grey(clean, np.ones(3)), "JPEG", quality=85).grey
-    assert traced(load_image(encode(clean.convert("L"), "PNG"))).grey
-    assert not facts(in_grey(clean, np.array([1, 0.9, 0.7]))).grey
+def test_shades_of_one_colour(clean) -> None:
+    assert facts(in_grey(clean, np.ones(3)), "JPEG", quality=60).monochrome
+    assert facts(in_grey(clean, np.array([1, 0.8, 0.5]))).monochrome
+    assert traced(load_image(encode(clean.convert("L"), "PNG"))).monochrome
+    print_on_paper = ImageOps.colorize(clean.convert("L"), "#201408", "#f4e8cf")
+    assert facts(print_on_paper, "JPEG", quality=85).monochrome
+    assert not facts(clean).monochrome
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 900), (300, 8), (63, 63), (65, 64)])
@@ -67,7 +79,7 @@ def test_small_and_flat_pictures_tell_nothing(size) -> None:
     for picture in (ramp, Image.new("RGB", size, "white")):
         found = traced(load_image(picture))
         assert (found.scaled_up, found.earlier_quality) == (False, None)
-        assert found.grey
+        assert found.monochrome
 
 
 def test_traces_are_part_of_the_answer(saved_crops, command) -> None:
@@ -75,8 +87,8 @@ def test_traces_are_part_of_the_answer(saved_crops, command) -> None:
     out = command("predict", path, "--model", saved_crops, "--json").out
     found = json.loads(out)["facts"]
     assert {
-        name: found[name] for name in ("grey", "two_tones", "noise", "scaled_up")
-    } == dict.fromkeys(("grey", "two_tones", "noise", "scaled_up"), False)
+        name: found[name] for name in ("monochrome", "two_tones", "noise", "scaled_up")
+    } == dict.fromkeys(("monochrome", "two_tones", "noise", "scaled_up"), False)
 
 
 def text_page() -> Image.Image:
@@ -100,7 +112,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
         (text_page(), "hardly more than two tones"),
         (Image.fromarray(NOISE).resize((64, 64)), "too small"),
         (Image.new("RGB", (1, 1)), "too small"),
-        (load_image(PICTURES[-1]).pixels.convert("L"), "no colour"),
+        (load_image(PICTURES[-1]).pixels.convert("L"), "one colour"),
     ],
 )
 def test_no_certain_verdict_about_what_the_model_is_wrong_about(picture, reason) -> None:

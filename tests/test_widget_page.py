@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from bad_files import encode, picture, png_bomb
 from conftest import TINY
@@ -312,7 +312,12 @@ def test_the_doubt_is_pythons(visit, models) -> None:
     for third in (0.06, 0.1, 0.14):  # the share of a third tone, some of it too much
         tones = np.where(luma < 80, 20, np.where(luma < np.quantile(luma, 1 - third), 240, 128))
         images.append(Image.fromarray(tones.astype(np.uint8)).convert("RGB"))
-    images += [Image.fromarray(noise), picture(301, 270).convert("L").convert("RGB")]
+    grey = picture(301, 270).convert("L")
+    images += [
+        Image.fromarray(noise),
+        grey.convert("RGB"),
+        ImageOps.colorize(grey, "#201408", "tan"),
+    ]
     images += [Image.blend(images[6], images[6].filter(ImageFilter.SHARPEN), 2)]
     found = widget.module(
         "doubt.js",

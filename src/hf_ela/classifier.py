@@ -35,6 +35,7 @@ class ElaClassifier(Detector):
     Attributes:
         data: What is recorded of the training data, or None.
         revision: The 40-character commit of the Hub that it was loaded from, or None.
+        digest: Of the settings that it was loaded with, which have the checksum of every file.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class ElaClassifier(Detector):
         self._source: str | None = None
         self._find_weights: Callable[[], Path] | None = None
         self._again: tuple[Any, ...] | None = None
-        self._digest = ""
+        self.digest = ""
 
     def __repr__(self) -> str:
         """Return where the model is from, its recipe and its threshold."""
@@ -118,7 +119,7 @@ class ElaClassifier(Detector):
         found._find_weights = lambda: find(revision=commit, runtime="keras")[0]
         at = source if commit or source is None else folder.absolute()
         found._again = (at, commit, cache_dir, runtime)
-        found._digest = sha256(settings.model_dump_json().encode()).hexdigest()
+        found.digest = sha256(settings.model_dump_json().encode()).hexdigest()
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,7 +131,7 @@ class ElaClassifier(Detector):
             return object.__new__, (type(self),), vars(self)
         kept = ("temperature", "threshold", "uncertain")
         state = {name: vars(self)[name] for name in kept}
-        return _load_again, (type(self), self._again, self._digest), state
+        return _load_again, (type(self), self._again, self.digest), state
 
     def _read_network(self) -> "keras.Model":
         """Load, and download if needed, the Keras network of a model that runs as ONNX."""
@@ -293,7 +294,7 @@ def _load_again(kind: type[ElaClassifier], where: tuple[Any, ...], digest: str) 
     """
     source, revision, cache_dir, runtime = where
     found = kind.from_pretrained(source, revision=revision, cache_dir=cache_dir, runtime=runtime)
-    if found._digest != digest:
+    if found.digest != digest:
         place = source or "The packaged model"
         raise ModelError(f"{place} is not what was pickled. Restore it, or pickle it again.")
     return found

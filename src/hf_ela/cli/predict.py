@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +26,10 @@ MEANING = (
 )
 UNCERTAIN = (
     " Between {low:.3f} and {high:.3f} the answer is uncertain: the model is wrong too often there."
+)
+ASKED = (
+    " The model itself calls images fake from {own:.3f}: up to {threshold:.3f} they are uncertain, "
+    "as fewer false alarms were asked for."
 )
 PACKAGED_MODEL = "the model packaged with hf-ela, a research baseline"
 
@@ -102,9 +106,8 @@ def _predict(options: argparse.Namespace) -> int:
         words.append(notice)
     report = None
     if options.out:
-        kept = ("threshold", "temperature", "uncertain")
-        made_by = {"model": repr(classifier), "called fake from": threshold}
-        report = Report(options.out, made_by | {name: getattr(classifier, name) for name in kept})
+        made_by = {"model": repr(classifier), "files": classifier.digest, "from": threshold}
+        report = Report(options.out, made_by | {"sheets": str(options.explain)})
     left = [file for file in files if not report or file not in report.rows]
     if options.explain:
         if options.explain.exists() and not options.explain.is_dir():
@@ -164,8 +167,10 @@ def meaning(classifier: "ElaClassifier", threshold: float | None = None) -> str:
     """Return what a model's answers mean, in words for a person."""
     threshold = classifier.threshold if threshold is None else threshold
     text = MEANING.format(threshold=threshold)
-    if band := _band(classifier, threshold):
-        text += UNCERTAIN.format(low=band[0], high=band[1])
+    if classifier.uncertain:
+        text += UNCERTAIN.format(low=classifier.uncertain[0], high=classifier.uncertain[1])
+    if threshold > classifier.threshold:
+        text += ASKED.format(own=classifier.threshold, threshold=threshold)
     return text
 
 
@@ -230,7 +235,7 @@ def _explained(
     scale = Scale(threshold, _band(classifier, threshold))
     for file in files:
         try:
-            found = replace(classifier.explain(_source(file)), threshold=threshold)
+            found = classifier.explain(_source(file))
         except ImageError as error:
             yield _refused(file, error)
             continue
@@ -263,7 +268,8 @@ def _free_name(name: str, taken: set[str]) -> str:
 def _answered(
     file: str, classifier: "ElaClassifier", threshold: float, score: "Score"
 ) -> dict[str, Any]:
-    answer, frequency = classifier.answer(score, threshold=threshold), classifier.frequency(score)
+    uncertain, frequency = classifier.is_uncertain(score, threshold), classifier.frequency(score)
+    answer = classifier.answer(score, threshold=None if uncertain else threshold)
     notice = synthetic_notice(classifier.data)
     facts = asdict(score.info) if score.info else {}
     claims = facts.pop("claims", ())
@@ -273,7 +279,7 @@ def _answered(
         "score": answer[0]["score"],
         "scores": {entry["label"]: entry["score"] for entry in answer},
         "probability": score,
-        "uncertain": classifier.is_uncertain(score, threshold),
+        "uncertain": uncertain,
         **({"reason": score.doubt} if score.doubt else {}),
         **({"frequency": frequency} if frequency else {}),
         "claims": claims,

@@ -59,11 +59,11 @@ class Report:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._part.write_text(f"{self._made_by}\n", "utf-8")
             return
-        made, *lines = self._part.read_text("utf-8").splitlines(keepends=True) or [""]
+        made, *lines = self._part.read_text("utf-8").splitlines(keepends=True) or [self._made_by]
         if made.strip() != self._made_by:
             raise RunError(
-                f"{self._part} was begun with another model or threshold. Use that one, or delete "
-                "the file to begin anew."
+                f"{self._part} was begun with another model or with other options. Use those, or "
+                "delete the file to begin anew."
             )
         whole = [line for line in lines if line.endswith("\n")]  # the last may be cut off
         self._part.write_text("".join([made, *whole]), "utf-8")
@@ -114,7 +114,15 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]], words: Sequence[str])
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(map(_flat, rows))
+        writer.writerows(map(_not_formulas, map(_flat, rows)))
+
+
+def _not_formulas(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Quote texts from outside that a spreadsheet would compute."""
+    return {
+        name: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+        for name, value in row.items()
+    }
 
 
 def _write_parquet(path: Path, rows: Sequence[dict[str, Any]], words: Sequence[str]) -> None:

@@ -6,7 +6,8 @@ import socket
 from hf_ela.cli.options import Commands, add_model_option, load_classifier
 from hf_ela.errors import RunError, needs_extra
 
-RATE = 600
+RATE, WAITING = 600, 64
+"""Requests a minute of one address, and requests at once."""
 
 
 def add_serve(commands: Commands) -> None:
@@ -52,5 +53,9 @@ def _serve(options: argparse.Namespace) -> int:
     with listening:
         port = listening.getsockname()[1]
         print(f"Serving on http://{host}:{port}  (Ctrl-C stops it)", flush=True)
-        uvicorn.Server(uvicorn.Config(server.app, log_level="warning")).run([listening])
+        # The address is that of who connects, whatever a header says.
+        config = uvicorn.Config(
+            server.app, log_level="warning", proxy_headers=False, limit_concurrency=WAITING
+        )
+        uvicorn.Server(config).run([listening])
     return 0

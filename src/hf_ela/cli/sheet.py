@@ -58,7 +58,7 @@ def draw_sheet(
     if result["uncertain"]:
         page.line(f"uncertain ({label}?)", 54)
         reason = result.get("reason", "the score lies where the model is wrong too often")
-        page.text(f"The model leans towards {says}, but is uncertain: {reason}.", 24)
+        page.text(f"The model leans towards {says}, but is uncertain ({reason}).", 24)
     else:
         page.line(label, 54, RED if label == "fake" else BLUE)
         page.text(f"The model says: {says}.", 24)
@@ -179,7 +179,7 @@ class _Page:
 def _behind(found: Evidence) -> str:
     """Return how many pixels stand behind the map."""
     if not found.slid:
-        return "No part of it was scored."
+        return "No map is drawn of a picture that is in doubt."
     _, _, width, height = found.slid[0]
     if len(found.slid) == 1:
         return f"One score, of {width:,} x {height:,} pixels: it says nothing about places."
@@ -216,7 +216,9 @@ def _facts(info: ImageInfo) -> str:
         "EXIF": info.exif,
         "colour profile": info.icc,
         "transparency": info.alpha,
-        "grey": info.grey,
+        "shades of one colour": info.monochrome,
+        "hardly more than two tones": info.two_tones,
+        "noise": info.noise,
         "scaled up": info.scaled_up,
     }
     facts += [name for name, found in others.items() if found]

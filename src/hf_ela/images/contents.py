@@ -1,7 +1,7 @@
-"""What a picture shows, as far as pixels tell: nothing, noise, two tones, shades of grey."""
+"""What a picture shows, as far as pixels tell: nothing, two tones, shades of one colour."""
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageFilter
 
 SMOOTH, SMOOTH_SHARE = 6, 0.01
 """Largest difference, times four, between a pixel of a smooth area and the mean of its neighbours;
@@ -53,16 +53,23 @@ def _grey(image: Image.Image) -> Image.Image:
     return image.convert("L").reduce(max(1, max(image.size) // 1024))
 
 
-GREY = 3
-"""Largest difference of the channels of a grey picture, in levels of 255: rounding to YCbCr makes
-up to this."""
+ONE_COLOUR, STEP = 2.0, 4
+"""Standard deviation, in levels of 255, of colour that does not follow from brightness, below which
+a picture has shades of one colour: grey, or a light tint. Every fourth pixel across and down is
+looked at."""
+_LUMA = np.array([0.299, 0.587, 0.114])
+_COLOUR = np.array([[1, -1, 0], [0, -1, 1]])
+"""Red and blue beside green."""
 
 
-def is_grey(image: Image.Image) -> bool:
-    """Return whether the channels of an RGB image are equal, but for rounding."""
-    red, green, blue = image.split()
-    pairs = ((red, green), (green, blue))
-    return not any(any(ImageChops.difference(*pair).histogram()[GREY + 1 :]) for pair in pairs)
+def is_monochrome(image: Image.Image) -> bool:
+    """Return whether an RGB image has shades of one colour: grey, sepia or another tint."""
+    pixels = np.asarray(image)[::STEP, ::STEP].reshape(-1, 3)
+    covariance = np.cov(pixels.T.astype(np.float64), bias=True)
+    bright = _LUMA @ covariance @ _LUMA
+    follows = np.square(_COLOUR @ covariance @ _LUMA).sum() / bright if bright > 1e-9 else 0
+    left = np.einsum("ij,jk,ik", _COLOUR, covariance, _COLOUR) - follows
+    return bool(left < ONE_COLOUR**2)
 
 
 NEAR, TWO_TONES = 8, 0.88

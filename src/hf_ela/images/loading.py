@@ -74,8 +74,8 @@ class ImageInfo:
         subsampling: Chroma subsampling ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None unless
             the source is a JPEG of three components.
         claims: What the file says of how it was made; nothing for an array or a PIL image.
-        grey: Whether the picture is grey. This and what follows is None before
-            `hf_ela.images.traces.traced` has looked for it.
+        monochrome: Whether the picture has shades of one colour, such as grey. This and what
+            follows is None before `hf_ela.images.traces.traced` has looked for it.
         two_tones: Whether it has hardly more than two tones, as a page of text.
         noise: Whether its finest detail is as strong as that of noise.
         scaled_up: Whether the finest detail is missing, as after scaling up.
@@ -96,7 +96,7 @@ class ImageInfo:
     jpeg_quality_exact: bool | None
     subsampling: str | None
     claims: tuple[Claim, ...] = ()
-    grey: bool | None = None
+    monochrome: bool | None = None
     two_tones: bool | None = None
     noise: bool | None = None
     scaled_up: bool | None = None
@@ -206,7 +206,7 @@ def _decode(
             width=width,
             height=height,
             size_bytes=size_bytes,
-            exif="exif" in opened.info or "Raw profile type exif" in opened.info,
+            exif=bool(opened.info.get("exif")) or "Raw profile type exif" in opened.info,
             icc=bool(opened.info.get("icc_profile")),
             alpha=alpha,
             jpeg_quality=quality,

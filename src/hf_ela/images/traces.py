@@ -1,11 +1,11 @@
-"""What only the pixels tell: scaling up, an earlier JPEG, noise, two tones, no colour."""
+"""What only the pixels tell: scaling up, an earlier JPEG, noise, two tones, one colour."""
 
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from hf_ela.images.contents import has_two_tones, is_grey
+from hf_ela.images.contents import has_two_tones, is_monochrome
 from hf_ela.images.jpeg import quantisation_tables
 from hf_ela.images.loading import ImageInfo, LoadedImage
 
@@ -16,14 +16,14 @@ SIDE = 512
 def traced(loaded: LoadedImage) -> ImageInfo:
     """Return the facts of an image, with those that only its pixels tell."""
     pixels, info = loaded.pixels, loaded.info
+    width, height = (min(side, SIDE) for side in pixels.size)
     left, top = ((side - min(side, SIDE)) // 2 // 8 * 8 for side in pixels.size)
-    part = pixels.crop((left, top, left + SIDE, top + SIDE)) if left or top else pixels
-    width, height = (min(side, SIDE) for side in part.size)
-    luma = np.asarray(part.crop((0, 0, width, height)).convert("L"), np.float32)
+    middle = pixels.crop((left, top, left + width, top + height))
+    luma = np.asarray(middle.convert("L"), np.float32)
     least, most = fine_detail(luma)
     return replace(
         info,
-        grey=is_grey(pixels),
+        monochrome=is_monochrome(pixels),
         two_tones=has_two_tones(pixels),
         noise=least > NOISE,
         scaled_up=most < LEAST_DETAIL,

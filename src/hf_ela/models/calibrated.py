@@ -59,7 +59,8 @@ class Calibrated:
         """Return the lowest threshold for a share of human-made images called fake, or the model's.
 
         Args:
-            max_false_alarms: Largest share, in validation; None for the model's own threshold.
+            max_false_alarms: Largest share, in validation, below 1; None for the model's own
+                threshold.
 
         Raises:
             ValueError: The model has no threshold for so small a share.
@@ -67,13 +68,13 @@ class Calibrated:
         if max_false_alarms is None:
             return self.threshold
         found = [
-            one for share, one in self.false_alarms.items() if float(share) <= max_false_alarms
+            one for share, one in self.false_alarms.items() if float(share) <= max_false_alarms < 1
         ]
         if not found:
             known = ", ".join(self.false_alarms)
             raise ValueError(
-                f"`max_false_alarms` must be at least one of the shares that this model has "
-                f"thresholds for ({known or 'none'}). Received: {max_false_alarms:g}."
+                "`max_false_alarms` must be a share for which this model has a threshold: "
+                f"{known or 'it has none'}. Received: {max_false_alarms:g}."
             )
         return min(found)
 
@@ -126,11 +127,14 @@ class Calibrated:
                 default.
             abstain: As for `predict`.
         """
-        fake = about_half(score, self.threshold if threshold is None else threshold)
+        uncertain = abstain and self.is_uncertain(score, threshold)
+        if threshold is None or uncertain:  # it leans where the model does
+            threshold = self.threshold
+        fake = about_half(score, threshold)
         entries = [LabelScore(label="fake", score=fake), LabelScore(label="real", score=1 - fake)]
         if self.label(score, threshold) == "real":
             entries.reverse()
-        if abstain and self.is_uncertain(score, threshold):
+        if uncertain:
             entries.insert(0, LabelScore(label="uncertain", score=entries[0]["score"]))
         if isinstance(score, Score):
             if score.doubt:

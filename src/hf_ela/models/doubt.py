@@ -26,8 +26,8 @@ def doubt(image: Image.Image, info: ImageInfo, recipe: Recipe) -> str:
         return "nothing to see: one colour, a gradient or a blur"
     if info.two_tones:
         return "hardly more than two tones: text, a diagram or a drawing in ink"
+    if info.monochrome:
+        return "one colour: the model is wrong too often about grey and toned pictures"
     if info.noise:
-        return "noise: its finest detail is as strong as all other"
-    if info.grey:
-        return "no colour: the model is wrong too often about grey pictures"
+        return "noise: too much of the finest detail"
     return ""

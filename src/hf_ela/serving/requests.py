@@ -86,7 +86,8 @@ class Requests:
         if how.function_to_apply == "none":
             entries = [LabelScore(**{**one, "score": _log_odds(one["score"])}) for one in entries]
         more = {"frequency": self.classifier.frequency(score), "notice": self.notice}
-        first = {**entries[0], **{name: text for name, text in more.items() if text}}
+        first = {**entries[0], "probability": float(score)}
+        first |= {name: text for name, text in more.items() if text}
         return [first, *entries[1 : how.top_k]]
 
     def _scores(self, image: bytes | Image.Image) -> list[Score | ImageError]:

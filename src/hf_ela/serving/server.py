@@ -1,5 +1,6 @@
 """`hf-ela serve`: the answers of an endpoint and a page that asks for them, on one machine."""
 
+import asyncio
 import ipaddress
 import json
 import time
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from hf_ela._version import __version__
-from hf_ela.serving.requests import MAX_BYTES, MAX_IMAGES, RequestError, Requests
+from hf_ela.serving.requests import MAX_BYTES, MAX_IMAGES, SECONDS, RequestError, Requests
 
 if TYPE_CHECKING:
     from hf_ela.classifier import ElaClassifier
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 PAGE = files("hf_ela") / "serving" / "page"
 MAX_BODY = MAX_BYTES * MAX_IMAGES // 4
 """Bytes of a request: an image of the largest size in base64, or a list of smaller ones."""
+BYTES = ("image/", "application/octet-stream")
+"""Content types of a body that is an image."""
 MINUTE = 60
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'"
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page can reach nothing but this server."""
 
@@ -54,7 +57,7 @@ class Server:
         self._requests, self._rate = Requests(classifier), rate
         self._asked: Counter[str] = Counter()
         self._minute = 0
-        hosts = ["localhost", "127.0.0.1", "[::1]"] if _is_loopback(host) else ["*"]
+        hosts = ["localhost", "127.0.0.1", "[::1]", host] if _is_loopback(host) else ["*"]
         self.app = Starlette(
             routes=[
                 Route("/", self._answer, methods=["POST"]),
@@ -67,22 +70,24 @@ class Server:
         self.app.mount("/", _Page(directory=str(PAGE), html=True))
 
     async def _answer(self, request: Request) -> Response:
-        self._count(request)
-        body = await _body(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "application/json":
-            try:
-                data = json.loads(body)
-            except ValueError:
-                raise HTTPException(400, "The body must be JSON.") from None
-            if not isinstance(data, dict) or "inputs" not in data:
-                raise HTTPException(400, "The body must be an object with `inputs`.")
-        elif kind.startswith("image/") or kind == "application/octet-stream":
-            data = {"inputs": body}
-        else:
+        if kind != "application/json" and not kind.startswith(BYTES):
             raise HTTPException(
                 415, "Send an image with its Content-Type, such as image/jpeg, or application/json."
             )
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise HTTPException(403, "Pages of other sites are not answered.")
+        self._count(request)
+        body = await _body(request)
+        if kind == "application/json":
+            try:
+                data = json.loads(body)
+            except (ValueError, RecursionError):
+                raise HTTPException(400, "The body must be JSON.") from None
+            if not isinstance(data, dict) or "inputs" not in data:
+                raise HTTPException(400, "The body must be an object with `inputs`.")
+        else:
+            data = {"inputs": body}
         if request.query_params and "parameters" not in data:
             data["parameters"] = {
                 name: {"true": True, "false": False}.get(value, value)
@@ -121,16 +126,21 @@ class _Page(StaticFiles):
     def file_response(self, *args: Any, **options: Any) -> Response:
         response = super().file_response(*args, **options)
         response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 
 async def _body(request: Request) -> bytes:
-    """Return the body, of which no more than `MAX_BODY` is read."""
+    """Return the body, of which no more than `MAX_BODY` is read, within `SECONDS`."""
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY:
-            raise HTTPException(413, f"A request must have at most {MAX_BODY:,} bytes.")
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY:
+                    raise HTTPException(413, f"A request must have at most {MAX_BODY:,} bytes.")
+    except TimeoutError:
+        raise HTTPException(408, f"The request did not arrive within {SECONDS} s.") from None
     return bytes(body)
 
 

@@ -9,9 +9,10 @@ or JSON with an image in base64, or a list of them:
     {"inputs": "/9j/4AAQ...", "parameters": {"top_k": 1, "threshold": 0.5}}
 
 The answer is [{"label": "fake", "score": 0.93}, {"label": "real", "score": 0.07}], or a list of
-these; with "function_to_apply": "none", the scores are log odds. With "max_false_alarms": 0.02, an
-image is called fake only from the threshold at which at most that share of human-made ones was.
-With "abstain": true, the answer about an image for which the model abstains begins with
+these; the first entry also has "probability", P(fake), which does not depend on the threshold. With
+"function_to_apply": "none", the scores are log odds. With "max_false_alarms": 0.02, an image is
+called fake only from the threshold at which at most that share of human-made ones was. With
+"abstain": true, the answer about an image for which the model abstains begins with
 {"label": "uncertain", "score": 0.58}; its score is that of the next entry.
 
 If the image itself allows no certain answer, since it is too small or shows nothing, the first

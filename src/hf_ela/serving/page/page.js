@@ -29,18 +29,18 @@ async function take(file) {
 function show(answer, shown, title, say) {
   const [first] = answer;
   const decided = answer.find(({ label }) => label !== "uncertain");
-  const fake = answer.find(({ label }) => label === "fake").score;
+  const fake = answer.find(({ label }) => label === "fake").score; // with the threshold in the middle
   title.textContent =
     first.label === "uncertain"
       ? `The model is uncertain; it leans towards ${WORDS[decided.label]}`
       : `The model says: ${WORDS[first.label]}`;
   const scale = shown.querySelector(".scale");
   scale.style.setProperty("--at", `${100 * fake}%`);
-  scale.ariaLabel =
-    `${fake.toFixed(3)} on a scale from 0, human-made, to 1, AI-generated; the threshold is the middle`;
+  scale.ariaLabel = `${fake.toFixed(3)} on a scale from human-made to AI-generated; the threshold is the middle`;
+  say(`P(fake), its estimate that the picture is AI-generated, is ${first.probability.toFixed(3)}.`);
   for (const text of [first.reason, first.frequency, first.notice]) if (text) say(text);
   for (const { says, tool, what, where } of first.claims ?? []) {
-    say(`The file says: ${SAYS[says] ?? "signed"}${tool ? `, by ${tool}` : ""} (${what}; ${where}).`);
+    say(`The file says: ${SAYS[says] ?? "nothing of who made it"}${tool ? `, by ${tool}` : ""} (${what}; ${where}).`);
   }
 }
 

@@ -2,7 +2,13 @@
 
 const SMOOTH = 6;
 const SMOOTH_SHARE = 0.01;
-const GREY = 3;
+const ONE_COLOUR = 2;
+const STEP = 4;
+const LUMA = [0.299, 0.587, 0.114];
+const COLOUR = [
+  [1, -1, 0],
+  [0, -1, 1],
+];
 const NEAR = 8;
 const TWO_TONES = 0.88;
 const SIDE = 512;
@@ -17,7 +23,7 @@ const BAND = 2 ** 20;
 
 /**
  * @param {import("./picture.js").Picture} picture
- * @returns {Promise<{smooth: boolean, twoTones: boolean, noise: boolean, colourless: boolean}>}
+ * @returns {Promise<{smooth: boolean, twoTones: boolean, monochrome: boolean, noise: boolean}>}
  */
 export async function contents(picture) {
   const factor = Math.max(1, Math.floor(Math.max(picture.width, picture.height) / LONGEST));
@@ -25,8 +31,8 @@ export async function contents(picture) {
   return {
     smooth: isSmooth(seen),
     twoTones: hasTwoTones(seen.grey),
+    monochrome: isMonochrome(seen.moments),
     noise: await isNoise(picture),
-    colourless: seen.colourless,
   };
 }
 
@@ -59,6 +65,44 @@ function hasTwoTones(grey) {
   counts.fill(0, Math.max(0, tone - NEAR), tone + NEAR + 1);
   const [second] = commonest();
   return first + second > TWO_TONES * grey.length;
+}
+
+/** Sums over pixels, for the covariance of red, green and blue. */
+class Moments {
+  constructor() {
+    this.count = 0;
+    this.sums = [0, 0, 0];
+    this.products = new Float64Array(9);
+  }
+
+  add(rgb, i) {
+    this.count++;
+    for (let a = 0; a < 3; a++) {
+      this.sums[a] += rgb[i + a];
+      for (let b = 0; b < 3; b++) this.products[3 * a + b] += rgb[i + a] * rgb[i + b];
+    }
+  }
+
+  /** Return the covariance of two weighted sums of the channels. */
+  covariance(left, right) {
+    let sum = 0;
+    for (let a = 0; a < 3; a++) {
+      for (let b = 0; b < 3; b++) {
+        const mean = (this.sums[a] / this.count) * (this.sums[b] / this.count);
+        sum += left[a] * right[b] * (this.products[3 * a + b] / this.count - mean);
+      }
+    }
+    return sum;
+  }
+}
+
+function isMonochrome(moments) {
+  const bright = moments.covariance(LUMA, LUMA);
+  const left = COLOUR.map((colour) => {
+    const follows = bright > 1e-9 ? moments.covariance(colour, LUMA) ** 2 / bright : 0;
+    return moments.covariance(colour, colour) - follows;
+  });
+  return left[0] + left[1] < ONE_COLOUR ** 2;
 }
 
 /** Return whether the finest detail of the middle is as strong as in noise, along rows and columns. */
@@ -116,13 +160,13 @@ function luma(rgb, i) {
 }
 
 /**
- * Return the grey of a picture, each square of `factor` pixels averaged, as Pillow's `reduce`, and
- * whether it has no colour.
+ * Return the grey of a picture, each square of `factor` pixels averaged, as Pillow's `reduce`, and the
+ * moments of its colours.
  */
 async function averaged(picture, factor) {
   const [width, height] = [picture.width, picture.height].map((side) => Math.ceil(side / factor));
   const [sums, counts] = [new Uint32Array(width * height), new Uint32Array(width * height)];
-  let colour = 0;
+  const moments = new Moments();
   const rows = Math.max(1, Math.floor(BAND / picture.width));
   for (let top = 0; top < picture.height; top += rows) {
     const band = Math.min(rows, picture.height - top);
@@ -131,11 +175,11 @@ async function averaged(picture, factor) {
       for (let x = 0; x < picture.width; x++, i += 3) {
         const at = Math.floor(y / factor) * width + Math.floor(x / factor);
         sums[at] += luma(rgb, i);
-        colour = Math.max(colour, Math.abs(rgb[i] - rgb[i + 1]), Math.abs(rgb[i + 1] - rgb[i + 2]));
+        if (y % STEP === 0 && x % STEP === 0) moments.add(rgb, i);
         counts[at]++;
       }
     }
   }
   const grey = Uint8Array.from(sums, (sum, at) => Math.floor(sum / counts[at] + 0.5));
-  return { grey, width, height, colourless: colour <= GREY };
+  return { grey, width, height, moments };
 }

@@ -13,10 +13,10 @@ export async function doubt(picture, input) {
   if (Math.min(picture.width, picture.height) < least) {
     return `too small: a side of fewer than ${least} pixels`;
   }
-  const { smooth, twoTones, noise, colourless } = await contents(picture);
+  const { smooth, twoTones, monochrome, noise } = await contents(picture);
   if (smooth) return "nothing to see: one colour, a gradient or a blur";
   if (twoTones) return "hardly more than two tones: text, a diagram or a drawing in ink";
-  if (noise) return "noise: its finest detail is as strong as all other";
-  if (colourless) return "no colour: the model is wrong too often about grey pictures";
+  if (monochrome) return "one colour: the model is wrong too often about grey and toned pictures";
+  if (noise) return "noise: too much of the finest detail";
   return "";
 }
