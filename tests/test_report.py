@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,16 @@ def test_what_is_scored_is_not_scored_again(
     assert len(begun) == 5
     kept = begun[1].replace('"fake"', '"FAKE"')  # as no model writes it
     part.write_text("".join([begun[0], kept, begun[2][:40]]), "utf-8")
-    assert "another model or threshold" in command(f"{typed} --model {saved_resized}", status=2).err
+    assert (
+        "another model or with other options"
+        in command(f"{typed} --model {saved_resized}", status=2).err
+    )
+    # The same calibration is not the same model.
+    other = shutil.copytree(saved_crops, tmp_path / "other")
+    settings = json.loads((other / "hf_ela.json").read_text("utf-8"))
+    settings["data"] = {"id": "others"}
+    (other / "hf_ela.json").write_text(json.dumps(settings), "utf-8")
+    assert "another model" in command(f"{typed} --model {other}", status=2).err
     command(f"{typed} --model {saved_crops}", status=1)
     assert whole.read_text("utf-8").splitlines(keepends=True) == [kept, *begun[2:]]
     assert not part.exists()

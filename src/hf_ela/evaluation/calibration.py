@@ -103,7 +103,8 @@ def fit_false_alarms(labels: ArrayLike, scores: ArrayLike, share: float) -> floa
 
 
 FEWEST_IN_ROW = 50
-"""Images of a row of frequencies: the share of fakes then has an error of at most .07."""
+"""Scores of a row of frequencies; 25 images have as many, and their share of fakes an error of at
+most .1."""
 
 
 def fit_frequencies(labels: ArrayLike, scores: ArrayLike) -> list[FrequencyRow]:

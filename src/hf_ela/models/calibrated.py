@@ -17,7 +17,7 @@ class FrequencyRow(TypedDict):
     """Held-out images with scores above those of the row before, up to `up_to`.
 
     `fake` is the share that was AI-generated, each class weighted as if there were equally many of
-    both; `n` counts the images.
+    both; `n` counts the scores, of an image as it is and aligned where it has both.
     """
 
     up_to: Probability

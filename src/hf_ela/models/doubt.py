@@ -1,7 +1,6 @@
 """Why an image itself allows no certain verdict, whatever its score.
 
-On sources that the packaged model had not seen, certain answers about images without these reasons
-were right in 90 of 100, and about those with one in far fewer: ``benchmarks/doubts.py``.
+``benchmarks/doubts.py`` measures how often certain answers are right with and without each reason.
 """
 
 from PIL import Image
