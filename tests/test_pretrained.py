@@ -112,4 +112,4 @@ def test_a_share_of_false_alarms_names_a_threshold(pictures, command) -> None:
     with pytest.raises(ValueError, match=r"threshold: 0.05, 0.02, 0.01. Received: 0.001"):
         model.predict(pictures, max_false_alarms=0.001)
     error = command("predict --max-false-alarms 0.001", pictures[0], status=2).err
-    assert "--max-false-alarms must be at least one of" in error
+    assert "--max-false-alarms must be a share for which" in error
