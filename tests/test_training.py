@@ -406,6 +406,7 @@ def test_the_published_recipe_runs_on_real_images(where, request, tmp_path) -> N
     assert content["model"]["parameters"] == 29_520_034
     calibration = content["calibration"]
     assert sorted(calibration.pop("false_alarms")) == ["0.01", "0.02", "0.05"]
+    assert [*calibration.pop("frequencies")] == ["known"]
     assert calibration == {"temperature": 1.0, "bias": 0.0, "threshold": 0.5, "uncertain": None}
 
 
