@@ -505,12 +505,12 @@ class TestEla:
 
     def test_draws_the_levels_side_by_side(self, folder, command) -> None:
         command("ela art/b.PNG --sheet")
-        usual = np.asarray(Image.open("b.ela.png")).shape[1]
+        usual = np.asarray(Image.open("b.ela-sheet.png")).shape[1]
         assert command("ela art/b.PNG --sheet 75 95 --gain 20") == (
-            "b.ela.png\n",
+            "b.ela-sheet.png\n",
             "",
         )
-        row = np.asarray(Image.open("b.ela.png"))
+        row = np.asarray(Image.open("b.ela-sheet.png"))
         # Every panel is in the row, pixel for pixel, under its caption.
         panels = [np.asarray(Image.open("art/b.PNG"))]
         panels += [error_level("art/b.PNG", quality, gain=20) for quality in (75, 95)]
@@ -534,7 +534,7 @@ class TestEla:
         command("ela art/b.PNG --signed --color YCbCr --gain 4 --sheet 60")
         levels = error_level("art/b.PNG", 60, signed=True, color="YCbCr", gain=4)
         expected = np.asarray(Image.frombytes("YCbCr", (61, 47), levels.tobytes()).convert("RGB"))
-        row = np.asarray(Image.open("b.ela.png"))
+        row = np.asarray(Image.open("b.ela-sheet.png"))
         left = row.shape[1] // 2 + 4
         assert np.array_equal(row[-4 - 47 : -4, left : left + 61], expected)
 

@@ -25,7 +25,13 @@ def add_ela(commands: Commands) -> None:
         "is replaced.",
     )
     ela.add_argument("image", metavar="IMAGE")
-    ela.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="default: NAME.ela.png")
+    ela.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT.png",
+        help="default: NAME.ela.png, or NAME.ela-sheet.png",
+    )
     shown = ela.add_mutually_exclusive_group()
     shown.add_argument(
         "--quality", type=_quality, default=90, metavar="Q", help="JPEG quality (default: 90)"
@@ -78,7 +84,8 @@ def _ela(options: argparse.Namespace) -> int:
     from hf_ela._files import whole_file
     from hf_ela.ela.error_level import ela_picture
 
-    output = options.output or Path(f"{Path(options.image).stem}.ela.png")
+    kind = "ela" if options.sheet is None else "ela-sheet"
+    output = options.output or Path(f"{Path(options.image).stem}.{kind}.png")
     if output.suffix.lower() != ".png":
         options.parser.error(f"the output must be a .png file. Received: {output}.")
     if output.exists() and Path(options.image).exists() and output.samefile(options.image):

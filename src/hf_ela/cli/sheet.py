@@ -73,7 +73,7 @@ def draw_sheet(
         for claim in info.claims:
             page.text(f"The file itself says: {claim.words} ({claim.what}; {claim.where}).", 22)
         if not info.claims:
-            page.text("It makes no claim of how it was made, which proves nothing.", 22)
+            page.text("It makes no claim about how it was made. That proves nothing.", 22)
     page.y += GAP
     for line in words:
         page.text(line, 18, PALE)

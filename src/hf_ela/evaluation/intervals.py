@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from hf_ela._shares import wilson_bounds
+from hf_ela._text import wilson_bounds
 from hf_ela.evaluation.metrics import (
     METRICS,
     Counts,

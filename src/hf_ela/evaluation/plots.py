@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import auc, roc_curve
 
-from hf_ela._shares import folded
-from hf_ela._text import perturbation_label, protocol_label, shortened
+from hf_ela._text import folded, perturbation_label, protocol_label, shortened
 from hf_ela.evaluation.figures import (
     FAKE,
     GREY,

@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from hf_ela._shares import wilson_bounds
-from hf_ela._text import protocol_label
+from hf_ela._text import protocol_label, wilson_bounds
 from hf_ela.evaluation.figures import (
     FAKE,
     GREY,

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hf_ela._shares import FEW
-from hf_ela._text import of_hundred
+from hf_ela._text import FEW, of_hundred
 from hf_ela.evaluation.intervals import McNemar
 
 ENOUGH = 100

@@ -18,11 +18,11 @@ from jinja2 import ChainableUndefined, Environment, Template, TemplateError
 from markupsafe import Markup
 
 from hf_ela._files import whole_file
-from hf_ela._shares import folded
 from hf_ela._terminal import printable
 from hf_ela._text import (
     LABEL_WORDS,
     SYNTHETIC_NOTICE,
+    folded,
     in_words,
     no_width,
     of_hundred,
