@@ -22,6 +22,7 @@ from hf_ela.evaluation.calibration import (
     fit_uncertain,
     is_certain,
     measure_coverage,
+    measure_false_alarms,
 )
 from hf_ela.evaluation.metrics import confusion
 from hf_ela.models.calibrated import sigmoid
@@ -277,6 +278,19 @@ def test_a_threshold_for_false_alarms_is_the_lowest_that_keeps_them(rows, share)
     assert (real >= threshold).sum() <= share * real.size
     lower = np.nextafter(threshold, -1)
     assert threshold == 0 or (real >= lower).sum() > share * real.size
+    (point,) = measure_false_alarms(labels, scores / 20, {"any": threshold}).values()
+    assert point["false_alarms"]["value"] <= share
+    assert point["false_alarms"]["n"] + point["recall"]["n"] == labels.size
+
+
+def test_an_operating_point_is_measured_with_its_threshold_included() -> None:
+    labels, scores = [1, 1, 1, 0, 0], [0.9, 0.7, 0.2, 0.7, 0.1]
+    found = measure_false_alarms(labels, scores, {"0.5": 0.7, "0.01": 0.8})
+    assert found["0.5"]["recall"]["value"] == pytest.approx(2 / 3)
+    assert found["0.5"]["false_alarms"]["value"] == 0.5
+    assert found["0.01"]["recall"]["value"] == pytest.approx(1 / 3)
+    assert found["0.01"]["false_alarms"]["value"] == 0.0
+    assert measure_false_alarms(labels, scores, {}) == {}
 
 
 class TestFrequencies:

@@ -46,6 +46,7 @@ def unsure(tiny, tmp_path_factory) -> Path:
     classifier = untrained([4, 4])
     scores = sorted(classifier.scores(sorted((tiny / "test").rglob("*.*g"))))
     low, classifier.threshold, high = (sum(scores[i : i + 2]) / 2 for i in (3, 5, 8))
+    classifier.false_alarms = {"0.05": (classifier.threshold + high) / 2, "0.02": high}
     classifier.uncertain = (low, high)
     folder = tmp_path_factory.mktemp("unsure") / "mine"
     classifier.save_pretrained(folder, onnx=False)
@@ -135,6 +136,12 @@ def test_what_the_uncertain_band_leaves_is_measured(tiny, model, unsure, tmp_pat
     assert "accuracy when certain" in printed
     found = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["models"]["mine"]
     assert found["calibration"]["uncertain"] == [low, high]
+    points = found["evaluation"]["false_alarms"]["as_is"]
+    assert list(points) == list(found["calibration"]["false_alarms"]) == [*loaded.false_alarms]
+    for share, threshold in loaded.false_alarms.items():
+        (row,) = (line for line in printed.splitlines() if f"for {float(share):.0%} false" in line)
+        assert f"recall from {threshold:.3f}" in row
+        assert in_words(points[share]["recall"]) in row
     (row,) = (line for line in printed.splitlines() if "ece of a calibrated model" in line)
     as_is, aligned = map(in_words, found["evaluation"]["chance_ece"].values())
     assert row.index(as_is) < row.rindex(aligned)

@@ -113,6 +113,16 @@ def test_a_threshold_is_kept_for_each_share_of_false_alarms(run) -> None:
     thresholds = run[1].calibration.false_alarms
     assert list(thresholds) == ["0.05", "0.02", "0.01"]
     assert list(thresholds.values()) == sorted(thresholds.values())
+    for protocol, points in run[1].left_out["false_alarms"].items():
+        n = run[1].left_out["metrics"][protocol]["roc_auc"]["n"]
+        for share, point in points.items():
+            assert point["recall"]["n"] + point["false_alarms"]["n"] == n
+            assert point["false_alarms"]["value"] <= 2 * float(share)  # fitted on both protocols
+    rows = (run[0] / "README.md").read_text("utf-8").splitlines()
+    for share, threshold in zip(("5", "2", "1"), thresholds.values(), strict=True):
+        (before, after) = (row for row in rows if row.startswith(f"| {share} % | "))
+        assert before.split(" | ")[1] == after.split(" | ")[1]
+        assert float(before.split(" | ")[1]) == pytest.approx(threshold, abs=0.001)
 
 
 def test_the_card_begins_with_the_sources_left_out(run) -> None:

@@ -194,12 +194,13 @@ class Coverage(_Section):
 
 
 class Evaluation(_Section):
-    """Metrics with intervals, by split and protocol."""
+    """Metrics with intervals, by split and protocol; `false_alarms` by the share allowed."""
 
     test: Test
     validation: dict[Protocol, Metrics] | None = None
     chance_ece: dict[Protocol, Ordered] | None = None
     coverage: dict[Protocol, Coverage] | None = None
+    false_alarms: dict[Protocol, dict[Text, dict[Text, Ordered]]] | None = None
 
 
 class Environment(_Section):

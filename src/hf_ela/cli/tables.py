@@ -102,6 +102,11 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
         left = [cells["shipped"] for cells in found["evaluation"]["coverage"].values()]
         metrics.add_row("coverage", *(in_words(cells["coverage"]) for cells in left))
         metrics.add_row("accuracy when certain", *(in_words(cells["accuracy"]) for cells in left))
+    for share, threshold in found["calibration"]["false_alarms"].items():
+        points = [cells[share] for cells in found["evaluation"]["false_alarms"].values()]
+        where = f"from {threshold:.3f}, for {float(share):.0%} false alarms"
+        metrics.add_row(f"recall {where}", *(in_words(cells["recall"]) for cells in points))
+        metrics.add_row("false alarms there", *(in_words(cells["false_alarms"]) for cells in points))
     yield metrics
 
     for section in found["spread"]:

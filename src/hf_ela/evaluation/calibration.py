@@ -3,7 +3,7 @@
 Everything is fitted on validation data, never on the images that are measured.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -100,6 +100,26 @@ def fit_false_alarms(labels: ArrayLike, scores: ArrayLike, share: float) -> floa
         return 1.0  # no image says what a lower one would do
     allowed = int(share * real.size)
     return float(np.nextafter(real[allowed], 2)) if allowed < real.size else 0.0
+
+
+def measure_false_alarms(
+    labels: ArrayLike, scores: ArrayLike, thresholds: Mapping[str, float]
+) -> dict[str, dict[str, Interval]]:
+    """Measure ``recall`` and ``false_alarms`` at each threshold, with Wilson intervals.
+
+    Args:
+        labels: 1 for fake, 0 for real, shape (N,).
+        scores: Probabilities of fake, shape (N,).
+        thresholds: By share of false alarms that each was fitted for (`Calibrated.false_alarms`).
+    """
+    y, s = check(labels, scores)
+    return {
+        share: {
+            "recall": wilson(s[y == 1] >= threshold),
+            "false_alarms": wilson(s[y == 0] >= threshold),
+        }
+        for share, threshold in thresholds.items()
+    }
 
 
 FEWEST_IN_ROW = 50

@@ -132,6 +132,7 @@ def evaluate(
             "temperature": detector.temperature,
             "threshold": detector.threshold,
             "uncertain": detector.uncertain and [*detector.uncertain],
+            "false_alarms": detector.false_alarms,
         },
         **evaluation_sections(
             detector,

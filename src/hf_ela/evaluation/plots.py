@@ -66,7 +66,7 @@ def draw_evaluation(
     curves = {str(protocol): (labels, values) for protocol, values in scores.items()}
     fake = int(labels.sum())
     images = (
-        f"{len(labels):,} images of the split {split}: {fake:,} fake, {len(labels) - fake:,} real"
+        f"{len(labels):,} images of the {split} split: {fake:,} fake, {len(labels) - fake:,} real"
     )
     score_histogram(
         curves, folder / "scores.png", images=images, threshold=threshold, uncertain=uncertain

@@ -7,7 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from hf_ela.evaluation.calibration import coverage_curve, measure_coverage
+from hf_ela.evaluation.calibration import (
+    coverage_curve,
+    measure_coverage,
+    measure_false_alarms,
+)
 from hf_ela.evaluation.intervals import (
     RESAMPLES,
     chance_calibration_error,
@@ -78,6 +82,10 @@ def evaluation_sections(
                     "shipped": measure_coverage(labels, found, threshold, detector.uncertain),
                     "curve": coverage_curve(labels, found, threshold),
                 }
+                for protocol, found in scores.items()
+            },
+            "false_alarms": {
+                protocol: measure_false_alarms(labels, found, detector.false_alarms)
                 for protocol, found in scores.items()
             },
         },

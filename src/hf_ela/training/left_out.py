@@ -17,7 +17,12 @@ import numpy as np
 from hf_ela.backend import keras
 from hf_ela.data.preparation import Prepared, Split
 from hf_ela.ela.views import drawn_by
-from hf_ela.evaluation.calibration import FALSE_ALARMS, fit_false_alarms, measure_coverage
+from hf_ela.evaluation.calibration import (
+    FALSE_ALARMS,
+    fit_false_alarms,
+    measure_coverage,
+    measure_false_alarms,
+)
 from hf_ela.evaluation.metrics import compute_metrics
 from hf_ela.evaluation.summary import PROTOCOLS, Scores, by_source
 from hf_ela.models.detector import Detector, image_logits, keras_probabilities
@@ -131,13 +136,17 @@ def left_out_tables(
         columns: `group` and `source` of each image.
 
     Returns:
-        By protocol: ``coverage``; ``parts``, each with its AUC, and its recall where `FALSE_ALARMS`
+        By protocol: ``coverage``; ``false_alarms``; ``parts``, each with its AUC, and its recall where `FALSE_ALARMS`
         of its own real images are called fake; and ``sources``, as in ``run.json``.
     """
     labels, groups, threshold = found.split.labels, columns["group"], detector.threshold
     return {
         "coverage": {
             protocol: measure_coverage(labels, s, threshold, detector.uncertain)
+            for protocol, s in scores.items()
+        },
+        "false_alarms": {
+            protocol: measure_false_alarms(labels, s, detector.false_alarms)
             for protocol, s in scores.items()
         },
         "parts": by_part(found, scores),
