@@ -106,7 +106,8 @@ def _tables(found: Mapping[str, Any]) -> Iterator["Table"]:
         points = [cells[share] for cells in found["evaluation"]["false_alarms"].values()]
         where = f"from {threshold:.3f}, for {float(share):.0%} false alarms"
         metrics.add_row(f"recall {where}", *(in_words(cells["recall"]) for cells in points))
-        metrics.add_row("false alarms there", *(in_words(cells["false_alarms"]) for cells in points))
+        alarms = (in_words(cells["false_alarms"]) for cells in points)
+        metrics.add_row("false alarms there", *alarms)
     yield metrics
 
     for section in found["spread"]:

@@ -136,8 +136,9 @@ def left_out_tables(
         columns: `group` and `source` of each image.
 
     Returns:
-        By protocol: ``coverage``; ``false_alarms``; ``parts``, each with its AUC, and its recall where `FALSE_ALARMS`
-        of its own real images are called fake; and ``sources``, as in ``run.json``.
+        By protocol: ``coverage``; ``false_alarms``; ``parts``, each with its AUC, and its recall
+        where `FALSE_ALARMS` of its own real images are called fake; and ``sources``, as in
+        ``run.json``.
     """
     labels, groups, threshold = found.split.labels, columns["group"], detector.threshold
     return {
