@@ -13,8 +13,9 @@ training's preparation, `hf_ela.data.preparation.prepare`, from an empty cache a
 predict: cold start of `hf-ela predict` for one image of a megapixel, in a new process; images per
 second by each runtime and by the published way, where Keras loads the network and each image takes
 a temporary JPEG file and a `predict` of its own; peak memory of the command over a tenth of
---files and over all. The networks are untrained: speed does not depend on weights. At last
-`explain` of an image of a megapixel by the packaged model, once loaded: a square and a strip.
+--files and over all. The networks are untrained: speed does not depend on weights. At last, by the
+packaged model, once loaded, of an image of a megapixel: what an answer holds beside the score, and
+`explain` of a square and a strip.
 
 Every rate is a median of --repeat calls after a warm-up call; a preparation is measured once.
 Writes benchmarks/speed.json.
@@ -53,6 +54,7 @@ from hf_ela._threads import cores
 from hf_ela.backend import exporting_backends
 from hf_ela.ela.error_level import error_level
 from hf_ela.ela.views import evaluation_views
+from hf_ela.images.claims import read_claims
 from hf_ela.images.loading import load_image
 from hf_ela.recipes.loading import load_recipe
 
@@ -199,6 +201,13 @@ def predict(args: argparse.Namespace) -> Iterator[Row]:
     from hf_ela.classifier import ElaClassifier
 
     packaged = ElaClassifier.from_pretrained()
+    decoded, data, opened = load_image(large), large.read_bytes(), Image.open(large)
+    for name, work in {
+        "claims": partial(read_claims, opened, data),
+        "facts of the pixels and doubts": partial(packaged.examined, decoded),
+    }.items():
+        value = 1000 * seconds(work, args.repeat)
+        yield {"what": "beside the score, ms", "way": f"{name}, 1024 x 1024 pixels", "value": value}
     for shape in ((1024, 1024), (2048, 512)):
         image = pictures(args.data, 1)[0].resize(shape)
         value = seconds(partial(packaged.explain, image), args.repeat)

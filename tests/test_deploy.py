@@ -508,13 +508,20 @@ class TestSpace:
         text.add_text("Software", "NovelAI <3")
         self.upload(page, "c.png", encode(picture(80, 120, seed=1), "PNG", pnginfo=text))
         self.shown(page)
-        assert "The file itself says: AI-generated, by NovelAI" in page.inner_text("#answer")
+        answer = page.inner_text("#answer")
+        assert "The file itself says: AI-generated, by NovelAI" in answer
+        assert "no claim" not in answer
+        report = page.get_attribute("#answer a", "href")
+        assert report.endswith("/discussions")
 
     def test_an_image_that_allows_no_answer_shows_no_evidence(self, space) -> None:
         shown = answer_of(space, encode(Image.new("RGB", (300, 200), "white"), "PNG"))
         assert "(nothing to see: one colour, a gradient or a blur)</h2>" in shown
         assert "<figcaption>This picture shows no evidence.</figcaption>" in shown
         assert "Where the evidence is" not in shown
+        assert "The file: PNG, RGB, 300 x 200 pixels, " in shown
+        assert "nothing to see" in shown.partition("The file: ")[2]
+        assert "It makes no claim about how it was made. That proves nothing" in shown
 
     def test_what_is_no_image_gets_its_reason(self, page) -> None:
         bad = b"<img src=x onerror=document.title='run'>"

@@ -39,7 +39,8 @@ from hf_ela.errors import (
     UnsupportedModeError,
 )
 from hf_ela.images.containers import MAX_PIXELS
-from hf_ela.images.loading import ImageInfo, load_image
+from hf_ela.images.info import ImageInfo
+from hf_ela.images.loading import load_image
 from hf_ela.images.rgb import RGB_MODES
 from hf_ela.images.sources import IMAGE_SUFFIXES
 

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageOps
 from bad_files import encode
 from conftest import REPOSITORY
 from hf_ela import ElaClassifier
-from hf_ela.images.loading import ImageInfo, load_image
+from hf_ela.images.info import ImageInfo
+from hf_ela.images.loading import load_image
 from hf_ela.images.operations import blur, in_grey, rescale
 from hf_ela.images.traces import traced
 
@@ -100,6 +101,11 @@ def text_page() -> Image.Image:
     return page
 
 
+def with_grain(image: Image.Image) -> Image.Image:
+    grain = np.random.default_rng(1).normal(0, 2, (*image.size[::-1], 3))
+    return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
+
+
 NOISE = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
 
 
@@ -108,6 +114,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     [
         (Image.new("RGB", (300, 300), "white"), "nothing to see"),
         (Image.linear_gradient("L").convert("RGB"), "nothing to see"),
+        (with_grain(Image.linear_gradient("L").convert("RGB")), "nothing to see"),
         (Image.fromarray(NOISE), "noise"),
         (text_page(), "hardly more than two tones"),
         (Image.fromarray(NOISE).resize((64, 64)), "too small"),

@@ -318,6 +318,8 @@ def test_the_doubt_is_pythons(visit, models) -> None:
         grey.convert("RGB"),
         ImageOps.colorize(grey, "#201408", "tan"),
     ]
+    grain = rng.normal(0, 2, (410, 333, 3))  # on one colour
+    images.append(Image.fromarray((120 + grain).astype(np.uint8)))
     images += [Image.blend(images[6], images[6].filter(ImageFilter.SHARPEN), 2)]
     found = widget.module(
         "doubt.js",

@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from hf_ela._files import whole_file
 from hf_ela._terminal import printable
 from hf_ela._text import LABEL_WORDS, shortened
-from hf_ela.images.loading import ImageInfo
 from hf_ela.models.explain import BLUE, RED, Evidence, draw_legend, legend, legend_width, tinted
 
 WIDTH, MARGIN, GAP = 1600, 40, 24
@@ -69,7 +68,7 @@ def draw_sheet(
     page.y += GAP
     page.panels(found)
     if info := found.score.info:
-        page.text(_facts(info), 22)
+        page.text(f"The file: {info.words}.", 22)
         for claim in info.claims:
             page.text(f"The file itself says: {claim.words} ({claim.what}; {claim.where}).", 22)
         if not info.claims:
@@ -199,30 +198,6 @@ def _bar(scale: Scale) -> Image.Image:
         y, x = np.mgrid[:BAR, :INNER]
         bar[((x + y) % 14 < 6) & (across >= low) & (across <= high)] = 255
     return Image.fromarray(np.rint(bar).astype(np.uint8))
-
-
-def _facts(info: ImageInfo) -> str:
-    facts = [info.format or "pixels", info.mode, f"{info.width:,} x {info.height:,} pixels"]
-    if info.size_bytes is not None:
-        facts.append(f"{info.size_bytes:,} bytes")
-    if info.jpeg_quality is not None:
-        about = "" if info.jpeg_quality_exact else "about "
-        facts.append(f"JPEG quality {about}{info.jpeg_quality}")
-    if info.subsampling:
-        facts.append(f"chroma subsampling {info.subsampling}")
-    if info.earlier_quality is not None:
-        facts.append(f"traces of an earlier JPEG of quality about {info.earlier_quality}")
-    others = {
-        "EXIF": info.exif,
-        "colour profile": info.icc,
-        "transparency": info.alpha,
-        "shades of one colour": info.monochrome,
-        "hardly more than two tones": info.two_tones,
-        "noise": info.noise,
-        "scaled up": info.scaled_up,
-    }
-    facts += [name for name, found in others.items() if found]
-    return f"The file: {', '.join(facts)}."
 
 
 def _cut(text: str, font: Any, width: float) -> str:

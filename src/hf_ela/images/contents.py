@@ -7,13 +7,22 @@ SMOOTH, SMOOTH_SHARE = 6, 0.01
 """Largest difference, times four, between a pixel of a smooth area and the mean of its neighbours;
 and the share of pixels with more, below which an image has no detail. Gradients saved as JPEG stay
 below it, and so do most blurs of three pixels; pictures reach ten times that share."""
+GRAIN = 4
+"""Pixels across and down that are averaged to look again below grain, such as that of a scan."""
 _NEIGHBOURS = ImageFilter.Kernel((3, 3), (0, -1, 0, -1, 4, -1, 0, -1, 0), scale=1, offset=128)
 _MEAN = Image.Resampling.BOX
 
 
 def is_smooth(image: Image.Image) -> bool:
-    """Return whether an RGB image has no detail: one colour, a gradient or a blur."""
-    if not (detail := _detail(image)):
+    """Return whether an RGB image has no detail: one colour, a gradient or a blur; or but grain."""
+    grey = _grey(image)
+    if _lacks_detail(grey):
+        return True
+    return min(grey.size) >= 3 * GRAIN and _lacks_detail(grey.reduce(GRAIN))
+
+
+def _lacks_detail(grey: Image.Image) -> bool:
+    if not (detail := _detail(grey)):
         return True
     counts = detail.histogram()
     differing = sum(counts) - sum(counts[128 - SMOOTH : 129 + SMOOTH])
@@ -21,7 +30,7 @@ def is_smooth(image: Image.Image) -> bool:
 
 
 def smooth_parts(image: Image.Image, cell: float, size: tuple[int, int]) -> np.ndarray:
-    """Return where an RGB image has no detail, as `is_smooth` says of a whole one.
+    """Return where an RGB image has no detail, not even grain.
 
     Args:
         image: RGB image.
@@ -31,7 +40,7 @@ def smooth_parts(image: Image.Image, cell: float, size: tuple[int, int]) -> np.n
     Returns:
         bool array, height x width.
     """
-    if not (detail := _detail(image)):
+    if not (detail := _detail(_grey(image))):
         return np.ones(size[::-1], bool)
     differing = np.abs(np.asarray(detail, np.int16) - 128) > SMOOTH
     width, height = (max(1, round(side / cell)) for side in image.size)
@@ -41,9 +50,8 @@ def smooth_parts(image: Image.Image, cell: float, size: tuple[int, int]) -> np.n
     return np.asarray(capped.resize(size, Image.Resampling.BILINEAR)) < SMOOTH_SHARE
 
 
-def _detail(image: Image.Image) -> Image.Image | None:
+def _detail(grey: Image.Image) -> Image.Image | None:
     """Return 128 plus how far a pixel is from its neighbours; None for fewer than 3 pixels."""
-    grey = _grey(image)
     inside = (1, 1, grey.width - 1, grey.height - 1)
     return grey.filter(_NEIGHBOURS).crop(inside) if min(grey.size) >= 3 else None
 

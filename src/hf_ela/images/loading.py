@@ -26,7 +26,7 @@ from hf_ela.errors import (
     TruncatedImageError,
     UnsupportedModeError,
 )
-from hf_ela.images.claims import Claim, read_claims
+from hf_ela.images.claims import read_claims
 from hf_ela.images.containers import (
     check_layout,
     check_size,
@@ -34,6 +34,7 @@ from hf_ela.images.containers import (
     prepared,
     webp_size,
 )
+from hf_ela.images.info import ImageInfo
 from hf_ela.images.jpeg import chroma_subsampling, estimate_quality
 from hf_ela.images.jpeg_segments import lacks_its_end, without_its_end
 from hf_ela.images.rgb import RGB_MODES, to_rgb
@@ -46,61 +47,11 @@ from hf_ela.images.sources import (
     reader_of,
 )
 
-__all__ = ["ImageInfo", "ImageSource", "LoadedImage", "load_image"]
+__all__ = ["ImageSource", "LoadedImage", "load_image"]
 
 _quiet = threading.Lock()
 _UNSUPPORTED = re.compile("(?i)unknown pixel mode|cannot handle|unsupported|not yet supported")
 """In the messages of Pillow's decoders for whole files."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """Facts of the source, before its conversion to RGB.
-
-    Attributes:
-        name: The path as given, or a stand-in such as ``<bytes>``.
-        format: ``JPEG``, ``PNG``, ``WEBP`` ...; None for an array or an image made in memory.
-        mode: Pillow's name of the pixel layout before conversion, such as ``RGB`` or ``CMYK``.
-        width: Pixels per row, as stored before orientation (TIFF: after).
-        height: Rows, as stored before orientation (TIFF: after).
-        size_bytes: Length of the encoded file; None for an array or a PIL image.
-        exif: Whether the file carries an EXIF block, readable or not.
-        icc: Whether the file carries a colour profile.
-        alpha: Whether transparency was composited on mid-grey.
-        jpeg_quality: The quality of `hf_ela.images.jpeg.estimate_quality`, from 1 to 100; None
-            unless the source is a JPEG.
-        jpeg_quality_exact: Whether the quantisation tables are exactly those of that quality; False
-            for encoders with their own tables, such as Photoshop; None unless a JPEG.
-        subsampling: Chroma subsampling ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None unless
-            the source is a JPEG of three components.
-        claims: What the file says of how it was made; nothing for an array or a PIL image.
-        monochrome: Whether the picture has shades of one colour, such as grey. This and what
-            follows is None before `hf_ela.images.traces.traced` has looked for it.
-        two_tones: Whether it has hardly more than two tones, as a page of text.
-        noise: Whether its finest detail is as strong as that of noise.
-        scaled_up: Whether the finest detail is missing, as after scaling up.
-        earlier_quality: Estimated quality of a JPEG that the picture was before this file; None
-            also where there is no trace of one.
-    """
-
-    name: str
-    format: str | None
-    mode: str
-    width: int
-    height: int
-    size_bytes: int | None
-    exif: bool
-    icc: bool
-    alpha: bool
-    jpeg_quality: int | None
-    jpeg_quality_exact: bool | None
-    subsampling: str | None
-    claims: tuple[Claim, ...] = ()
-    monochrome: bool | None = None
-    two_tones: bool | None = None
-    noise: bool | None = None
-    scaled_up: bool | None = None
-    earlier_quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
-"""What only the pixels tell: scaling up, an earlier JPEG, noise, two tones, one colour."""
+"""What only the pixels tell: nothing to see, one colour, two tones, noise, scaling up, a JPEG."""
 
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from hf_ela.images.contents import has_two_tones, is_monochrome
+from hf_ela.images.contents import has_two_tones, is_monochrome, is_smooth
+from hf_ela.images.info import ImageInfo
 from hf_ela.images.jpeg import quantisation_tables
-from hf_ela.images.loading import ImageInfo, LoadedImage
+from hf_ela.images.loading import LoadedImage
 
 SIDE = 512
 """Longest side in pixels of the part in the middle that is looked at."""
@@ -23,6 +24,7 @@ def traced(loaded: LoadedImage) -> ImageInfo:
     least, most = fine_detail(luma)
     return replace(
         info,
+        smooth=is_smooth(pixels),
         monochrome=is_monochrome(pixels),
         two_tones=has_two_tones(pixels),
         noise=least > NOISE,

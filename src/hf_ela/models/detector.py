@@ -11,7 +11,8 @@ from hf_ela._threads import Shared, batched, in_threads
 from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ImageError, ModelError
 from hf_ela.images.containers import MAX_PIXELS, memory_errors
-from hf_ela.images.loading import ImageInfo, ImageSource, LoadedImage, load_image
+from hf_ela.images.info import ImageInfo
+from hf_ela.images.loading import ImageSource, LoadedImage, load_image
 from hf_ela.images.sources import is_one_image, name_of
 from hf_ela.images.traces import traced
 from hf_ela.models.calibrated import Calibrated
@@ -145,7 +146,7 @@ class Detector(Calibrated):
     def examined(self, loaded: LoadedImage) -> tuple[str, ImageInfo]:
         """Return why an image allows no certain verdict, or "", and its facts with its traces."""
         info = traced(loaded)
-        return doubt(loaded.pixels, info, self.recipe), info
+        return doubt(info, self.recipe), info
 
     def _views_or_error(self, image: ImageSource) -> tuple[np.ndarray, str, ImageInfo] | ImageError:
         try:

@@ -3,25 +3,21 @@
 ``benchmarks/doubts.py`` measures how often certain answers are right with and without each reason.
 """
 
-from PIL import Image
-
-from hf_ela.images.contents import is_smooth
-from hf_ela.images.loading import ImageInfo
+from hf_ela.images.info import ImageInfo
 from hf_ela.recipes.schema import Recipe
 
 
-def doubt(image: Image.Image, info: ImageInfo, recipe: Recipe) -> str:
+def doubt(info: ImageInfo, recipe: Recipe) -> str:
     """Return the reason, or "".
 
     Args:
-        image: Its RGB pixels.
-        info: Its facts, with its traces.
+        info: The facts of the image, with its traces.
         recipe: That of the model.
     """
     least = recipe.pixel_side // 2
-    if min(image.size) < least:
+    if min(info.width, info.height) < least:
         return f"too small: a side of fewer than {least} pixels"
-    if is_smooth(image):
+    if info.smooth:
         return "nothing to see: one colour, a gradient or a blur"
     if info.two_tones:
         return "hardly more than two tones: text, a diagram or a drawing in ink"

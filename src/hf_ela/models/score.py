@@ -2,7 +2,7 @@
 
 from typing import Any, NotRequired, Self, TypedDict
 
-from hf_ela.images.loading import ImageInfo
+from hf_ela.images.info import ImageInfo
 
 
 class Score(float):

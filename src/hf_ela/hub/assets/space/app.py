@@ -60,6 +60,11 @@ history of a file before it sees its maker, so a screenshot, a resize or a messe
 can flip the answer. It is weak on generators and kinds of art that are not in its training data.
 Use the original file. Your file is deleted within the hour.
 """
+NO_CLAIM = (
+    " It makes no claim about how it was made. That proves nothing: a human picture needs no mark, "
+    "and a generated one can have lost its own."
+)
+REPORT = f"https://huggingface.co/{MODEL['repo']}/discussions"
 CSS = """
 #samples img { width: 56px; height: 56px; object-fit: cover; border-radius: 4px }
 #answer h2 { margin: 0 } #answer .truth { margin: 4px 0; font-weight: 600 }
@@ -133,9 +138,10 @@ def answer(path: Path, sample: dict[str, str] | None = None) -> str:
             f'<p class="truth">Truth: {LABEL_WORDS[sample["label"]]} ({escape(sample["title"])}). '
             f"The model {outcome}.</p>"
         )
+    info = found.score.info
     claims = "".join(
         f"<p>The file itself says: {escape(f'{claim.words} ({claim.what}; {claim.where})')}.</p>"
-        for claim in (found.score.info.claims if found.score.info else ())
+        for claim in (info.claims if info else ())
     )
     for_fake = sum(score >= threshold for score in found.scores)
     where = (
@@ -160,7 +166,9 @@ AI-generated">{BAND}<i class="threshold" style="left: {threshold:.1%}"></i>
 <p>P(fake), its estimate that the picture is AI-generated, is <b id="score">{found.score:.3f}</b>
 (0 to 1). It calls a picture AI-generated from {threshold:.3f} (dashed line), a threshold chosen in
 training.{BAND_MEANING} {classifier.frequency(found.score)}{f" {notice}" if notice else ""}</p>
-<div class="pictures">{"".join(figure(*entry) for entry in pictures)}</div></div>"""
+<div class="pictures">{"".join(figure(*entry) for entry in pictures)}</div>
+<p>The file: {escape(info.words) if info else ""}.{"" if claims else NO_CLAIM}</p>
+<p><a href="{REPORT}" target="_blank" rel="noopener">Report a wrong answer</a></p></div>"""
 
 
 def figure(caption: str, picture: Image.Image) -> str:

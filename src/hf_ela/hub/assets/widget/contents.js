@@ -2,6 +2,7 @@
 
 const SMOOTH = 6;
 const SMOOTH_SHARE = 0.01;
+const GRAIN = 4;
 const ONE_COLOUR = 2;
 const STEP = 4;
 const LUMA = [0.299, 0.587, 0.114];
@@ -29,7 +30,7 @@ export async function contents(picture) {
   const factor = Math.max(1, Math.floor(Math.max(picture.width, picture.height) / LONGEST));
   const seen = await averaged(picture, factor);
   return {
-    smooth: isSmooth(seen),
+    smooth: isSmooth(seen) || (Math.min(seen.width, seen.height) >= 3 * GRAIN && isSmooth(reduced(seen))),
     twoTones: hasTwoTones(seen.grey),
     monochrome: isMonochrome(seen.moments),
     noise: await isNoise(picture),
@@ -46,6 +47,24 @@ function isSmooth({ grey, width, height }) {
     }
   }
   return detail < SMOOTH_SHARE * (width - 2) * (height - 2);
+}
+
+/** Return a grey picture with squares of `GRAIN` pixels averaged, as Pillow's `reduce`. */
+function reduced({ grey, width, height }) {
+  const [columns, rows] = [width, height].map((side) => Math.ceil(side / GRAIN));
+  const [sums, counts] = [new Uint32Array(columns * rows), new Uint32Array(columns * rows)];
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const at = Math.floor(y / GRAIN) * columns + Math.floor(x / GRAIN);
+      sums[at] += grey[i];
+      counts[at]++;
+    }
+  }
+  return { grey: means(sums, counts), width: columns, height: rows };
+}
+
+function means(sums, counts) {
+  return Uint8Array.from(sums, (sum, at) => Math.floor(sum / counts[at] + 0.5));
 }
 
 function hasTwoTones(grey) {
@@ -180,6 +199,5 @@ async function averaged(picture, factor) {
       }
     }
   }
-  const grey = Uint8Array.from(sums, (sum, at) => Math.floor(sum / counts[at] + 0.5));
-  return { grey, width, height, moments };
+  return { grey: means(sums, counts), width, height, moments };
 }

@@ -1,4 +1,4 @@
-/** The facts of a file that `ImageInfo` of `hf_ela/images/loading.py` has too. */
+/** The facts of a file that `ImageInfo` of `hf_ela/images/info.py` has too. */
 
 import { jpegSegments } from "./containers.js";
 import { tablesOf } from "./jpeg.js";
