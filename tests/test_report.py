@@ -48,6 +48,7 @@ def test_every_ending_holds_the_same_answers(folder, saved_crops, tmp_path, comm
         table = list(csv.DictReader(file))
     assert [row["file"] for row in table] == [line["file"] for line in lines]
     assert [row["answer"] for row in table][2:] == ["uncertain", "refused"]
+    assert [row["leans"] for row in table] == [line.get("label", "") for line in lines]
     assert float(table[0]["fake"]) == lines[0]["probability"]
     assert table[0]["note"] == "the file says: AI-generated, by NovelAI"
     assert table[2]["note"].startswith("nothing to see")
@@ -57,6 +58,7 @@ def test_every_ending_holds_the_same_answers(folder, saved_crops, tmp_path, comm
     page = written("r.html").read_text("utf-8")
     assert page.count("<img ") == page.count("data:image/jpeg;base64,") == 3
     assert "b &lt;i&gt;.jpg" in page
+    assert f"uncertain ({table[2]['leans']}?)" in page
     assert "<i>" not in page
     assert "http" not in page.replace("http-equiv", "")
 

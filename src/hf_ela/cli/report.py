@@ -21,7 +21,7 @@ from hf_ela.errors import ImageError, RunError
 
 THUMBNAIL = 160
 """Longest side in pixels of a picture in a page."""
-COLUMNS = ("file", "answer", "fake", "note", "error")
+COLUMNS = ("file", "answer", "leans", "fake", "note", "error")
 
 
 class Report:
@@ -100,6 +100,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "file": printable(row["file"]),
         "answer": outcome(row),
+        "leans": None if error else row["label"],
         "fake": None if error else row["probability"],
         "note": "" if error else printable(noted(row)),
         "error": error and printable(error),
