@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
@@ -62,6 +63,10 @@ def test_an_image_is_answered_as_python_answers_it(address, classifier, tmp_path
     first |= {"probability": next(classifier.scores([JPEG]))}
     assert post(address, JPEG, "image/jpeg") == (200, [first, second])
     assert post(f"{address}?top_k=1", JPEG, "application/octet-stream") == (200, [first])
+    asked = {"inputs": b64encode(JPEG).decode(), "parameters": {"top_k": 1}}
+    for where in ("?top_k=2", "?threshold=0.5&top_k=2"):  # the body wins
+        status, answer = post(f"{address}{where}", json.dumps(asked).encode(), "application/json")
+        assert (status, len(answer)) == (200, 1)
     (tmp_path / "a.jpg").write_bytes(JPEG)
     found = InferenceClient(address).image_classification(str(tmp_path / "a.jpg"))
     assert [one.label for one in found] == [one["label"] for one in classifier.predict(JPEG)]

@@ -88,11 +88,13 @@ class Server:
                 raise HTTPException(400, "The body must be an object with `inputs`.")
         else:
             data = {"inputs": body}
-        if request.query_params and "parameters" not in data:
-            data["parameters"] = {
-                name: {"true": True, "false": False}.get(value, value)
-                for name, value in request.query_params.items()
-            }
+        in_address = {
+            name: {"true": True, "false": False}.get(value, value)
+            for name, value in request.query_params.items()
+        }
+        in_body = data.get("parameters") or {}
+        if isinstance(in_body, dict):  # else the answer says what it must be
+            data["parameters"] = in_address | in_body
         try:
             answer: Any = await run_in_threadpool(self._requests.answer, data)
         except RequestError as error:
