@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
@@ -96,13 +95,9 @@ def onnx_runtime(model: Any) -> Callable[..., np.ndarray]:
     """Return a Keras model as a function of arrays that ONNX Runtime computes."""
     import onnxruntime
 
-    from hf_ela.models.onnx_conversion import write_onnx
+    from hf_ela.models.onnx_conversion import converted
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_onnx(model, Path(folder) / "model.onnx")
-        session = onnxruntime.InferenceSession(
-            Path(folder) / "model.onnx", providers=["CPUExecutionProvider"]
-        )
+    session = onnxruntime.InferenceSession(converted(model), providers=["CPUExecutionProvider"])
     names = [given.name for given in session.get_inputs()]
     return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
 

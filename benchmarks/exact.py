@@ -25,8 +25,6 @@ import numpy as np
 from common import HERE, apart, compiled, installed_backends, onnx_runtime, pictures, save
 from PIL import Image
 
-from hf_ela.backend import exporting_backends
-
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 QUALITIES = np.arange(1, 101, dtype=np.int32)
 CONSTANT = (1, 50, 75, 85, 90, 95, 100)
@@ -233,8 +231,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    exporter = next(iter(exporting_backends()), None)
-    parts = [*installed_backends(), *(["onnx"] if exporter else [])]
+    exporter = installed_backends()[0]
+    parts = [*installed_backends(), "onnx"]
     parser.add_argument("--data", help="folder of images, instead of paintings")
     parser.add_argument("--cases", type=int, default=100_000, help="at least, on each backend")
     parser.add_argument("--shapes", type=int, default=42, help="at most; 2 or more")

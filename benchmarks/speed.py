@@ -51,7 +51,6 @@ from common import (
 from PIL import Image, ImageChops, ImageEnhance
 
 from hf_ela._threads import cores
-from hf_ela.backend import exporting_backends
 from hf_ela.ela.error_level import error_level
 from hf_ela.ela.views import evaluation_views
 from hf_ela.images.claims import read_claims
@@ -71,7 +70,7 @@ Levels = Callable[[np.ndarray], np.ndarray]
 def ela(args: argparse.Namespace) -> Iterator[Row]:
     """Yield a row for each size and each way to compute ELA."""
     ways = [("Pillow", None), *((name, name) for name in args.backends)]
-    ways += [(ONNX, exporter) for exporter in exporting_backends()[:1]]
+    ways.append((ONNX, args.backends[0]))
     for side in args.sides:
         for way, backend in ways:
             yield from apart(ela_rows, way, side, args.data, args.repeat, backend=backend)

@@ -3,7 +3,6 @@
 import itertools
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -122,17 +121,15 @@ def test_an_operator_unknown_to_onnx_is_refused(tmp_path) -> None:
     x = keras.layers.Dropout(0.5)(x, training=True)  # chance, in prediction too
     network = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
     (tmp_path / "model.onnx").write_bytes(b"an older file")
-    with pytest.raises(ExportError, match=r"cannot export this model: .*RandomUniform"):
+    with pytest.raises(ExportError, match=r"Dropout \(.*\) has no ONNX here: .*in training"):
         export_onnx(network, PIXELS, tmp_path / "model.onnx")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"an older file"]
 
 
-@pytest.mark.parametrize("missing", [["onnx"], ["tf2onnx", "onnxscript"], ["tf2onnx", "torch"]])
-def test_without_an_exporter_the_extra_is_named(missing, tmp_path, monkeypatch) -> None:
-    for name in missing:  # as Python marks what cannot be imported
-        for module in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
-            monkeypatch.delitem(sys.modules, module)
-        monkeypatch.setitem(sys.modules, name, None)
+def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch) -> None:
+    for module in [m for m in sys.modules if m == "onnx" or m.startswith("onnx.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as Python marks what cannot be imported
     with pytest.raises(ExportError, match=r"requires `onnx`.*not installed.*\[train\]"):
         export_onnx(build_model(PIXELS), PIXELS, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
@@ -166,14 +163,14 @@ def without_numbers(recipe: Recipe) -> Any:
 
 
 class OtherAtEachTrace(keras.layers.Layer):
-    """Divides by the number of graphs that were made of it."""
+    """Multiplies by the number of graphs that were made of it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.traces = itertools.count(1)
 
     def call(self, x: Any) -> Any:
-        return x / next(self.traces)
+        return x * next(self.traces)
 
 
 def other_at_each_trace(recipe: Recipe) -> Any:
@@ -226,8 +223,6 @@ except ExportError as error:
 @pytest.mark.second_lane
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_another_backend_exports_the_same(backend, saved_crops, tmp_path, python) -> None:
-    if backend == "torch" and find_spec("onnxscript") is None:
-        pytest.skip("onnxscript, by which torch exports, is not installed")
     done = python(["-c", ELSEWHERE, saved_crops, tmp_path / "out"], KERAS_BACKEND=backend)
     assert done.returncode == 0, done.stderr
     assert f"LiteRT export requires the TensorFlow backend. Received: {backend}" in done.stdout

@@ -26,8 +26,8 @@ from hf_ela.backend import keras
 from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ExportError, ModelError, RunError
 from hf_ela.hub.locate import split_revision
+from hf_ela.models.export import _convert
 from hf_ela.models.networks import build_model
-from hf_ela.models.onnx_conversion import quietly
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
@@ -140,7 +140,7 @@ class TestSaving:
 
         full = pytest.raises(RunError, match="No space left on device: here")
         with full, named_if_full(Path("here")):
-            quietly(fail)
+            _convert(fail)
 
     def test_refuses_to_replace_anything_else(self, tmp_path) -> None:
         notes = tmp_path / "notes.txt"
@@ -332,7 +332,7 @@ except ImportError as error:
 def test_prediction_needs_no_keras_and_what_needs_it_says_so(saved_crops, python, tmp_path) -> None:
     images(2)[1].save(tmp_path / "a.png")
     (home := tmp_path / "home").mkdir()
-    missing = "keras tensorflow jax torch h5py onnx tf2onnx"
+    missing = "keras tensorflow jax torch h5py onnx"
     done = python(
         ["-c", PREDICT, saved_crops, tmp_path / "a.png", missing],
         **dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(home)),

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import keras as keras  # exported
 
 BACKENDS = ("tensorflow", "jax", "torch")
-_ONNX_CONVERTERS = {"tensorflow": "tf2onnx", "torch": "onnxscript"}
-"""Backends that Keras can export to ONNX, and the package that it requires beside `onnx`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -62,13 +60,6 @@ def choose_backend() -> str:
             f"Install one, for example: {install_command('jax')}"
         )
     return os.environ.setdefault("KERAS_BACKEND", installed[0])
-
-
-def exporting_backends() -> list[str]:
-    """Return the installed backends that Keras can export to ONNX from."""
-    if not find_spec("onnx"):
-        return []
-    return [name for name, tool in _ONNX_CONVERTERS.items() if find_spec(name) and find_spec(tool)]
 
 
 def has_gpu() -> bool:

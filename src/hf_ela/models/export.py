@@ -8,26 +8,22 @@ browsers and other programs, and one from views, which `hf_ela.models.onnx_runti
     output of both  probabilities   float32  N x 2, in the order of `hf_ela.recipes.schema.LABELS`
 """
 
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
-from hf_ela._files import whole_file
+from hf_ela._files import disk_full, whole_file
 from hf_ela._terminal import native_messages_held_back
-from hf_ela.backend import exporting_backends, keras, litert_interpreter
+from hf_ela.backend import keras, litert_interpreter
 from hf_ela.ela.views import network_inputs
 from hf_ela.errors import ExportError, install_command
 from hf_ela.models.networks import with_error_level
-from hf_ela.models.onnx_conversion import (
-    OPSET,
-    OnnxFiles,
-    converted,
-    converted_elsewhere,
-    joined,
-    preprocessing,
-    quietly,
-)
+from hf_ela.models.onnx_conversion import OPSET, OnnxFiles, network_files
 from hf_ela.models.onnx_runtime import OnnxModel
 from hf_ela.models.settings import INPUT, OUTPUT, VIEWS
 from hf_ela.recipes.schema import Recipe
@@ -60,27 +56,21 @@ def export_onnx(network: keras.Model, recipe: Recipe, path: Path) -> None:
 def onnx_files(network: keras.Model, recipe: Recipe) -> OnnxFiles:
     """Return a network as ONNX, from pixels and from views, for any batch size.
 
-    JAX cannot export to ONNX: another installed backend does it, in a separate process.
-
     Args:
         network: Network of `build_model`, in float32.
         recipe: Its recipe.
 
     Raises:
-        ExportError: The exporter is not installed or fails; the probabilities differ from those of
-            `network` by more than `TOLERANCE`; or the ELA differs from Pillow's by a single bit.
+        ExportError: `onnx` is not installed; the network has an operation that has no ONNX here;
+            the probabilities differ from those of `network` by more than `TOLERANCE`; or the ELA
+            differs from Pillow's by a single bit.
     """
-    backend, usable = keras.backend.backend(), exporting_backends()
-    if not usable:
+    if find_spec("onnx") is None:
         raise ExportError(
-            "ONNX export requires `onnx`, and tensorflow with tf2onnx or torch with onnxscript. "
-            f"They are not installed. Install them: {install_command('train')}"
+            "ONNX export requires `onnx`, which is not installed. Install it: "
+            f"{install_command('train')}"
         )
-    if backend in usable:
-        alone, before = converted(network), preprocessing(recipe)
-    else:
-        alone, before = converted_elsewhere(network, recipe, usable[0])
-    files = quietly(lambda: joined(alone, before, recipe))
+    files = network_files(network, recipe)
     _check_onnx(files, network, recipe)
     return files
 
@@ -106,8 +96,22 @@ def export_litert(network: keras.Model, recipe: Recipe, path: Path) -> None:
         )
     model = with_error_level(network, recipe)
     with whole_file(path) as temporary:
-        quietly(lambda: model.export(temporary, format="litert", verbose=False))
+        _convert(lambda: model.export(temporary, format="litert", verbose=False))
         _check_litert(temporary, network, recipe)
+
+
+def _convert(work: Callable[[], object]) -> None:
+    """Run TensorFlow's converter without its messages, and raise whatever it raises."""
+    try:
+        with native_messages_held_back(), redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converter's own, about its own code
+            work()
+    except Exception as error:  # a converter raises any kind
+        if disk_full(error):
+            raise
+        raise ExportError(
+            f"Keras cannot export this model: {error!r:.1000}. Try another version of TensorFlow."
+        ) from error
 
 
 def _check_place(path: Path) -> None:
@@ -129,7 +133,7 @@ def _check_onnx(files: OnnxFiles, network: keras.Model, recipe: Recipe) -> None:
     if different := np.count_nonzero(inside != views):
         raise ExportError(
             f"{what} must have the bits of Pillow's ELA inside. Received: {different:,} other "
-            "values. No file is kept. Try another version of the exporter."
+            "values. No file is kept. Try another version of Keras or of onnx."
         )
     _check_parity(what, received, network, views)
     what = "The ONNX file from views"
@@ -163,7 +167,7 @@ def _check_parity(what: str, received: np.ndarray, network: keras.Model, views: 
     if not difference <= TOLERANCE:  # NaN too
         raise ExportError(
             f"{what} must give Keras's probabilities within {TOLERANCE:g}. Received: a difference "
-            f"of {difference:.3g}. No file is kept. Try another version of the exporter."
+            f"of {difference:.3g}. No file is kept. Try another version of Keras or of onnx."
         )
 
 

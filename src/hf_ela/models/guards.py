@@ -116,8 +116,8 @@ _OPERATORS = frozenset(
     b"MatMul Max MaxPool Min Mul Pad ReduceMean Relu Reshape Shape Sigmoid Slice Softmax Sqrt Sub "
     b"Tile Transpose Unsqueeze Where".split()
 )
-"""Operators in the networks of `hf_ela.models.networks`, as the exporters of TensorFlow and torch
-write them."""
+"""Operators in the networks of `hf_ela.models.networks`, as `hf_ela.models.onnx_operations` writes
+them, and as the exporters of TensorFlow and torch wrote them before."""
 _NODES = 3_000
 """Most operations: our deepest network has 300 from TensorFlow and 1,700 from torch."""
 _NO_WORK = frozenset(b"Cast Constant Identity Reshape Transpose Unsqueeze".split())

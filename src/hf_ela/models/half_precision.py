@@ -59,23 +59,3 @@ def halve_weights(path: Path) -> None:
                 file.require_group(name) if array is None else file.create_dataset(name, data=array)
             )
             place.attrs.update(attributes)
-
-
-def halve_onnx(model: Any) -> None:
-    """Store the numbers of an ONNX model in half precision where that changes none of them.
-
-    A `Cast` before their use gives back float32, in which everything is computed. Runtimes compute
-    it once, when they load the model.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for tensor in model.graph.initializer:
-        half = halved(numpy_helper.to_array(tensor))
-        if half.dtype == np.float16:
-            name, stored = tensor.name, f"{tensor.name}/half"
-            casts.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
-            tensor.CopyFrom(numpy_helper.from_array(half, stored))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)

@@ -17,14 +17,14 @@ import numpy as np
 from hf_ela._files import held_alone, sweep, whole_file
 from hf_ela._terminal import progress_bar
 from hf_ela._threads import batched
-from hf_ela.backend import exporting_backends, has_gpu, keras
+from hf_ela.backend import has_gpu, keras
 from hf_ela.data.preparation import Split
 from hf_ela.data.rows import ViewSet
 from hf_ela.models.onnx_conversion import converted
 from hf_ela.models.onnx_runtime import onnx_session
 from hf_ela.recipes.schema import Preprocessing
 
-FEATURES_VERSION = 3
+FEATURES_VERSION = 4
 """Raised whenever the features of the same weights change."""
 SHARD_IMAGES = 64
 """Images per shard, as in the stores of ELA."""
@@ -116,7 +116,7 @@ def _describing(backbone: keras.Model, views: int) -> Callable[[np.ndarray], np.
 
     There it takes less than half of TensorFlow's time.
     """
-    if views < MANY or has_gpu() or keras.backend.backend() not in exporting_backends():
+    if views < MANY or has_gpu():
         return backbone.predict_on_batch  # type: ignore[no-any-return]  # Keras has no types
     session = onnx_session(converted(backbone))
     (given,) = session.get_inputs()
