@@ -200,7 +200,7 @@ def test_a_local_folder_is_not_called_a_dataset_of_the_hub() -> None:
             [
                 'ElaClassifier.from_pretrained(".")',
                 "hf-ela reproduce . --groups CSV\n",
-                'pip install ".[train,jax]"',
+                'pip install ".[jax]"',
             ],
         ),
         (

@@ -119,7 +119,7 @@ def requirements(*extras: str, pinned: bool = False) -> str:
     """Return the requirements of this package, one a line, for pip.
 
     Args:
-        extras: Names of extras, such as ``jax``, to include.
+        extras: Names of extras, such as ``keras``, to include.
         pinned: Name the very version that is installed here, of those that are.
     """
     lines = []

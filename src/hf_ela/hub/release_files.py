@@ -42,8 +42,8 @@ _PAGE = (".html", ".js", ".css", ".svg")
 _HUB = "https://huggingface.co"
 _STORAGE = "https://*.huggingface.co https://*.hf.co"
 """Where the Hub redirects a download to; its hosts have changed, and these cover them."""
-BACKEND = "jax"
-"""The smallest Keras backend, which endpoints and Spaces install for a model without ONNX."""
+KERAS = "keras"
+"""The extra that endpoints and Spaces install for a model without ONNX."""
 
 # An absolute path of Unix (of two parts or more), of Windows, of a share, or below a home.
 _PATH = re.compile(r"(?<![\w./])(?:/[\w.-]+/|~/|\\\\[\w.-]+\\)|(?<!\w)(?:[A-Za-z]:[\\/]|file:)")
@@ -270,7 +270,7 @@ def _sample_contents() -> dict[str, bytes]:
 
 
 def _requirements(onnx: bool, *extras: str, pinned: bool = False) -> bytes:
-    return requirements(*extras, *([] if onnx else [BACKEND]), pinned=pinned).encode()
+    return requirements(*extras, *([] if onnx else [KERAS]), pinned=pinned).encode()
 
 
 def _as_json(value: Any) -> bytes:
