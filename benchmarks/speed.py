@@ -1,6 +1,6 @@
-"""Measure the speed of ELA, preprocessing and prediction on a CPU.
+"""Measure the speed of ELA, preprocessing, prediction and the search for duplicates on a CPU.
 
-    python benchmarks/speed.py                      # all three, on paintings by this package
+    python benchmarks/speed.py                      # all of them, on paintings by this package
     python benchmarks/speed.py ela --data FOLDER    # one of them, on your own images
 
 ela: Error Level Analysis (quality 90, absolute, RGB) of the same uint8 arrays by Pillow, by the
@@ -17,6 +17,9 @@ a temporary JPEG file and a `predict` of its own; peak memory of the command ove
 packaged model, once loaded, of an image of a megapixel: what an answer holds beside the score, and
 `explain` of a square and a strip.
 
+duplicates: near-duplicates among --rows synthetic hashes, counted and grouped: seconds of one call,
+and the most memory, of which half is the rows themselves (on Linux).
+
 Every rate is a median of --repeat calls after a warm-up call; a preparation is measured once.
 Writes benchmarks/speed.json.
 """
@@ -32,6 +35,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -262,7 +266,44 @@ def command(model: Path, runtime: str, images: Path) -> tuple[float, float]:
     return taken, memory
 
 
-PARTS = {"ela": ela, "preprocess": preprocess, "predict": predict}
+def duplicates(args: argparse.Namespace) -> Iterator[Row]:
+    """Yield time and memory of finding near-duplicates, and of grouping by them."""
+    found = apart(near_duplicates_of, args.rows)
+    for place, measure in enumerate(("s", "peak memory, MiB")):
+        for name, measured in found.items():
+            way = f"{name}, {args.rows:,} rows"
+            yield {"what": f"near-duplicates, {measure}", "way": way, "value": measured[place]}
+
+
+def near_duplicates_of(rows: int) -> dict[str, tuple[float, float]]:
+    """Return seconds and MiB for synthetic hashes, a tenth of which have a copy one bit away."""
+    from hf_ela.data.duplicates import find_duplicates
+    from hf_ela.data.groups import GroupTable, clusters
+
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(-(2**63), 2**63 - 1, rows)
+    copies = rows // 10
+    hashes[:copies] = hashes[rng.integers(copies, rows, copies)] ^ (
+        1 << rng.integers(0, 63, copies)
+    )
+    facts = [
+        {"file_name": f"{i:07}.jpg", "label": i % 2, "key": f"{i:064}", "perceptual_hash": one}
+        for i, one in enumerate(hashes.tolist())
+    ]
+    splits = {"train": facts[: rows // 2], "test": facts[rows // 2 :]}
+    found = {}
+    for name, work in {
+        "pairs": partial(find_duplicates, splits),
+        "groups": partial(clusters, facts, GroupTable.read(None)),
+    }.items():
+        started = perf_counter()
+        work()
+        taken = perf_counter() - started
+        found[name] = taken, getrusage(RUSAGE_SELF).ru_maxrss / 1024
+    return found
+
+
+PARTS = {"ela": ela, "preprocess": preprocess, "predict": predict, "duplicates": duplicates}
 RECIPES = ("reference", "default")
 
 
@@ -271,10 +312,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="ela, preprocess, predict (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
     parser.add_argument("--data", metavar="FOLDER", help="images, instead of paintings")
     parser.add_argument("--images", type=int, default=96, help="files of a rate (96)")
     parser.add_argument("--files", type=int, default=1000, help="files of the memory (1000)")
+    parser.add_argument("--rows", type=int, default=10**6, help="hashes of near-duplicates (10^6)")
     parser.add_argument("--repeat", type=int, default=5, help="calls of a median (5)")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 1024], metavar="PIXELS")

@@ -91,7 +91,20 @@ def test_speed_compares_ways_to_the_same_network_input(scripts, tiny):
 
 @pytest.mark.second_lane
 def test_speed_measures_every_way_and_all_of_ours_are_exact(run):
-    small = ["--images", 16, "--files", 10, "--repeat", 1, "--sides", 64, "--processes", 1]
+    small = [
+        "--rows",
+        1000,
+        "--images",
+        16,
+        "--files",
+        10,
+        "--repeat",
+        1,
+        "--sides",
+        64,
+        "--processes",
+        1,
+    ]
     one = ["--backends", "tensorflow", "--recipes", "reference"]
     printed, report = run("speed.py", *small, *one)
     for row in report["rows"]:
@@ -106,6 +119,8 @@ def test_speed_measures_every_way_and_all_of_ours_are_exact(run):
         "scoring, images/s": 3,  # and the published way
         "peak memory, MiB": 2,
         "beside the score, ms": 2,  # claims, facts
+        "near-duplicates, s": 2,  # counted, grouped
+        "near-duplicates, peak memory, MiB": 2,
         "explain, s": 2,  # a square and a strip
     }
 

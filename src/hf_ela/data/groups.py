@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from hf_ela.data.duplicates import Facts, fingerprints, near_blocks
+from hf_ela.data.duplicates import Facts, fingerprints, near_pairs
 from hf_ela.errors import DataError
 
 GROUP_COLUMNS = ("group", "source", "generator")
@@ -156,8 +156,7 @@ def clusters(facts: Facts, groups: GroupTable) -> np.ndarray:
     distinct, position = np.unique(fingerprints(facts), return_inverse=True)
     # Nodes are the images, then the distinct fingerprints: equal images take no edge per pair.
     edges = [np.stack([np.arange(n), n + position])]
-    for start, near in near_blocks(distinct, distinct):
-        edges.append(n + np.stack(np.nonzero(near)) + [[start], [0]])
+    edges += [n + np.stack(pairs) for pairs in near_pairs(distinct, distinct)]
     first: dict[str, int] = {}
     edges += [
         np.array([[index], [first.setdefault(group, index)]])
