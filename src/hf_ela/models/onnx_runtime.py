@@ -133,9 +133,12 @@ class OnnxModel:
             (probabilities,) = self._session.run([OUTPUT], {VIEWS: views}, options)
         except Exception as error:  # as above
             _give_back(self._session, views[:1])
+            remedy = "The file is corrupt or malicious: do not use it."
+            if (device := self._session.get_providers()[0]) != CPU:
+                remedy = f"Leave `providers` out if {device} has failed, or do not use the file."
             raise ModelError(
                 f"ONNX Runtime cannot run the ONNX file in {SECONDS} seconds and {MEMORY:,} bytes "
-                f"of memory: {error!s:.300}. The file is corrupt or malicious: do not use it."
+                f"of memory: {error!s:.300}. {remedy}"
             ) from error
         finally:
             timer.cancel()
@@ -173,7 +176,8 @@ def check_providers(providers: Sequence[str] | None) -> None:
     if isinstance(providers, str) or not {*known}.issuperset(providers):
         raise ValueError(
             f"`providers` must be a list of names that ONNX Runtime knows: {', '.join(known)}. "
-            f"Received: {providers!r:.100}. Installed are {', '.join(_installed())}."
+            f"Received: {providers!r:.100}. "
+            f"This onnxruntime has {', '.join(onnxruntime.get_available_providers())}."
         )
 
 
@@ -212,25 +216,22 @@ def onnx_session(
         chosen = [(name, _OPTIONS.get(name, {})) for name in [*names, CPU]]
         return onnxruntime.InferenceSession(data, options, chosen, enable_fallback=False)
 
+    installed = onnxruntime.get_available_providers()
+    lacking = f"this onnxruntime has only {', '.join(installed)}"
+    broken = "its libraries or its device are missing"
     asked = [*takewhile(CPU.__ne__, providers)]
-    usable, why = [name for name in asked if name in _installed()], "it did not start"
+    usable = [name for name in asked if name in installed]
     try:
         session = started(usable)
     except Exception as error:  # of the device; or of the file, and then the CPU raises it again
         if not usable:
             raise
-        session, why = started([]), f"{error!s:.300}"
+        session, broken = started([]), f"{error!s:.300}"
     for name in asked:
         if name not in session.get_providers():
-            lacking = f"this onnxruntime has only {', '.join(_installed())}"
-            _warn_once(name, why if name in usable else lacking, session.get_providers()[0])
+            why = broken if name in usable else lacking
+            _warn_once(name, why, session.get_providers()[0])
     return session
-
-
-def _installed() -> list[str]:
-    import onnxruntime
-
-    return list(onnxruntime.get_available_providers())
 
 
 @cache
