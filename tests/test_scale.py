@@ -6,7 +6,7 @@ import gc
 import json
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,39 +25,48 @@ from hf_ela.models.onnx_runtime import OnnxModel
 CPU, OTHER = "CPUExecutionProvider", "AzureExecutionProvider"
 """A provider that every build on the package index has; it leaves our graphs to the CPU."""
 TASKS = Path("/proc/self/task")
+IMAGES = [encode(picture(150, 120, seed=seed), "PNG") for seed in range(6)]
 
 
-def native_threads() -> int:
-    """Threads of this process, with those that Python did not start."""
+@pytest.fixture
+def started() -> Callable[[], int]:
+    """How many more threads this process has than before, with those that Python did not start."""
     if not TASKS.is_dir():
         pytest.skip("only Linux counts the threads of a process there")
     gc.collect()  # models of earlier tests
-    return len([*TASKS.iterdir()])
+    before = len([*TASKS.iterdir()])
+    return lambda: len([*TASKS.iterdir()]) - before
 
 
 def readers(classifier: ElaClassifier) -> set[str]:
     """Threads that score a list of images."""
-    images = [encode(picture(150, 120, seed=seed), "PNG") for seed in range(6)]
     found: set[str] = set()
-    for _ in classifier.scores(images):
+    for _ in classifier.scores(IMAGES):
         found |= {one.name for one in threading.enumerate() if one.name.startswith("hf_ela")}
     return found
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Five pictures, two levels deep, one of which cannot be read."""
+    (tmp_path / "art" / "deep").mkdir(parents=True)
+    for number, name in enumerate(("b.png", "deep/e.png", "a.png", "deep/d.png")):
+        (tmp_path / "art" / name).write_bytes(encode(picture(90, 70, seed=number), "PNG"))
+    (tmp_path / "art" / "text.png").write_text("no picture")
+    return tmp_path / "art"
 
 
 class TestThreads:
     @pytest.mark.parametrize(("asked", "variable", "expected"), [(5, "2", 5), (None, "3", 3)])
     def test_one_number_is_that_of_readers_and_of_the_network(
-        self, saved_crops, asked, variable, expected, monkeypatch
+        self, saved_crops, asked, variable, expected, started, monkeypatch
     ) -> None:
         monkeypatch.setenv("OMP_NUM_THREADS", variable)
-        before = native_threads()
         classifier = ElaClassifier.from_pretrained(saved_crops, threads=asked)
-        assert native_threads() - before == expected - 1  # the thread that asks computes too
+        assert started() == expected - 1  # the thread that asks computes too
         assert len(readers(classifier)) == expected
 
-    def test_the_command_takes_the_number(
-        self, pictures, saved_crops, command, monkeypatch
-    ) -> None:
+    def test_the_command_takes_the_number(self, folder, saved_crops, command, monkeypatch) -> None:
         counts = []
 
         def noted(results: Iterator[Any], *_: Any, **__: Any) -> Iterator[Any]:
@@ -67,20 +76,19 @@ class TestThreads:
                 yield result
 
         monkeypatch.setattr("hf_ela.cli.predict.progress_bar", noted)
-        command(f"predict --model {saved_crops} --threads 3", *pictures[:4])
+        command(f"predict --model {saved_crops} --threads 3", folder, status=1)
         assert max(counts) == 3
 
-    def test_scores_do_not_depend_on_them(self, saved_crops, pictures) -> None:
+    def test_scores_do_not_depend_on_them(self, saved_crops) -> None:
         one, many = (ElaClassifier.from_pretrained(saved_crops, threads=n) for n in (1, 7))
-        assert [*one.scores(pictures[:2])] == [*many.scores(pictures[:2])]
+        assert [*one.scores(IMAGES)] == [*many.scores(IMAGES)]
 
-    def test_ten_models_do_not_start_hundreds(self, saved_crops, monkeypatch) -> None:
+    def test_ten_models_do_not_start_hundreds(self, saved_crops, started, monkeypatch) -> None:
         monkeypatch.setenv("OMP_NUM_THREADS", "64")
-        before = native_threads()
         models = [ElaClassifier.from_pretrained(saved_crops) for _ in range(10)]
-        assert native_threads() - before < 100
+        assert started() < 100
         del models
-        assert native_threads() == before
+        assert started() <= 0
 
     def test_fewer_than_one_is_refused_before_a_download(self) -> None:
         with pytest.raises(ValueError, match=r"`threads` must be at least 1. Received: threads=0"):
@@ -98,14 +106,14 @@ class TestProviders:
             ElaClassifier.from_pretrained(saved_crops, runtime="keras", providers=[CPU])
 
     def test_for_one_that_is_missing_the_cpu_computes_and_one_line_says_so(
-        self, saved_crops, pictures, caplog
+        self, saved_crops, caplog
     ) -> None:
         has = onnxruntime.get_available_providers()
         lacking = [name for name in onnxruntime.get_all_providers() if name not in has][-1]
-        expected = ElaClassifier.from_pretrained(saved_crops).predict(pictures[0])
+        expected = ElaClassifier.from_pretrained(saved_crops).predict(IMAGES[0])
         for _ in range(2):
             classifier = ElaClassifier.from_pretrained(saved_crops, providers=[lacking])
-            assert classifier.predict(pictures[0]) == expected
+            assert classifier.predict(IMAGES[0]) == expected
         (said,) = caplog.messages
         assert said == (
             f"{lacking} cannot be used: this onnxruntime has only {', '.join(has)}. "
@@ -113,10 +121,10 @@ class TestProviders:
         )
 
     @pytest.mark.parametrize("providers", [[OTHER, CPU], [CPU, OTHER]])
-    def test_one_that_is_there_is_used(self, saved_crops, pictures, providers, caplog) -> None:
+    def test_one_that_is_there_is_used(self, saved_crops, providers, caplog) -> None:
         classifier = ElaClassifier.from_pretrained(saved_crops, threads=3, providers=providers)
-        expected = ElaClassifier.from_pretrained(saved_crops).predict(pictures[:1])
-        assert classifier.predict(pictures[:1]) == expected
+        expected = ElaClassifier.from_pretrained(saved_crops).predict(IMAGES)
+        assert classifier.predict(IMAGES) == expected
         assert caplog.messages == []
 
     def test_memory_is_limited_with_others_too(self) -> None:
@@ -137,7 +145,7 @@ class TestProviders:
 
 def test_threads_and_providers_are_pickled_and_copied(saved_crops) -> None:
     first = ElaClassifier.from_pretrained(saved_crops, threads=3, providers=[OTHER])
-    for again in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first), copy.copy(first)):
+    for again in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):
         assert len(readers(again)) == 3
         assert pickle.dumps(again) == pickle.dumps(first)
         assert OTHER.encode() in pickle.dumps(again)
@@ -188,23 +196,13 @@ def test_a_classifier_answers_in_other_processes(way, pictures, python, tmp_path
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["equal"]), done.stderr
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    """Five pictures, two levels deep, one of which cannot be read."""
-    (tmp_path / "art" / "deep").mkdir(parents=True)
-    for number, name in enumerate(("b.png", "deep/e.png", "a.png", "deep/d.png")):
-        (tmp_path / "art" / name).write_bytes(encode(picture(90, 70, seed=number), "PNG"))
-    (tmp_path / "art" / "text.png").write_text("no picture")
-    return tmp_path / "art"
-
-
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 class TestShard:
-    @pytest.mark.parametrize("of", [1, 2, 3, 9])
+    @pytest.mark.parametrize("of", [2, 7])
     def test_all_shards_are_the_whole_and_nothing_is_scored_twice(
         self, folder, saved_crops, command, of
     ) -> None:
