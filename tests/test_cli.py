@@ -644,6 +644,11 @@ class TestStart:
             ("predct x.jpg", "Choose predict"),
             ("predict --model MODEL", "FILE_OR_FOLDER"),
             ("predict art --batch-size 0", "--batch-size must be at least 1"),
+            ("predict art --threads 0", "--threads must be at least 1. Received: 0."),
+            *(
+                (f"predict art --shard={shard}", f"I from 1 to N, such as 2/4. Received: {shard}.")
+                for shard in ("5/4", "0/4", "a/b", "1", "1/", "-1/4", "1/4/2")
+            ),
             ("export MODEL art.pb", "OUT must end with .onnx or .tflite"),
             ("ela art/b.PNG --quality 0", "--quality must be an integer from 1 to 100"),
             ("ela art/b.PNG --sheet 80 0", "--sheet must be an integer from 1 to 100"),

@@ -113,6 +113,8 @@ def exists(words: list[str]) -> bool:
             return bool(_parser().parse_args([SCRIPTS[script], *rest]))
         case ["python", script, *_]:
             return (REPOSITORY / script).is_file()
+        case ["sbatch", *_, job]:
+            return exists(shlex.split(job.replace("$SLURM_ARRAY_TASK_ID", "1")))
         case ["make", target]:
             return bool(re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.M))
         case ["pip", "install", *rest]:
@@ -313,6 +315,7 @@ def test_card_of_a_release(run, hub, tmp_path) -> None:
         "```sh\npython benchmarks/none.py\n```",
         "```sh\npython train.py --recpie reference\n```",
         "```sh\npython push_to_hub.py runs/mine\n```",
+        "```sh\nsbatch --wrap 'hf-ela predict scans/ --sharp 1/2'\n```",
         "```sh\ngit checkout experiments-2\n```",
         "```sh\ngit chekout experiments-1\n```",
         "```bash\ntrue\n```",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from conftest import ctrl_c_is_heard
-from hf_ela._threads import Shared, cores, in_threads
+from hf_ela._threads import Shared, cores, in_threads, thread_count
 
 
 def ours() -> list[threading.Thread]:
@@ -36,6 +36,53 @@ def names(number: int) -> list[str]:
 
 def test_cores_are_those_of_this_process() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [
+        ("max 100000\n", None),
+        ("100000 100000\n", 1),
+        ("5000 100000\n", 1),
+        ("150000 100000\n", 2),
+        ("9900000 100000\n", None),
+        ("", None),
+    ],
+)
+def test_a_container_may_have_a_part_of_the_cores(limit, most, monkeypatch, tmp_path) -> None:
+    here = cores()
+    (tmp_path / "cpu.max").write_text(limit)
+    monkeypatch.setattr("hf_ela._threads.CPU_LIMIT", tmp_path / "cpu.max")
+    assert cores() == min(most or here, here)
+
+
+@pytest.mark.parametrize(
+    ("variable", "asked", "expected"),
+    [("3", None, 3), ("5,2", None, 5), ("3", 7, 7), ("", None, cores()), ("many", None, cores())],
+)
+def test_a_number_of_threads(variable, asked, expected, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert thread_count(asked) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_as_many_threads_work_as_asked_for(threads) -> None:
+    working, most = 0, 0
+    lock = threading.Lock()
+
+    def work(_: str) -> None:
+        nonlocal working, most
+        with lock:
+            working += 1
+            most = max(most, working)
+        time.sleep(0.01)
+        with lock:
+            working -= 1
+
+    with in_threads(work, names(12), 12, threads) as lists:
+        for call in next(lists):
+            call()
+    assert most == threads
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50])

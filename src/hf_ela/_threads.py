@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, islice, pairwise
+from math import ceil
+from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, TypeVar
 
@@ -13,17 +15,36 @@ import numpy as np
 
 Result = TypeVar("Result")
 
-MOST = 8
-"""Most threads: each holds a decoded image and the memory to work on it."""
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+"""Where Linux says how much processor time a container may take: its share, and of what period."""
 _STATELESS = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, dict)
 """Types that several threads can read at once, unlike a file object or PIL image listed twice."""
 
 
 def cores() -> int:
-    """Return the number of processor cores that this process may use."""
+    """Return the number of processor cores that this process, and its container, may use."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no container, or one without a limit: "max 100000"
+        share, period = map(int, CPU_LIMIT.read_text().split())
+        found = min(found, ceil(share / period))
+    return found
+
+
+def thread_count(asked: int | None = None) -> int:
+    """Return how many threads work: as many as asked for, as OMP_NUM_THREADS says, or as `cores`.
+
+    Raises:
+        ValueError: Fewer than one were asked for.
+    """
+    if asked is None:
+        outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+        return int(outermost) if outermost.isdecimal() and int(outermost) else cores()
+    if asked < 1:
+        raise ValueError(f"`threads` must be at least 1. Received: threads={asked}.")
+    return asked
 
 
 def within(seconds: float, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -79,19 +100,22 @@ class Shared:
 
 @contextmanager
 def in_threads(
-    function: Callable[[Any], Result], items: Iterable[Any], size: int
+    function: Callable[[Any], Result],
+    items: Iterable[Any],
+    size: int,
+    threads: int | None = None,
 ) -> Iterator[Iterator[list[Callable[[], Result]]]]:
     """Yield an iterator over lists of `size` calls, which return the results for the items.
 
-    Threads start on a list as soon as it is drawn, and for a sequence on the next list too: looking
-    ahead in a sequence is free, whereas the next item of a stream may not exist yet. Items that two
-    threads must not read at once are computed by the call itself. On exit all threads end, and
-    items that were not started are dropped.
+    Threads (see `thread_count`) start on a list as soon as it is drawn, and for a sequence on the
+    next list too: looking ahead in a sequence is free, whereas the next item of a stream may not
+    exist yet. Items that two threads must not read at once are computed by the call itself. On exit
+    all threads end, and items that were not started are dropped.
 
     Raises:
-        ValueError: `size` is below 1.
+        ValueError: `size` or `threads` is below 1.
     """
-    pool = ThreadPoolExecutor(min(cores(), MOST), "hf_ela")
+    pool = ThreadPoolExecutor(thread_count(threads), "hf_ela")
 
     def begun(item: Any) -> Callable[[], Result]:
         if isinstance(item, _STATELESS):

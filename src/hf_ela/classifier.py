@@ -2,21 +2,20 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from hf_ela._terminal import progress_bar
-from hf_ela.errors import ImageError, ModelError
+from hf_ela._threads import thread_count
+from hf_ela.errors import ModelError
 from hf_ela.hub.locate import locate
 from hf_ela.images.sources import ImageSource, is_one_image
 from hf_ela.models.detector import Detector
 from hf_ela.models.folder import read_model, read_network, write_model
-from hf_ela.models.onnx_runtime import OnnxModel
-from hf_ela.models.score import LabelScore, PredictOptions, Score
+from hf_ela.models.onnx_runtime import OnnxModel, check_providers
+from hf_ela.models.score import LabelScore, PredictOptions
 from hf_ela.models.settings import Runtime
 from hf_ela.recipes.schema import Recipe
 
@@ -54,7 +53,7 @@ class ElaClassifier(Detector):
         self.revision = revision
         self._source: str | None = None
         self._find_weights: Callable[[], Path] | None = None
-        self._again: tuple[Any, ...] | None = None
+        self._again: dict[str, Any] | None = None
         self.digest = ""
 
     def __repr__(self) -> str:
@@ -76,6 +75,8 @@ class ElaClassifier(Detector):
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         runtime: Runtime | None = None,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
     ) -> Self:
         """Load a model from the Hub, or what `save_pretrained` wrote.
 
@@ -96,8 +97,16 @@ class ElaClassifier(Detector):
             runtime: ``onnx`` or ``keras``; by default ONNX where the model was saved with it, which
                 does not need Keras and starts in a fraction of its time. The scores differ by less
                 than 1e-4.
+            threads: How many threads read and score images, and the network of one image, up to 8.
+                By default OMP_NUM_THREADS, or all cores that this process and its container may
+                use. Scores do not depend on it. A backend of Keras has a setting of its own.
+            providers: What ONNX Runtime computes with, by its own names in order of preference,
+                such as ``["CUDAExecutionProvider"]``. A warning names what is missing, and the CPU
+                computes, as by default.
 
         Raises:
+            ValueError: `threads` is below 1; or ONNX Runtime knows no such provider, or is not
+                what runs the model.
             ModelNotFoundError: The repository or the revision does not exist or is not visible to
                 this token; or this package was built without a model.
             ModelError: The folder does not exist or does not hold a usable model: settings are
@@ -107,18 +116,26 @@ class ElaClassifier(Detector):
             BackendError: The Keras runtime was requested, and Keras or its backend is not
                 installed.
         """
+        thread_count(threads)  # refused before anything is downloaded
+        check_providers(providers)
         find = partial(
             locate, source, token=token, cache_dir=cache_dir, local_files_only=local_files_only
         )
         folder, commit = find(revision=revision, runtime=runtime)
-        model, settings = read_model(folder, runtime)
+        model, settings = read_model(folder, runtime, threads, providers)
         found = cls.from_settings(model, settings)
-        found.data, found.revision = settings.data, commit
+        found.data, found.revision, found.threads = settings.data, commit, threads
         found._source = repr("packaged model" if source is None else os.fspath(source))
         # From the same commit, even if the branch has moved on.
         found._find_weights = lambda: find(revision=commit, runtime="keras")[0]
-        at = source if commit or source is None else folder.absolute()
-        found._again = (at, commit, cache_dir, runtime)
+        found._again = {
+            "source": source if commit or source is None else folder.absolute(),
+            "revision": commit,
+            "cache_dir": cache_dir,
+            "runtime": runtime,
+            "threads": threads,
+            "providers": providers,
+        }
         found.digest = sha256(settings.model_dump_json().encode()).hexdigest()
         return found
 
@@ -194,9 +211,9 @@ class ElaClassifier(Detector):
         threshold = self.threshold_for(max_false_alarms)
         answer = partial(self.answer, threshold=threshold, abstain=abstain)
         if is_one_image(images):
-            return next(self._predictions([images], 1, progress, answer))
-        predictions = self._predictions(images, batch_size, progress, answer)
-        return list(predictions) if isinstance(images, Sequence) else predictions
+            return next(self.answers([images], answer, 1, progress=progress))
+        answers = self.answers(images, answer, batch_size, progress=progress)
+        return list(answers) if isinstance(images, Sequence) else answers
 
     def explain(self, image: ImageSource) -> "Evidence":
         """Return the score of each view of an image, and where it lies; `overlay` draws it.
@@ -269,32 +286,15 @@ class ElaClassifier(Detector):
             self.save_pretrained(Path(folder) / "model", onnx=onnx)
             return push_model(Path(folder) / "model", repo_id, options, token=token)
 
-    def _predictions(
-        self,
-        images: Iterable[ImageSource],
-        batch_size: int,
-        progress: bool,
-        answer: Callable[[Score], list[LabelScore]],
-    ) -> Iterator[list[LabelScore]]:
-        # Closed at the end: a raised refusal would keep it and its threads alive.
-        with closing(self.scores(images, batch_size=batch_size)) as scores:
-            total = len(images) if isinstance(images, Sequence) else None
-            results = progress_bar(scores, "Predicting", total) if progress else scores
-            for score in results:
-                if isinstance(score, ImageError):
-                    raise score
-                yield answer(score)
 
-
-def _load_again(kind: type[ElaClassifier], where: tuple[Any, ...], digest: str) -> ElaClassifier:
+def _load_again(kind: type[ElaClassifier], where: dict[str, Any], digest: str) -> ElaClassifier:
     """Load what was pickled, from the same commit or folder.
 
     Raises:
         ModelError: The folder holds another model now; or as `ElaClassifier.from_pretrained`.
     """
-    source, revision, cache_dir, runtime = where
-    found = kind.from_pretrained(source, revision=revision, cache_dir=cache_dir, runtime=runtime)
+    found = kind.from_pretrained(**where)
     if found.digest != digest:
-        place = source or "The packaged model"
+        place = where["source"] or "The packaged model"
         raise ModelError(f"{place} is not what was pickled. Restore it, or pickle it again.")
     return found

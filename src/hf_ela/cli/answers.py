@@ -30,7 +30,8 @@ class Counts(Counter[str]):
     def words(self) -> str:
         """Return them in words: ``20 pictures: 5 fake, 15 real.``."""
         found = ", ".join(f"{self[name]} {name}" for name in OUTCOMES if self[name])
-        return f"{self.total()} picture{'' if self.total() == 1 else 's'}: {found}."
+        number = f"{self.total()} picture{'' if self.total() == 1 else 's'}"
+        return f"{number}: {found}." if found else f"{number}."
 
 
 def print_table(results: Iterable[dict[str, Any]], meaning: str) -> int:

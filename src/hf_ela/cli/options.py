@@ -117,7 +117,9 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_classifier(origin: str | None, runtime: "Runtime | None" = None) -> "ElaClassifier":
+def load_classifier(
+    origin: str | None, runtime: "Runtime | None" = None, threads: int | None = None
+) -> "ElaClassifier":
     """Load what ``--model`` names; a download shows its progress, a starting backend is quiet."""
     from hf_ela._terminal import native_messages_held_back
     from hf_ela.classifier import ElaClassifier
@@ -126,7 +128,7 @@ def load_classifier(origin: str | None, runtime: "Runtime | None" = None) -> "El
     source, revision = split_revision(origin) if origin else (None, None)
     folder, _ = locate(source, revision=revision, runtime=runtime)
     with native_messages_held_back():
-        return ElaClassifier.from_pretrained(folder, runtime=runtime)
+        return ElaClassifier.from_pretrained(folder, runtime=runtime, threads=threads)
 
 
 def with_flags(text: str, parser: argparse.ArgumentParser) -> str:

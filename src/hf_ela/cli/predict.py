@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from hf_ela._terminal import printable, progress_bar
 from hf_ela._text import synthetic_notice
 from hf_ela.cli.answers import print_lines, print_table
+from hf_ela.cli.files import Shard, check_path, named_files
 from hf_ela.cli.options import add_model_option, load_classifier, with_flags
 from hf_ela.cli.report import Report
 from hf_ela.errors import ImageError, RunError
@@ -78,13 +79,27 @@ def add_predict(commands: Any) -> None:
         help="call an image fake only from the threshold at which at most this share of human-made "
         "validation images was: 0.05, 0.02 or 0.01",
     )
+    predict.add_argument(
+        "--shard",
+        type=Shard.parsed,
+        default=Shard(1, 1),
+        metavar="I/N",
+        help="only every N-th picture, from the I-th on: N commands, one for each I, share them",
+    )
     predict.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per step")
+    predict.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="how many read and score images (OMP_NUM_THREADS, or all cores)",
+    )
     predict.set_defaults(run=_predict, parser=predict)
 
 
 def _predict(options: argparse.Namespace) -> int:
-    if options.batch_size < 1:
-        options.parser.error(f"--batch-size must be at least 1. Received: {options.batch_size}.")
+    for name, value in (("batch-size", options.batch_size), ("threads", options.threads)):
+        if value is not None and value < 1:
+            options.parser.error(f"--{name} must be at least 1. Received: {value}.")
     searched = map(os.path.realpath, filter(os.path.isdir, options.paths))
     if options.explain and any(map(options.explain.resolve().is_relative_to, searched)):
         options.parser.error(
@@ -92,22 +107,26 @@ def _predict(options: argparse.Namespace) -> int:
             f"too. Received: {options.explain}."
         )
     for path in options.paths:
-        _check_path(path)
-    classifier = load_classifier(options.model, options.runtime)
+        check_path(path)
+    classifier = load_classifier(options.model, options.runtime, options.threads)
     try:
         threshold = classifier.threshold_for(options.max_false_alarms)
     except ValueError as error:
         options.parser.error(with_flags(str(error), options.parser))
     others: list[str] = []
-    files = list(_files(options.paths, others))
+    asked = list(named_files(options.paths, others))
+    files = options.shard.part(asked)
     means = meaning(classifier, threshold)
     words = [means, f"Model: {printable(options.model or PACKAGED_MODEL)}"]
     if notice := synthetic_notice(classifier.data):
         words.append(notice)
+    if options.shard.of > 1:
+        words.append(f"Shard {options.shard}: {len(files)} of {len(asked)} pictures.")
     report = None
     if options.out:
         made_by = {"model": repr(classifier), "files": classifier.digest, "from": threshold}
-        report = Report(options.out, made_by | {"sheets": str(options.explain)})
+        made_by |= {"sheets": str(options.explain), "shard": str(options.shard)}
+        report = Report(options.out, made_by)
     left = [file for file in files if not report or file not in report.rows]
     if options.explain:
         if options.explain.exists() and not options.explain.is_dir():
@@ -141,28 +160,6 @@ def _predict(options: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
-def _check_path(path: str) -> None:
-    """Refuse what is neither a file nor a folder of pictures."""
-    if "://" in path and not os.path.exists(path):  # noqa: PTH110  (a Path raises for long text)
-        raise RunError(
-            f"Pictures are read from files and folders. Received: {path}. Save the picture as "
-            "a file first, and name that."
-        )
-    if not _is_searched(path):
-        raise RunError(
-            f"A folder to search must hold pictures. Received: {path}, the folder of a model. Pass "
-            f"it as the model: hf-ela predict PICTURE --model {path}"
-        )
-
-
-def _is_searched(folder: str) -> bool:
-    """Return whether a folder is not a model or a run: their plots are not pictures to score."""
-    from hf_ela.models.settings import SETTINGS_FILE
-
-    records = (f"{folder}/{name}" for name in (SETTINGS_FILE, "run.json"))
-    return not any(map(os.path.isfile, records))
-
-
 def meaning(classifier: "ElaClassifier", threshold: float | None = None) -> str:
     """Return what a model's answers mean, in words for a person."""
     threshold = classifier.threshold if threshold is None else threshold
@@ -180,28 +177,6 @@ def _band(classifier: "ElaClassifier", threshold: float) -> tuple[float, float] 
         return None
     low, high = classifier.uncertain or (classifier.threshold,) * 2
     return low, max(high, threshold)
-
-
-def _files(paths: Sequence[str], others: list[str]) -> Iterator[str]:
-    """Yield the files named, and the images in the folders named; an empty folder as itself.
-
-    Models and runs in them are skipped. Files that are no pictures by their names join `others`.
-    """
-    from hf_ela.images.folders import walk_once
-    from hf_ela.images.sources import IMAGE_SUFFIXES, UNREAD_SUFFIXES
-
-    def refuse(error: OSError) -> None:
-        unreadable.append(os.fsdecode(error.filename))
-
-    for path in paths:
-        unreadable: list[str] = []  # subfolders that may not be read: refused when they are opened
-        found: list[str] = []
-        for folder, names in walk_once([path], refuse, _is_searched):
-            for name in names:
-                is_picture = Path(name).suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES
-                # A Path would drop a leading ./
-                (found if is_picture else others).append(os.path.join(folder, name))  # noqa: PTH118
-        yield from sorted(found + [name for name in unreadable if name != path]) or [path]
 
 
 def _source(file: str) -> str | IO[bytes]:

@@ -247,7 +247,7 @@ def score_versions(
         except ImageError as error:
             return error
 
-    with in_threads(views, images, IMAGES_AT_A_TIME) as batches:
+    with in_threads(views, images, IMAGES_AT_A_TIME, detector.threads) as batches:
         for call in chain.from_iterable(batches):
             found = call()
             if isinstance(found, ImageError):

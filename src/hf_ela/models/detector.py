@@ -1,12 +1,14 @@
 """The detector: a network with its recipe and calibration, from views to probabilities of fake."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from PIL import Image
 
+from hf_ela._terminal import progress_bar
 from hf_ela._threads import Shared, batched, in_threads
 from hf_ela.ela.views import evaluation_views
 from hf_ela.errors import ImageError, ModelError
@@ -18,7 +20,7 @@ from hf_ela.images.traces import traced
 from hf_ela.models.calibrated import Calibrated
 from hf_ela.models.doubt import doubt
 from hf_ela.models.onnx_runtime import OnnxModel
-from hf_ela.models.score import Score
+from hf_ela.models.score import LabelScore, Score
 from hf_ela.models.settings import Runtime, Settings
 from hf_ela.recipes.schema import LABELS, Recipe
 
@@ -42,6 +44,7 @@ class Detector(Calibrated):
         labels: ``("fake", "real")``.
         runtime: What computes the probabilities: ``onnx`` or ``keras``.
         recipe: How an image becomes views, and which network scores them.
+        threads: How many threads read images and score them; None for `thread_count`.
     """
 
     labels = LABELS
@@ -69,6 +72,7 @@ class Detector(Calibrated):
         self.uncertain = uncertain
         self.false_alarms = {}
         self.frequencies = {}
+        self.threads: int | None = None
 
     @classmethod
     def from_settings(cls, model: "keras.Model | OnnxModel", settings: Settings) -> Self:
@@ -110,11 +114,11 @@ class Detector(Calibrated):
         """
         several: Any = [images] if is_one_image(images) else images
         if self.runtime == "onnx":  # one image after another in each thread, from file to score
-            with in_threads(self._score_or_error, several, batch_size) as calls:
+            with in_threads(self._score_or_error, several, batch_size, self.threads) as calls:
                 for call in chain.from_iterable(calls):
                     yield call()
             return
-        with in_threads(self._views_or_error, several, batch_size) as batches:
+        with in_threads(self._views_or_error, several, batch_size, self.threads) as batches:
             for batch in batches:
                 found = [call() for call in batch]
                 readable = [one[0] for one in found if not isinstance(one, ImageError)]
@@ -123,6 +127,28 @@ class Detector(Calibrated):
                     yield (
                         one if isinstance(one, ImageError) else Score(next(probabilities), *one[1:])
                     )
+
+    def answers(
+        self,
+        images: Iterable[ImageSource],
+        answer: Callable[[Score], list[LabelScore]],
+        batch_size: int,
+        *,
+        progress: bool,
+    ) -> Iterator[list[LabelScore]]:
+        """Yield the answer for each image, in order; see `ElaClassifier.predict`.
+
+        Raises:
+            ImageError: An image is refused, in place of its answer.
+        """
+        # Closed at the end: a raised refusal would keep it and its threads alive.
+        with closing(self.scores(images, batch_size=batch_size)) as scores:
+            total = len(images) if isinstance(images, Sequence) else None
+            results = progress_bar(scores, "Predicting", total) if progress else scores
+            for score in results:
+                if isinstance(score, ImageError):
+                    raise score
+                yield answer(score)
 
     def views(self, image: Image.Image) -> np.ndarray:
         """Return what the network sees of an RGB image: ELA, pixels or both, as its recipe says.

@@ -13,6 +13,7 @@ make them, as the cache of the Hub's client does.
 import platform
 import shutil
 import warnings
+from collections.abc import Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,10 @@ def saved_files(folder: Path) -> list[str]:
 
 
 def read_model(
-    folder: Path, runtime: Runtime | None = None
+    folder: Path,
+    runtime: Runtime | None = None,
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
 ) -> tuple["OnnxModel | keras.Model", Settings]:
     """Return a saved model, or that of a run folder's `weights/`, and its settings.
 
@@ -68,15 +72,23 @@ def read_model(
         folder: The folder of the model, or of the run.
         runtime: ``onnx`` for the network as ONNX, ``keras`` for a Keras network; None for ONNX
             where the model was saved with it.
+        threads: As for `OnnxModel`.
+        providers: As for `OnnxModel`.
 
     Raises:
+        ValueError: There are `providers`, but the model runs on Keras.
         ModelError: The folder does not exist or does not hold a usable model.
         BackendError: The Keras network is needed, and Keras or its backend is not installed.
     """
     folder = _saved_folder(folder)
     settings = read_settings(folder / SETTINGS_FILE)
-    read = _read_onnx if settings.runtime(runtime) == "onnx" else _read_network
-    return read(folder, settings), settings
+    if settings.runtime(runtime) == "onnx":
+        return _read_onnx(folder, settings, threads, providers), settings
+    if providers:
+        raise ValueError(
+            "`providers` are those of ONNX Runtime, and this model runs on Keras. Leave them out."
+        )
+    return _read_network(folder, settings), settings
 
 
 def read_network(folder: Path) -> "keras.Model":
@@ -84,12 +96,14 @@ def read_network(folder: Path) -> "keras.Model":
     return read_model(folder, "keras")[0]
 
 
-def _read_onnx(folder: Path, settings: Settings) -> OnnxModel:
+def _read_onnx(
+    folder: Path, settings: Settings, threads: int | None, providers: Sequence[str] | None
+) -> OnnxModel:
     path = _file_of(folder, NETWORK_FILE)
     with path.open("rb") as file:  # once, so that what is checked is what is run
         data = file.read(largest_weights(settings.recipe) + 1)
     _check_sha256(path, sha256(data).hexdigest(), settings.sha256[NETWORK_FILE])
-    return OnnxModel(data, settings.recipe)
+    return OnnxModel(data, settings.recipe, threads, providers)
 
 
 def checked_weights(folder: Path) -> tuple[Path, Settings]:

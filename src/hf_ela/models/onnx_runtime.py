@@ -1,15 +1,22 @@
-"""A network as an ONNX file, run by ONNX Runtime: views in, probabilities out, without Keras."""
+"""A network as an ONNX file, run by ONNX Runtime: views in, probabilities out, without Keras.
 
+The limits of memory and of time are those of a CPU. Other execution providers run the files that
+passed the same checks, and ran once on the CPU where loading would compute. CUDA has the limit of
+memory too; what hands a whole network to a device can be ended only between two steps.
+"""
+
+import logging
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import cache
-from threading import Timer
-from typing import Any
+from contextlib import nullcontext, suppress
+from functools import cache, partial
+from itertools import takewhile
+from threading import Lock, Timer
+from typing import Any, Final
 
 import numpy as np
 
-from hf_ela._threads import cores
+from hf_ela._threads import thread_count
 from hf_ela.errors import ModelError
 from hf_ela.models.guards import check_onnx
 from hf_ela.models.settings import OUTPUT, VIEWS
@@ -21,22 +28,46 @@ SECONDS = 120
 """Most seconds of one step: those of our networks take less than one."""
 PIXELS = 2**18
 """Most pixels of one step. As measured, more of them are not faster, and take more memory."""
+THREADS = 8
+"""Most threads of one model, which keeps them while it waits: ten models have dozens. Several
+images are scored in threads of their own, each by itself."""
+CPU: Final = "CPUExecutionProvider"
+_OPTIONS = {
+    "CUDAExecutionProvider": {
+        "gpu_mem_limit": MEMORY,
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": 0,  # its 10 bits would move scores
+    }
+}
+
+logger = logging.getLogger(__name__)
 
 
 class OnnxModel:
     """A network that gives the probabilities of views."""
 
-    def __init__(self, data: bytes, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        recipe: Recipe,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+    ) -> None:
         """Start a session with the contents of a file.
 
         Args:
             data: `OnnxFiles.from_views` of `hf_ela.models.export.onnx_files`.
             recipe: The recipe that the network must have.
+            threads: As for `thread_count`; one model takes at most `THREADS`.
+            providers: ONNX Runtime's execution providers in order of preference; CPU by default.
 
         Raises:
+            ValueError: `threads` is below 1, or ONNX Runtime knows no such provider.
             ModelError: ONNX Runtime cannot read the file, it is of another recipe, or it reaches
                 out of itself.
         """
+        threads, providers = min(thread_count(threads), THREADS), providers or ()
+        check_providers(providers)
         computes = check_onnx(data, recipe)
         self._shape = recipe.input_shape
         self._step = max(1, PIXELS // recipe.input.size**2)
@@ -45,7 +76,8 @@ class OnnxModel:
             f"{OUTPUT}: tensor(float) {_product([len(LABELS)])}"
         )
         try:
-            self._session = onnx_session(data, optimized=not computes)
+            start = partial(onnx_session, data, threads)
+            self._session = start(optimized=False) if computes else start(providers)
             ends = self._session.get_inputs(), self._session.get_outputs()
             received = " to ".join(map(_described, ends))
         except Exception as error:  # ONNX Runtime's errors have no common base
@@ -61,7 +93,9 @@ class OnnxModel:
             )
         if computes:  # loading has no limit of time: the same is computed before, within that
             self._run(np.zeros((1, *self._shape), np.uint8))
-            self._session = onnx_session(data)
+            self._session = start(providers)
+        # Some devices compute one run at a time.
+        self._turn = nullcontext() if self._session.get_providers() == [CPU] else Lock()
         view = np.zeros((1, *self._shape), np.uint8)
         weakref.finalize(self, _give_back, self._session, view).atexit = False
 
@@ -83,7 +117,9 @@ class OnnxModel:
                 f"`views` must be uint8 of shape {_product(self._shape)}, N at least 1. "
                 f"Received: {views.dtype} of shape {views.shape}."
             )
-        steps = [self._run(views[at : at + self._step]) for at in range(0, len(views), self._step)]
+        starts = range(0, len(views), self._step)
+        with self._turn:
+            steps = [self._run(views[at : at + self._step]) for at in starts]
         return np.concatenate(steps)
 
     def _run(self, views: np.ndarray) -> np.ndarray:
@@ -97,9 +133,12 @@ class OnnxModel:
             (probabilities,) = self._session.run([OUTPUT], {VIEWS: views}, options)
         except Exception as error:  # as above
             _give_back(self._session, views[:1])
+            remedy = "The file is corrupt or malicious: do not use it."
+            if (device := self._session.get_providers()[0]) != CPU:
+                remedy = f"Leave `providers` out if {device} has failed, or do not use the file."
             raise ModelError(
                 f"ONNX Runtime cannot run the ONNX file in {SECONDS} seconds and {MEMORY:,} bytes "
-                f"of memory: {error!s:.300}. The file is corrupt or malicious: do not use it."
+                f"of memory: {error!s:.300}. {remedy}"
             ) from error
         finally:
             timer.cancel()
@@ -123,18 +162,46 @@ def _give_back(session: Any, views: np.ndarray) -> None:
         session.run([OUTPUT], {VIEWS: views}, options)
 
 
-def onnx_session(data: bytes, *, optimized: bool = True) -> Any:
-    """Return a session of ONNX Runtime on the CPU; no file beside `data` is read.
+def check_providers(providers: Sequence[str] | None) -> None:
+    """Check names of execution providers, if there are any.
+
+    Raises:
+        ValueError: ONNX Runtime knows no such provider.
+    """
+    if not providers:
+        return
+    import onnxruntime
+
+    known = onnxruntime.get_all_providers()
+    if isinstance(providers, str) or not {*known}.issuperset(providers):
+        raise ValueError(
+            f"`providers` must be a list of names that ONNX Runtime knows: {', '.join(known)}. "
+            f"Received: {providers!r:.100}. "
+            f"This onnxruntime has {', '.join(onnxruntime.get_available_providers())}."
+        )
+
+
+def onnx_session(
+    data: bytes,
+    threads: int | None = None,
+    providers: Sequence[str] = (),
+    *,
+    optimized: bool = True,
+) -> Any:
+    """Return a session of ONNX Runtime; no file beside `data` is read.
 
     Args:
         data: The contents of the file.
+        threads: As for `thread_count`.
+        providers: What computes, in order of preference, before the CPU. A warning names, once,
+            what cannot.
         optimized: Simplify the graph, and compute what does not depend on its input.
     """
     import onnxruntime
 
     _share_memory()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
+    options.intra_op_num_threads = thread_count(threads)
     options.log_severity_level = 4  # only what is fatal: errors come as exceptions
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -144,9 +211,32 @@ def onnx_session(data: bytes, *, optimized: bool = True) -> Any:
         "session.use_env_allocators": "1",
     }.items():
         options.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(
-        data, options, providers=["CPUExecutionProvider"], enable_fallback=False
-    )
+
+    def started(names: Sequence[str]) -> Any:
+        chosen = [(name, _OPTIONS.get(name, {})) for name in [*names, CPU]]
+        return onnxruntime.InferenceSession(data, options, chosen, enable_fallback=False)
+
+    installed = onnxruntime.get_available_providers()
+    lacking = f"this onnxruntime has only {', '.join(installed)}"
+    broken = "its libraries or its device are missing"
+    asked = [*takewhile(CPU.__ne__, providers)]
+    usable = [name for name in asked if name in installed]
+    try:
+        session = started(usable)
+    except Exception as error:  # of the device; or of the file, and then the CPU raises it again
+        if not usable:
+            raise
+        session, broken = started([]), f"{error!s:.300}"
+    for name in asked:
+        if name not in session.get_providers():
+            why = broken if name in usable else lacking
+            _warn_once(name, why, session.get_providers()[0])
+    return session
+
+
+@cache
+def _warn_once(provider: str, why: str, instead: str) -> None:
+    logger.warning("%s cannot be used: %s. %s computes instead.", provider, why, instead)
 
 
 @cache
