@@ -108,7 +108,7 @@ def test_a_release_is_one_commit_and_a_tag_and_made_once(hub, push, tiny_run) ->
     plots = {f"plots/{path}" for path in record_of(tiny_run)["plots"]}
     assert plots
     model = "config.json hf_ela.json metadata.json model.onnx model.weights.h5 network.onnx"
-    rest = "README.md handler.py metrics.json requirements.txt run.json"
+    rest = "README.md handler.py metrics.json notebook.ipynb requirements.txt run.json"
     samples = {f"samples/{name}" for name in ("README.md", "ela.png", *SAMPLES)}
     assert sent == {wheel, *plots, *model.split(), *rest.split(), *samples}
     assert "4 scores match" in done.out

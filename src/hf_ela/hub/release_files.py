@@ -20,6 +20,7 @@ from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.card import CAPTIONS, make_card
 from hf_ela.hub.card_metadata import decode_card, has_text, parse_card
+from hf_ela.hub.notebook import NOTEBOOK, make_notebook
 from hf_ela.hub.package import (
     SAMPLES,
     requirements,
@@ -38,6 +39,7 @@ Files = Mapping[str, bytes | Path]
 ASSETS = files("hf_ela.hub") / "assets"
 CARD = "README.md"
 RECORD = "run.json"
+_JSON = (".json", ".ipynb")
 _PAGE = (".html", ".js", ".css", ".svg")
 _HUB = "https://huggingface.co"
 _STORAGE = "https://*.huggingface.co https://*.hf.co"
@@ -84,6 +86,7 @@ def release_files(
     files = {
         CARD: card.encode(),
         RECORD: run_folder / RECORD,
+        NOTEBOOK: make_notebook(run, repo_id=repo_id, revision=revision),
         "metrics.json": _as_json(result),
         **model_files(run_folder / "weights"),
         **{f"plots/{name}": run_folder / "plots" / name for name in _plots(run)},
@@ -153,9 +156,9 @@ def _check(files: Files) -> None:
                 f"The run folder has no file {name}, or has a link in its place. Copy the folder "
                 "again, or train again."
             )
-        if name.endswith((".json", ".md")):
+        if name.endswith((*_JSON, ".md")):
             text = content_of(file).decode()
-            strings = _strings(json.loads(text)) if name.endswith(".json") else ()
+            strings = _strings(json.loads(text)) if name.endswith(_JSON) else ()
             found = (at for at, value in strings if _PATH.search(value) or _TOKEN.search(value))
             private = next(found, None)
             if private is None and (_TOKEN.search(text) or _names_home(text)):
