@@ -314,6 +314,25 @@ def test_resume_refuses_other_images_settings_and_emissions(tmp_path) -> None:
     assert recorded(out)[0] == RECIPE  # nothing is lost
 
 
+def test_one_command_begins_a_run_and_continues_it(tiny, tmp_path, command, monkeypatch) -> None:
+    """What a job needs that is started again: `--resume` beside what to train."""
+    out, resumed = tmp_path / "run", []
+
+    def cut(*args: Any, resume: bool, **options: Any) -> Any:
+        resumed.append(resume)
+        return train(*args, resume=resume, **{**options, **CHEAP, "say": stop})
+
+    def stop(line: str) -> None:
+        if line.startswith("Preparing"):
+            raise RunError("A machine was taken away.")
+
+    monkeypatch.setattr("hf_ela.training.trainer.train", cut)
+    typed = f"train --data {tiny} --set training.epochs=1 --out {out} --resume"
+    for _ in range(2):
+        assert "taken away" in command(typed, status=2).err
+    assert resumed == [False, True]
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> None:

@@ -52,7 +52,10 @@ def add_train(commands: Commands) -> None:
     )
     train.add_argument("--out", metavar="FOLDER", type=Path, help="the run folder (runs/<time>)")
     train.add_argument(
-        "--resume", action="store_true", help="continue the interrupted run in --out"
+        "--resume",
+        action="store_true",
+        help="continue the interrupted run in --out; beside --data or the like, begin it if --out "
+        "is new or empty",
     )
     train.add_argument(
         "--leave-out",
@@ -87,7 +90,11 @@ def _train(options: argparse.Namespace) -> int:
     use_token(options)
     initial = Initial.load(*split_revision(options.initial)) if options.initial else None
     out = options.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
-    if options.resume and not _says_what(options):
+    says_what = _says_what(options)
+    # A job that is started again after a failure has one command for all of its attempts.
+    begun = out.is_dir() and any(out.iterdir())
+    resume = options.resume and (begun or not says_what)
+    if resume and not says_what:
         recipe, data = recorded(out)
     else:
         overrides = list(options.overrides or ())
@@ -110,7 +117,7 @@ def _train(options: argparse.Namespace) -> int:
             data,
             out,
             initial=initial,
-            resume=options.resume,
+            resume=resume,
             country=options.country,
             say=say,
         )

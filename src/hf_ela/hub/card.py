@@ -44,7 +44,7 @@ from hf_ela.hub.card_metadata import (
 from hf_ela.hub.client import check_tag
 from hf_ela.hub.datasets import DEFAULT_DATASET
 from hf_ela.hub.locate import PACKAGED
-from hf_ela.hub.package import MODEL_CARD, install_release
+from hf_ela.hub.package import MODEL_CARD, install_release, release_requirement
 from hf_ela.run_record import read_run
 
 REPOSITORY = r"[\w.-]+/[\w.-]+"
@@ -161,6 +161,7 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
         tag=revision,
         linked=_is_pinned(data),
         install=partial(_install, repo_id, revision),
+        wheel=lambda extras: Markup(release_requirement(str(repo_id), revision, extras)),  # noqa: S704
         synthetic_notice=SYNTHETIC_NOTICE,
         packaged=PACKAGED,
         original=data["id"] == DEFAULT_DATASET,
