@@ -68,6 +68,11 @@ def add_train(commands: Commands) -> None:
         metavar="ISO",
         help="measure CO2 with codecarbon, in the country with this three-letter code",
     )
+    train.add_argument(
+        "--track",
+        action="store_true",
+        help="write event files for TensorBoard into events/ of the run, and into a release of it",
+    )
     add_data_options(train)
     train.set_defaults(run=_train, parser=train)
 
@@ -119,6 +124,7 @@ def _train(options: argparse.Namespace) -> int:
             initial=initial,
             resume=resume,
             country=options.country,
+            track=options.track,
             say=say,
         )
     except KeyboardInterrupt:
@@ -132,7 +138,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _says_what(options: argparse.Namespace) -> bool:
     """Return whether recipe or data are given beside ``--resume``."""
-    elsewhere = {"out", "resume", "country", "token", "run", "parser"}
+    elsewhere = {"out", "resume", "country", "track", "token", "run", "parser"}
     return any(value is not None for name, value in vars(options).items() if name not in elsewhere)
 
 

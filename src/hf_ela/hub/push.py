@@ -18,11 +18,10 @@ from hf_ela.hub.plan import (
     check_metadata,
     make_plan,
 )
+from hf_ela.hub.private import Files, content_of
 from hf_ela.hub.release_files import (
     CARD,
     RECORD,
-    Files,
-    content_of,
     model_files,
     release_files,
     space_files,
