@@ -513,6 +513,22 @@ def test_spaces_go_along_and_show_that_very_commit(hub, push) -> None:
     assert [demo.find("main").sha, page.find("main").sha] == before
 
 
+def test_a_collection_takes_the_model_and_its_spaces_once(hub, push) -> None:
+    words = ("--collection", "Art or not", "--space", "tester/demo")
+    assert "Collection: Art or not" in push("tester/run", *words, "--dry-run").out
+    assert not hub.collections
+    out = push("tester/run", *words).out
+    ((slug, collection),) = hub.collections.items()
+    assert f"In the collection {hub.endpoint}/collections/{slug}." in out
+    assert collection["title"] == "Art or not"
+    for name in ("Art or not", slug):  # again
+        push("tester/run", "--collection", name)
+    items = [(item["type"], item["id"]) for item in collection["items"]]
+    assert items == [("model", "tester/run"), ("space", "tester/demo")]
+    error = push("tester/run", "--collection", f"tester/art-{'0' * 24}", status=2).err
+    assert "correct --collection and repeat the command" in error
+
+
 def test_a_hostile_card_of_a_space_is_refused(hub, push) -> None:
     files = {"model.json": b"{}", "README.md": b"---\nx: &a [1]\ny: *a\n---\n# Mine\n"}
     hub.add_space("tester/demo", files)
