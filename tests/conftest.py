@@ -275,7 +275,7 @@ def tiny_run(tiny, tiny_groups, tmp_path_factory) -> Path:
 
         cache = tmp_path_factory.mktemp("cache")
         options = DataOptions(str(tiny), groups=str(tiny_groups), num_proc=1, cache_dir=str(cache))
-        train(load_recipe("default", TINY), options, out, say=lambda line: None)
+        train(load_recipe("default", TINY), options, out, track=True, say=lambda line: None)
 
     return made_once(tmp_path_factory, "tiny-run", make)
 

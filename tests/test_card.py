@@ -7,6 +7,7 @@ Make the golden card again after a change that is meant, and read the difference
 import copy
 import json
 import re
+import shlex
 import string
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from hf_ela.hub.card import CAPTIONS, make_card
 from hf_ela.hub.card_metadata import BEGIN, END, body_of
 from hf_ela.hub.datasets import DEFAULT_DATASET
 from hf_ela.hub.locate import packaged_model
+from hf_ela.hub.package import WHEEL
 from hf_ela.recipes.loading import load_recipe
 from hub_server import cards
+from jobs import resolved
 
 GOLDEN = Path(__file__).parent / "golden"
 RUN = json.loads((GOLDEN / "run.json").read_text("utf-8"))
@@ -228,6 +231,27 @@ def test_the_command_that_reproduces_asks_for_the_groups() -> None:
     card = make_card(changed(data={"groups": None}))
     assert "hf-ela reproduce .\n" in card
     assert "--groups" not in card
+
+
+def test_it_names_the_command_that_reproduces_on_a_rented_gpu() -> None:
+    """The `hf` command line itself resolves it; nothing is sent."""
+
+    def rented(card: str) -> list[str]:
+        return [line for line in card.splitlines() if line.startswith("hf jobs")]
+
+    [line] = rented(make_card(RUN, **RELEASE))
+    rows = resolved(shlex.split(line))
+    assert rows["script"] == "hf-ela"
+    assert rows["args"] == "reproduce user/repo@v1.0.0 --groups CSV"
+    wheel = f"https://huggingface.co/user/repo/resolve/v1.0.0/{WHEEL}"
+    assert rows["with"] == f"hf-ela[train,gpu] @ {wheel}"
+    assert rows["flavor"].startswith("t4")
+
+    local = changed(data={"id": "my-folder", "revision": None})
+    initial = {"id": "my-model", "revision": None, "sha256": "ab" * 32}
+    for card in (make_card(RUN), make_card(local, **RELEASE)):
+        assert not rented(card)
+    assert not rented(make_card({**RUN, "initial": initial}, **RELEASE))
 
 
 @pytest.mark.parametrize(

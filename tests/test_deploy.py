@@ -31,7 +31,8 @@ from hf_ela import ElaClassifier
 from hf_ela._text import LABEL_WORDS, SYNTHETIC_NOTICE
 from hf_ela.errors import ImageError
 from hf_ela.hub.package import SAMPLES, sample_pictures
-from hf_ela.hub.release_files import content_of, model_files, space_files, widget_files
+from hf_ela.hub.private import content_of
+from hf_ela.hub.release_files import model_files, space_files, widget_files
 from hf_ela.images.claims import Claim
 from hf_ela.recipes.loading import load_recipe
 from networks import network_of

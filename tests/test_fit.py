@@ -116,12 +116,12 @@ def published(*overrides: str) -> Recipe:
     return load_recipe("reference", [*small, "training.early_stopping.patience=9", *overrides])
 
 
-def fitted(recipe: Recipe, folder: Path, interrupt: int = 0):
+def fitted(recipe: Recipe, folder: Path, interrupt: int = 0, events: Path | None = None):
     """Fit to 16 images and validate on 8; fail after so many drawn views."""
     views = Views(16, recipe, seed=0)
     train, held = Split(views, np.arange(16)), Split(Views(8, recipe, seed=1), np.arange(8))
     views.left = interrupt
-    return fit(recipe, train, held, folder)
+    return fit(recipe, train, held, folder, events=events)
 
 
 def same(one, other) -> bool:
@@ -139,6 +139,34 @@ def test_an_interrupted_fit_ends_in_the_same_bits(tmp_path) -> None:
     assert same(resumed, whole)
     assert found.history == expected.history
     assert (found.epochs, found.best_epoch) == (expected.epochs, expected.best_epoch)
+
+
+def test_a_tracked_fit_is_one_event_file_also_after_an_interruption(tmp_path) -> None:
+    pytest.importorskip("tensorboardX")
+    read = pytest.importorskip("tensorflow").compat.v1.train.summary_iterator  # not by its writer
+    events = tmp_path / "events"
+
+    def written() -> dict[str, list[float]]:
+        (path,) = events.glob("*tfevents*")
+        found: dict[str, list[float]] = {}
+        for event in read(str(path)):
+            for value in event.summary.value:
+                steps = found.setdefault(value.tag, [])
+                assert event.step == len(steps)
+                steps.append(value.simple_value)
+        return found
+
+    recipe = published("training.epochs=4")
+    with pytest.raises(Exception, match="the disk is gone"):
+        fitted(recipe, tmp_path, interrupt=2 + 2 * 16 + 9, events=events)
+    assert 0 < len(written()["loss/train"]) < 4
+    _, checkpoint = fitted(recipe, tmp_path, events=events)
+    expected = checkpoint.history
+    assert {tag: len(values) for tag, values in written().items()} == dict.fromkeys(
+        ("loss/train", "accuracy/train", "loss/validation", "accuracy/validation"), 4
+    )
+    assert written()["loss/validation"] == pytest.approx(expected["val_loss"])
+    assert written()["accuracy/train"] == pytest.approx(expected["accuracy"])
 
 
 def test_one_interrupt_suffices_where_it_is_swallowed(tmp_path, monkeypatch) -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from bad_files import encode
 from conftest import REPOSITORY
 from hf_ela.data.duplicates import near_duplicates, perceptual_hash
-from hf_ela.data.groups import GroupTable, clusters, grouped_split
+from hf_ela.data.groups import GroupTable, clusters, grouped_split, split_table
 from hf_ela.errors import DataError
 from hf_ela.images.loading import load_image
 
@@ -197,3 +197,22 @@ def test_copies_of_real_pictures_are_found_and_other_pictures_are_not(where, req
     originals, small = np.split(found, 2)
     assert np.mean(originals == small) > 0.95
     assert len(set(originals)) == len(pictures)
+
+
+def test_the_table_for_others_numbers_groups_and_names_nothing(tmp_path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text(
+        "file_name,group\ntrain/b.jpg,Jane Doe\ntest/a.jpg,Jane Doe\ntrain/d.jpg,=1+1\n"
+    )
+    images = {
+        "train": [{"file_name": f"train/{name}.jpg", "key": name * 64} for name in "bcd"],
+        "test": [{"file_name": "test/a.jpg", "key": "a" * 64}],
+    }
+    table = split_table(GroupTable.read(path), images).splitlines()
+    assert table == [
+        "sha256,group,split",
+        f"{'a' * 64},1,test",
+        f"{'b' * 64},1,train",
+        f"{'c' * 64},,train",
+        f"{'d' * 64},2,train",
+    ]

@@ -69,13 +69,32 @@ class TestLoading:
         assert classifier.revision == commit
         assert list(classifier.scores([image])) == expected
         asked = {request.partition("/resolve/")[2] for request in hub.requests}
-        assert asked == {"v1/hf_ela.json 200", f"{commit}/model.weights.h5 200"}
+        needed = {"v1/hf_ela.json 200", f"{commit}/model.weights.h5 200"}
+        assert asked == needed | {f"{commit}/config.json 200"}
         hub.requests.clear()
         assert ElaClassifier.from_pretrained(ID, revision=commit).revision == commit
         assert hub.requests == []
         head = released.find("main").sha
         assert head != commit
         assert ElaClassifier.from_pretrained(ID).revision == head
+
+    @pytest.mark.parametrize("runtime", ["onnx", "keras"])
+    def test_the_hub_counts_one_download(self, hub, onnx_files, runtime) -> None:
+        """It counts requests, GET and HEAD, for config.json."""
+
+        def counted() -> int:
+            return sum("/config.json " in request for request in hub.requests)
+
+        repository = hub.add_model(ID, onnx_files)
+        first = ElaClassifier.from_pretrained(ID, runtime=runtime)
+        assert counted() == 1
+        assert first.model.count_params()  # downloads the weights too, after ONNX
+        ElaClassifier.from_pretrained(ID)
+        assert counted() == 1
+        repository.commit({"README.md": b"# Another release\n"})
+        hub.fault("HEAD", "/config.json", status=404)  # of no matter for loading
+        assert ElaClassifier.from_pretrained(ID, runtime=runtime).revision != first.revision
+        assert counted() == 2
 
     def test_private_needs_the_token(self, hub, files) -> None:
         hub.add_model("somebody/private", files, private=True)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -160,3 +161,24 @@ class TestRequirements:
         assert [line for line in core if line.startswith("onnxruntime")]
         assert requirements("keras").splitlines() == [*core, "jax>=0.5", "keras>=3.13.2"]
         assert {*core} < {*requirements("train").splitlines()}
+
+
+def test_hf_finds_it_as_an_extension(tmp_path) -> None:
+    """`hf extensions install` takes a package whose script has the name of its repository."""
+    extensions = pytest.importorskip("huggingface_hub.cli.extensions")
+    assert not (REPOSITORY / "hf-ela").exists()  # it would be taken for the whole extension
+    script = Path(sys.executable).with_name("hf-ela")
+    names = {"owner": "OWNER", "repo": "hf-ela", "repo_id": "OWNER/hf-ela", "short_name": "ela"}
+    installed = extensions.ExtensionManifest(
+        **names, executable_path=str(script), type="python", installed_at=datetime.now(UTC)
+    )
+    installed.save(tmp_path / ".local/share/hf/extensions/hf-ela")
+    done = subprocess.run(
+        [sys.executable, "-m", "huggingface_hub.cli.hf", "ela", "--version"],
+        env=os.environ | {"HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"hf-ela {__version__}\n"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -108,7 +109,8 @@ def test_a_release_is_one_commit_and_a_tag_and_made_once(hub, push, tiny_run) ->
     plots = {f"plots/{path}" for path in record_of(tiny_run)["plots"]}
     assert plots
     model = "config.json hf_ela.json metadata.json model.onnx model.weights.h5 network.onnx"
-    rest = "README.md handler.py metrics.json requirements.txt run.json"
+    rest = "README.md handler.py metrics.json notebook.ipynb requirements.txt run.json"
+    rest += " events/events.out.tfevents.0 groups.csv"
     samples = {f"samples/{name}" for name in ("README.md", "ela.png", *SAMPLES)}
     assert sent == {wheel, *plots, *model.split(), *rest.split(), *samples}
     assert "4 scores match" in done.out
@@ -194,6 +196,19 @@ def test_an_earlier_release_is_removed_and_files_of_others_stay(hub, push, other
     assert now["plots/mine.png"] == b"mine"
 
 
+def test_a_tracked_training_has_its_events_without_the_name_of_the_machine(
+    hub, push, other
+) -> None:
+    (own,) = (other / "events").iterdir()
+    own.rename(own.with_name("events.out.tfevents.1796059474.mine.local"))
+    push("tester/tracked", run=other)
+    sent = {name: data for name, data in files(hub, "tester/tracked").items() if "events" in name}
+    assert sent.keys() == {"events/events.out.tfevents.0"}
+    shutil.rmtree(other / "events")
+    push("tester/tracked", run=other)  # trained again without
+    assert "events/events.out.tfevents.0" not in files(hub, "tester/tracked")
+
+
 # --- What must not be sent ---------------------------------------------------------------------
 
 
@@ -256,7 +271,9 @@ def test_wrong_usage_is_said_before_anything_is_sent(hub, push, options, rule) -
     assert "named user/name" in push("art", status=2).err
 
 
-@pytest.mark.parametrize("damage", ["no samples", "another sample", "dataset images", "a link"])
+@pytest.mark.parametrize(
+    "damage", ["no samples", "another sample", "dataset images", "another table", "a link"]
+)
 def test_a_run_that_cannot_be_verified_or_shown_is_refused(other, tiny_run, damage) -> None:
     record, picture = record_of(other), other / "samples" / REAL
     match damage:
@@ -264,6 +281,8 @@ def test_a_run_that_cannot_be_verified_or_shown_is_refused(other, tiny_run, dama
             record["samples"] = []
         case "another sample":
             write(picture, (other / "samples" / FAKE).read_bytes())
+        case "another table":
+            write(other / "groups.csv", "sha256,group,split\n")
         case "dataset images":
             record["plots"].append("mistakes.png")
         case _:
@@ -492,6 +511,22 @@ def test_spaces_go_along_and_show_that_very_commit(hub, push) -> None:
         name = "tester/demo" if swapped == "--widget" else "tester/page"
         assert f"it has no {mark}" in push("tester/run", swapped, name, status=2).err
     assert [demo.find("main").sha, page.find("main").sha] == before
+
+
+def test_a_collection_takes_the_model_and_its_spaces_once(hub, push) -> None:
+    words = ("--collection", "Art or not", "--space", "tester/demo")
+    assert "Collection: Art or not" in push("tester/run", *words, "--dry-run").out
+    assert not hub.collections
+    out = push("tester/run", *words).out
+    ((slug, collection),) = hub.collections.items()
+    assert f"In the collection {hub.endpoint}/collections/{slug}." in out
+    assert collection["title"] == "Art or not"
+    for name in ("Art or not", slug):  # again
+        push("tester/run", "--collection", name)
+    items = [(item["type"], item["id"]) for item in collection["items"]]
+    assert items == [("model", "tester/run"), ("space", "tester/demo")]
+    error = push("tester/run", "--collection", f"tester/art-{'0' * 24}", status=2).err
+    assert "correct --collection and repeat the command" in error
 
 
 def test_a_hostile_card_of_a_space_is_refused(hub, push) -> None:

@@ -23,6 +23,7 @@ from markdown_it import MarkdownIt
 from conftest import REPOSITORY, TINY, files_of, linked_copy, python_path
 from hf_ela.cli import _parser, main
 from hf_ela.hub.datasets import DEFAULT_DATASET
+from jobs import resolved
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 # In a block without a language, which is for what a program prints.
@@ -123,6 +124,9 @@ def exists(words: list[str]) -> bool:
             return all(set(extras.split(",")) <= known for extras in named)
         case ["curl", address, *_]:
             return address.startswith("localhost:7861")  # `hf-ela serve`
+        case ["hf", "jobs", "uv", "run", *rest]:
+            is_right = resolved(words)["script"] == "hf-ela"
+            return is_right and exists(rest[rest.index("hf-ela") :])
         case ["git", "checkout" | "show", name]:
             tag = name.partition(":")[0]
             there = git("rev-parse", "--verify", "--quiet", tag)  # a shallow checkout has no tags
@@ -316,6 +320,7 @@ def test_card_of_a_release(run, hub, tmp_path) -> None:
         "```sh\npython train.py --recpie reference\n```",
         "```sh\npython push_to_hub.py runs/mine\n```",
         "```sh\nsbatch --wrap 'hf-ela predict scans/ --sharp 1/2'\n```",
+        "```sh\nhf jobs uv run --flavour t4-small hf-ela train\n```",
         "```sh\ngit checkout experiments-2\n```",
         "```sh\ngit chekout experiments-1\n```",
         "```bash\ntrue\n```",

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +121,36 @@ def test_run_json_holds_all_that_a_card_needs(tiny_run, run) -> None:
     assert read_run(tiny_run).content() == run
 
 
+def test_whoever_has_the_images_can_check_the_split(tiny_run, tiny, tiny_groups, run) -> None:
+    text = (tiny_run / "groups.csv").read_text()
+    assert run["data"]["groups"]["table"] == sha256(text.encode()).hexdigest()
+    table = pd.read_csv(StringIO(text), dtype={"group": "Int64"})
+    assert list(table) == ["sha256", "group", "split"]
+    names = {sha256(path.read_bytes()).hexdigest(): path for path in tiny.rglob("*.*")}
+    assert {*table["sha256"]} == {*names}
+    for key, split in zip(table["sha256"], table["split"], strict=True):
+        assert (split == "test") == (names[key].parts[-3] == "test")
+    assert table["split"].value_counts().to_dict() == {
+        name: counts["n"] for name, counts in run["data"]["splits"].items()
+    }
+    given = pd.read_csv(tiny_groups)
+    assert table["group"].nunique() == given["group"].nunique()
+    private = {*given["group"], *given["file_name"], *(path.stem for path in names.values())}
+    assert not [name for name in private if name in text]
+
+
 def test_run_folder_is_complete_and_tidy(tiny_run) -> None:
     assert sorted(path.name for path in tiny_run.iterdir()) == [
         "README.md",
+        "events",
+        "groups.csv",
         "plots",
         "predictions.parquet",
         "run.json",
         "samples",
         "weights",
     ]
+    assert len([*(tiny_run / "events").iterdir()]) == 1
     plots = {path.stem: load_image(path).pixels.size for path in (tiny_run / "plots").iterdir()}
     assert set(plots) == {
         "confusion", "coverage", "ela", "mistakes", "reliability", "robustness", "roc",
@@ -314,6 +337,25 @@ def test_resume_refuses_other_images_settings_and_emissions(tmp_path) -> None:
     assert recorded(out)[0] == RECIPE  # nothing is lost
 
 
+def test_one_command_begins_a_run_and_continues_it(tiny, tmp_path, command, monkeypatch) -> None:
+    """What a job needs that is started again: `--resume` beside what to train."""
+    out, resumed = tmp_path / "run", []
+
+    def cut(*args: Any, resume: bool, **options: Any) -> Any:
+        resumed.append(resume)
+        return train(*args, resume=resume, **{**options, **CHEAP, "say": stop})
+
+    def stop(line: str) -> None:
+        if line.startswith("Preparing"):
+            raise RunError("A machine was taken away.")
+
+    monkeypatch.setattr("hf_ela.training.trainer.train", cut)
+    typed = f"train --data {tiny} --set training.epochs=1 --out {out} --resume"
+    for _ in range(2):
+        assert "taken away" in command(typed, status=2).err
+    assert resumed == [False, True]
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> None:
@@ -341,6 +383,17 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> N
 
 
 # ------------------------------------------------------------------------------------- refusals
+
+
+def test_tracking_without_its_extra_is_refused_before_any_work(
+    tiny, tmp_path, command, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    (line,) = command(
+        f"train --data {tiny} --track --out {tmp_path}/run", status=2
+    ).err.splitlines()
+    assert "requires the `tensorboard` extra" in line
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

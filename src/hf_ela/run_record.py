@@ -20,6 +20,12 @@ from hf_ela.recipes.schema import Protocol, Recipe
 RUN_SCHEMA = 1
 """Version of the layout of ``run.json``."""
 
+EVENTS = "events"
+"""Folder of a run with the event file of its training, where it was tracked."""
+
+GROUPS_TABLE = "groups.csv"
+"""File of a run with the group and the split of each image, without names."""
+
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=1000)]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
@@ -110,6 +116,7 @@ class _Section(BaseModel):
 
 class _Groups(_Section):
     sha256: Hash
+    table: Hash | None = None  # of `GROUPS_TABLE`
 
 
 class _LeftOut(_Section):

@@ -37,11 +37,11 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from hub_server import reading, writing
+from hub_server import collections, reading, writing
 from hub_server.http import Drop, Fault, Hook, handler
 from hub_server.repository import Commit, Repository
 
-__all__ = ["Commit", "LocalHub", "Repository", "reading", "writing"]
+__all__ = ["Commit", "LocalHub", "Repository", "collections", "reading", "writing"]
 
 
 class LocalHub:
@@ -50,6 +50,7 @@ class LocalHub:
     Attributes:
         endpoint: What HF_ENDPOINT must be.
         repositories: (``models``, ``datasets`` or ``spaces``, id) -> repository.
+        collections: Slug -> what the Hub says of a collection.
         announced: Where large files may be sent to -> the repository that waits for them.
         started: All calls as they came in, as ``"METHOD /path"``.
         requests: All calls that ended, as ``"METHOD /path status"``; ``dropped`` for a status where
@@ -65,6 +66,7 @@ class LocalHub:
 
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}
+        self.collections: dict[str, dict[str, Any]] = {}
         self.announced: dict[str, Repository] = {}
         self.started: list[str] = []
         self.requests: list[str] = []
@@ -168,7 +170,9 @@ class LocalHub:
     def reset(self) -> None:
         """Forget all repositories, calls and faults."""
         self.clear_faults()
-        for kept in (self.repositories, self.announced, self.started, self.requests):
+        for kept in (self.repositories, self.collections, self.announced):
+            kept.clear()
+        for kept in (self.started, self.requests):
             kept.clear()
 
     def environment(self, home: Path) -> dict[str, str]:

@@ -245,6 +245,11 @@ def add_push(commands: Commands) -> None:
     push.add_argument(
         "--widget", metavar="USER/NAME", help="also push a static Space that runs it in the browser"
     )
+    push.add_argument(
+        "--collection",
+        metavar="TITLE|SLUG",
+        help="put model and Spaces into a collection: the title of one of yours, made if new",
+    )
     push.add_argument("--token", help="access token (better: `hf auth login`)")
     push.set_defaults(run=_push, parser=push)
 
@@ -266,6 +271,7 @@ def _push(options: argparse.Namespace) -> int:
             how,
             space=options.space,
             widget=options.widget,
+            collection=options.collection,
             token=options.token,
             dry_run=options.dry_run,
             say=say,

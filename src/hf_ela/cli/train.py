@@ -52,7 +52,10 @@ def add_train(commands: Commands) -> None:
     )
     train.add_argument("--out", metavar="FOLDER", type=Path, help="the run folder (runs/<time>)")
     train.add_argument(
-        "--resume", action="store_true", help="continue the interrupted run in --out"
+        "--resume",
+        action="store_true",
+        help="continue the interrupted run in --out; beside --data or the like, begin it if --out "
+        "is new or empty",
     )
     train.add_argument(
         "--leave-out",
@@ -64,6 +67,11 @@ def add_train(commands: Commands) -> None:
         dest="country",
         metavar="ISO",
         help="measure CO2 with codecarbon, in the country with this three-letter code",
+    )
+    train.add_argument(
+        "--track",
+        action="store_true",
+        help="write event files for TensorBoard into events/ of the run, and into a release of it",
     )
     add_data_options(train)
     train.set_defaults(run=_train, parser=train)
@@ -87,7 +95,11 @@ def _train(options: argparse.Namespace) -> int:
     use_token(options)
     initial = Initial.load(*split_revision(options.initial)) if options.initial else None
     out = options.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
-    if options.resume and not _says_what(options):
+    says_what = _says_what(options)
+    # A job that is started again after a failure has one command for all of its attempts.
+    begun = out.is_dir() and any(out.iterdir())
+    resume = options.resume and (begun or not says_what)
+    if resume and not says_what:
         recipe, data = recorded(out)
     else:
         overrides = list(options.overrides or ())
@@ -110,8 +122,9 @@ def _train(options: argparse.Namespace) -> int:
             data,
             out,
             initial=initial,
-            resume=options.resume,
+            resume=resume,
             country=options.country,
+            track=options.track,
             say=say,
         )
     except KeyboardInterrupt:
@@ -125,7 +138,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _says_what(options: argparse.Namespace) -> bool:
     """Return whether recipe or data are given beside ``--resume``."""
-    elsewhere = {"out", "resume", "country", "token", "run", "parser"}
+    elsewhere = {"out", "resume", "country", "track", "token", "run", "parser"}
     return any(value is not None for name, value in vars(options).items() if name not in elsewhere)
 
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
@@ -114,6 +114,30 @@ class GroupTable:
                 "inside its folder."
             )
         return found
+
+
+def split_table(groups: GroupTable, splits: Mapping[str, Facts]) -> str:
+    """Return a CSV by which others can check a split, without a name of a file or of a group.
+
+    Each image has the SHA-256 of its file, a number for its group (empty without one), and its
+    split.
+
+    Args:
+        groups: Has the groups.
+        splits: The images of each split.
+    """
+    images = sorted(
+        (facts["key"], name, groups.get(facts["file_name"], "group") or "")
+        for name, split in splits.items()
+        for facts in split
+    )
+    numbers: dict[str, int] = {"": 0}
+    file = StringIO(newline="")
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(("sha256", "group", "split"))
+    for key, name, group in images:
+        table.writerow((key, numbers.setdefault(group, len(numbers)) or "", name))
+    return file.getvalue()
 
 
 def check_parts(

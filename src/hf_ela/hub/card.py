@@ -44,7 +44,7 @@ from hf_ela.hub.card_metadata import (
 from hf_ela.hub.client import check_tag
 from hf_ela.hub.datasets import DEFAULT_DATASET
 from hf_ela.hub.locate import PACKAGED
-from hf_ela.hub.package import MODEL_CARD, WHEEL
+from hf_ela.hub.package import MODEL_CARD, install_release, release_requirement
 from hf_ela.run_record import read_run
 
 REPOSITORY = r"[\w.-]+/[\w.-]+"
@@ -160,7 +160,8 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
         pinned=f"{repo_id}@{revision}" if revision else repo_id,
         tag=revision,
         linked=_is_pinned(data),
-        install=partial(_install, repo_id, revision or "main"),
+        install=partial(_install, repo_id, revision),
+        wheel=lambda extras: Markup(release_requirement(str(repo_id), revision, extras)),  # noqa: S704
         synthetic_notice=SYNTHETIC_NOTICE,
         packaged=PACKAGED,
         original=data["id"] == DEFAULT_DATASET,
@@ -206,13 +207,12 @@ def _compiled(template: str) -> Template:
     return environment.from_string(template)
 
 
-def _install(repo_id: str | None, revision: str, extras: str) -> Markup:
+def _install(repo_id: str | None, revision: str | None, extras: str) -> Markup:
     """Return the command that installs this package: from the release, or for a run folder."""
     if repo_id is None:
         return Markup(install_command(extras))  # noqa: S704  (names of our own extras)
-    address = f"https://huggingface.co/{repo_id}/resolve/{revision}/{WHEEL}"
-    name = f"hf-ela[{extras}]" if extras else "hf-ela"
-    return Markup(f'pip install "{name} @ {address}"')  # noqa: S704  (checked by `make_card`)
+    command = install_release(repo_id, revision, extras)
+    return Markup(command)  # noqa: S704  (checked by `make_card`)
 
 
 def _by_source(

@@ -40,6 +40,9 @@ from hf_ela.models.settings import (
     read_settings,
 )
 
+COUNTED = "config.json"
+"""The file by whose requests, GET or HEAD, the Hub counts the downloads of a Keras model."""
+
 
 def fetch_model(
     repo_id: str,
@@ -63,7 +66,10 @@ def fetch_model(
     path, commit = download.file(SETTINGS_FILE, revision, JSON_LIMIT)
     settings = read_settings(path)
     name = NETWORK_FILE if settings.runtime(runtime) == "onnx" else WEIGHTS_FILE
+    is_new = not download.holds_model(commit)
     model, _ = download.file(name, commit, largest_weights(settings.recipe))
+    if is_new:
+        download.count(commit)
     return model.parent, commit
 
 
@@ -125,17 +131,30 @@ class _Download:
                 raise self._other_kind(name, revision) from error
         return path, path.parent.name
 
+    def holds_model(self, commit: str) -> bool:
+        """Return whether the cache holds a model of a commit, for either runtime."""
+        return any(self._cached(name, commit) for name in (NETWORK_FILE, WEIGHTS_FILE))
+
+    def count(self, commit: str) -> None:
+        """Ask once for `COUNTED`, which loading does not need."""
+        with suppress(*CLIENT_ERRORS, *OTHER_ANSWERS):
+            url = hf_hub_url(self.repository.id, COUNTED, revision=commit)
+            self.api.get_hf_file_metadata(url=url)
+
+    def _cached(self, name: str, revision: str | None) -> bool:
+        cache = Path(self.repository.cache or constants.HF_HUB_CACHE)
+        return isinstance(try_to_load_from_cache(self.repository.id, name, cache, revision), str)
+
     @property
     def _offline(self) -> bool:
         return self.local_files_only or bool(constants.is_offline_mode())
 
     def _ask(self, name: str, revision: str | None) -> None:
         """Ask once for a file that is not in the cache: the client would try for half a minute."""
-        repo_id, cache = self.repository.id, Path(self.repository.cache or constants.HF_HUB_CACHE)
-        cached = try_to_load_from_cache(repo_id, name, cache, revision)
-        if not self._offline and not isinstance(cached, str):
+        if not self._offline and not self._cached(name, revision):
             with suppress(HfHubHTTPError):  # an answer, which the client knows how to treat
-                self.api.get_hf_file_metadata(url=hf_hub_url(repo_id, name, revision=revision))
+                url = hf_hub_url(self.repository.id, name, revision=revision)
+                self.api.get_hf_file_metadata(url=url)
 
     def _not_in_cache(self, name: str, revision: str | None) -> HubUnreachableError:
         setting = "local_files_only" if self.local_files_only else "HF_HUB_OFFLINE"

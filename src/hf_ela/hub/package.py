@@ -115,6 +115,23 @@ def wheel() -> tuple[str, bytes]:
     return WHEEL, file.getvalue()
 
 
+def install_release(repo_id: str, revision: str | None, extras: str = "") -> str:
+    """Return the command that installs this package from a release.
+
+    Args:
+        repo_id: ``user/name`` of the release.
+        revision: Its tag or branch; main by default.
+        extras: Names of extras, such as ``train,jax``.
+    """
+    return f'pip install "{release_requirement(repo_id, revision, extras)}"'
+
+
+def release_requirement(repo_id: str, revision: str | None, extras: str) -> str:
+    """Return the wheel of a release as a requirement; arguments as for `install_release`."""
+    name = f"hf-ela[{extras}]" if extras else "hf-ela"
+    return f"{name} @ https://huggingface.co/{repo_id}/resolve/{revision or 'main'}/{WHEEL}"
+
+
 def requirements(*extras: str, pinned: bool = False) -> str:
     """Return the requirements of this package, one a line, for pip.
 

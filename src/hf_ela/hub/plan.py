@@ -25,8 +25,10 @@ from hf_ela.hub.client import (
     malformed,
 )
 from hf_ela.hub.package import ANY_WHEEL
-from hf_ela.hub.release_files import CARD, RECORD, Files, content_of
+from hf_ela.hub.private import Files, content_of
+from hf_ela.hub.release_files import CARD, EVENT_FILE, RECORD
 from hf_ela.models.settings import SETTINGS_FILE
+from hf_ela.run_record import GROUPS_TABLE
 
 MARKS = (SETTINGS_FILE, "model.json", "widget.json")
 """The files that identify a repository of this package: a model, a Gradio Space, a widget."""
@@ -34,7 +36,7 @@ HOUSEKEEPING = {".gitattributes", "README.md"}
 """The files that the Hub puts into a new repository."""
 
 # Files that an earlier release may have left behind.
-_PLOTS = {f"plots/{name}" for name in CAPTIONS}
+_STALE = {*(f"plots/{name}" for name in CAPTIONS), EVENT_FILE, GROUPS_TABLE}
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def make_plan(
         there = head.files.get(path)
         kept = "same" if is_of(content_of(file), there) else "changed"
         changes[path] = "new" if there is None else kept
-    stale = _PLOTS if RECORD in files else set()
+    stale = _STALE if RECORD in files else set()
     for path in sorted(head.files.keys() - files.keys()):
         if path in stale or ANY_WHEEL.fullmatch(path):
             changes[path] = "removed"

@@ -8,6 +8,7 @@ from pathlib import Path
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.card_metadata import written_text
 from hf_ela.hub.client import Repository, client
+from hf_ela.hub.collection import collect
 from hf_ela.hub.plan import (
     MARKS,
     Head,
@@ -18,11 +19,10 @@ from hf_ela.hub.plan import (
     check_metadata,
     make_plan,
 )
+from hf_ela.hub.private import Files, content_of
 from hf_ela.hub.release_files import (
     CARD,
     RECORD,
-    Files,
-    content_of,
     model_files,
     release_files,
     space_files,
@@ -45,6 +45,7 @@ def release(
     *,
     space: str | None = None,
     widget: str | None = None,
+    collection: str | None = None,
     token: str | None = None,
     dry_run: bool = False,
     say: Callable[[str], None] = print,
@@ -57,6 +58,7 @@ def release(
         options: How to send it.
         space: ``user/name`` of a Gradio Space to show this release.
         widget: ``user/name`` of a static Space to run this release in browsers.
+        collection: Slug or title of a collection for the model and its Spaces; see `collect`.
         token: Access token; the one of ``hf auth login`` or HF_TOKEN by default.
         dry_run: Report the plan and send nothing.
         say: Receives one or more lines about each step.
@@ -113,6 +115,8 @@ def release(
         for plan in plans:
             say(str(plan))
             say(check_metadata(plan))
+    if dry_run and collection:
+        say(f"Collection: {collection}")
     if notice := _unsent_text(run_folder, plans[0]):
         say(notice)
     if dry_run:
@@ -122,6 +126,10 @@ def release(
     for page, make in pages:
         pinned = _pin(make, repo_id, commit)
         upload(api, make_plan(api, page, pinned, alone), pinned, say=say)
+    if collection:
+        released = [plans[0].repository, *(page for page, _ in pages)]
+        url = collect(api, collection, released, private=options.private)
+        say(f"In the collection {url}.")
     return commit
 
 

@@ -1,12 +1,11 @@
 """The files of a release and of the Spaces that show it, from a run folder. No network.
 
-Only the files named in `release_files` and `model_files` ever leave the machine. JSON with a path
-of this machine, or any text with a token, stops the release.
+Only the files named in `release_files` and `model_files` ever leave the machine.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -20,6 +19,7 @@ from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.card import CAPTIONS, make_card
 from hf_ela.hub.card_metadata import decode_card, has_text, parse_card
+from hf_ela.hub.notebook import NOTEBOOK, make_notebook
 from hf_ela.hub.package import (
     SAMPLES,
     requirements,
@@ -28,26 +28,22 @@ from hf_ela.hub.package import (
     sample_pictures,
     wheel,
 )
+from hf_ela.hub.private import Files, check_private
 from hf_ela.models.folder import saved_files
 from hf_ela.models.settings import ONNX_FILE
-from hf_ela.run_record import read_run
-
-Files = Mapping[str, bytes | Path]
-"""Path in the repository -> content, or the local file that holds it."""
+from hf_ela.run_record import EVENTS, GROUPS_TABLE, read_run
 
 ASSETS = files("hf_ela.hub") / "assets"
 CARD = "README.md"
 RECORD = "run.json"
+EVENT_FILE = f"{EVENTS}/events.out.tfevents.0"
+"""A name by which the Hub, and TensorBoard, know what it is."""
 _PAGE = (".html", ".js", ".css", ".svg")
 _HUB = "https://huggingface.co"
 _STORAGE = "https://*.huggingface.co https://*.hf.co"
 """Where the Hub redirects a download to; its hosts have changed, and these cover them."""
 KERAS = "keras"
 """The extra that endpoints and Spaces install for a model without ONNX."""
-
-# An absolute path of Unix (of two parts or more), of Windows, of a share, or below a home.
-_PATH = re.compile(r"(?<![\w./])(?:/[\w.-]+/|~/|\\\\[\w.-]+\\)|(?<!\w)(?:[A-Za-z]:[\\/]|file:)")
-_TOKEN = re.compile(r"\b(?:hf|ghp|gho|api_org)_[A-Za-z0-9]{20,}|\bAKIA[0-9A-Z]{16}\b")
 
 
 def release_files(
@@ -84,12 +80,15 @@ def release_files(
     files = {
         CARD: card.encode(),
         RECORD: run_folder / RECORD,
+        NOTEBOOK: make_notebook(run, repo_id=repo_id, revision=revision),
         "metrics.json": _as_json(result),
         **model_files(run_folder / "weights"),
         **{f"plots/{name}": run_folder / "plots" / name for name in _plots(run)},
+        **_groups(run, run_folder),
+        **_events(run_folder),
         **{f"samples/{name}": run_folder / "samples" / name for name in _samples(run, run_folder)},
     }
-    _check(files)
+    check_private(files)
     return files
 
 
@@ -102,6 +101,20 @@ def _plots(run: Mapping[str, Any]) -> list[str]:
             "Train again with this version."
         )
     return plots
+
+
+def _groups(run: Mapping[str, Any], folder: Path) -> Files:
+    """Return the table of groups, if the training had groups: it names no file."""
+    digest, path = (run["data"].get("groups") or {}).get("table"), folder / GROUPS_TABLE
+    if digest and path.is_file() and sha256(path.read_bytes()).hexdigest() != digest:
+        raise ReleaseError(f"{path} is not the table that the training wrote. Train again.")
+    return {GROUPS_TABLE: path} if digest else {}
+
+
+def _events(folder: Path) -> Files:
+    """Return the event file of a training that was tracked; its own name has that of a machine."""
+    found = (folder / EVENTS).glob("*tfevents*")
+    return dict(zip((EVENT_FILE,), found, strict=False))
 
 
 def _samples(run: Mapping[str, Any], folder: Path) -> list[str]:
@@ -124,11 +137,6 @@ def _samples(run: Mapping[str, Any], folder: Path) -> list[str]:
     return sorted([*recorded, "README.md", "ela.png"])
 
 
-def content_of(file: bytes | Path) -> bytes:
-    """Return the content of one of `Files`."""
-    return file.read_bytes() if isinstance(file, Path) else file
-
-
 def model_files(folder: Path) -> Files:
     """Return a saved model with the files that deploy it as an Inference Endpoint.
 
@@ -144,45 +152,6 @@ def model_files(folder: Path) -> Files:
         "requirements.txt": _requirements(ONNX_FILE in model, pinned=True),
         name: package,
     }
-
-
-def _check(files: Files) -> None:
-    for name, file in files.items():
-        if isinstance(file, Path) and (file.is_symlink() or not file.is_file()):
-            raise ReleaseError(
-                f"The run folder has no file {name}, or has a link in its place. Copy the folder "
-                "again, or train again."
-            )
-        if name.endswith((".json", ".md")):
-            text = content_of(file).decode()
-            strings = _strings(json.loads(text)) if name.endswith(".json") else ()
-            found = (at for at, value in strings if _PATH.search(value) or _TOKEN.search(value))
-            private = next(found, None)
-            if private is None and (_TOKEN.search(text) or _names_home(text)):
-                private = "an unknown place"
-            if private:  # the text there may itself be a secret
-                raise ReleaseError(
-                    f"{name} holds a path of this machine or a token, at {private}. Remove it, or "
-                    "train again."
-                )
-
-
-def _names_home(text: str) -> bool:
-    home = str(Path.home())
-    return len(home) > 1 and f"{home}/" in text  # "/" itself is in every address
-
-
-def _strings(value: Any, place: str = "$") -> Iterator[tuple[str, str]]:
-    """Yield every string in JSON with its place, keys too."""
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield f"{place} (a key)", key
-            yield from _strings(item, f"{place}.{key}")
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _strings(item, f"{place}[{number}]")
 
 
 def space_files(

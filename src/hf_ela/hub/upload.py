@@ -17,7 +17,8 @@ from hf_ela._terminal import native_messages_held_back
 from hf_ela.errors import HeadMovedError, ModelError, ReleaseError, VerificationError
 from hf_ela.hub.client import Repository, hub_errors
 from hf_ela.hub.plan import MakeFiles, Plan, are_held_by, make_plan, read_tree
-from hf_ela.hub.release_files import CARD, content_of
+from hf_ela.hub.private import content_of
+from hf_ela.hub.release_files import CARD
 from hf_ela.models.detector import Detector
 from hf_ela.models.folder import read_model
 

@@ -27,6 +27,7 @@ from hf_ela.models.settings import INPUT
 from hf_ela.recipes.networks import Transfer
 from hf_ela.recipes.schema import EarlyStopping, Recipe
 from hf_ela.training.batches import DRAWN, Batches, balanced_shares
+from hf_ela.training.events import event_files
 from hf_ela.training.features import FeatureSplit, in_features
 from hf_ela.training.initial import Initial
 
@@ -130,6 +131,7 @@ def fit(
     folder: Path,
     sources: Sequence[str | None] = (),
     initial: Initial | None = None,
+    events: Path | None = None,
 ) -> tuple[keras.Model, Checkpoint]:
     """Train the recipe's network, from the state in `folder` if there is one.
 
@@ -140,6 +142,7 @@ def fit(
         folder: For the state after each epoch.
         sources: The source of each image of `train`, for a recipe that balances them.
         initial: The model whose weights training starts from; random weights without.
+        events: Folder for an event file of TensorBoard; none without.
 
     Returns:
         The trained network in float32, and the checkpoint with history and times.
@@ -161,7 +164,7 @@ def fit(
         validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
         if initial is None:
             normalise(trained, train)
-    checkpoint = fit_model(trained, recipe, train, validation, folder, sources)
+    checkpoint = fit_model(trained, recipe, train, validation, folder, sources, events)
     plain = build_model(recipe)
     plain.set_weights(model.get_weights())
     if isinstance(recipe.network, Transfer):
@@ -208,6 +211,7 @@ def fit_model(
     validation: Split,
     folder: Path,
     sources: Sequence[str | None] = (),
+    events: Path | None = None,
 ) -> Checkpoint:
     """Train a model from what the splits hold to probabilities; it ends with its best weights."""
     how = recipe.training
@@ -227,7 +231,7 @@ def fit_model(
     checkpoint = Checkpoint(folder, how.early_stopping, how.seed)
     checkpoint.restore(model)
     if not checkpoint.finished:
-        with interrupts_kept() as raise_again:
+        with interrupts_kept() as raise_again, event_files(events, checkpoint.history) as tracked:
             follow = keras.callbacks.LambdaCallback(
                 on_epoch_begin=lambda epoch, logs: batches.draw(epoch),
                 on_train_batch_end=lambda batch, logs: raise_again(),
@@ -237,7 +241,7 @@ def fit_model(
                 validation_data=held,
                 initial_epoch=checkpoint.epochs,
                 epochs=how.epochs,
-                callbacks=[follow, checkpoint],
+                callbacks=[follow, checkpoint, *tracked],
                 shuffle=False,  # `Batches` shuffles images, not batches
                 # A bar, or in a log a line per epoch.
                 verbose=1 if sys.stdout and sys.stdout.isatty() else 2,

@@ -13,6 +13,7 @@ from hf_ela._files import whole_file
 from hf_ela._terminal import progress_bar
 from hf_ela.backend import keras
 from hf_ela.classifier import ElaClassifier
+from hf_ela.data.groups import split_table
 from hf_ela.data.preparation import Prepared, Split
 from hf_ela.errors import ExportError
 from hf_ela.evaluation.calibration import (
@@ -32,6 +33,7 @@ from hf_ela.models.export import OPSET
 from hf_ela.models.networks import add_bias
 from hf_ela.models.settings import ONNX_FILE
 from hf_ela.recipes.schema import Protocol, Recipe
+from hf_ela.run_record import GROUPS_TABLE
 from hf_ela.training.fit import Checkpoint
 from hf_ela.training.initial import Initial
 from hf_ela.training.left_out import left_out_tables, score_known, score_left_out
@@ -59,7 +61,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Calibrate on validation, measure on test under both protocols, write all but ``run.json``.
 
-    The bias of the calibration becomes part of the network. For the arguments see
+    The bias of the calibration becomes part of the network, and `data.summary` gets the checksum of
+    the table of groups. For the arguments see
     `hf_ela.training.trainer.train`.
 
     Returns:
@@ -67,6 +70,8 @@ def write_results(
         `left_out` where the recipe asks for it, `samples`, `onnx`, `plots` and `environment` of
         ``run.json``.
     """
+    if data.summary["groups"]:
+        data.summary["groups"]["table"] = _write_groups(out / GROUPS_TABLE, data)
     classifier = ElaClassifier(model, recipe, data=data.summary)
     if recipe.calibration.left_out:
         left_out = score_left_out(recipe, data, model, out / "checkpoint")
@@ -241,6 +246,15 @@ def _sample(test: Split) -> BalancedSample:
     for row, facts in zip(test.rows, test.facts, strict=True):
         sample.add(test.store.aligned_png(int(row)), facts["label"], facts["key"])
     return sample
+
+
+def _write_groups(path: Path, data: Prepared) -> str:
+    """Write `split_table` and return its SHA-256."""
+    splits = {name: getattr(data, name).facts for name in ("train", "validation", "test")}
+    content = split_table(data.groups, splits).encode()
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+    return sha256(content).hexdigest()
 
 
 def _write_predictions(

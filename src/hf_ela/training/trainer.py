@@ -28,14 +28,14 @@ from hf_ela._terminal import interrupts_kept, native_messages_held_back
 from hf_ela.backend import choose_backend
 from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
-from hf_ela.errors import HfElaError, RunError
+from hf_ela.errors import HfElaError, RunError, needs_extra
 from hf_ela.evaluation.intervals import RESAMPLES
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
 from hf_ela.evaluation.robustness import SUITE
 from hf_ela.hub.card import write_card
 from hf_ela.recipes.loading import parse_recipe
 from hf_ela.recipes.schema import Recipe
-from hf_ela.run_record import Run, write_run
+from hf_ela.run_record import EVENTS, Run, write_run
 from hf_ela.training.initial import Initial
 from hf_ela.training.provenance import measure_emissions, tracker_for
 
@@ -48,6 +48,7 @@ def train(
     initial: Initial | None = None,
     resume: bool = False,
     country: str | None = None,
+    track: bool = False,
     plots: bool = True,
     export: bool = True,
     resamples: int = RESAMPLES,
@@ -64,6 +65,7 @@ def train(
         resume: Continue the interrupted run in `out`, with its own recipe and options, and from
             the model that it started from.
         country: Measure the emissions of the training; see `hf_ela.training.provenance`.
+        track: Write event files for TensorBoard; a resumed run goes on with its own.
         plots: Draw the plots of the run.
         export: Save the model as ONNX too, not for Keras only.
         resamples: Draws of the bootstrap for each interval.
@@ -76,7 +78,7 @@ def train(
 
     Raises:
         RunError: `out` holds a run already, or, with `resume`, no such interrupted run, or one
-            that another process continues; or emissions cannot be measured.
+            that another process continues; or emissions cannot be measured, or events written.
         RecipeError: The weights of `initial` do not fit the recipe.
         DataError: See `hf_ela.data.preparation.prepare`.
     """
@@ -87,6 +89,10 @@ def train(
             "Emissions are measured over a whole training: a resumed run cannot measure them."
         )
     tracker = tracker_for(country)
+    if track:
+        with needs_extra("tensorboard", "Tracking a training"):
+            import tensorboardX  # noqa: F401  (before any work)
+    events = out / EVENTS
     if initial:
         initial.check_recipe(recipe)
     made = claim(out, recipe, options, initial, resume=resume)
@@ -131,6 +137,7 @@ def train(
                 out / "checkpoint",
                 data.groups.column(data.train.file_names, "source"),
                 initial,
+                events if track or events.is_dir() else None,
             )
         seconds["training"] = checkpoint.seconds
         with interrupts_kept(), named_if_full(out), _timed(seconds, "evaluation"):
