@@ -74,8 +74,10 @@ def test_a_release_is_trained_pushed_loaded_and_reproduced(hub, tmp_path) -> Non
     # ... with Keras alone, ...
     alone = "import sys, keras, huggingface_hub as hub; "
     alone += "model = keras.saving.load_model(hub.snapshot_download(sys.argv[1])); "
-    alone += "print(model.count_params())"
-    assert int(command("python", "-c", alone, MODEL, home="stranger")) > 0
+    alone += "pixels = keras.ops.zeros((1, *model.input_shape[1:]), 'uint8'); "
+    alone += "print('hf_ela' in sys.modules, float(keras.ops.sum(model(pixels))))"
+    ours, total = command("python", "-c", alone, MODEL, home="stranger").split()
+    assert (ours, float(total)) == ("False", pytest.approx(1))
     # ... and, by the command in the card, the training itself.
     card = released.files["README.md"].decode()
     (reproduce,) = re.findall(r"^hf-ela reproduce .*$", card, re.MULTILINE)

@@ -23,7 +23,7 @@ from conftest import CALLED, COMMAND, linked_copy
 from hf_ela import ElaClassifier
 from hf_ela._files import named_if_full
 from hf_ela.backend import keras
-from hf_ela.ela.views import evaluation_views
+from hf_ela.ela.views import network_inputs
 from hf_ela.errors import ExportError, ModelError, RunError
 from hf_ela.hub.locate import split_revision
 from hf_ela.models.export import _convert
@@ -70,10 +70,15 @@ class TestSaving:
         assert (loaded.temperature, loaded.threshold) == (1.5, 0.4)
 
     def test_keras_alone_loads_it(self, saved_crops) -> None:
+        """From pixels, and from what is in Keras: where hf_ela is not installed too."""
+        assert "hf_ela" not in (saved_crops / "config.json").read_text("utf-8").replace(
+            '"name": "hf_ela"', ""
+        )
         alone = keras.saving.load_model(saved_crops)
-        views = evaluation_views(picture(), CROPS, "as_is", key="")
-        expected = crops_classifier().model.predict_on_batch(views)
-        assert alone.predict_on_batch(views).tolist() == expected.tolist()
+        side = CROPS.pixel_side
+        pixels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
+        expected = crops_classifier().model.predict_on_batch(network_inputs(pixels, CROPS))
+        assert alone.predict_on_batch(pixels) == pytest.approx(np.asarray(expected), abs=1e-6)
 
     def test_leaves_training_state_out(self, tmp_path) -> None:
         keras.config.set_dtype_policy("mixed_float16")

@@ -168,11 +168,12 @@ def _write_files(
 ) -> None:
     from hf_ela.backend import keras
     from hf_ela.models.half_precision import halve_weights
+    from hf_ela.models.networks import built_in_model
 
     # A new network is not compiled and in full precision, whatever training used.
     network = _full_precision_network(detector.recipe)
     network.set_weights(detector.model.get_weights())
-    network.save(folder, zipped=False)
+    built_in_model(network, detector.recipe).save(folder, zipped=False)
     halve_weights(folder / WEIGHTS_FILE)
     (folder / "assets").rmdir()  # Keras always makes it; built-in layers leave it empty
     files: list[ModelFile] = [WEIGHTS_FILE]

@@ -36,20 +36,26 @@ def build_model(recipe: Recipe) -> keras.Model:
     return keras.Model(inputs, outputs, name=f"hf_ela_{network.kind}")
 
 
-def preprocessing_model(recipe: Preprocessing) -> keras.Model:
+def preprocessing_model(recipe: Preprocessing, *, built_in: bool = False) -> keras.Model:
     """Return a model without weights, from pixels to views: ELA, pixels beside it, resize.
 
     Input: uint8, N x side x side x 3, side = `recipe.pixel_side`. Output: uint8, N x
     `recipe.input_shape`, the bits of `hf_ela.ela.views.network_inputs`.
+
+    Args:
+        recipe: What it computes.
+        built_in: Take our layers apart into Keras's own operations.
     """
     side, ela = recipe.pixel_side, recipe.ela
     x = pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
     if ela:
-        x = ErrorLevel(ela.qualities, **ela.settings)(x)
+        levels = ErrorLevel(ela.qualities, **ela.settings)
+        x = levels.call(x) if built_in else levels(x)
         if ela.with_pixels:
             x = layers.Concatenate(dtype="uint8")([x, pixels])
     if recipe.input.kind == "resize":
-        x = PillowResize(recipe.input.size)(x)
+        resize = PillowResize(recipe.input.size)
+        x = resize.call(x) if built_in else resize(x)
     return keras.Model(pixels, x, name="preprocessing")
 
 
@@ -62,6 +68,20 @@ def with_error_level(network: keras.Model, recipe: Recipe) -> keras.Model:
     """
     before = preprocessing_model(recipe)
     return keras.Model(before.input, network(before.output), name="hf_ela")
+
+
+def built_in_model(network: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a model from pixels to probabilities that Keras loads without this package.
+
+    It has some 800 operations of Keras in place of our layers. What has weights is the network's,
+    so that its file of weights is that of the network.
+
+    Args:
+        network: Network of `build_model`; its layers are shared.
+        recipe: Its recipe.
+    """
+    before = preprocessing_model(recipe, built_in=True)
+    return keras.Model(before.input, network.call(before.output), name="hf_ela")
 
 
 def add_bias(network: keras.Model, bias: float) -> None:
