@@ -23,6 +23,7 @@ import pyarrow
 from pyarrow import dataset, fs, parquet
 
 from hf_ela._files import TEMPORARY, disk_full, held_alone
+from hf_ela._terminal import native_messages_held_back
 from hf_ela._threads import cores
 from hf_ela.classifier import ElaClassifier
 from hf_ela.errors import HfElaError, ImageError, RunError, needs_extra
@@ -201,7 +202,7 @@ class Job:
             _import_ray(local=address is None)
         out = out.rstrip("/") if "://" in out else str(Path(out).absolute())
         self._pictures, self._results, self._address = pictures, Results(out), address
-        if pictures.is_local and Path(out).is_relative_to(pictures.address):
+        if not pictures.only and Path(out).is_relative_to(pictures.address):
             raise RunError(
                 f"`out` must lie outside the pictures. Received: {out}. Choose another folder."
             )
@@ -295,13 +296,14 @@ def _connected(address: str | None) -> Iterator[Any]:
         if address and ":" in address:
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), SECONDS).close()
-        ray.init(
-            address or "local",
-            include_dashboard=None if address else False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            **({} if address else here),
-        )
+        with native_messages_held_back():
+            ray.init(
+                address or "local",
+                include_dashboard=None if address else False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **({} if address else here),
+            )
     except (OSError, RuntimeError, ValueError) as error:
         place = f"at `address` {address}" if address else "on this machine"
         raise RunError(
@@ -325,7 +327,8 @@ def _check_nodes(ray: Any, model: bytes, pictures: str, out: str) -> None:
         try:
             pickle.loads(model)  # noqa: S301
         except ModuleNotFoundError as error:
-            return f"lacks the package {error.name}. Install hf-ela there, of the same version"
+            name = str(error.name).partition(".")[0]
+            return f"lacks the package {name}. Install hf-ela there, of the same version"
         except Exception as error:
             return f"cannot load the model: {error}"
         for what, folder in (("pictures", pictures), ("folder for results", out)):

@@ -153,12 +153,11 @@ class Pictures:
     def _listed_names(self) -> Iterator[str]:
         files, base = open_address(self.address)
         try:
-            infos = files.get_file_info(fs.FileSelector(base, recursive=True))
-        except (OSError, pyarrow.ArrowException) as error:
+            for info in files.get_file_info(fs.FileSelector(base, recursive=True)):
+                if info.type == fs.FileType.File:
+                    yield info.path.removeprefix(base).lstrip("/")
+        except (OSError, ValueError) as error:  # ValueError: a name that is not UTF-8
             raise DataError(f"{self.address} cannot be listed: {error!s:.300}.") from error
-        for info in infos:
-            if info.type == fs.FileType.File:
-                yield info.path.removeprefix(base).lstrip("/")
 
     def _groups(self, name: str) -> list[Part] | None:
         """Return the row groups of a Parquet file, or None if it cannot be read."""
@@ -218,7 +217,10 @@ class Pictures:
                 for batch in table.iter_batches(AT_ONCE, [part.group], [column]):
                     left -= len(batch)
                     yield [_bytes_of(cell) for cell in batch.column(0).to_pylist()]
-        except pyarrow.ArrowInvalid as error:
+        except (OSError, pyarrow.ArrowInvalid) as error:
+            with files.open_input_stream(f"{base}/{name}") as stream:
+                while stream.read(2**24):  # raises where not the file is at fault
+                    pass
             damage = ImageNotReadableError(name, f"its Parquet file is damaged: {error!s:.200}")
             yield [damage] * left
 
