@@ -22,6 +22,7 @@ from hf_ela.errors import ImageError
 # workers do not give way to other tests.
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9/",  # a head tells that they are off
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_worker_niceness": "0",
 }
@@ -173,7 +174,7 @@ def test_a_dataset_is_pinned_and_another_one_is_refused(cluster, hub, tiny, tmp_
 
 
 def test_what_cannot_be_done_is_said_in_one_line(cluster, forty, tmp_path, command):
-    from hf_ela.scoring.job import Results
+    from hf_ela.scoring.results import Results
 
     out = tmp_path / "out"
 
@@ -191,8 +192,9 @@ def test_what_cannot_be_done_is_said_in_one_line(cluster, forty, tmp_path, comma
     assert "must lie outside" in refused(f"{forty} --out {forty}/out")
     assert "cannot be opened" in refused(f"ftp://a/b --out {out}")
     assert "no pictures" in refused(f"{tmp_path / 'out'} --out {tmp_path / 'other'}")
-    Results(str(out)).claim({"source": str(forty), "model": "ElaClassifier('other')"})
-    message = refused(f"{forty} --out {out}")
+    other = tmp_path / "other_model"
+    Results(str(other)).claim({"source": str(forty), "model": "ElaClassifier('other')"})
+    message = refused(f"{forty} --out {other}")
     assert "holds results of another model: ElaClassifier('other')." in message
     (tmp_path / "file").touch()
     assert "cannot be written" in refused(f"{forty} --out {tmp_path / 'file'}")
@@ -213,8 +215,8 @@ def test_what_cannot_be_done_is_said_in_one_line(cluster, forty, tmp_path, comma
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_unfinished(tmp_path) -> None:
-    from hf_ela.scoring.job import Results
     from hf_ela.scoring.pictures import in_parts
+    from hf_ela.scoring.results import Results
 
     results = Results(str(tmp_path))
     (part,) = in_parts(["a.png"], 1)

@@ -5,42 +5,26 @@ whose name follows from what is in it. So a part that Ray runs again, because a 
 the place of itself, and a repeated command scores what no file holds.
 """
 
-import json
 import logging
 import os
 import pickle
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow
-from pyarrow import dataset, fs, parquet
 
-from hf_ela._files import TEMPORARY, disk_full, held_alone
+from hf_ela._files import held_alone
 from hf_ela._terminal import native_messages_held_back
 from hf_ela._threads import cores
 from hf_ela.classifier import ElaClassifier
 from hf_ela.errors import HfElaError, ImageError, RunError, needs_extra
-from hf_ela.scoring.pictures import Part, Pictures, as_text, in_parts, open_address
+from hf_ela.scoring.pictures import Part, Pictures, as_text, in_parts
+from hf_ela.scoring.results import Results
 
-SCHEMA = pyarrow.schema(
-    [
-        pyarrow.field("path", pyarrow.string(), nullable=False),
-        ("fake", pyarrow.float64()),
-        ("label", pyarrow.string()),
-        ("uncertain", pyarrow.bool_()),
-        ("error", pyarrow.string()),
-    ]
-)
-"""Of the results. Without it, a file without refusals would have an `error` of type null."""
-RECORD = "_hf_ela.json"
-"""Says what results are of; readers of Parquet pass over a name that begins so."""
 FILES = 256
 """Most files of a part: an interruption costs at most one part of each worker."""
 SHARES = 8
@@ -49,79 +33,6 @@ STORE = 2**28
 """Bytes of Ray's object store on this machine: names and counts take little."""
 SECONDS, PATIENCE = 5, 300
 """How long the address of a cluster, and the first words of a node, are waited for."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """A folder, here or behind an address, of Parquet files with the columns of `SCHEMA`."""
-
-    address: str
-
-    def claim(self, made_of: Mapping[str, str]) -> None:
-        """Take the folder for results of these pictures and this model, or go on with them.
-
-        Raises:
-            RunError: It holds something else, or cannot be written.
-        """
-        files, base = open_address(self.address)
-        try:
-            files.create_dir(base, recursive=True)
-            if files.get_file_info(f"{base}/{RECORD}").type == fs.FileType.NotFound:
-                if self._tables():
-                    raise RunError(
-                        f"`out` must be a new folder or one of `hf-ela score`. Received: "
-                        f"{self.address}, which holds other Parquet. Choose another folder."
-                    )
-                with files.open_output_stream(f"{base}/{RECORD}") as stream:
-                    stream.write(json.dumps(made_of, indent=2).encode())
-                return
-            with files.open_input_stream(f"{base}/{RECORD}") as stream:
-                found = json.loads(stream.read())
-        except (OSError, ValueError) as error:
-            raise RunError(self.failed(error)) from error
-        differing = [name for name in made_of if found.get(name) != made_of[name]]
-        if differing:
-            name = differing[0]
-            raise RunError(
-                f"{self.address} holds results of another {name}: {found.get(name)}. Received: "
-                f"{made_of[name]}. Choose another folder for `out`."
-            )
-
-    def failed(self, error: Exception) -> str:
-        """Return what to say where the folder cannot be written."""
-        if reason := disk_full(error):
-            return f"{reason}: {self.address}. Free space, and repeat the command."
-        return f"`out` cannot be written. Received: {self.address} ({error!s:.300})."
-
-    def scored(self, paths: set[str]) -> set[str]:
-        """Return those of the paths that have a row."""
-        found: set[str] = set()
-        if tables := self._tables():
-            files, _ = open_address(self.address)
-            rows = dataset.dataset(tables, SCHEMA, "parquet", filesystem=files)
-            for batch in rows.to_batches(columns=["path"]):
-                found |= paths.intersection(batch.column(0).to_pylist())
-        return found
-
-    def write(self, part: Part, rows: list[dict[str, Any]]) -> None:
-        """Write a part, whole or not at all."""
-        files, base = open_address(self.address)
-        name = sha256("\n".join(part.paths).encode()).hexdigest()[:32]
-        unfinished = f"{base}/{TEMPORARY}{uuid4().hex}"
-        try:
-            table = pyarrow.Table.from_pylist(rows, SCHEMA)
-            parquet.write_table(table, unfinished, filesystem=files)
-            files.move(unfinished, f"{base}/{name}.parquet")
-        except OSError:
-            if files.get_file_info(unfinished).type != fs.FileType.NotFound:
-                files.delete_file(unfinished)
-            raise
-
-    def _tables(self) -> list[str]:
-        files, base = open_address(self.address)
-        infos = files.get_file_info(fs.FileSelector(base))
-        named = [info.path for info in infos if not info.base_name.startswith(".")]
-        return sorted(path for path in named if path.endswith(".parquet"))
 
 
 class Worker:
