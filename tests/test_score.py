@@ -193,7 +193,9 @@ def test_what_cannot_be_done_is_said_in_one_line(cluster, forty, tmp_path, comma
     assert "cannot be opened" in refused(f"ftp://a/b --out {out}")
     assert "no pictures" in refused(f"{tmp_path / 'out'} --out {tmp_path / 'other'}")
     other = tmp_path / "other_model"
-    Results(str(other)).claim({"source": str(forty), "model": "ElaClassifier('other')"})
+    Results(str(other)).claim(
+        {"source": str(forty), "model": "ElaClassifier('other')", "digest": "0"}
+    )
     message = refused(f"{forty} --out {other}")
     assert "holds results of another model: ElaClassifier('other')." in message
     (tmp_path / "file").touch()

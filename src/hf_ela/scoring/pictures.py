@@ -133,7 +133,7 @@ class Pictures:
                 groups = dict(zip(tables, pool.map(self._groups, tables), strict=True))
         if not found:
             raise DataError(f"{self.address} holds no pictures and no Parquet. Check the path.")
-        files = [name for name in found if not groups.get(name)]
+        files = [name for name in found if groups.get(name) is None]
         return files, [part for name in tables for part in groups[name] or ()]
 
     def _names(self) -> Iterator[str]:
@@ -172,7 +172,8 @@ class Pictures:
         except pyarrow.ArrowInvalid:
             return None
         firsts = [sum(rows[:group]) for group in range(len(rows))]
-        return [Part((name,), *found) for found in zip(range(len(rows)), firsts, rows, strict=True)]
+        found = zip(range(len(rows)), firsts, rows, strict=True)
+        return [Part((name,), *group) for group in found if group[-1]]
 
     def contents(self, part: Part) -> Iterator[Sequence[Content]]:
         """Yield what is to be scored, in lists, in the order of `Part.paths`.

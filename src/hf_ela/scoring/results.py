@@ -55,13 +55,12 @@ class Results:
                 found = json.loads(stream.read())
         except (OSError, ValueError) as error:
             raise RunError(self.failed(error)) from error
-        differing = [name for name in made_of if found.get(name) != made_of[name]]
-        if differing:
-            name = differing[0]
-            raise RunError(
-                f"{self.address} holds results of another {name}: {found.get(name)}. Received: "
-                f"{made_of[name]}. Choose another folder for `out`."
-            )
+        for what, compared in (("source", "source"), ("model", "digest")):
+            if found.get(compared) != made_of[compared]:
+                raise RunError(
+                    f"{self.address} holds results of another {what}: {found.get(what)}. Received: "
+                    f"{made_of[what]}. Choose another folder for `out`."
+                )
 
     def failed(self, error: Exception) -> str:
         """Return what to say where the folder cannot be written."""
