@@ -9,6 +9,7 @@ seconds a picture, of the one process, are what docs/scale.md reckons with.
 
 import argparse
 import os
+import resource
 import tempfile
 from pathlib import Path
 from threading import Thread
@@ -48,7 +49,12 @@ def main() -> None:
             (place / name).write_bytes(content)
         alone, cpu = in_one_process(place)
         rows = on_two_nodes(place, Path(folder, "results"), alone)
-    rows = [{"what": "CPU seconds a picture, one process", "value": cpu}, *rows]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows = [
+        {"what": "CPU seconds a picture, one process", "value": cpu},
+        {"what": "MB of that process", "value": memory},
+        *rows,
+    ]
     for row in rows:
         print(f"{row['what']:<55} {row['value']:>10.4g}")
     save(options.out, {"pictures": options.pictures, "rows": rows}, one_backend=True)
