@@ -628,6 +628,17 @@ class TestStart:
         assert (done.returncode, done.stderr) == (0, "")
         assert (tmp_path / "run/README.md").is_file()
 
+    def test_what_ray_is_needed_for_names_its_extra(self, tmp_path, pictures, python) -> None:
+        code = (
+            "import sys; sys.modules['ray'] = None\n"  # as if not installed
+            "from hf_ela.cli import main; sys.exit(main(sys.argv[1:]))"
+        )
+        done = python(["-c", code, "score", pictures[0].parent, "--out", tmp_path / "out"])
+        assert done.returncode == 2
+        assert "requires the `scale` extra" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
     def test_a_command_is_needed(self, command) -> None:
         shown = command("", status=2).err
         assert command("help").out == shown

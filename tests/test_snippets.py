@@ -32,7 +32,7 @@ ANSWER = re.compile(r"\[\{.*?\}\]")
 BRIEF = ["training.epochs=1", "augmentation.views=1", "input.grid=1"]
 SMALL = [*BRIEF, "input.size=96", "validation.fraction=0.25"]
 QUICK = ("predict", "ela", "push")
-NEVER_END = ("serve",)  # tests/test_serve.py
+ELSEWHERE = ("serve", "score")  # tests/test_serve.py, tests/test_score.py
 # An interrupted run is the matter of test_training.py, the published network takes minutes.
 PARSED = re.compile(r"--resume|--recipe reference|\b(FOLDER|CSV|NAME)\b")
 SCRIPTS = {"train.py": "train", "push_to_hub.py": "push"}
@@ -90,7 +90,7 @@ FOLDERS = re.compile(r"(--data|--out) \S+")
 SLOW = {
     FOLDERS.sub(r"\1", " ".join(s.words)): s
     for s in COMMANDS
-    if s.words[1] not in QUICK + NEVER_END
+    if s.words[1] not in QUICK + ELSEWHERE
 }.values()
 PROGRAMS = [s for s in ALL if s.language == "python"]
 

@@ -16,6 +16,7 @@ from hf_ela.cli.commands import add_card, add_ela, add_export, add_push, add_sam
 from hf_ela.cli.evaluate import add_evaluate
 from hf_ela.cli.options import with_flags
 from hf_ela.cli.predict import add_predict
+from hf_ela.cli.score import add_score
 from hf_ela.cli.serve import add_serve
 from hf_ela.cli.train import add_reproduce, add_train
 from hf_ela.errors import HfElaError, ImageError
@@ -34,6 +35,7 @@ COMMANDS = {
     "reproduce": add_reproduce,
     "ela": add_ela,
     "samples": add_samples,
+    "score": add_score,
     "serve": add_serve,
 }
 
