@@ -40,6 +40,7 @@ from hf_ela.errors import (
 )
 from hf_ela.images.containers import MAX_PIXELS
 from hf_ela.images.info import ImageInfo
+from hf_ela.images.jpeg import ROBIDOUX
 from hf_ela.images.loading import load_image
 from hf_ela.images.rgb import RGB_MODES
 from hf_ela.images.sources import IMAGE_SUFFIXES
@@ -760,6 +761,15 @@ class TestInfo:
         chroma[60] -= 1
         info = load_image(encode(picture(), "JPEG", qtables=[luma, chroma])).info
         assert (info.jpeg_quality, info.jpeg_quality_exact) == (quality, False)
+        assert info.jpeg_tables == "other"
+
+    @pytest.mark.parametrize("tables", [1, 2])
+    def test_tables_of_mozjpeg(self, tables) -> None:
+        half = ((ROBIDOUX[0] * 50 + 50) // 100).tolist()  # those of its quality 75
+        assert half[:8] == [8, 8, 8, 9, 13, 19, 28, 43]
+        info = load_image(encode(picture(), "JPEG", qtables=[half] * tables)).info
+        assert (info.jpeg_tables, info.jpeg_quality_exact) == ("mozjpeg", False)
+        assert "tables of mozjpeg" in info.words
 
     def test_other_subsampling(self) -> None:
         jpeg = bytearray(encode(picture(16, 16), "JPEG", subsampling=1))
@@ -773,7 +783,7 @@ class TestInfo:
         exif = oriented(8)
         data = encode(picture(), "JPEG", quality=83, exif=exif, icc_profile=profile)
         facts = ("<bytes>", "JPEG", "RGB", 61, 47, len(data), True, True, False)
-        assert load_image(data).info == ImageInfo(*facts, 83, True, "4:2:0")
+        assert load_image(data).info == ImageInfo(*facts, 83, True, "4:2:0", "libjpeg")
         plain = load_image(PLAIN["png"]).info
         assert (plain.exif, plain.icc) == (False, False)
         assert (plain.jpeg_quality, plain.subsampling) == (None, None)

@@ -73,5 +73,5 @@ def test_it_says_what_the_model_is_no_good_for_and_needs() -> None:
     synthetic = {"data": {"synthetic": True}}
     notebook = make_notebook(synthetic, repo_id="user/repo")
     assert SYNTHETIC_NOTICE in sources(notebook, "markdown")[0]
-    assert '"hf-ela[jax] @ ' in sources(notebook, "code")[0]  # it has no ONNX
+    assert '"hf-ela[keras] @ ' in sources(notebook, "code")[0]  # it has no ONNX
     assert SYNTHETIC_NOTICE not in sources(make_notebook(RUN, repo_id="user/repo"), "markdown")[0]

@@ -38,7 +38,7 @@ def make_notebook(run: Mapping[str, Any], *, repo_id: str, revision: str | None 
         repo_id=repo_id,
         pinned=f"{repo_id}@{revision}" if revision else repo_id,
         at_revision=f', revision="{revision}"' if revision else "",
-        install=install_release(repo_id, revision, "" if run.get("onnx") else "jax"),
+        install=install_release(repo_id, revision, "" if run.get("onnx") else "keras"),
         notice=synthetic_notice(run["data"]),
         sample=sample,
         title=title,

@@ -1,7 +1,7 @@
 """What a picture shows, as far as pixels tell: nothing, two tones, shades of one colour."""
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 SMOOTH, SMOOTH_SHARE = 6, 0.01
 """Largest difference, times four, between a pixel of a smooth area and the mean of its neighbours;
@@ -9,7 +9,6 @@ and the share of pixels with more, below which an image has no detail. Gradients
 below it, and so do most blurs of three pixels; pictures reach ten times that share."""
 GRAIN = 4
 """Pixels across and down that are averaged to look again below grain, such as that of a scan."""
-_NEIGHBOURS = ImageFilter.Kernel((3, 3), (0, -1, 0, -1, 4, -1, 0, -1, 0), scale=1, offset=128)
 _MEAN = Image.Resampling.BOX
 
 
@@ -22,11 +21,8 @@ def is_smooth(image: Image.Image) -> bool:
 
 
 def _lacks_detail(grey: Image.Image) -> bool:
-    if not (detail := _detail(grey)):
-        return True
-    counts = detail.histogram()
-    differing = sum(counts) - sum(counts[128 - SMOOTH : 129 + SMOOTH])
-    return differing < SMOOTH_SHARE * sum(counts)
+    detail = _detail(grey)
+    return detail is None or bool(np.count_nonzero(detail) < SMOOTH_SHARE * detail.size)
 
 
 def smooth_parts(image: Image.Image, cell: float, size: tuple[int, int]) -> np.ndarray:
@@ -40,20 +36,23 @@ def smooth_parts(image: Image.Image, cell: float, size: tuple[int, int]) -> np.n
     Returns:
         bool array, height x width.
     """
-    if not (detail := _detail(_grey(image))):
+    detail = _detail(_grey(image))
+    if detail is None:
         return np.ones(size[::-1], bool)
-    differing = np.abs(np.asarray(detail, np.int16) - 128) > SMOOTH
     width, height = (max(1, round(side / cell)) for side in image.size)
-    shares = Image.fromarray(differing.astype(np.float32)).resize((width, height), _MEAN)
+    shares = Image.fromarray(detail.astype(np.float32)).resize((width, height), _MEAN)
     # No cell outvotes its neighbour: the border lies between them, however much one shows.
     capped = Image.fromarray(np.minimum(np.asarray(shares), np.float32(2 * SMOOTH_SHARE)))
     return np.asarray(capped.resize(size, Image.Resampling.BILINEAR)) < SMOOTH_SHARE
 
 
-def _detail(grey: Image.Image) -> Image.Image | None:
-    """Return 128 plus how far a pixel is from its neighbours; None for fewer than 3 pixels."""
-    inside = (1, 1, grey.width - 1, grey.height - 1)
-    return grey.filter(_NEIGHBOURS).crop(inside) if min(grey.size) >= 3 else None
+def _detail(grey: Image.Image) -> np.ndarray | None:
+    """Return which pixels differ from their neighbours; None for fewer than 3 pixels of a side."""
+    if min(grey.size) < 3:
+        return None
+    tones = np.asarray(grey, np.int16)
+    beside = tones[:-2, 1:-1] + tones[2:, 1:-1] + tones[1:-1, :-2] + tones[1:-1, 2:]
+    return np.abs(4 * tones[1:-1, 1:-1] - beside) > SMOOTH
 
 
 def _grey(image: Image.Image) -> Image.Image:

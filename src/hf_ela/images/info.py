@@ -25,6 +25,8 @@ class ImageInfo:
             for encoders with their own tables, such as Photoshop; None unless a JPEG.
         subsampling: Chroma subsampling ``4:4:4``, ``4:2:2``, ``4:2:0`` or ``other``; None unless
             the source is a JPEG of three components.
+        jpeg_tables: Whose quantisation tables they are, ``libjpeg``, ``mozjpeg`` or ``other``; None
+            unless a JPEG.
         claims: What the file says of how it was made; nothing for an array or a PIL image.
         smooth: Whether the picture shows nothing: one colour, a gradient or a blur. This and what
             follows is None before `hf_ela.images.traces.traced` has looked for it.
@@ -48,6 +50,7 @@ class ImageInfo:
     jpeg_quality: int | None
     jpeg_quality_exact: bool | None
     subsampling: str | None
+    jpeg_tables: str | None = None
     claims: tuple[Claim, ...] = ()
     smooth: bool | None = None
     monochrome: bool | None = None
@@ -65,6 +68,8 @@ class ImageInfo:
         if self.jpeg_quality is not None:
             about = "" if self.jpeg_quality_exact else "about "
             facts.append(f"JPEG quality {about}{self.jpeg_quality}")
+        if self.jpeg_tables == "mozjpeg":
+            facts.append("tables of mozjpeg")
         if self.subsampling:
             facts.append(f"chroma subsampling {self.subsampling}")
         if self.earlier_quality is not None:

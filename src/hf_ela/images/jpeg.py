@@ -34,10 +34,25 @@ ANNEX_K = np.array(
         ],
     ]
 ).reshape(2, 1, 64)
+# N. Robidoux, "JPEG quantization tables", ImageMagick forum, 2012: the default of mozjpeg, for luma
+# and chroma alike.
+ROBIDOUX = np.array(
+    [
+        [16, 16, 16, 18, 25, 37, 56, 85],
+        [16, 17, 20, 27, 34, 40, 53, 75],
+        [16, 20, 24, 31, 43, 62, 91, 135],
+        [18, 27, 31, 40, 53, 74, 106, 156],
+        [25, 34, 43, 53, 69, 94, 131, 189],
+        [37, 40, 62, 74, 94, 124, 169, 238],
+        [56, 53, 91, 106, 131, 169, 226, 311],
+        [85, 75, 135, 156, 189, 238, 311, 418],
+    ]
+).reshape(1, 64)
 _QUALITY = np.arange(1, 101)[:, None]
 # The scaling of libjpeg's `jpeg_quality_scaling` and `jpeg_add_quant_table`, baseline forced.
 _SCALE = np.where(_QUALITY < 50, 5000 // _QUALITY, 200 - 2 * _QUALITY)
 _TABLES = np.clip((ANNEX_K * _SCALE + 50) // 100, 1, 255)  # (luma/chroma, quality - 1, 64)
+_MOZJPEG = np.clip((ROBIDOUX * _SCALE + 50) // 100, 1, 255)  # (quality - 1, 64)
 
 
 def quantisation_tables() -> np.ndarray:
@@ -56,16 +71,36 @@ def estimate_quality(image: Image.Image) -> tuple[int, bool] | tuple[None, None]
         and of the chroma table where the file has one (the lower of two equally near), and whether
         that sum is zero. None and None if the image is not a JPEG.
     """
-    if not isinstance(image, JpegImageFile):
+    tables = _used(image)
+    if tables is None:
         return None, None
-    # The first component is luma; where the second has its own table, it is for chroma.
-    used = dict.fromkeys(component[3] for component in image.layer[:2])
-    if not image.quantization.keys() >= used.keys():  # defined between two scans, after the header
-        return None, None
-    tables = np.array([image.quantization[table] for table in used])
     distances = np.abs(_TABLES[: len(tables)] - tables[:, None]).sum(axis=(0, 2))
     best = int(distances.argmin())
     return best + 1, bool(distances[best] == 0)
+
+
+def tables_of(image: Image.Image) -> str | None:
+    """Return whose quantisation tables a JPEG has, to the last step, or None unless a JPEG.
+
+    ``libjpeg`` for those of Annex K, which most programs scale; ``mozjpeg`` for the default of that
+    encoder, which many sites use; ``other`` for all else, such as Photoshop and cameras.
+    """
+    tables = _used(image)
+    if tables is None:
+        return None
+    if (_TABLES[: len(tables)] == tables[:, None]).all(axis=(0, 2)).any():
+        return "libjpeg"
+    return "mozjpeg" if (tables[:, None] == _MOZJPEG).all(axis=(0, 2)).any() else "other"
+
+
+def _used(image: Image.Image) -> np.ndarray | None:
+    """Return the tables of luma and, where the second component has its own, of chroma."""
+    if not isinstance(image, JpegImageFile):
+        return None
+    used = dict.fromkeys(component[3] for component in image.layer[:2])
+    if not image.quantization.keys() >= used.keys():  # defined between two scans, after the header
+        return None
+    return np.array([image.quantization[table] for table in used])
 
 
 def chroma_subsampling(image: Image.Image) -> str | None:

@@ -35,7 +35,7 @@ from hf_ela.images.containers import (
     webp_size,
 )
 from hf_ela.images.info import ImageInfo
-from hf_ela.images.jpeg import chroma_subsampling, estimate_quality
+from hf_ela.images.jpeg import chroma_subsampling, estimate_quality, tables_of
 from hf_ela.images.jpeg_segments import lacks_its_end, without_its_end
 from hf_ela.images.rgb import RGB_MODES, to_rgb
 from hf_ela.images.sources import (
@@ -163,6 +163,7 @@ def _decode(
             jpeg_quality=quality,
             jpeg_quality_exact=exact,
             subsampling=chroma_subsampling(opened),
+            jpeg_tables=tables_of(opened),
             claims=read_claims(opened, file) if file else (),
         )
     except (ImageError, Warning):
