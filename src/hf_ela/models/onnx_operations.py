@@ -257,6 +257,7 @@ OPERATIONS: dict[str, Write] = {
     "Clip": _clip,
     "Concatenate": _concatenated,
     "Conv2D": _convolution,
+    "ConvertToTensor": _same,
     "Dense": _dense,
     "DepthwiseConv2D": _convolution,
     "Dropout": _same,
