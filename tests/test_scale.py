@@ -235,7 +235,7 @@ class TestShard:
         first, second = rows_of(tmp_path / "1.csv"), rows_of(tmp_path / "2.csv")
         assert [*chain(*zip_all([first, second]))] == rows_of(tmp_path / "all.csv")
         assert rows_of(tmp_path / "9.csv") == []
-        assert (tmp_path / "9.csv").read_text().startswith("file,answer,fake")
+        assert (tmp_path / "9.csv").read_text().startswith("file,answer,leans,fake")
 
     def test_another_shard_does_not_take_up_an_interrupted_one(
         self, folder, saved_crops, tmp_path, command
