@@ -67,6 +67,9 @@ QUALITY = 90
 PIXELS = 2**20
 """Pixels of one ELA call: 16 images of 256 x 256, 1 image of 1024 x 1024."""
 
+NOISE = 0.28
+"""Of thumbnails, so that as many of their hashes have equal bands as of pictures of art."""
+
 Row = dict[str, Any]
 Levels = Callable[[np.ndarray], np.ndarray]
 
@@ -276,12 +279,14 @@ def duplicates(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def near_duplicates_of(rows: int) -> dict[str, tuple[float, float]]:
-    """Return seconds and MiB for synthetic hashes, a tenth of which have a copy one bit away."""
+    """Return seconds and MiB for hashes of soft shapes, a tenth with a copy one bit away."""
     from hf_ela.data.duplicates import find_duplicates
     from hf_ela.data.groups import GroupTable, clusters
 
     rng = np.random.default_rng(0)
-    hashes = rng.integers(-(2**63), 2**63 - 1, rows)
+    hashes = np.concatenate(
+        [soft_hashes(rng, min(10**5, rows - at)) for at in range(0, rows, 10**5)]
+    )
     copies = rows // 10
     hashes[:copies] = hashes[rng.integers(copies, rows, copies)] ^ (
         1 << rng.integers(0, 63, copies)
@@ -301,6 +306,17 @@ def near_duplicates_of(rows: int) -> dict[str, tuple[float, float]]:
         taken = perf_counter() - started
         found[name] = taken, getrusage(RUSAGE_SELF).ru_maxrss / 1024
     return found
+
+
+def soft_hashes(rng: np.random.Generator, number: int) -> np.ndarray:
+    """Return hashes as unevenly spread as those of pictures: of 3 x 3 tones, and noise."""
+    down, across = (
+        np.stack([np.interp(np.arange(n), np.linspace(0, n - 1, 3), tone) for tone in np.eye(3)], 1)
+        for n in (8, 9)
+    )
+    tones = down @ rng.normal(size=(number, 3, 3)) @ across.T
+    signs = np.diff(tones + rng.normal(0, NOISE, tones.shape)) > 0
+    return np.packbits(signs.reshape(number, 64), axis=1).view(">i8").astype(np.int64)[:, 0]
 
 
 PARTS = {"ela": ela, "preprocess": preprocess, "predict": predict, "duplicates": duplicates}

@@ -13,6 +13,8 @@ from hf_ela.backend import keras
 from hf_ela.errors import ModelError, RecipeError
 from hf_ela.models.backbone import backbone, load_published
 from hf_ela.models.networks import build_model, head_of
+from hf_ela.models.onnx_conversion import converted
+from hf_ela.models.onnx_runtime import onnx_session
 from hf_ela.models.published_weights import published_file, read_tensors
 from hf_ela.recipes.backbones import BACKBONES
 from hf_ela.recipes.loading import load_recipe
@@ -92,6 +94,18 @@ def test_reads_tensors_of_any_strides(tmp_path) -> None:
     assert np.array_equal(found["rows"], numbers.reshape(2, 3))
     assert np.array_equal(found["columns"], numbers.reshape(3, 2).T)
     assert found["one"] == 5
+
+
+@pytest.mark.second_lane
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_onnx_gives_the_features_of_keras(name) -> None:
+    model = backbone(name)
+    session = onnx_session(converted(model))
+    views = np.random.default_rng(0).uniform(0, 255, (2, 97, 120, 3)).astype(np.float32)
+    (found,) = session.run(None, {session.get_inputs()[0].name: views})
+    expected = np.asarray(model.predict_on_batch(views))
+    assert np.abs(expected).max() > 0.01
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

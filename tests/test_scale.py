@@ -90,14 +90,15 @@ class TestThreads:
         del models
         assert started() <= 0
 
-    def test_fewer_than_one_is_refused_before_a_download(self) -> None:
-        with pytest.raises(ValueError, match=r"`threads` must be at least 1. Received: threads=0"):
-            ElaClassifier.from_pretrained("nobody/nothing", threads=0)
+    @pytest.mark.parametrize("threads", [0, -3, 1.5, "2"])
+    def test_fewer_than_one_is_refused_before_a_download(self, threads) -> None:
+        with pytest.raises(ValueError, match=r"`threads` must be an integer of at least 1."):
+            ElaClassifier.from_pretrained("nobody/nothing", threads=threads)
 
 
 class TestProviders:
     def test_an_unknown_name_is_refused_before_a_download(self) -> None:
-        for wrong in (["cuda"], "CUDAExecutionProvider", [OTHER, "cpu"]):
+        for wrong in (["cuda"], "CUDAExecutionProvider", [OTHER, "cpu"], [(OTHER, {})], 5):
             with pytest.raises(ValueError, match=rf"knows: .*CUDA.*This onnxruntime has .*{CPU}"):
                 ElaClassifier.from_pretrained("nobody/nothing", providers=wrong)
 

@@ -202,7 +202,9 @@ def test_what_cannot_be_done_is_said_in_one_line(cluster, forty, tmp_path, comma
     assert "cannot be written" in refused(f"{forty} --out {tmp_path / 'file'}")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     assert "which holds other Parquet" in refused(f"{forty} --out {tmp_path}")
-    assert "must hold pictures" in refused(f"{tmp_path / 'other.parquet'} --out {tmp_path / 'x'}")
+    assert "no Parquet with a column of them" in refused(
+        f"{tmp_path / 'other.parquet'} --out {tmp_path / 'x'}"
+    )
 
     # A node without the package.
     lacking = tmp_path / "site" / "sitecustomize.py"

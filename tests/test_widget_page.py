@@ -320,6 +320,8 @@ def test_the_doubt_is_pythons(visit, models) -> None:
     ]
     grain = rng.normal(0, 2, (410, 333, 3))  # on one colour
     images.append(Image.fromarray((120 + grain).astype(np.uint8)))
+    board = 255 * (np.indices((300, 310)).sum(axis=0) % 2).astype(np.uint8)  # a fine pattern
+    images.append(Image.fromarray(board).convert("RGB"))
     images += [Image.blend(images[6], images[6].filter(ImageFilter.SHARPEN), 2)]
     found = widget.module(
         "doubt.js",

@@ -42,8 +42,8 @@ def thread_count(asked: int | None = None) -> int:
     if asked is None:
         outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
         return int(outermost) if outermost.isdecimal() and int(outermost) else cores()
-    if asked < 1:
-        raise ValueError(f"`threads` must be at least 1. Received: threads={asked}.")
+    if not isinstance(asked, int) or asked < 1:
+        raise ValueError(f"`threads` must be an integer of at least 1. Received: {asked!r:.100}.")
     return asked
 
 

@@ -49,30 +49,41 @@ def fingerprints(facts: Facts) -> np.ndarray:
     return found
 
 
-def near_pairs(some: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def near_pairs(
+    some: np.ndarray, others: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield all pairs of near fingerprints, each once: their numbers in both arrays, int64.
 
-    Only fingerprints with an equal band are compared, which loses no pair; 10^6 images take
-    seconds in place of hours.
+    Only fingerprints with an equal band are compared, which loses no pair.
+
+    Args:
+        some: Fingerprints.
+        others: What they are compared with; by default each other, in any order.
     """
     for band in range(BANDS):
-        keys, order, sorted_keys = _band(some, band), *_sorted(_band(others, band))
-        first, last = (np.searchsorted(sorted_keys, keys, side) for side in ("left", "right"))
+        keys = _band(some, band)
+        rows, keys = _sorted(keys)
+        if others is None:
+            columns, first = rows, np.arange(1, len(rows) + 1)
+            last = np.searchsorted(keys, keys, "right")
+        else:
+            columns, theirs = _sorted(_band(others, band))
+            first, last = (np.searchsorted(theirs, keys, side) for side in ("left", "right"))
         ends = np.cumsum(last - first)
         start = 0
-        while start < len(some):
+        while start < len(rows):
             done = ends[start - 1] if start else 0
             stop = max(start + 1, int(np.searchsorted(ends, done + PAIRS_AT_A_TIME)))
             counts = last[start:stop] - first[start:stop]
-            rows = np.repeat(np.arange(start, stop), counts)
-            within = np.arange(len(rows)) - np.repeat(ends[start:stop] - counts - done, counts)
-            columns = order[first[rows] + within]
-            different = some[rows] ^ others[columns]
+            at = np.repeat(np.arange(start, stop), counts)
+            within = np.arange(len(at)) - np.repeat(ends[start:stop] - counts - done, counts)
+            pair = rows[at], columns[first[at] + within]
+            different = some[pair[0]] ^ (some if others is None else others)[pair[1]]
             near = np.bitwise_count(different) <= NEAR_DUPLICATE_BITS
             for earlier in range(band):
                 near &= _band(different, earlier) != 0  # else that band has found it
             if near.any():
-                yield rows[near], columns[near]
+                yield pair[0][near], pair[1][near]
             start = stop
 
 
@@ -120,9 +131,8 @@ def find_duplicates(splits: Splits) -> dict[str, Any]:
     sides = _numbered([split for split, _ in images])
     labels = _numbered([row["label"] for _, row in images])
     found = {kind: _Pairs(np.zeros(len(images), bool)) for kind in ("exact", "near")}
-    for first, second in near_pairs(prints, prints):
-        once = first < second
-        pairs = np.stack([first[once], second[once]])
+    for found_pairs in near_pairs(prints):
+        pairs = np.sort(found_pairs, axis=0)
         same, crosses, conflicts = (
             values[pairs[0]] == values[pairs[1]] for values in (keys, sides, labels)
         )

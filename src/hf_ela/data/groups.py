@@ -180,7 +180,7 @@ def clusters(facts: Facts, groups: GroupTable) -> np.ndarray:
     distinct, position = np.unique(fingerprints(facts), return_inverse=True)
     # Nodes are the images, then the distinct fingerprints: equal images take no edge per pair.
     edges = [np.stack([np.arange(n), n + position])]
-    edges += [n + np.stack(pairs) for pairs in near_pairs(distinct, distinct)]
+    edges += [n + np.stack(pairs) for pairs in near_pairs(distinct)]
     first: dict[str, int] = {}
     edges += [
         np.array([[index], [first.setdefault(group, index)]])

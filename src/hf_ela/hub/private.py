@@ -23,7 +23,7 @@ def content_of(file: bytes | Path) -> bytes:
 
 
 def check_private(files: Files) -> None:
-    """Refuse files with a path of this machine in JSON, or with a token in any text.
+    """Refuse a path of this machine in JSON, and a token or the home folder in any text.
 
     Raises:
         ReleaseError: One has it, or a file is missing.
@@ -34,18 +34,22 @@ def check_private(files: Files) -> None:
                 f"The run folder has no file {name}, or has a link in its place. Copy the folder "
                 "again, or train again."
             )
-        if name.endswith((*_JSON, ".md")):
+        try:
             text = content_of(file).decode()
-            strings = _strings(json.loads(text)) if name.endswith(_JSON) else ()
-            found = (at for at, value in strings if _PATH.search(value) or _TOKEN.search(value))
-            private = next(found, None)
-            if private is None and (_TOKEN.search(text) or _names_home(text)):
-                private = "an unknown place"
-            if private:  # the text there may itself be a secret
-                raise ReleaseError(
-                    f"{name} holds a path of this machine or a token, at {private}. Remove it, or "
-                    "train again."
-                )
+        except UnicodeDecodeError:  # numbers or pixels
+            if name.endswith(_JSON):
+                raise
+            continue
+        strings = _strings(json.loads(text)) if name.endswith(_JSON) else ()
+        found = (at for at, value in strings if _PATH.search(value) or _TOKEN.search(value))
+        private = next(found, None)
+        if private is None and (_TOKEN.search(text) or _names_home(text)):
+            private = "an unknown place"
+        if private:  # the text there may itself be a secret
+            raise ReleaseError(
+                f"{name} holds a path of this machine or a token, at {private}. Remove it, or "
+                "train again."
+            )
 
 
 def _names_home(text: str) -> bool:

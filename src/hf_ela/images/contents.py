@@ -7,21 +7,24 @@ SMOOTH, SMOOTH_SHARE = 6, 0.01
 """Largest difference, times four, between a pixel of a smooth area and the mean of its neighbours;
 and the share of pixels with more, below which an image has no detail. Gradients saved as JPEG stay
 below it, and so do most blurs of three pixels; pictures reach ten times that share."""
-GRAIN = 4
-"""Pixels across and down that are averaged to look again below grain, such as that of a scan."""
+GRAIN, GRAINY = 4, 64
+"""Pixels across and down that are averaged to look again below grain, such as that of a scan; and
+the largest difference, times four, that counts as grain, and not as a fine pattern."""
 _MEAN = Image.Resampling.BOX
 
 
 def is_smooth(image: Image.Image) -> bool:
-    """Return whether an RGB image has no detail: one colour, a gradient or a blur; or but grain."""
+    """Return whether an RGB image is one colour, a gradient or a blur, with grain or without."""
     grey = _grey(image)
     if _lacks_detail(grey):
         return True
-    return min(grey.size) >= 3 * GRAIN and _lacks_detail(grey.reduce(GRAIN))
+    if min(grey.size) < 3 * GRAIN or not _lacks_detail(grey, GRAINY):
+        return False
+    return _lacks_detail(grey.reduce(GRAIN))
 
 
-def _lacks_detail(grey: Image.Image) -> bool:
-    detail = _detail(grey)
+def _lacks_detail(grey: Image.Image, most: int = SMOOTH) -> bool:
+    detail = _detail(grey, most)
     return detail is None or bool(np.count_nonzero(detail) < SMOOTH_SHARE * detail.size)
 
 
@@ -46,13 +49,13 @@ def smooth_parts(image: Image.Image, cell: float, size: tuple[int, int]) -> np.n
     return np.asarray(capped.resize(size, Image.Resampling.BILINEAR)) < SMOOTH_SHARE
 
 
-def _detail(grey: Image.Image) -> np.ndarray | None:
+def _detail(grey: Image.Image, most: int = SMOOTH) -> np.ndarray | None:
     """Return which pixels differ from their neighbours; None for fewer than 3 pixels of a side."""
     if min(grey.size) < 3:
         return None
     tones = np.asarray(grey, np.int16)
     beside = tones[:-2, 1:-1] + tones[2:, 1:-1] + tones[1:-1, :-2] + tones[1:-1, 2:]
-    return np.abs(4 * tones[1:-1, 1:-1] - beside) > SMOOTH
+    return np.abs(4 * tones[1:-1, 1:-1] - beside) > most
 
 
 def _grey(image: Image.Image) -> Image.Image:

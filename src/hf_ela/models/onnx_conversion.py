@@ -74,7 +74,7 @@ def _within(graph: OnnxGraph, model: Any, values: Sequence[Value]) -> Any:
                 raise
             except Exception as error:  # of any kind: it was not written for this operation
                 raise ExportError(
-                    f"{type(operation).__name__} ({operation.name}) has no ONNX here: {error!r}"
+                    f"{type(operation).__name__} ({operation.name}) has no ONNX here: {error}"
                 ) from error
 
         return add
@@ -103,6 +103,6 @@ def _added(graph: OnnxGraph, operation: Any, args: Any, options: dict[str, Any])
 def _taken_apart(layer: Any, given: Sequence[Value]) -> keras.Function:
     """Return the operations that a layer calls, as a graph."""
     if not isinstance(layer, keras.Layer):
-        raise NotImplementedError("it is no layer that calls others")
+        raise NotImplementedError("it calls no other operations")
     inputs = [keras.Input(batch_shape=one.spec.shape, dtype=one.spec.dtype) for one in given]
     return keras.Function(inputs, layer.call(*inputs))

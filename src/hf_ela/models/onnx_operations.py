@@ -5,6 +5,7 @@ and its arguments, with values of the graph in place of tensors.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,12 @@ def _activated(graph: OnnxGraph, op: Any, result: Value) -> Value:
         case "linear":
             return result
         case "relu":
-            return Value(graph.add("Relu", result.name), result.spec, result.channels_first)
+            return replace(result, name=graph.add("Relu", result.name))
+        case "sigmoid":
+            return replace(result, name=graph.add("Sigmoid", result.name))
+        case "silu":
+            gate = graph.add("Sigmoid", result.name)
+            return replace(result, name=graph.add("Mul", result.name, gate))
         case "softmax":
             last = graph.channels_last(result)
             return Value(graph.add("Softmax", last, axis=-1), result.spec)
@@ -157,6 +163,13 @@ def _pooling(kind: str) -> Write:
 def _window(strides: Sequence[int], padding: str) -> dict[str, Any]:
     pads = {"valid": "VALID", "same": "SAME_UPPER"}  # as TensorFlow: an odd rest lies behind
     return {"strides": list(strides), "auto_pad": pads[padding]}
+
+
+def _padded(graph: OnnxGraph, op: Any, spec: Spec, x: Value, constant_values: int = 0) -> Value:
+    axes = (0, 3, 1, 2) if x.channels_first else range(len(op.pad_width))
+    widths = [op.pad_width[axis][end] for end in (0, 1) for axis in axes]
+    value = graph.number(constant_values, spec.dtype)
+    return Value(graph.add("Pad", x.name, graph.number(widths), value), spec, x.channels_first)
 
 
 def _mean(graph: OnnxGraph, op: Any, spec: Spec, x: Value) -> Value:
@@ -270,6 +283,7 @@ OPERATIONS: dict[str, Write] = {
     "Maximum": _elementwise("Max"),
     "Moveaxis": _moveaxis,
     "Multiply": _elementwise("Mul"),
+    "Pad": _padded,
     "ReLU": _relu,
     "Repeat": _repeated,
     "Rescaling": _rescaling,

@@ -173,7 +173,8 @@ def check_providers(providers: Sequence[str] | None) -> None:
     import onnxruntime
 
     known = onnxruntime.get_all_providers()
-    if isinstance(providers, str) or not {*known}.issuperset(providers):
+    listed = isinstance(providers, list | tuple)
+    if not listed or not all(isinstance(name, str) and name in known for name in providers):
         raise ValueError(
             f"`providers` must be a list of names that ONNX Runtime knows: {', '.join(known)}. "
             f"Received: {providers!r:.100}. "

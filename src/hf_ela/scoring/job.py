@@ -111,7 +111,7 @@ class Job:
         """
         with needs_extra("scale", "`hf-ela score`"):
             _import_ray(local=address is None)
-        out = out.rstrip("/") if "://" in out else str(Path(out).absolute())
+        out = out.rstrip("/") if "://" in out else str(Path(out).resolve())
         self._pictures, self._results, self._address = pictures, Results(out), address
         if not pictures.only and Path(out).is_relative_to(pictures.address):
             raise RunError(
@@ -125,9 +125,16 @@ class Job:
                 "digest": classifier.digest,
             }
         )
-        scored = self._results.scored({*map(as_text, files), *(part.paths[0] for part in groups)})
+        ends = {part: (part.paths[0], part.paths[-1]) for part in groups}
+        scored = self._results.scored({*map(as_text, files), *chain.from_iterable(ends.values())})
+        for part, (first, last) in ends.items():
+            if first in scored and last not in scored:
+                raise RunError(
+                    f"{part.files[0]} has changed since it was scored. Choose another folder as "
+                    "`out`."
+                )
         self._files = [name for name in files if as_text(name) not in scored]
-        self._groups = [part for part in groups if part.paths[0] not in scored]
+        self._groups = [part for part in groups if ends[part][0] not in scored]
         self.total = len(files) + sum(part.rows for part in groups)
         self.left = len(self._files) + sum(part.rows for part in self._groups)
         self._model = pickle.dumps(classifier)
@@ -150,7 +157,9 @@ class Job:
             yield from chain.from_iterable(self._done(ray))
 
     def _done(self, ray: Any) -> Iterator[Iterable[str]]:
-        workers = int(ray.cluster_resources().get("CPU", 1))
+        workers = int(ray.cluster_resources().get("CPU", 0))
+        if not workers:
+            raise RunError("The Ray cluster has no CPU. Start a node with one.")
         size = -(-len(self._files) // (workers * SHARES))
         parts = [*self._groups, *in_parts(self._files, max(1, min(FILES, size)))]
         workers = min(workers, len(parts))
@@ -206,7 +215,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     try:
         if address and ":" in address:
             host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), SECONDS).close()
+            socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
         with native_messages_held_back():
             ray.init(
                 address or "local",

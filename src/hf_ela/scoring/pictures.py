@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from hf_ela.hub.datasets import dataset_errors, resolve_dataset
 from hf_ela.hub.locate import split_revision
 from hf_ela.images.folders import walk_once
 from hf_ela.images.sources import IMAGE_SUFFIXES, PREFIX, UNREAD_SUFFIXES, reader_of
+from hf_ela.scoring.storage import image_column, is_parquet, open_address, read_through
 
 AT_ONCE = 32
 """Pictures that a worker holds in memory, and as many that it reads ahead."""
@@ -91,7 +93,12 @@ class Pictures:
             DataError: It is none of these.
             HubUnreachableError: The Hub did not answer.
         """
-        place = Path(source).absolute()
+        place = Path(source).resolve()
+        if not source or source.startswith("hf://"):
+            raise DataError(
+                "Pictures of the Hub are named as a dataset, user/name[@revision]. "
+                f"Received: {source!r}."
+            )
         if place.is_dir():
             return cls(str(place))
         if place.exists():
@@ -128,13 +135,17 @@ class Pictures:
         """
         with self.errors():
             found = [self.only] if self.only else sorted(self._names())
-            tables = [name for name in found if name.endswith(".parquet")]
+            tables = [*filter(is_parquet, found)]
             with ThreadPoolExecutor(READERS) as pool:
                 groups = dict(zip(tables, pool.map(self._groups, tables), strict=True))
-        if not found:
-            raise DataError(f"{self.address} holds no pictures and no Parquet. Check the path.")
         files = [name for name in found if groups.get(name) is None]
-        return files, [part for name in tables for part in groups[name] or ()]
+        parts = [part for name in tables for part in groups[name] or ()]
+        if not files and not parts:
+            raise DataError(
+                f"{self.address} holds no pictures, and no Parquet with a column of them. Check "
+                "the path."
+            )
+        return files, parts
 
     def _names(self) -> Iterator[str]:
         kinds = IMAGE_SUFFIXES | UNREAD_SUFFIXES | {".parquet"}
@@ -160,19 +171,24 @@ class Pictures:
             raise DataError(f"{self.address} cannot be listed: {error!s:.300}.") from error
 
     def _groups(self, name: str) -> list[Part] | None:
-        """Return the row groups of a Parquet file, or None if it cannot be read."""
+        """Return the row groups of a Parquet file, or None if it cannot be read.
+
+        One without pictures, such as the metadata of a folder, has none.
+        """
         files, base = open_address(self.address)
         try:
             with parquet.ParquetFile(f"{base}/{name}", filesystem=files) as table:
-                image_column(table.schema_arrow, name)
+                if image_column(table.schema_arrow) is None:
+                    return []
                 rows = [
                     table.metadata.row_group(group).num_rows
                     for group in range(table.num_row_groups)
                 ]
-        except pyarrow.ArrowInvalid:
+        except (OSError, pyarrow.ArrowInvalid):
+            read_through(files, f"{base}/{name}")
             return None
-        firsts = [sum(rows[:group]) for group in range(len(rows))]
-        found = zip(range(len(rows)), firsts, rows, strict=True)
+        firsts = accumulate(rows, initial=0)
+        found = zip(range(len(rows)), firsts, rows, strict=False)  # one more first
         return [Part((name,), *group) for group in found if group[-1]]
 
     def contents(self, part: Part) -> Iterator[Sequence[Content]]:
@@ -186,7 +202,7 @@ class Pictures:
                 yield from self._rows(part)
             elif self.is_local:
                 yield [
-                    not_parquet(name) if name.endswith(".parquet") else f"{self.address}/{name}"
+                    _not_parquet(name) if is_parquet(name) else f"{self.address}/{name}"
                     for name in part.files
                 ]
             else:
@@ -195,8 +211,8 @@ class Pictures:
                         yield [call() for call in batch]
 
     def _file(self, name: str) -> Content:
-        if name.endswith(".parquet"):
-            return not_parquet(name)
+        if is_parquet(name):
+            return _not_parquet(name)
         files, base = open_address(self.address)
         try:
             with files.open_input_stream(f"{base}/{name}", compression=None) as stream:
@@ -214,53 +230,14 @@ class Pictures:
         left = part.rows
         try:
             with parquet.ParquetFile(f"{base}/{name}", filesystem=files) as table:
-                column = image_column(table.schema_arrow, name)
+                column = image_column(table.schema_arrow)
                 for batch in table.iter_batches(AT_ONCE, [part.group], [column]):
                     left -= len(batch)
                     yield [_bytes_of(cell) for cell in batch.column(0).to_pylist()]
         except (OSError, pyarrow.ArrowInvalid) as error:
-            with files.open_input_stream(f"{base}/{name}") as stream:
-                while stream.read(2**24):  # raises where not the file is at fault
-                    pass
+            read_through(files, f"{base}/{name}")
             damage = ImageNotReadableError(name, f"its Parquet file is damaged: {error!s:.200}")
             yield [damage] * left
-
-
-def open_address(address: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a local path or an address, and the path in it.
-
-    Raises:
-        DataError: pyarrow does not know it, or cannot reach it.
-    """
-    if "://" not in address:
-        return fs.LocalFileSystem(), address
-    try:
-        files, path = fs.FileSystem.from_uri(address)
-    except (OSError, ValueError, ImportError) as error:  # ArrowInvalid is a ValueError
-        raise DataError(
-            f"{address} cannot be opened: {error!s:.300}. Check the address, the network and the "
-            "credentials."
-        ) from error
-    return files, path
-
-
-def image_column(schema: pyarrow.Schema, name: str) -> str:
-    """Return the column that holds pictures: ``{"bytes", "path"}`` of `datasets`, or binary.
-
-    Raises:
-        DataError: No column does.
-    """
-    for field in schema:
-        kind = field.type
-        if pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return str(field.name)
-    for field in schema:
-        if pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type):
-            return str(field.name)
-    raise DataError(
-        f"A column of {name} must hold pictures, as bytes or as `datasets` stores images. "
-        f"Received: {', '.join(schema.names)}. Leave the file out."
-    )
 
 
 def in_parts(files: Sequence[str], size: int) -> list[Part]:
@@ -273,8 +250,7 @@ def as_text(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def not_parquet(name: str) -> ImageNotReadableError:
-    """Return the refusal of a file that is not the Parquet that its name promises."""
+def _not_parquet(name: str) -> ImageNotReadableError:
     return ImageNotReadableError(name, "is not valid Parquet")
 
 

@@ -12,7 +12,8 @@ from pyarrow import dataset, fs, parquet
 
 from hf_ela._files import TEMPORARY, disk_full
 from hf_ela.errors import RunError
-from hf_ela.scoring.pictures import Part, open_address
+from hf_ela.scoring.pictures import Part
+from hf_ela.scoring.storage import open_address
 
 SCHEMA = pyarrow.schema(
     [

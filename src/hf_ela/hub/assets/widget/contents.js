@@ -3,6 +3,7 @@
 const SMOOTH = 6;
 const SMOOTH_SHARE = 0.01;
 const GRAIN = 4;
+const GRAINY = 64;
 const ONE_COLOUR = 2;
 const STEP = 4;
 const LUMA = [0.299, 0.587, 0.114];
@@ -30,20 +31,27 @@ export async function contents(picture) {
   const factor = Math.max(1, Math.floor(Math.max(picture.width, picture.height) / LONGEST));
   const seen = await averaged(picture, factor);
   return {
-    smooth: isSmooth(seen) || (Math.min(seen.width, seen.height) >= 3 * GRAIN && isSmooth(reduced(seen))),
+    smooth: isSmooth(seen),
     twoTones: hasTwoTones(seen.grey),
     monochrome: isMonochrome(seen.moments),
     noise: await isNoise(picture),
   };
 }
 
-function isSmooth({ grey, width, height }) {
+/** Return whether there is no detail, or none but grain. */
+function isSmooth(seen) {
+  if (lacksDetail(seen, SMOOTH)) return true;
+  if (Math.min(seen.width, seen.height) < 3 * GRAIN) return false;
+  return lacksDetail(seen, GRAINY) && lacksDetail(reduced(seen), SMOOTH);
+}
+
+function lacksDetail({ grey, width, height }, most) {
   if (Math.min(width, height) < 3) return true;
   let detail = 0;
   for (let y = 1; y < height - 1; y++) {
     for (let x = 1, i = y * width + 1; x < width - 1; x++, i++) {
       const around = grey[i - 1] + grey[i + 1] + grey[i - width] + grey[i + width];
-      if (Math.abs(4 * grey[i] - around) > SMOOTH) detail++;
+      if (Math.abs(4 * grey[i] - around) > most) detail++;
     }
   }
   return detail < SMOOTH_SHARE * (width - 2) * (height - 2);
