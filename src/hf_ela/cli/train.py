@@ -58,6 +58,13 @@ def add_train(commands: Commands) -> None:
         "is new or empty",
     )
     train.add_argument(
+        "--devices",
+        metavar="N",
+        type=int,
+        default=1,
+        help="share each batch among N devices; requires Keras on JAX",
+    )
+    train.add_argument(
         "--leave-out",
         metavar="COLUMN=VALUE",
         help="keep such images of the groups file out of training, for example source=wikiart",
@@ -123,6 +130,7 @@ def _train(options: argparse.Namespace) -> int:
             out,
             initial=initial,
             resume=resume,
+            devices=options.devices,
             country=options.country,
             track=options.track,
             say=say,
@@ -138,7 +146,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _says_what(options: argparse.Namespace) -> bool:
     """Return whether recipe or data are given beside ``--resume``."""
-    elsewhere = {"out", "resume", "country", "track", "token", "run", "parser"}
+    elsewhere = {"out", "resume", "devices", "country", "track", "token", "run", "parser"}
     return any(value is not None for name, value in vars(options).items() if name not in elsewhere)
 
 

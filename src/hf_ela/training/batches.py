@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     by class would give batches of one class), flipped at random if the recipe says so. Without:
     every view of every image, in order. Where the device augments, pixels come with the draws for
     `hf_ela.ela.device_augmentation`.
+
+    Where several devices share a batch, it comes with weights, and the last one as often as they
+    need to share it evenly. Copies weigh nothing, but let batch normalisation find the statistics
+    of the batch alone. With the weights, the mean loss over the rows is that without copies: in
+    training that of each batch, in validation that of all of them.
     """
 
     def __init__(
@@ -38,6 +44,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         """Draw epoch 0; `shares` are the images' chances of being drawn, equal by default."""
         super().__init__()
         self.shares = shares
+        sharing = keras.distribution.distribution()
+        self.devices = sharing.num_model_replicas if sharing else 1
         self.split = split
         self.view_set = view_set
         self.batch_size = recipe.training.batch_size
@@ -69,10 +77,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         """Return the number of batches."""
         return -(-len(self._images) // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return uint8 views, N x height x width x channels, and float32 labels, N x 2.
 
-        Where the device augments, views come in a dict with their draws.
+        Where the device augments, views come in a dict with their draws; where several devices
+        share a batch, weights of the rows come third.
         """
         if index % 8 == 0:
             self.split.store.release()
@@ -90,13 +99,35 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
             x[chosen] = np.flip(x[chosen], 2)
         fake = self.labels[self._images[here]]
         labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
-        if not self.on_device:
-            return x, labels
-        if self.seed is not None:
-            return {INPUT: x, DRAWN: draw(rng, len(x), self.recipe)}, labels
-        room = self.recipe.source_side - self.recipe.pixel_side
-        x = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
-        return {INPUT: x, DRAWN: no_draws(len(x))}, labels
+        inputs = {INPUT: x}
+        if self.on_device and self.seed is not None:
+            inputs[DRAWN] = draw(rng, len(x), self.recipe)
+        elif self.on_device:
+            room = self.recipe.source_side - self.recipe.pixel_side
+            inputs[INPUT] = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
+            inputs[DRAWN] = no_draws(len(x))
+        return self._shared(inputs if self.on_device else x, labels)
+
+    def _shared(self, inputs: Any, labels: np.ndarray) -> tuple[Any, ...]:
+        """Return a batch as the devices can share it."""
+        if self.devices == 1:
+            return inputs, labels
+        rows, last = len(labels), len(self._images) % self.batch_size
+        copies = self._copies(rows)
+        weight = float(copies)
+        if self.seed is None:
+            weight = 1 + (self._copies(last) - 1) * last / len(self._images) if last else 1.0
+        weights = np.zeros(rows * copies, np.float32)
+        weights[:rows] = weight
+
+        def copied(values: np.ndarray) -> np.ndarray:
+            return np.concatenate([values] * copies)
+
+        return keras.tree.map_structure(copied, inputs), copied(labels), weights
+
+    def _copies(self, rows: int) -> int:
+        """Return how often so many rows are repeated for the devices to share them evenly."""
+        return self.devices // gcd(rows, self.devices)
 
 
 def balanced_shares(labels: np.ndarray, sources: Sequence[str | None]) -> np.ndarray:

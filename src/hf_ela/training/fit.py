@@ -27,6 +27,7 @@ from hf_ela.models.settings import INPUT
 from hf_ela.recipes.networks import Transfer
 from hf_ela.recipes.schema import EarlyStopping, Recipe
 from hf_ela.training.batches import DRAWN, Batches, balanced_shares
+from hf_ela.training.devices import shared_among
 from hf_ela.training.events import event_files
 from hf_ela.training.features import FeatureSplit, in_features
 from hf_ela.training.initial import Initial
@@ -132,6 +133,7 @@ def fit(
     sources: Sequence[str | None] = (),
     initial: Initial | None = None,
     events: Path | None = None,
+    devices: int = 1,
 ) -> tuple[keras.Model, Checkpoint]:
     """Train the recipe's network, from the state in `folder` if there is one.
 
@@ -143,6 +145,7 @@ def fit(
         sources: The source of each image of `train`, for a recipe that balances them.
         initial: The model whose weights training starts from; random weights without.
         events: Folder for an event file of TensorBoard; none without.
+        devices: How many devices share each batch.
 
     Returns:
         The trained network in float32, and the checkpoint with history and times.
@@ -150,21 +153,22 @@ def fit(
     how = recipe.training
     frozen = isinstance(recipe.network, Transfer) and not recipe.network.trainable_blocks
     mixed = how.mixed_precision and has_gpu() and not frozen  # features are kept for other runs
-    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
-    try:
-        model = initial_model(recipe, initial)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    trained = model
-    if how.ela == "on_device":
-        trained = on_device(model, recipe)
-    elif frozen:
-        backbone, trained = head_of(model)
-        train = seen_features(train, recipe, backbone)
-        validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
-        if initial is None:
-            normalise(trained, train)
-    checkpoint = fit_model(trained, recipe, train, validation, folder, sources, events)
+    with shared_among(devices):
+        keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
+        try:
+            model = initial_model(recipe, initial)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        trained = model
+        if how.ela == "on_device":
+            trained = on_device(model, recipe)
+        elif frozen:
+            backbone, trained = head_of(model)
+            train = seen_features(train, recipe, backbone)
+            validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
+            if initial is None:
+                normalise(trained, train)
+        checkpoint = fit_model(trained, recipe, train, validation, folder, sources, events)
     plain = build_model(recipe)
     plain.set_weights(model.get_weights())
     if isinstance(recipe.network, Transfer):
@@ -221,7 +225,7 @@ def fit_model(
     model.compile(
         optimizer=_optimizer(recipe, len(batches)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=how.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        weighted_metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         # On a CPU, XLA's convolutions are slower than TensorFlow's own (oneDNN).
         jit_compile=False if keras.backend.backend() == "tensorflow" and not has_gpu() else "auto",
     )

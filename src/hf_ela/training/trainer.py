@@ -36,6 +36,7 @@ from hf_ela.hub.card import write_card
 from hf_ela.recipes.loading import parse_recipe
 from hf_ela.recipes.schema import Recipe
 from hf_ela.run_record import EVENTS, Run, write_run
+from hf_ela.training.devices import check_devices
 from hf_ela.training.initial import Initial
 from hf_ela.training.provenance import measure_emissions, tracker_for
 
@@ -47,6 +48,7 @@ def train(
     *,
     initial: Initial | None = None,
     resume: bool = False,
+    devices: int = 1,
     country: str | None = None,
     track: bool = False,
     plots: bool = True,
@@ -64,6 +66,7 @@ def train(
         initial: The saved model to fine-tune, with `recipe` from `Initial.recipe`.
         resume: Continue the interrupted run in `out`, with its own recipe and options, and from
             the model that it started from.
+        devices: How many of JAX's devices share each batch.
         country: Measure the emissions of the training; see `hf_ela.training.provenance`.
         track: Write event files for TensorBoard; a resumed run goes on with its own.
         plots: Draw the plots of the run.
@@ -84,6 +87,7 @@ def train(
     """
     out = Path(out)
     choose_backend()
+    check_devices(devices, recipe)
     if resume and country:
         raise RunError(
             "Emissions are measured over a whole training: a resumed run cannot measure them."
@@ -125,6 +129,8 @@ def train(
             from hf_ela.training.results import write_results
 
             where = "a GPU" if has_gpu() else "the CPU"
+            if devices > 1:
+                where = f"{devices} devices"
 
         counts = f"{len(data.train)} images, validating on {len(data.validation)}"
         start = f" from {initial.name}" if initial else ""
@@ -138,6 +144,7 @@ def train(
                 data.groups.column(data.train.file_names, "source"),
                 initial,
                 events if track or events.is_dir() else None,
+                devices,
             )
         seconds["training"] = checkpoint.seconds
         with interrupts_kept(), named_if_full(out), _timed(seconds, "evaluation"):
