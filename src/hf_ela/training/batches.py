@@ -30,7 +30,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     Where several devices share a batch, it comes with weights, and the last one as often as they
     need to share it evenly. Copies weigh nothing, but let batch normalisation find the statistics
     of the batch alone. With the weights, the mean loss over the rows is that without copies: in
-    training that of each batch, in validation that of all of them.
+    training that of each batch, in validation that of all of them. One of several processes makes
+    its part of each batch.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         self.shares = shares
         sharing = keras.distribution.distribution()
         self.devices = sharing.num_model_replicas if sharing else 1
+        self.parts = sharing.num_processes if sharing else 1
+        self.part = sharing.data_shard_id if sharing else 0
         self.split = split
         self.view_set = view_set
         self.batch_size = recipe.training.batch_size
@@ -86,8 +89,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         if index % 8 == 0:
             self.split.store.release()
         here = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        rows = self.split.rows[self._images[here]]
-        pairs = zip(rows.tolist(), self._views[here].tolist(), strict=True)
+        images, chosen_views = self._images[here], self._views[here]
+        places, weights = self._places(len(images))
+        rows = self.split.rows[images[places]]
+        pairs = zip(rows.tolist(), chosen_views[places].tolist(), strict=True)
         views = [
             self.split.views_of(self.view_set, row, slice(view, view + 1)) for row, view in pairs
         ]
@@ -95,35 +100,29 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         rng = np.random.default_rng((self.seed or 0, self.epoch, index))
         if self.flips and self.seed is not None and x.ndim == 4:  # features were flipped before
             # Left and right only: pictures have a top.
-            chosen = rng.random(len(x)) < 0.5
+            chosen = (rng.random(len(images)) < 0.5)[places]
             x[chosen] = np.flip(x[chosen], 2)
-        fake = self.labels[self._images[here]]
+        fake = self.labels[images[places]]
         labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
-        inputs = {INPUT: x}
+        inputs: Any = x
         if self.on_device and self.seed is not None:
-            inputs[DRAWN] = draw(rng, len(x), self.recipe)
+            inputs = {INPUT: x, DRAWN: draw(rng, len(images), self.recipe)[places]}
         elif self.on_device:
             room = self.recipe.source_side - self.recipe.pixel_side
-            inputs[INPUT] = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
-            inputs[DRAWN] = no_draws(len(x))
-        return self._shared(inputs if self.on_device else x, labels)
+            x = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
+            inputs = {INPUT: x, DRAWN: no_draws(len(x))}
+        return (inputs, labels) if self.devices == 1 else (inputs, labels, weights)
 
-    def _shared(self, inputs: Any, labels: np.ndarray) -> tuple[Any, ...]:
-        """Return a batch as the devices can share it."""
-        if self.devices == 1:
-            return inputs, labels
-        rows, last = len(labels), len(self._images) % self.batch_size
-        copies = self._copies(rows)
+    def _places(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of a batch's rows this process makes, perhaps several times; and weights."""
+        copies, last = self._copies(rows), len(self._images) % self.batch_size
         weight = float(copies)
         if self.seed is None:
             weight = 1 + (self._copies(last) - 1) * last / len(self._images) if last else 1.0
         weights = np.zeros(rows * copies, np.float32)
         weights[:rows] = weight
-
-        def copied(values: np.ndarray) -> np.ndarray:
-            return np.concatenate([values] * copies)
-
-        return keras.tree.map_structure(copied, inputs), copied(labels), weights
+        mine = slice(*(rows * copies * n // self.parts for n in (self.part, self.part + 1)))
+        return np.tile(np.arange(rows), copies)[mine], weights[mine]
 
     def _copies(self, rows: int) -> int:
         """Return how often so many rows are repeated for the devices to share them evenly."""
