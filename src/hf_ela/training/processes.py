@@ -109,8 +109,9 @@ class Processes:
                     ) from None
                 with suppress(OSError):  # somebody else
                     message = _read(connection, RANK_BYTES + len(digest))
-                    if len(message) == RANK_BYTES + len(digest):
-                        digests[int.from_bytes(message[:RANK_BYTES])] = message[RANK_BYTES:]
+                    rank = int.from_bytes(message[:RANK_BYTES])
+                    if len(message) == RANK_BYTES + len(digest) and 0 < rank < self.number:
+                        digests[rank] = message[RANK_BYTES:]
                         connections.append(connection)
             same = all(other == digest for other in digests.values())
             for connection in connections:
