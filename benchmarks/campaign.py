@@ -269,7 +269,8 @@ FIGURES = ("training", "evaluation", "calibration", "robustness")
 
 def _train(connection: Any, data: Path, cache: Path, out: Path) -> None:
     """Begin a training, or resume it, and tell of each step by the first word of its line."""
-    from hf_ela.training.trainer import recorded, train
+    from hf_ela.training.claiming import recorded
+    from hf_ela.training.trainer import train
 
     _silent()
     if (out / "run.json").exists() and not (out / "checkpoint").exists():

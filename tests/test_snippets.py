@@ -114,8 +114,10 @@ def exists(words: list[str]) -> bool:
             return bool(_parser().parse_args([SCRIPTS[script], *rest]))
         case ["python", script, *_]:
             return (REPOSITORY / script).is_file()
-        case ["sbatch", *_, job]:
-            return exists(shlex.split(job.replace("$SLURM_ARRAY_TASK_ID", "1")))
+        case ["sbatch" | "srun", *_, job]:
+            return exists(shlex.split(re.sub(r"\$\w+", "1", job)))
+        case ["KERAS_BACKEND=jax", *rest]:
+            return exists(rest)
         case ["make", target]:
             return bool(re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.M))
         case ["pip", "install", *rest]:

@@ -42,7 +42,7 @@ from hf_ela.models.detector import image_logits, keras_probabilities
 from hf_ela.recipes.loading import load_recipe
 from hf_ela.run_record import Run, read_run
 from hf_ela.training import train
-from hf_ela.training.trainer import recorded
+from hf_ela.training.claiming import recorded
 
 RECIPE = load_recipe("default", TINY)
 
@@ -231,7 +231,7 @@ import sys
 from hf_ela.data import DataOptions
 from hf_ela.recipes import load_recipe
 from hf_ela.training import train
-from hf_ela.training.trainer import recorded
+from hf_ela.training.claiming import recorded
 
 data, cache, out, *overrides = sys.argv[1:]
 resume = not overrides

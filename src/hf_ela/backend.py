@@ -81,6 +81,46 @@ def has_gpu() -> bool:
             return bool(torch.cuda.is_available())
 
 
+def join_processes(coordinator: str, processes: int, rank: int) -> None:
+    """Let JAX see the devices of all processes; nothing of JAX may have been used before."""
+    import jax
+
+    jax.distributed.initialize(coordinator, processes, rank, shutdown_timeout_seconds=60)
+
+
+def process_count() -> int:
+    """Return the number of processes whose devices the backend sees."""
+    if choose_backend() != "jax":
+        return 1
+    import jax
+
+    return int(jax.process_count())
+
+
+def leave_processes() -> None:
+    """Leave the other processes, when they leave too; this one's devices can still be used."""
+    import jax
+
+    jax.distributed.shutdown()
+
+
+def wait_for_processes() -> None:
+    """Wait until all processes are here."""
+    from jax.experimental.multihost_utils import sync_global_devices
+
+    sync_global_devices("hf_ela")
+
+
+def devices_of_processes(each: int) -> list[list[str]]:
+    """Return Keras's names of JAX's devices, so many of each process or fewer, by rank."""
+    import jax
+
+    names: list[list[str]] = [[] for _ in range(jax.process_count())]
+    for device in jax.devices():
+        names[device.process_index].append(f"{device.platform}:{device.id}")
+    return [found[:each] for found in names]
+
+
 def litert_interpreter(path: Path) -> Any:
     """Return TensorFlow's interpreter of a LiteRT file."""
     import tensorflow

@@ -58,6 +58,22 @@ def add_train(commands: Commands) -> None:
         "is new or empty",
     )
     train.add_argument(
+        "--devices",
+        metavar="N",
+        type=int,
+        default=1,
+        help="share each batch among N devices, of each process; requires Keras on JAX",
+    )
+    train.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="share each batch with other processes: where the one with rank 0 listens",
+    )
+    train.add_argument("--processes", metavar="N", type=int, help="how many processes")
+    train.add_argument(
+        "--rank", metavar="I", type=int, help="which of them this one is, from 0, which writes"
+    )
+    train.add_argument(
         "--leave-out",
         metavar="COLUMN=VALUE",
         help="keep such images of the groups file out of training, for example source=wikiart",
@@ -80,19 +96,28 @@ def add_train(commands: Commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     if options.resume and not options.out:
         options.parser.error("--resume needs the folder of the interrupted run: --out FOLDER")
+    together = (options.coordinator, options.processes, options.rank)
+    if together.count(None) not in (0, 3) or (together[0] and not options.out):
+        options.parser.error("--coordinator, --processes, --rank and --out go together")
     if options.initial and options.recipe:
         raise RecipeError(
             f"--from trains with the recipe of {options.initial}. Received: --recipe "
             f"{options.recipe}. Leave out --recipe."
         )
     with needs_extra("train", "Training"):
+        from hf_ela.training.claiming import recorded
+        from hf_ela.training.helping import help_train
         from hf_ela.training.initial import Initial
-        from hf_ela.training.trainer import recorded, train
+        from hf_ela.training.processes import Processes
+        from hf_ela.training.trainer import train
 
     from hf_ela.hub.locate import split_revision
     from hf_ela.recipes.loading import load_recipe
 
     use_token(options)
+    processes = None
+    if options.coordinator:
+        processes = Processes(options.coordinator, options.processes, options.rank)
     initial = Initial.load(*split_revision(options.initial)) if options.initial else None
     out = options.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
     says_what = _says_what(options)
@@ -116,16 +141,19 @@ def _train(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(printable(with_flags(line, options.parser)), flush=True)
 
+    shared = {"initial": initial, "resume": resume, "devices": options.devices, "say": say}
+    if processes and processes.rank:
+        help_train(recipe, data, out, processes, **shared)
+        return 0
     try:
         run = train(
             recipe,
             data,
             out,
-            initial=initial,
-            resume=resume,
+            processes=processes,
             country=options.country,
             track=options.track,
-            say=say,
+            **shared,
         )
     except KeyboardInterrupt:
         resumable = (out / "checkpoint").exists()
@@ -138,7 +166,8 @@ def _train(options: argparse.Namespace) -> int:
 
 def _says_what(options: argparse.Namespace) -> bool:
     """Return whether recipe or data are given beside ``--resume``."""
-    elsewhere = {"out", "resume", "country", "track", "token", "run", "parser"}
+    elsewhere = {"devices", "coordinator", "processes", "rank"}
+    elsewhere |= {"out", "resume", "country", "track", "token", "run", "parser"}
     return any(value is not None for name, value in vars(options).items() if name not in elsewhere)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     by class would give batches of one class), flipped at random if the recipe says so. Without:
     every view of every image, in order. Where the device augments, pixels come with the draws for
     `hf_ela.ela.device_augmentation`.
+
+    Where several devices share a batch, it comes with weights, and the last one as often as they
+    need to share it evenly. Copies weigh nothing, but let batch normalisation find the statistics
+    of the batch alone. With the weights, the mean loss over the rows is that without copies: in
+    training that of each batch, in validation that of all of them. One of several processes makes
+    its part of each batch.
     """
 
     def __init__(
@@ -38,6 +45,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         """Draw epoch 0; `shares` are the images' chances of being drawn, equal by default."""
         super().__init__()
         self.shares = shares
+        sharing = keras.distribution.distribution()
+        self.devices = sharing.num_model_replicas if sharing else 1
+        self.parts = sharing.num_processes if sharing else 1
+        self.part = sharing.data_shard_id if sharing else 0
         self.split = split
         self.view_set = view_set
         self.batch_size = recipe.training.batch_size
@@ -69,16 +80,19 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         """Return the number of batches."""
         return -(-len(self._images) // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return uint8 views, N x height x width x channels, and float32 labels, N x 2.
 
-        Where the device augments, views come in a dict with their draws.
+        Where the device augments, views come in a dict with their draws; where several devices
+        share a batch, weights of the rows come third.
         """
         if index % 8 == 0:
             self.split.store.release()
         here = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        rows = self.split.rows[self._images[here]]
-        pairs = zip(rows.tolist(), self._views[here].tolist(), strict=True)
+        images, chosen_views = self._images[here], self._views[here]
+        places, weights = self._places(len(images))
+        rows = self.split.rows[images[places]]
+        pairs = zip(rows.tolist(), chosen_views[places].tolist(), strict=True)
         views = [
             self.split.views_of(self.view_set, row, slice(view, view + 1)) for row, view in pairs
         ]
@@ -86,17 +100,33 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         rng = np.random.default_rng((self.seed or 0, self.epoch, index))
         if self.flips and self.seed is not None and x.ndim == 4:  # features were flipped before
             # Left and right only: pictures have a top.
-            chosen = rng.random(len(x)) < 0.5
+            chosen = (rng.random(len(images)) < 0.5)[places]
             x[chosen] = np.flip(x[chosen], 2)
-        fake = self.labels[self._images[here]]
+        fake = self.labels[images[places]]
         labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
-        if not self.on_device:
-            return x, labels
-        if self.seed is not None:
-            return {INPUT: x, DRAWN: draw(rng, len(x), self.recipe)}, labels
-        room = self.recipe.source_side - self.recipe.pixel_side
-        x = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
-        return {INPUT: x, DRAWN: no_draws(len(x))}, labels
+        inputs: Any = x
+        if self.on_device and self.seed is not None:
+            inputs = {INPUT: x, DRAWN: draw(rng, len(images), self.recipe)[places]}
+        elif self.on_device:
+            room = self.recipe.source_side - self.recipe.pixel_side
+            x = np.pad(x, ((0, 0), (0, room), (0, room), (0, 0)))
+            inputs = {INPUT: x, DRAWN: no_draws(len(x))}
+        return (inputs, labels) if self.devices == 1 else (inputs, labels, weights)
+
+    def _places(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of a batch's rows this process makes, perhaps several times; and weights."""
+        copies, last = self._copies(rows), len(self._images) % self.batch_size
+        weight = float(copies)
+        if self.seed is None:
+            weight = 1 + (self._copies(last) - 1) * last / len(self._images) if last else 1.0
+        weights = np.zeros(rows * copies, np.float32)
+        weights[:rows] = weight
+        mine = slice(*(rows * copies * n // self.parts for n in (self.part, self.part + 1)))
+        return np.tile(np.arange(rows), copies)[mine], weights[mine]
+
+    def _copies(self, rows: int) -> int:
+        """Return how often so many rows are repeated for the devices to share them evenly."""
+        return self.devices // gcd(rows, self.devices)
 
 
 def balanced_shares(labels: np.ndarray, sources: Sequence[str | None]) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hf_ela._files import whole_file, write_json
 from hf_ela._terminal import interrupts_kept
-from hf_ela.backend import has_gpu, keras
+from hf_ela.backend import has_gpu, keras, wait_for_processes
 from hf_ela.data.preparation import Split, held_view_set, training_view_set
 from hf_ela.ela.device_augmentation import DRAWS, DeviceAugmentation
 from hf_ela.errors import RunError
@@ -27,6 +27,7 @@ from hf_ela.models.settings import INPUT
 from hf_ela.recipes.networks import Transfer
 from hf_ela.recipes.schema import EarlyStopping, Recipe
 from hf_ela.training.batches import DRAWN, Batches, balanced_shares
+from hf_ela.training.devices import not_shared, shared_among
 from hf_ela.training.events import event_files
 from hf_ela.training.features import FeatureSplit, in_features
 from hf_ela.training.initial import Initial
@@ -43,6 +44,9 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
     def __init__(self, folder: Path, stopping: EarlyStopping | None, seed: int) -> None:
         """Read the state of an earlier run in `folder`, if there is one."""
         super().__init__()
+        sharing = keras.distribution.distribution()
+        self.writes = not (sharing and sharing.data_shard_id)
+        """Whether this process alone, or with rank 0 among several, keeps the state on disk."""
         self.seed = seed
         self.folder = folder
         self.stopping = stopping
@@ -72,12 +76,16 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
     def restore(self, model: keras.Model) -> None:
         """Load the weights and the optimizer's state after the last epoch done."""
         if self.epochs:
-            model.load_weights(self._weights(self.epochs))
+            with not_shared():
+                model.load_weights(self._weights(self.epochs))
 
     def restore_best(self, model: keras.Model) -> None:
         """Load the weights of the best epoch, if early stopping asks for them."""
         if self.stopping and self.stopping.restore_best and self.epochs:
-            model.load_weights(self.folder / "best.weights.h5")
+            if (sharing := keras.distribution.distribution()) and sharing.num_processes > 1:
+                wait_for_processes()  # until it is written
+            with not_shared():
+                model.load_weights(self.folder / "best.weights.h5")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Seed dropout by the number of the epoch: its state is not among the weights."""
@@ -106,6 +114,8 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         if self.stopping and epoch - (self.best_epoch or 0) >= self.stopping.patience:
             self.model.stop_training = self.finished = True
         self.write()
+        if not self.writes:
+            return
         for old in self.folder.glob("epoch-*.weights.h5"):
             if old != self._weights(self.epochs):
                 old.unlink()
@@ -113,6 +123,8 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
     def write(self) -> None:
         """Write the state, atomically."""
         self.seconds = perf_counter() - self._started
+        if not self.writes:
+            return
         state = {"history": self.history, "seconds": self.seconds, "finished": self.finished}
         write_json(self.folder / "state.json", state)
 
@@ -120,8 +132,9 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         return self.folder / f"epoch-{epochs:04d}.weights.h5"
 
     def _save(self, path: Path) -> None:
-        with whole_file(path) as temporary:
-            self.model.save_weights(temporary)
+        if self.writes:
+            with whole_file(path) as temporary, not_shared():
+                self.model.save_weights(temporary)
 
 
 def fit(
@@ -132,6 +145,7 @@ def fit(
     sources: Sequence[str | None] = (),
     initial: Initial | None = None,
     events: Path | None = None,
+    devices: int = 1,
 ) -> tuple[keras.Model, Checkpoint]:
     """Train the recipe's network, from the state in `folder` if there is one.
 
@@ -143,6 +157,7 @@ def fit(
         sources: The source of each image of `train`, for a recipe that balances them.
         initial: The model whose weights training starts from; random weights without.
         events: Folder for an event file of TensorBoard; none without.
+        devices: How many devices of each process share each batch.
 
     Returns:
         The trained network in float32, and the checkpoint with history and times.
@@ -150,21 +165,22 @@ def fit(
     how = recipe.training
     frozen = isinstance(recipe.network, Transfer) and not recipe.network.trainable_blocks
     mixed = how.mixed_precision and has_gpu() and not frozen  # features are kept for other runs
-    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
-    try:
-        model = initial_model(recipe, initial)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    trained = model
-    if how.ela == "on_device":
-        trained = on_device(model, recipe)
-    elif frozen:
-        backbone, trained = head_of(model)
-        train = seen_features(train, recipe, backbone)
-        validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
-        if initial is None:
-            normalise(trained, train)
-    checkpoint = fit_model(trained, recipe, train, validation, folder, sources, events)
+    with shared_among(devices):
+        keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
+        try:
+            model = initial_model(recipe, initial)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        trained = model
+        if how.ela == "on_device":
+            trained = on_device(model, recipe)
+        elif frozen:
+            backbone, trained = head_of(model)
+            train = seen_features(train, recipe, backbone)
+            validation = in_features(validation, held_view_set(recipe), backbone, mirrored=False)
+            if initial is None:
+                normalise(trained, train)
+        checkpoint = fit_model(trained, recipe, train, validation, folder, sources, events)
     plain = build_model(recipe)
     plain.set_weights(model.get_weights())
     if isinstance(recipe.network, Transfer):
@@ -221,7 +237,7 @@ def fit_model(
     model.compile(
         optimizer=_optimizer(recipe, len(batches)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=how.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        weighted_metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         # On a CPU, XLA's convolutions are slower than TensorFlow's own (oneDNN).
         jit_compile=False if keras.backend.backend() == "tensorflow" and not has_gpu() else "auto",
     )
@@ -236,6 +252,7 @@ def fit_model(
                 on_epoch_begin=lambda epoch, logs: batches.draw(epoch),
                 on_train_batch_end=lambda batch, logs: raise_again(),
             )
+            terminal = sys.stdout and sys.stdout.isatty()
             model.fit(
                 batches,
                 validation_data=held,
@@ -244,7 +261,7 @@ def fit_model(
                 callbacks=[follow, checkpoint, *tracked],
                 shuffle=False,  # `Batches` shuffles images, not batches
                 # A bar, or in a log a line per epoch.
-                verbose=1 if sys.stdout and sys.stdout.isatty() else 2,
+                verbose=(1 if terminal else 2) if checkpoint.writes else 0,
             )
         checkpoint.finished = True
         checkpoint.write()

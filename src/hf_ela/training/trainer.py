@@ -9,16 +9,13 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from hf_ela._files import (
     LOCK,
     TEMPORARY,
-    check_output,
     held_alone,
     named_if_full,
     sweep,
@@ -33,10 +30,12 @@ from hf_ela.evaluation.intervals import RESAMPLES
 from hf_ela.evaluation.leak_audit.audit import audit_prepared
 from hf_ela.evaluation.robustness import SUITE
 from hf_ela.hub.card import write_card
-from hf_ela.recipes.loading import parse_recipe
 from hf_ela.recipes.schema import Recipe
 from hf_ela.run_record import EVENTS, Run, write_run
+from hf_ela.training.claiming import claim, recorded_settings, with_revision
+from hf_ela.training.devices import check_devices
 from hf_ela.training.initial import Initial
+from hf_ela.training.processes import Processes
 from hf_ela.training.provenance import measure_emissions, tracker_for
 
 
@@ -47,6 +46,8 @@ def train(
     *,
     initial: Initial | None = None,
     resume: bool = False,
+    devices: int = 1,
+    processes: Processes | None = None,
     country: str | None = None,
     track: bool = False,
     plots: bool = True,
@@ -64,6 +65,9 @@ def train(
         initial: The saved model to fine-tune, with `recipe` from `Initial.recipe`.
         resume: Continue the interrupted run in `out`, with its own recipe and options, and from
             the model that it started from.
+        devices: How many of JAX's devices share each batch, of each process.
+        processes: This process, with rank 0, and others that call
+            `hf_ela.training.helping.help_train`.
         country: Measure the emissions of the training; see `hf_ela.training.provenance`.
         track: Write event files for TensorBoard; a resumed run goes on with its own.
         plots: Draw the plots of the run.
@@ -84,6 +88,7 @@ def train(
     """
     out = Path(out)
     choose_backend()
+    check_devices(devices, recipe, processes)
     if resume and country:
         raise RunError(
             "Emissions are measured over a whole training: a resumed run cannot measure them."
@@ -98,7 +103,7 @@ def train(
     made = claim(out, recipe, options, initial, resume=resume)
     with held_alone(out / "checkpoint", wait=False):
         sweep(out, f"*/{TEMPORARY}*")
-        if resume and (origin := _settings(out)["initial"]):
+        if resume and (origin := recorded_settings(out)["initial"]):
             initial = Initial.again(**origin)
         seconds: dict[str, float] = {}
         with _timed(seconds, "data"):
@@ -116,15 +121,19 @@ def train(
         with _timed(seconds, "audit"):
             audit = audit_prepared(data, resamples=resamples)
             say(f"Leak audit: {audit['verdict'][0]}")
+        if processes:
+            processes.join(recipe, data, out / "checkpoint")
         # Keras is imported only now: forking data workers after TensorFlow has started may hang,
         # and a refused dataset need not wait for it.
         with native_messages_held_back():
-            from hf_ela.backend import has_gpu
+            from hf_ela.backend import has_gpu, leave_processes, process_count
             from hf_ela.models.networks import describe
             from hf_ela.training.fit import fit
             from hf_ela.training.results import write_results
 
             where = "a GPU" if has_gpu() else "the CPU"
+            if devices > 1 or processes:
+                where = f"{devices * process_count()} devices"
 
         counts = f"{len(data.train)} images, validating on {len(data.validation)}"
         start = f" from {initial.name}" if initial else ""
@@ -138,7 +147,10 @@ def train(
                 data.groups.column(data.train.file_names, "source"),
                 initial,
                 events if track or events.is_dir() else None,
+                devices,
             )
+        if processes:
+            leave_processes()
         seconds["training"] = checkpoint.seconds
         with interrupts_kept(), named_if_full(out), _timed(seconds, "evaluation"):
             say(f"Evaluating on {len(data.test)} test images, as-is and aligned ...")
@@ -188,10 +200,8 @@ def _prepare(out: Path, recipe: Recipe, options: DataOptions, made: Sequence[Pat
     """Prepare the data, the same as before where a run is resumed; else remove what was `made`."""
     pinned = out / "checkpoint" / "data.json"
     before = json.loads(pinned.read_text("utf-8")) if pinned.exists() else None
-    if before and before["revision"]:
-        options = replace(options, revision=before["revision"])
     try:
-        data = prepare(options, recipe)
+        data = prepare(with_revision(options, out), recipe)
     except Exception:
         if made:
             for name in ("settings.json", LOCK):
@@ -208,81 +218,6 @@ def _prepare(out: Path, recipe: Recipe, options: DataOptions, made: Sequence[Pat
         )
     write_json(pinned, now)
     return data
-
-
-def recorded(out: str | Path) -> tuple[Recipe, DataOptions]:
-    """Return recipe and options of the interrupted run in a folder.
-
-    Raises:
-        RunError: There is no interrupted run.
-    """
-    settings = _settings(Path(out))
-    return parse_recipe(settings["recipe"], source=str(out)), DataOptions(**settings["data"])
-
-
-def _settings(out: Path) -> dict[str, Any]:
-    path = out / "checkpoint" / "settings.json"
-    if not path.is_file():
-        finished = (out / "run.json").exists()
-        raise RunError(
-            f"`resume` needs the folder of an interrupted run. Received: {out}, with "
-            f"{'a finished' if finished else 'no'} run."
-        )
-    return dict(json.loads(path.read_text("utf-8")))
-
-
-def claim(
-    out: Path,
-    recipe: Recipe,
-    options: DataOptions,
-    initial: Initial | None = None,
-    *,
-    resume: bool,
-) -> list[Path]:
-    """Reserve a folder for a run, before anything is computed.
-
-    Returns:
-        The folders that were made for it, the innermost first; none for a run that is resumed.
-
-    Raises:
-        RunError: The folder holds something else, lies in the data, or cannot be written.
-    """
-    if resume:
-        then_recipe, then = recorded(out)
-        # How the work is done may change; what is computed may not.
-        same = replace(
-            then,
-            num_proc=options.num_proc,
-            cache_dir=options.cache_dir,
-            streaming=options.streaming,
-        )
-        before = _settings(out)["initial"]
-        if (then_recipe, same) != (recipe, options) or (initial and initial.origin != before):
-            raise RunError(
-                "The settings differ from those of the interrupted run. Leave them out, or train "
-                "into another folder."
-            )
-        return []
-    check_output(out, options.source)
-    try:
-        if out.exists() and any(out.iterdir()):
-            interrupted = (out / "checkpoint" / "settings.json").is_file()
-            raise RunError(
-                f"A run folder must be new or empty. Received: {out}. "
-                + ("Continue that run with `resume`." if interrupted else "Choose another folder.")
-            )
-        folder = out / "checkpoint"
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = {
-            "recipe": recipe.model_dump(),
-            "data": asdict(options),
-            "initial": initial and initial.origin,
-        }
-        write_json(folder / "settings.json", settings)
-    except OSError as error:
-        raise RunError(f"A run folder must be writable. Received: {out}: {error}") from error
-    return made
 
 
 @contextmanager
