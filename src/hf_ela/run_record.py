@@ -19,13 +19,9 @@ from hf_ela.recipes.schema import Protocol, Recipe
 
 RUN_SCHEMA = 1
 """Version of the layout of ``run.json``."""
-
-EVENTS = "events"
-"""Folder of a run with the event file of its training, where it was tracked."""
-
-GROUPS_TABLE = "groups.csv"
-"""File of a run with the group and the split of each image, without names."""
-
+EVENTS, GROUPS_TABLE = "events", "groups.csv"
+"""In a run: the folder of the event file of a tracked training; and the group and the split of each
+image, without names."""
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(max_length=1000)]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
@@ -292,11 +288,7 @@ def read_run(folder: Path) -> Run:
 
 
 def write_run(folder: Path, values: Mapping[str, Any]) -> Run:
-    """Validate a record, write it as ``run.json``, whole or not at all, and return it.
-
-    Args:
-        folder: The run folder.
-        values: The fields of `Run`, fit for JSON; ``schema`` is added.
+    """Write the fields of `Run`, fit for JSON, as ``run.json``, whole or not at all; return them.
 
     Raises:
         ValueError: The values are not a valid record.

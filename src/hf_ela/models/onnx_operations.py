@@ -44,10 +44,6 @@ def _elementwise(kind: str) -> Write:
     return write
 
 
-def _same(graph: OnnxGraph, _: Any, spec: Spec, x: Value) -> Value:
-    return x
-
-
 def _cast(graph: OnnxGraph, _: Any, spec: Spec, x: Value) -> Value:
     return Value(graph.cast(x.name, spec.dtype), spec, x.channels_first)
 
@@ -270,10 +266,10 @@ OPERATIONS: dict[str, Write] = {
     "Clip": _clip,
     "Concatenate": _concatenated,
     "Conv2D": _convolution,
-    "ConvertToTensor": _same,
+    "ConvertToTensor": lambda graph, op, spec, x: x,
     "Dense": _dense,
     "DepthwiseConv2D": _convolution,
-    "Dropout": _same,
+    "Dropout": lambda graph, op, spec, x: x,
     "Flatten": _reshape,
     "FloorDivide": _elementwise("Div"),  # of numbers that are not negative
     "GetItem": _item,
