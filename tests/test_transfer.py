@@ -130,7 +130,7 @@ def test_the_card_begins_with_the_sources_left_out(run) -> None:
     first, second = card.index("### On unseen sources"), card.index("`fake-plain`")
     assert first < second < card.index("### On the test split")
     assert "chosen on sources left out" in card
-    assert "validation split" not in card[first:]
+    assert "validation split" not in card[first : card.index("## Reproduce")]
 
 
 def test_a_second_training_takes_the_features_of_the_first(

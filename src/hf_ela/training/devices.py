@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from hf_ela.backend import choose_backend, devices_of_processes, keras, process_count
+from hf_ela.backend import choose_backend, devices_of_processes, process_count
 from hf_ela.errors import BackendError, RunError
 from hf_ela.recipes.networks import Transfer
 from hf_ela.recipes.schema import Recipe
@@ -51,6 +51,8 @@ def shared_among(devices: int) -> AbstractContextManager[Any]:
     Raises:
         RunError: There are fewer.
     """
+    from hf_ela.backend import keras  # starts it
+
     if devices == process_count() == 1:
         return nullcontext()
     there = devices_of_processes(devices)
@@ -71,6 +73,8 @@ def not_shared() -> Iterator[None]:
 
     To find what is saved, Keras makes an optimizer, once in a process.
     """
+    from hf_ela.backend import keras
+
     shared = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
