@@ -115,6 +115,7 @@ def test_batches_are_drawn_by_seed_and_epoch(split) -> None:
     assert not np.array_equal(first["draws"], batches[1][0][0]["draws"])
 
 
+@pytest.mark.second_lane
 def test_a_training_on_the_device(split, tmp_path) -> None:
     data = split(True)
     network, checkpoint = fit(DEVICE, data.train, data.validation, tmp_path / "checkpoint")

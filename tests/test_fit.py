@@ -67,6 +67,7 @@ def test_validation_sees_every_view_in_order_and_unchanged(split) -> None:
     assert np.array_equal(y[:, 0], split.labels)
 
 
+@pytest.mark.second_lane
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_an_epoch_does_not_grow_the_process(tiny, tmp_path) -> None:
     def resident() -> int:

@@ -357,7 +357,9 @@ def test_one_command_begins_a_run_and_continues_it(tiny, tmp_path, command, monk
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.second_lane), signal.SIGKILL]
+)
 def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> None:
     """As a terminal does it: the signal goes to the whole group; or the parent alone is killed."""
     folder = write_folder(tmp_path / "data", train=100, test=4)
