@@ -18,9 +18,9 @@ def is_smooth(image: Image.Image) -> bool:
     grey = _grey(image)
     if _lacks_detail(grey):
         return True
-    if min(grey.size) < 3 * GRAIN or not _lacks_detail(grey, GRAINY):
+    if min(grey.size) < 3 * GRAIN or not _lacks_detail(grey.reduce(GRAIN)):
         return False
-    return _lacks_detail(grey.reduce(GRAIN))
+    return _lacks_detail(grey, GRAINY)
 
 
 def _lacks_detail(grey: Image.Image, most: int = SMOOTH) -> bool:
