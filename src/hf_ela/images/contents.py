@@ -54,8 +54,10 @@ def _detail(grey: Image.Image, most: int = SMOOTH) -> np.ndarray | None:
     if min(grey.size) < 3:
         return None
     tones = np.asarray(grey, np.int16)
-    beside = tones[:-2, 1:-1] + tones[2:, 1:-1] + tones[1:-1, :-2] + tones[1:-1, 2:]
-    return np.abs(4 * tones[1:-1, 1:-1] - beside) > most
+    detail = 4 * tones[1:-1, 1:-1]
+    for beside in (tones[:-2, 1:-1], tones[2:, 1:-1], tones[1:-1, :-2], tones[1:-1, 2:]):
+        detail -= beside
+    return np.abs(detail, out=detail) > most
 
 
 def _grey(image: Image.Image) -> Image.Image:
