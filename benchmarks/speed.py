@@ -68,7 +68,7 @@ PIXELS = 2**20
 """Pixels of one ELA call: 16 images of 256 x 256, 1 image of 1024 x 1024."""
 
 NOISE = 0.28
-"""Of thumbnails, so that as many of their hashes have equal bands as of pictures of art."""
+"""Standard deviation of noise on soft thumbnails: less makes their hashes more uneven."""
 
 Row = dict[str, Any]
 Levels = Callable[[np.ndarray], np.ndarray]
@@ -309,7 +309,7 @@ def near_duplicates_of(rows: int) -> dict[str, tuple[float, float]]:
 
 
 def soft_hashes(rng: np.random.Generator, number: int) -> np.ndarray:
-    """Return hashes as unevenly spread as those of pictures: of 3 x 3 tones, and noise."""
+    """Return hashes spread unevenly, as those of pictures are: of 3 x 3 tones, and noise."""
     down, across = (
         np.stack([np.interp(np.arange(n), np.linspace(0, n - 1, 3), tone) for tone in np.eye(3)], 1)
         for n in (8, 9)

@@ -275,3 +275,14 @@ MORE_THAN_NUMBERS: list[tuple[Callable[[h5py.File, Path], object], str]] = [
     (lambda f, _: [f.create_group(f"g{i}") for i in range(501)], "more than 500 entries"),
 ]
 """Edits of weights as Keras writes them, and what is said of them."""
+
+
+def expand(model: ModelProto, number: int) -> None:
+    """Work in the memory of so many numbers."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([number]), "many"))
+    put_before_the_end(
+        model,
+        ("Expand", ["mean", "many"], "big"),
+        ("ReduceMean", ["big"], "one value"),
+        ("Add", ["mean", "one value"], "same"),
+    )

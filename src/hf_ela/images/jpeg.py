@@ -85,10 +85,10 @@ def tables_of(image: Image.Image) -> str | None:
     ``libjpeg`` for those of Annex K, which most programs scale; ``mozjpeg`` for the default of that
     encoder, which many sites use; ``other`` for all else, such as Photoshop and cameras.
     """
-    tables = _used(image)
+    tables, (_, exact) = _used(image), estimate_quality(image)
     if tables is None:
         return None
-    if (_TABLES[: len(tables)] == tables[:, None]).all(axis=(0, 2)).any():
+    if exact:
         return "libjpeg"
     return "mozjpeg" if (tables[:, None] == _MOZJPEG).all(axis=(0, 2)).any() else "other"
 

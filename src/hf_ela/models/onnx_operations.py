@@ -17,7 +17,7 @@ Spec = Any  # a keras.KerasTensor, for its shape and type
 Write = Callable[..., Value | list[Value]]
 
 
-def alike(
+def _alike(
     graph: OnnxGraph, given: Sequence[Any], dtype: str, *, channels_last: bool = False
 ) -> tuple[list[str], bool]:
     """Return names of values and numbers of one type, and whether their channels are first."""
@@ -38,7 +38,7 @@ def alike(
 
 def _elementwise(kind: str) -> Write:
     def write(graph: OnnxGraph, _: Any, spec: Spec, *given: Any) -> Value:
-        names, first = alike(graph, keras.tree.flatten(given), spec.dtype)
+        names, first = _alike(graph, keras.tree.flatten(given), spec.dtype)
         return Value(graph.add(kind, *names), spec, first)
 
     return write
@@ -201,12 +201,12 @@ def _moveaxis(graph: OnnxGraph, op: Any, spec: Spec, x: Value) -> Value:
 
 
 def _concatenated(graph: OnnxGraph, op: Any, spec: Spec, xs: Sequence[Any]) -> Value:
-    names, _ = alike(graph, xs, spec.dtype, channels_last=True)
+    names, _ = _alike(graph, xs, spec.dtype, channels_last=True)
     return Value(graph.add("Concat", *names, axis=op.axis), spec)
 
 
 def _stacked(graph: OnnxGraph, op: Any, spec: Spec, xs: Sequence[Any]) -> Value:
-    names, _ = alike(graph, xs, spec.dtype, channels_last=True)
+    names, _ = _alike(graph, xs, spec.dtype, channels_last=True)
     axis = graph.number([op.axis])
     parts = [graph.add("Unsqueeze", name, axis) for name in names]
     return Value(graph.add("Concat", *parts, axis=op.axis), spec)
@@ -237,8 +237,8 @@ def _item(graph: OnnxGraph, _: Any, spec: Spec, x: Value, key: Any) -> Value:
 
 
 def _taken(graph: OnnxGraph, op: Any, spec: Spec, x: Any, indices: Any) -> Value:
-    (table,), _ = alike(graph, [x], spec.dtype, channels_last=True)
-    (places,), _ = alike(graph, [indices], "int32", channels_last=True)
+    (table,), _ = _alike(graph, [x], spec.dtype, channels_last=True)
+    (places,), _ = _alike(graph, [indices], "int32", channels_last=True)
     return Value(graph.add("Gather", table, places, axis=op.axis), spec)
 
 

@@ -6,7 +6,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from hf_ela.backend import keras
-from hf_ela.errors import needs_extra
 
 
 @contextmanager
@@ -19,15 +18,12 @@ def event_files(
         folder: For the one event file, with the whole training: that of an interrupted one is
             written again. None writes nothing.
         history: Name -> value after each epoch that is already done.
-
-    Raises:
-        RunError: The extra `tensorboard` is not installed.
     """
     if folder is None:
         yield []
         return
-    with needs_extra("tensorboard", "Tracking a training"):
-        from tensorboardX import SummaryWriter
+    from tensorboardX import SummaryWriter
+
     shutil.rmtree(folder, ignore_errors=True)
     with closing(SummaryWriter(str(folder))) as writer:
 

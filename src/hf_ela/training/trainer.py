@@ -94,7 +94,7 @@ def train(
             "Emissions are measured over a whole training: a resumed run cannot measure them."
         )
     tracker = tracker_for(country)
-    if track:
+    if track or (resume and (out / EVENTS).is_dir()):
         with needs_extra("tensorboard", "Tracking a training"):
             import tensorboardX  # noqa: F401  (before any work)
     events = out / EVENTS
