@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 
 from bad_files import encode, picture
-from bad_models import RECIPE, SHAPE, edited
+from bad_models import RECIPE, SHAPE, edited, expand
 from hf_ela import ElaClassifier
 from hf_ela.errors import ModelError
 from hf_ela.models.onnx_runtime import OnnxModel
