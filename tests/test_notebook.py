@@ -11,6 +11,7 @@ import pytest
 from hf_ela import ElaClassifier
 from hf_ela._text import SYNTHETIC_NOTICE
 from hf_ela.cli import _parser
+from hf_ela.errors import CardError
 from hf_ela.hub.notebook import make_notebook
 from hf_ela.hub.package import SAMPLES
 
@@ -75,3 +76,9 @@ def test_it_says_what_the_model_is_no_good_for_and_needs() -> None:
     assert SYNTHETIC_NOTICE in sources(notebook, "markdown")[0]
     assert '"hf-ela[keras] @ ' in sources(notebook, "code")[0]  # it has no ONNX
     assert SYNTHETIC_NOTICE not in sources(make_notebook(RUN, repo_id="user/repo"), "markdown")[0]
+
+
+@pytest.mark.parametrize("names", [('user/re"po', None), ("user/repo", 'v1"),__import__("os")')])
+def test_a_name_is_not_code(names) -> None:
+    with pytest.raises(CardError, match="must be"):
+        make_notebook(RUN, repo_id=names[0], revision=names[1])

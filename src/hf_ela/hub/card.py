@@ -44,10 +44,15 @@ from hf_ela.hub.card_metadata import (
 from hf_ela.hub.client import check_tag
 from hf_ela.hub.datasets import DEFAULT_DATASET
 from hf_ela.hub.locate import PACKAGED
-from hf_ela.hub.package import MODEL_CARD, install_release, release_requirement
+from hf_ela.hub.package import (
+    MODEL_CARD,
+    REPOSITORY,
+    check_names,
+    install_release,
+    release_requirement,
+)
 from hf_ela.run_record import read_run
 
-REPOSITORY = r"[\w.-]+/[\w.-]+"
 """Pattern of the id of a repository."""
 CAPTIONS = {
     "scores.png": "Scores of fake and of real images",
@@ -84,10 +89,7 @@ def make_card(
     Raises:
         CardError: The previous card cannot be merged, `run` is corrupt, or a name is not valid.
     """
-    if repo_id is not None and not re.fullmatch(REPOSITORY, repo_id, re.ASCII):
-        raise CardError(f"`repo_id` must be user/name. Received: {repo_id!r}.")
-    if revision is not None and not re.fullmatch(r"[\w./-]+", revision, re.ASCII):
-        raise CardError(f"`revision` must be a tag or a branch. Received: {revision!r}.")
+    check_names(repo_id, revision)
     if revision is not None and repo_id is None:
         raise CardError(
             f"`revision` requires `repo_id`. Received: {revision!r} alone. Give both, or neither."
@@ -161,7 +163,7 @@ def _generated_text(run: Mapping[str, Any], repo_id: str | None, revision: str |
         tag=revision,
         linked=_is_pinned(data),
         install=partial(_install, repo_id, revision),
-        wheel=lambda extras: Markup(release_requirement(str(repo_id), revision, extras)),  # noqa: S704
+        wheel=partial(_wheel, str(repo_id), revision),
         synthetic_notice=SYNTHETIC_NOTICE,
         packaged=PACKAGED,
         original=data["id"] == DEFAULT_DATASET,
@@ -205,6 +207,12 @@ def _compiled(template: str) -> Template:
         "of_hundred": of_hundred,
     }
     return environment.from_string(template)
+
+
+def _wheel(repo_id: str, revision: str | None, extras: str) -> Markup:
+    """Return the package of the release as a requirement."""
+    found = release_requirement(repo_id, revision, extras)
+    return Markup(found)  # noqa: S704  (checked by `make_card`)
 
 
 def _install(repo_id: str | None, revision: str | None, extras: str) -> Markup:

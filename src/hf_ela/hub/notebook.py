@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from hf_ela._text import LABEL_WORDS, synthetic_notice
-from hf_ela.hub.package import SAMPLES, install_release, sample_label
+from hf_ela.hub.package import SAMPLES, check_names, install_release, sample_label
 
 NOTEBOOK = "notebook.ipynb"
 """The name that the Hub looks for."""
@@ -25,9 +25,13 @@ def make_notebook(run: Mapping[str, Any], *, repo_id: str, revision: str | None 
 
     Args:
         run: What ``run.json`` holds.
-        repo_id: ``user/name`` of the release, checked as `make_card` does.
+        repo_id: ``user/name`` of the release.
         revision: Its tag or branch; main by default.
+
+    Raises:
+        CardError: A name is not valid.
     """
+    check_names(repo_id, revision)
     sample, title = list(SAMPLES.items())[-1]
     environment = Environment(  # noqa: S701  (no HTML; the names are checked)
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from hf_ela._version import __version__
-from hf_ela.errors import ReleaseError
+from hf_ela.errors import CardError, ReleaseError
 from hf_ela.hub.locate import PACKAGED
 
 _PACKAGE = Path(__file__).parents[1]
@@ -113,6 +113,21 @@ def wheel() -> tuple[str, bytes]:
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, content)
     return WHEEL, file.getvalue()
+
+
+REPOSITORY = r"[\w.-]+/[\w.-]+"
+
+
+def check_names(repo_id: str | None, revision: str | None) -> None:
+    """Refuse names that would not be read as such in a command, an address or code.
+
+    Raises:
+        CardError: One is not ``user/name``, or not a tag or a branch.
+    """
+    if repo_id is not None and not re.fullmatch(REPOSITORY, repo_id, re.ASCII):
+        raise CardError(f"`repo_id` must be user/name. Received: {repo_id!r}.")
+    if revision is not None and not re.fullmatch(r"[\w./-]+", revision, re.ASCII):
+        raise CardError(f"`revision` must be a tag or a branch. Received: {revision!r}.")
 
 
 def install_release(repo_id: str, revision: str | None, extras: str = "") -> str:
