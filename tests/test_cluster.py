@@ -24,6 +24,9 @@ from hf_ela.data.loading import DataOptions
 from hf_ela.data.preparation import Prepared, prepare
 from hf_ela.errors import ImageError, RunError
 from hf_ela.recipes.loading import load_recipe
+from hf_ela.scoring.job import Job, Worker
+from hf_ela.scoring.pictures import Pictures, in_parts
+from hf_ela.scoring.results import Results
 
 # Before Ray is imported, as `hf_ela._cluster` does: on loopback, and nobody hears of it. Its
 # workers do not give way to other tests.
@@ -122,18 +125,18 @@ def losing_a_node(cluster: Any, soon: Callable[[], bool]) -> Iterator[None]:
     losing.join()
 
 
-def test_a_lost_node_changes_no_score_and_a_repeated_command_scores_what_is_new(
+def test_an_interrupted_command_goes_on_and_a_lost_node_changes_no_score(
     cluster, folder, tmp_path, command
 ) -> None:
     out = tmp_path / "out"
-    typed = f"score {folder} --out {out} --address {cluster.address}"
-    with losing_a_node(cluster, lambda: len([*out.glob("*.parquet")]) >= 3):
-        printed = command(typed, status=1)
-    assert "20 pictures" in printed.out
     rows = expected(folder)
-    assert results(out) == rows
-
+    classifier, pictures = ElaClassifier.from_pretrained(), Pictures.find(str(folder))
+    assert Job(classifier, pictures, str(out), address=None).left == 20
+    worker = Worker(pickle.dumps(classifier), pictures, Results(str(out)))
+    records = [part.record() for part in in_parts(pictures.listed()[0], 5)]
+    worker(pa.Table.from_pylist(records[:2]))  # and no further
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+
     named = [name for name in sorted(rows) if "\\" not in name]  # with names in UTF-8
     contents = [(folder / name).read_bytes() for name in named]
     cells = [{"bytes": content, "path": "/etc/passwd"} for content in contents]
@@ -149,10 +152,13 @@ def test_a_lost_node_changes_no_score_and_a_repeated_command_scores_what_is_new(
     pq.write_table(pa.table({"image": pa.nulls(1)}), tables / "nulls.parquet")
     pq.write_table(pa.table({"image": [{"bytes": "/a.png"}]}), tables / "texts.parquet")
     (tables / "no.parquet").write_bytes(b"PAR1 and no more")
-    printed = command(typed, status=1)
-    assert "Scored before: 20 of 65." in printed.out
-    found = results(out)
+    typed = f"score {folder} --out {out} --address {cluster.address}"
+    with losing_a_node(cluster, lambda: len([*out.glob("*.parquet")]) >= len(before) + 3):
+        printed = command(typed, status=1)
+    assert "Scored before: 10 of 65." in printed.out
+    assert "55 pictures" in printed.out
     assert before.items() <= {p: p.stat().st_mtime_ns for p in out.glob("*.parquet")}.items()
+    found = results(out)
     assert {name: found.pop(name) for name in rows} == rows
     empty = (None, None, None, "the cell is empty")
     assert found.pop("tables/no.parquet") == (None, None, None, "is not valid Parquet")
@@ -169,10 +175,6 @@ def test_a_lost_node_changes_no_score_and_a_repeated_command_scores_what_is_new(
 
 
 def test_a_dataset_is_pinned_and_another_one_is_refused(hub, tiny, tmp_path, command):
-    from hf_ela.scoring.job import Job, Worker
-    from hf_ela.scoring.pictures import Pictures, in_parts
-    from hf_ela.scoring.results import Results
-
     files = {path: data for path, data in files_of(tiny).items() if path.startswith("test")}
     table = "data/test-0.parquet"
     contents = {**files, "bad.png": b"", table: parquet(files, "test")}
@@ -242,8 +244,6 @@ def test_nodes_of_which_one_is_lost_write_the_shards_of_one_process(
 
 
 def test_what_cannot_be_done_is_said_in_one_line(cluster, folder, tmp_path, command):
-    from hf_ela.scoring.results import Results
-
     out = tmp_path / "out"
 
     def refused(words: str, *, status: int = 2) -> str:
@@ -323,9 +323,6 @@ def test_what_a_node_lacks_is_said_in_one_line(
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_unfinished(tmp_path) -> None:
-    from hf_ela.scoring.pictures import in_parts
-    from hf_ela.scoring.results import Results
-
     results = Results(str(tmp_path))
     (part,) = in_parts(["a.png"], 1)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

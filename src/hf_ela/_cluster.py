@@ -107,21 +107,23 @@ def check_nodes(ray: Any, asked: Callable[[], str], paths: Mapping[str, str]) ->
                 return f"does not see the {what}, {path}. Use a shared disk or a bucket"
         return ""
 
+    def alive() -> dict[str, str]:
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        return {node["NodeID"]: node["NodeManagerAddress"] for node in nodes}
+
     answers = {}
-    for node in ray.nodes():
-        if node["Alive"] and node["Resources"].get("CPU"):
-            there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                node["NodeID"], soft=False
-            )
-            ask = ray.remote(num_cpus=0, scheduling_strategy=there)(problem)
-            answers[node["NodeManagerAddress"], node["NodeID"][:6]] = ask.remote()
-    for (host, name), answer in answers.items():
+    for node, host in alive().items():
+        there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        ask = ray.remote(num_cpus=0, scheduling_strategy=there)(problem)
+        answers[node, host] = ask.remote()
+    for (node, host), answer in answers.items():
         try:
             found = ray.get(answer, timeout=PATIENCE)
         except ray.exceptions.RayError as error:
-            found = f"does not answer: {_last_line(error)}"
+            lost = node not in alive()  # meanwhile: the others do its work
+            found = "" if lost else f"does not answer: {_last_line(error)}"
         if found:
-            raise RunError(f"The node {host} ({name}) {found}.")
+            raise RunError(f"The node {host} ({node[:6]}) {found}.")
 
 
 def core_count(ray: Any) -> int:
