@@ -34,7 +34,7 @@ SMALL = [*BRIEF, "input.size=96", "validation.fraction=0.25"]
 QUICK = ("predict", "ela", "push")
 ELSEWHERE = ("serve", "score")  # tests/test_serve.py, tests/test_cluster.py
 # An interrupted run is the matter of test_training.py, the published network takes minutes.
-PARSED = re.compile(r"--resume|--recipe reference|\b(FOLDER|CSV|NAME)\b")
+PARSED = re.compile(r"--resume|--recipe reference|--address|\b(FOLDER|CSV|NAME)\b")
 SCRIPTS = {"train.py": "train", "push_to_hub.py": "push"}
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 
