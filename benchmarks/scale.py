@@ -58,10 +58,10 @@ def main() -> None:
         node = {"num_cpus": 1, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=node)
         second = cluster.add_node(num_cpus=1)
-        rows = in_shards(place, Path(folder), cluster)
         alone, cpu = in_one_process(place)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        rows = in_shards(place, Path(folder), cluster)
         rows += on_two_nodes(place, Path(folder, "results"), alone, cluster, second)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows = [
         {"what": "CPU seconds a picture, one process", "value": cpu},
         {"what": "MB of that process", "value": memory},
