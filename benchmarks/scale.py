@@ -1,10 +1,12 @@
-"""Are the scores of two Ray nodes those of one process, if one of them is lost half-way?
+"""Are the ELA and the scores of two Ray nodes those of one process, if one is lost half-way?
 
     python benchmarks/scale.py --out scale.json
 
-Scores pictures in one process, then by `hf-ela score` on two nodes of this machine, of which one is
-killed when half of the results are written, then repeats the command. Needs the `scale` extra. CPU
-seconds a picture, of the one process, are what docs/scale.md reckons with.
+Writes the shards of the train split, three quarters of the pictures, in one process and by two
+nodes of this machine. Scores all in one process, then by `hf-ela score` on the nodes, of which one
+is killed when half of the results are written, then repeats the command. Needs the `scale` extra.
+CPU seconds a picture, of the one process, are what docs/scale.md reckons with; those of nodes are
+of the driver and the workers, from their start to their last shard.
 """
 
 import argparse
@@ -25,10 +27,16 @@ os.environ |= {
 
 from common import save, write_images
 from pyarrow import parquet
+from ray.cluster_utils import Cluster
 
 from hf_ela import ElaClassifier
 from hf_ela.cli import main as hf_ela
+from hf_ela.data import shards
+from hf_ela.data.loading import DataOptions, open_dataset
+from hf_ela.data.preparation import row_store
+from hf_ela.data.rows import RowSettings
 from hf_ela.errors import ImageError
+from hf_ela.recipes.loading import load_recipe
 
 BAD = {"empty.png": b"", "text.jpg": b"no picture", "archive.webp": b"PK\x03\x04"}
 
@@ -47,9 +55,13 @@ def main() -> None:
         write_images(place, options.data, options.pictures - len(BAD))
         for name, content in BAD.items():
             (place / name).write_bytes(content)
+        node = {"num_cpus": 1, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=node)
+        second = cluster.add_node(num_cpus=1)
         alone, cpu = in_one_process(place)
-        rows = on_two_nodes(place, Path(folder, "results"), alone)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        rows = in_shards(place, Path(folder), cluster)
+        rows += on_two_nodes(place, Path(folder, "results"), alone, cluster, second)
     rows = [
         {"what": "CPU seconds a picture, one process", "value": cpu},
         {"what": "MB of that process", "value": memory},
@@ -76,13 +88,47 @@ def in_one_process(place: Path) -> tuple[dict[str, Any], float]:
     return found, cpu
 
 
-def on_two_nodes(place: Path, out: Path, alone: dict[str, Any]) -> list[dict[str, Any]]:
-    """Score by two nodes, lose one, repeat the command; return what differs."""
-    from ray.cluster_utils import Cluster
+def in_shards(place: Path, folder: Path, cluster: Cluster) -> list[dict[str, Any]]:
+    """Write shards in one process and by two nodes; return what they cost, and what differs."""
+    write, here, rows, written = shards._write_shard, os.getpid(), [], []
 
-    node = {"num_cpus": 1, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    second = cluster.add_node(num_cpus=1)
+    def counted(path: Path, *rest: Any) -> None:  # goes to a node as it is
+        write(path, *rest)
+        if os.getpid() != here:
+            path.with_name(f"{os.getpid()}.cpu").write_text(str(process_time()))
+
+    shards._write_shard = counted
+    for name, address in {"one process": None, "two nodes": cluster.address}.items():
+        cache = folder / name.replace(" ", "-")
+        options = DataOptions(
+            str(place), streaming=True, num_proc=1, cache_dir=str(cache), address=address
+        )
+        source, how = open_dataset(options), load_recipe("default").preprocessing
+        views = ("aligned", "augmented")
+        started, began = process_time(), perf_counter()
+        settings = RowSettings(how, views, source.labels, "train", source.root, pictures=False)
+        count = len(row_store(options, source, settings).facts)
+        cpu = process_time() - started
+        cpu += sum(float(path.read_text()) for path in cache.rglob("*.cpu"))
+        written.append({p.name: p.read_bytes() for p in sorted(cache.rglob("*.arrow"))})
+        rows += [
+            {"what": f"pictures prepared, {name}", "value": count},
+            {"what": f"CPU seconds a picture to prepare, {name}", "value": cpu / count},
+            {"what": f"seconds to prepare, {name}", "value": perf_counter() - began},
+        ]
+    shards._write_shard = write
+    differ = sum(written[1].get(name) != content for name, content in written[0].items())
+    return [
+        *rows,
+        {"what": "shards", "value": len(written[0])},
+        {"what": "shards that differ from one process", "value": differ},
+    ]
+
+
+def on_two_nodes(
+    place: Path, out: Path, alone: dict[str, Any], cluster: Cluster, second: Any
+) -> list[dict[str, Any]]:
+    """Score by two nodes, lose one, repeat the command; return what differs."""
     lost: list[int] = []
 
     def lose() -> None:
@@ -105,7 +151,7 @@ def on_two_nodes(place: Path, out: Path, alone: dict[str, Any]) -> list[dict[str
     return [
         {"what": "pictures", "value": len(alone)},
         {"what": "results when a node was killed", "value": lost[0]},
-        {"what": "exit statuses, summed", "value": sum(statuses)},
+        {"what": "commands that could not be done", "value": statuses.count(2)},
         {"what": "pictures with a result in the end", "value": len(found)},
         {"what": "results twice", "value": len(rows) - len(found)},
         {"what": "refused", "value": sum(row["error"] is not None for row in rows)},

@@ -32,9 +32,9 @@ ANSWER = re.compile(r"\[\{.*?\}\]")
 BRIEF = ["training.epochs=1", "augmentation.views=1", "input.grid=1"]
 SMALL = [*BRIEF, "input.size=96", "validation.fraction=0.25"]
 QUICK = ("predict", "ela", "push")
-ELSEWHERE = ("serve", "score")  # tests/test_serve.py, tests/test_score.py
+ELSEWHERE = ("serve", "score")  # tests/test_serve.py, tests/test_cluster.py
 # An interrupted run is the matter of test_training.py, the published network takes minutes.
-PARSED = re.compile(r"--resume|--recipe reference|\b(FOLDER|CSV|NAME)\b")
+PARSED = re.compile(r"--resume|--recipe reference|--address|\b(FOLDER|CSV|NAME)\b")
 SCRIPTS = {"train.py": "train", "push_to_hub.py": "push"}
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 

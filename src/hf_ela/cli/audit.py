@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_ela._files import check_output, write_json
 from hf_ela._terminal import printable
 from hf_ela._text import in_words, no_width
-from hf_ela.cli.options import add_data_options, data_options, use_token
+from hf_ela.cli.options import add_address_option, add_data_options, data_options, use_token
 from hf_ela.cli.tables import new_table, printing
 from hf_ela.errors import needs_extra
 
@@ -44,6 +44,7 @@ def add_audit(commands: Any) -> None:
         "--out", type=Path, metavar="FOLDER", help="write audit.json and two pictures there"
     )
     add_data_options(audit)
+    add_address_option(audit)
     audit.set_defaults(run=_audit, parser=audit)
 
 

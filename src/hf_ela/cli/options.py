@@ -17,7 +17,7 @@ Commands = Any
 """What `add_subparsers` returns; argparse keeps its type to itself."""
 
 MODEL = "a saved model, a run folder, or user/repo[@revision] on the Hub"
-_READING = ("groups", "limit", "streaming", "num_proc", "cache_dir")
+_READING = ("groups", "limit", "streaming", "num_proc", "cache_dir", "address")
 _DATASET = ("revision", "leave_out", "label_map", "max_rejected")
 
 
@@ -64,6 +64,16 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
     reading.add_argument("--cache-dir", metavar="FOLDER", help="where computed ELA is kept")
     reading.add_argument("--token", help="access token for the Hub (better: `hf auth login`)")
+
+
+def add_address_option(parser: argparse.ArgumentParser) -> None:
+    """Add that which those commands take that keep ELA."""
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster, or auto: its nodes compute ELA in place of --num-proc processes; "
+        "all of them must see --cache-dir and the images. Done once, it is found without them",
+    )
 
 
 def data_options(source: str | None, options: argparse.Namespace) -> "DataOptions":

@@ -15,8 +15,8 @@ def add_score(commands: Commands) -> None:
         help="score many pictures, on one machine or a Ray cluster",
         description="Score all pictures of a folder, of a bucket (s3://, gs://) or of a dataset of "
         "the Hub, as files or in Parquet, and write Parquet: path, fake, label, uncertain, error. "
-        "After an interruption the same command scores only what is left. Exit status: 0 done, "
-        "whether or not pictures were refused; 2 wrong usage, or it cannot be done.",
+        "After an interruption the same command scores only what is left. Exit status: 0 all "
+        "scored, 1 some refused, 2 wrong usage, or it cannot be done.",
     )
     score.add_argument(
         "source", metavar="SOURCE", help="a folder, a bucket, or user/name[@revision] on the Hub"
@@ -51,4 +51,4 @@ def _score(options: argparse.Namespace) -> int:
     if counts:
         print(counts.words())
     print(f"Results: {printable(options.out)}")
-    return 0
+    return 1 if job.refused + counts["refused"] else 0

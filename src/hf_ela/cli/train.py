@@ -9,6 +9,7 @@ from hf_ela._terminal import printable
 from hf_ela.cli.options import (
     MODEL,
     Commands,
+    add_address_option,
     add_data_options,
     add_reading_options,
     data_options,
@@ -90,6 +91,7 @@ def add_train(commands: Commands) -> None:
         help="write event files for TensorBoard into events/ of the run, and into a release of it",
     )
     add_data_options(train)
+    add_address_option(train)
     train.set_defaults(run=_train, parser=train)
 
 
@@ -198,6 +200,7 @@ def add_reproduce(commands: Commands) -> None:
         help="the new run (runs/reproduce-<time>); an interrupted one continues",
     )
     add_reading_options(reproduce)
+    add_address_option(reproduce)
     reproduce.set_defaults(run=_reproduce, parser=reproduce)
 
 

@@ -49,6 +49,8 @@ class DataOptions:
         max_rejected: Share of refused images above which preparation fails.
         num_proc: Processes that compute ELA.
         cache_dir: Where ELA is kept, instead of the cache of `datasets`.
+        address: Of a Ray cluster whose nodes compute ELA in place of `num_proc` processes; all of
+            them must see `cache_dir`, and files of images by the paths that they have here.
 
     Raises:
         DataError: A value is out of range, or two of them exclude each other.
@@ -64,6 +66,7 @@ class DataOptions:
     max_rejected: float = 0.02
     num_proc: int = 2
     cache_dir: str | None = None
+    address: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range; make local paths absolute, for a resume from elsewhere."""

@@ -143,21 +143,24 @@ def row_store(
     """Compute the rows of the settings' split, or find them in the cache.
 
     Args:
-        options: Decide where the rows are cached, and how many processes compute.
+        options: Decide where the rows are cached, and who computes.
         source: The dataset.
         settings: What to compute.
         chosen: Numbers of the rows, ascending; None for all of them.
     """
     rows = source.splits[settings.split]
+    which: object = chosen
     if isinstance(rows, datasets.Dataset):
         if chosen is not None:
             rows = rows.select(chosen)
-        return map_store(rows, settings, options.num_proc)
-    folder = _shard_folder(options, source.hub, settings, chosen)
-    if chosen is not None:
+        if not options.address:
+            return map_store(rows, settings, options.num_proc)
+        which = rows._fingerprint  # a test split may have been held out of them
+    elif chosen is not None:
         wanted = set(chosen)
         rows = (row for number, row in enumerate(rows) if number in wanted)
-    return stream_store(rows, settings, folder, options.num_proc)
+    folder = _shard_folder(options, source.hub, settings, which)
+    return stream_store(rows, settings, folder, options.num_proc, options.address)
 
 
 def training_view_set(recipe: Recipe) -> ViewSet:
@@ -189,17 +192,14 @@ def _row_settings(split: str, recipe: Recipe, source: OpenedDataset) -> RowSetti
 
 
 def _shard_folder(
-    options: DataOptions,
-    hub: HubDataset | None,
-    settings: RowSettings,
-    chosen: Sequence[int] | None,
+    options: DataOptions, hub: HubDataset | None, settings: RowSettings, which: object
 ) -> Path:
     origin = (
         [hub.id, hub.revision, hub.conversion]
         if hub
         else files_state(local_files(Path(options.source)))
     )
-    key = json.dumps([origin, options.limit, settings.to_json(), chosen])
+    key = json.dumps([origin, options.limit, settings.to_json(), which])
     base = Path(options.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_ela")
     return base / f"{settings.split}-{sha256(key.encode()).hexdigest()[:16]}"
 

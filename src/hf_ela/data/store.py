@@ -1,20 +1,13 @@
 """Stores: ELA computed once per image, kept in Arrow files, read memory-mapped.
 
-`map_store` makes a store through ``datasets.Dataset.map`` and its cache, `stream_store` from shards
-of its own, since ``IterableDataset.map`` has no cache.
+`map_store` makes a store through ``datasets.Dataset.map`` and its cache, `stream_store` from the
+shards of `hf_ela.data.shards`: ``IterableDataset.map`` has no cache, and neither knows a cluster.
 """
 
 import json
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Executor,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,18 +17,16 @@ import multiprocess
 import numpy as np
 import pyarrow as pa
 
-from hf_ela._files import held_alone, sweep, whole_file, write_json
-from hf_ela._processes import KILLED, Workers, stay_with
+from hf_ela._files import held_alone, sweep, write_json
+from hf_ela._processes import KILLED, stay_with
 from hf_ela._terminal import progress_bar
-from hf_ela._threads import batched
 from hf_ela.data.rows import FACT_COLUMNS, PIXEL_SETS, RowSettings, ViewSet, compute_row
+from hf_ela.data.shards import complete, shard_path, write_missing
 from hf_ela.ela.statistics import CONDITIONS
 from hf_ela.ela.views import network_inputs
 from hf_ela.errors import DataError
 from hf_ela.images.loading import load_image
 
-SHARD_ROWS = 64
-"""Images per shard of a stream: a kill loses at most this much work."""
 WRITE_ROWS = 16
 """Images per Arrow record batch: what `.map()` holds in memory, at up to 3.5 MB an image."""
 
@@ -132,74 +123,37 @@ def map_store(rows: datasets.Dataset, settings: RowSettings, num_proc: int) -> E
 
 
 def stream_store(
-    stream: Iterable[Mapping[str, Any]], settings: RowSettings, folder: Path, num_proc: int
+    stream: Iterable[Mapping[str, Any]],
+    settings: RowSettings,
+    folder: Path,
+    num_proc: int,
+    address: str | None = None,
 ) -> ElaStore:
-    """Compute ELA in one pass over a stream, into shards of `SHARD_ROWS` images.
+    """Compute ELA in one pass over a stream, into shards.
 
-    A shard is written under a temporary name and renamed: whatever exists is whole. After an
-    interruption the next call computes only the missing shards; once the manifest exists, the
-    stream is not even read. Of two processes with one folder, the second waits for the first.
+    After an interruption the next call computes only the missing shards; once the manifest exists,
+    the stream is not even read. Of two processes with one folder, the second waits for the first.
 
     Args:
         stream: The rows, ``{"image", "label"}`` with undecoded images.
         settings: What to compute.
         folder: For the shards of exactly these rows and settings.
         num_proc: Worker processes.
+        address: Of the Ray cluster that computes in their place; it is called only for what is
+            missing. Its nodes write into `folder`, and read files by their paths.
     """
+    folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     fresh: set[Path] = set()
     with held_alone(folder, wait=True):
         sweep(folder)
-        if not _complete(folder, manifest):
-            shards = _compute_missing(stream, folder, settings, num_proc, fresh)
+        if not complete(folder, manifest):
+            images = progress_bar(stream, _title(settings))
+            shards = write_missing(images, folder, settings, num_proc, address, fresh)
             write_json(manifest, {"shards": shards, "settings": settings.to_json()})
-    shards = json.loads(manifest.read_text())["shards"]
-    return ElaStore([_shard(folder, i) for i in range(shards)], settings, fresh)
-
-
-def _complete(folder: Path, manifest: Path) -> bool:
-    """Return whether all shards of the manifest exist; one emptied by a power loss is removed."""
-    for shard in folder.glob("[0-9]*.arrow"):
-        if not shard.stat().st_size:
-            shard.unlink()
-    if not manifest.exists():
-        return False
     shards = json.loads(manifest.read_text("utf-8"))["shards"]
-    return all(_shard(folder, number).exists() for number in range(shards))
-
-
-def _compute_missing(
-    stream: Iterable[Mapping[str, Any]],
-    folder: Path,
-    settings: RowSettings,
-    num_proc: int,
-    fresh: set[Path],
-) -> int:
-    """Write the missing shards, add them to `fresh`, return the number of all shards."""
-    number = 0
-    running: set[Future[None]] = set()
-    images = progress_bar(stream, _title(settings))
-    with _workers(num_proc) as pool:
-        for number, rows in enumerate(batched(images, SHARD_ROWS), start=1):
-            path = _shard(folder, number - 1)
-            if path.exists():
-                continue
-            if len(running) > num_proc:  # the stream waits for the workers: memory stays flat
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-            first = (number - 1) * SHARD_ROWS
-            running.add(pool.submit(_write_shard, path, first, rows, settings.to_json()))
-            fresh.add(path)
-        for future in running:
-            future.result()
-    return number
-
-
-def _workers(num_proc: int) -> Executor:
-    """Return an executor of so many processes; one alone is a thread of this process."""
-    return ThreadPoolExecutor(1) if num_proc == 1 else Workers(num_proc)
+    return ElaStore([shard_path(folder, i) for i in range(shards)], settings, fresh)
 
 
 @contextmanager
@@ -243,19 +197,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _write_shard(path: Path, first: int, rows: list[Mapping[str, Any]], settings: str) -> None:
-    schema = RowSettings.from_json(settings).schema
-    with (
-        whole_file(path) as temporary,
-        pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_stream(sink, schema) as writer,
-    ):
-        for index, row in enumerate(rows, start=first):
-            values = compute_row(row["image"], row["label"], index, settings=settings)
-            writer.write_batch(pa.RecordBatch.from_pylist([values], schema=schema))
-
-
-def _shard(folder: Path, number: int) -> Path:
-    return folder / f"{number:05d}.arrow"

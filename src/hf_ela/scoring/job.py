@@ -6,20 +6,18 @@ the place of itself, and a repeated command scores what no file holds.
 """
 
 import logging
-import os
 import pickle
-import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 
+from hf_ela._cluster import check_nodes, connected, core_count, import_ray
 from hf_ela._files import held_alone
-from hf_ela._terminal import native_messages_held_back
-from hf_ela._threads import cores
 from hf_ela.classifier import ElaClassifier
 from hf_ela.errors import HfElaError, ImageError, RunError, needs_extra
 from hf_ela.scoring.pictures import Part, Pictures, as_text, in_parts
@@ -29,10 +27,6 @@ FILES = 256
 """Most files of a part: an interruption costs at most one part of each worker."""
 SHARES = 8
 """Parts of each worker, if there are few pictures: none waits long for the last of the others."""
-STORE = 2**28
-"""Bytes of Ray's object store on this machine: names and counts take little."""
-SECONDS, PATIENCE = 5, 300
-"""How long the address of a cluster, and the first words of a node, are waited for."""
 
 
 class Worker:
@@ -92,6 +86,7 @@ class Job:
     Attributes:
         total: How many pictures there are.
         left: How many of them have no result yet.
+        refused: How many results were refusals before.
     """
 
     def __init__(
@@ -110,7 +105,8 @@ class Job:
             DataError: The pictures cannot be listed.
         """
         with needs_extra("scale", "`hf-ela score`"):
-            _import_ray(local=address is None)
+            import_ray(local=address is None)
+            import ray.data  # noqa: F401  (before any work)
         out = out.rstrip("/") if "://" in out else str(Path(out).resolve())
         self._pictures, self._results, self._address = pictures, Results(out), address
         if not pictures.only and Path(out).is_relative_to(pictures.address):
@@ -126,7 +122,9 @@ class Job:
             }
         )
         ends = {part: (part.paths[0], part.paths[-1]) for part in groups}
-        scored = self._results.scored({*map(as_text, files), *chain.from_iterable(ends.values())})
+        scored, self.refused = self._results.scored(
+            {*map(as_text, files), *chain.from_iterable(ends.values())}
+        )
         for part, (first, last) in ends.items():
             if first in scored and last not in scored:
                 raise RunError(
@@ -151,15 +149,17 @@ class Job:
             return
         out = self._results.address
         alone = nullcontext() if "://" in out else held_alone(Path(out), wait=False)
-        with alone, _connected(self._address) as ray:
+        with alone, connected(self._address) as ray:
             if self._address:
-                _check_nodes(ray, self._model, self._pictures.address, out)
+                places = {"pictures": self._pictures.address, "folder for results": out}
+                check_nodes(ray, partial(_unloadable, self._model), places)
             yield from chain.from_iterable(self._done(ray))
 
     def _done(self, ray: Any) -> Iterator[Iterable[str]]:
-        workers = int(ray.cluster_resources().get("CPU", 0))
-        if not workers:
-            raise RunError("The Ray cluster has no CPU. Start a node with one.")
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        workers = core_count(ray)
         size = -(-len(self._files) // (workers * SHARES))
         parts = [*self._groups, *in_parts(self._files, max(1, min(FILES, size)))]
         workers = min(workers, len(parts))
@@ -175,103 +175,18 @@ class Job:
             compute=pool,
             num_cpus=1,
         )
-        try:
-            for row in done.iter_rows():
-                if failure := row.get("failure"):
-                    raise RunError(failure)
-                yield row["answers"]
-        except ray.exceptions.RayError as error:
-            raise RunError(
-                f"The Ray job failed: {_last_line(error)}. Repeat the command."
-            ) from error
+        for row in done.iter_rows():
+            if failure := row.get("failure"):
+                raise RunError(failure)
+            yield row["answers"]
 
 
-def _import_ray(*, local: bool) -> Any:
-    """Import Ray so that it calls nobody, and listens on loopback alone where it is started here.
-
-    It reads its environment once, when it is imported.
-    """
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    if local:  # what Ray does by default where it has no cluster
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    import ray.data
-
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    return ray
-
-
-@contextmanager
-def _connected(address: str | None) -> Iterator[Any]:
-    """Start Ray on this machine, or connect to a cluster.
-
-    Raises:
-        RunError: The cluster does not answer.
-    """
-    ray = _import_ray(local=address is None)
-    here: dict[str, Any] = {"num_cpus": cores(), "object_store_memory": STORE}
+def _unloadable(model: bytes) -> str:
+    """Return why a node cannot load the model, if it cannot."""
     try:
-        if address and ":" in address:
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
-        with native_messages_held_back():
-            ray.init(
-                address or "local",
-                include_dashboard=None if address else False,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                **({} if address else here),
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        place = f"at `address` {address}" if address else "on this machine"
-        raise RunError(
-            f"Ray cannot be used {place}: {_last_line(error)}. Check that the cluster runs "
-            "(`ray status`) and that its version is the same."
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _check_nodes(ray: Any, model: bytes, pictures: str, out: str) -> None:
-    """Ask every node for the package, the model, the pictures and the folder for results.
-
-    Raises:
-        RunError: A node lacks one of them.
-    """
-
-    def problem() -> str:  # sent as it is, for a node may lack the module that this one is in
-        try:
-            pickle.loads(model)  # noqa: S301
-        except ModuleNotFoundError as error:
-            name = str(error.name).partition(".")[0]
-            return f"lacks the package {name}. Install hf-ela there, of the same version"
-        except Exception as error:
-            return f"cannot load the model: {error}"
-        for what, folder in (("pictures", pictures), ("folder for results", out)):
-            if "://" not in folder and not os.path.isdir(folder):  # noqa: PTH112
-                return f"does not see the {what}, {folder}. Use a shared disk or a bucket"
-        return ""
-
-    asked = {}
-    for node in ray.nodes():
-        if node["Alive"] and node["Resources"].get("CPU"):
-            there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                node["NodeID"], soft=False
-            )
-            ask = ray.remote(num_cpus=0, scheduling_strategy=there)(problem)
-            asked[node["NodeManagerAddress"], node["NodeID"][:6]] = ask.remote()
-    for (host, name), answer in asked.items():
-        try:
-            found = ray.get(answer, timeout=PATIENCE)
-        except ray.exceptions.RayError as error:
-            found = f"does not answer: {_last_line(error)}"
-        if found:
-            raise RunError(f"The node {host} ({name}) {found}.")
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip(" .")
+        pickle.loads(model)  # noqa: S301
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        return f"cannot load the model: {error}"
+    return ""

@@ -69,15 +69,17 @@ class Results:
             return f"{reason}: {self.address}. Free space, and repeat the command."
         return f"`out` cannot be written. Received: {self.address} ({error!s:.300})."
 
-    def scored(self, paths: set[str]) -> set[str]:
-        """Return those of the paths that have a row."""
+    def scored(self, paths: set[str]) -> tuple[set[str], int]:
+        """Return those of the paths that have a row, and how many rows are refusals."""
         found: set[str] = set()
+        refused = 0
         if tables := self._tables():
             files, _ = open_address(self.address)
             rows = dataset.dataset(tables, SCHEMA, "parquet", filesystem=files)
-            for batch in rows.to_batches(columns=["path"]):
-                found |= paths.intersection(batch.column(0).to_pylist())
-        return found
+            for batch in rows.to_batches(columns=["path", "error"]):
+                found |= paths.intersection(batch.column("path").to_pylist())
+                refused += len(batch) - batch.column("error").null_count
+        return found, refused
 
     def write(self, part: Part, rows: list[dict[str, Any]]) -> None:
         """Write a part, whole or not at all."""

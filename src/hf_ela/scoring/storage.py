@@ -34,20 +34,29 @@ def read_through(files: fs.FileSystem, path: str) -> None:
 def image_column(schema: pyarrow.Schema) -> str | None:
     """Return the column that holds pictures: ``{"bytes", "path"}`` of `datasets`, or binary.
 
-    Of several, it is the one named ``image``, or the first, those of `datasets` before others.
+    Of several, it is the one named ``image``, or the first, those of `datasets` before others. Text
+    is none: it would be taken for the path of a file.
     """
     kinds = pyarrow.types
     stored = [
         field.name
         for field in schema
-        if kinds.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+        if kinds.is_struct(field.type)
+        and (index := field.type.get_field_index("bytes")) >= 0
+        and (_is_binary(kind := field.type.field(index).type) or kinds.is_null(kind))
     ]
-    stored += [
-        field.name
-        for field in schema
-        if kinds.is_binary(field.type) or kinds.is_large_binary(field.type)
-    ]
+    stored += [field.name for field in schema if _is_binary(field.type)]
+    if not stored and "image" in schema.names and kinds.is_null(schema.field("image").type):
+        return "image"  # all cells are empty
     return "image" if "image" in stored else next(iter(stored), None)
+
+
+def _is_binary(kind: pyarrow.DataType) -> bool:
+    kinds = pyarrow.types
+    if kinds.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (kinds.is_binary, kinds.is_large_binary, kinds.is_binary_view)
+    return any(test(kind) for test in tests)
 
 
 def is_parquet(name: str) -> bool:

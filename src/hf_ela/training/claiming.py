@@ -63,6 +63,7 @@ def claim(
             num_proc=options.num_proc,
             cache_dir=options.cache_dir,
             streaming=options.streaming,
+            address=options.address,
         )
         before = recorded_settings(out)["initial"]
         if (then_recipe, same) != (recipe, options) or (initial and initial.origin != before):

@@ -162,6 +162,7 @@ def reproduce(
     streaming: bool | None = None,
     num_proc: int = 2,
     cache_dir: str | None = None,
+    address: str | None = None,
     say: Callable[[str], None] = print,
     **shortcuts: Any,
 ) -> Reproduction:
@@ -178,6 +179,7 @@ def reproduce(
         streaming: As in `DataOptions`.
         num_proc: Processes that compute ELA.
         cache_dir: Where ELA is kept.
+        address: As in `DataOptions`.
         say: Receives a line about each step.
         **shortcuts: `plots`, `export`, `resamples` and `perturbations` of
             `hf_ela.training.train`.
@@ -219,6 +221,7 @@ def reproduce(
         max_rejected=max(DataOptions.max_rejected, _share_rejected(record)),
         num_proc=num_proc,
         cache_dir=cache_dir,
+        address=address,
     )
     if data and options.limit == record.data.limit:
         # Before what may be hours of training; what is computed for it stays in the cache.
