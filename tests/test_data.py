@@ -79,6 +79,16 @@ def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming) -> None
         )
 
 
+@pytest.mark.second_lane
+def test_an_image_to_train_on_takes_less_than_a_megabyte(real_folder, cache) -> None:
+    recipe = load_recipe("default", ["validation.fraction=0.25"])
+    store = prepared(real_folder, recipe).train.store
+    assert len(store.facts) == 8
+    assert sum(file.stat().st_size for file in store.files) < 8 * 1e6
+    views = recipe.augmentation.views
+    assert store.views("augmented", 0).shape == (views, 192, 192, 6)
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_second_preparation_computes_nothing(tiny, cache, tmp_path, streaming) -> None:
     options = {"streaming": streaming, "cache_dir": str(tmp_path / "mine")}
@@ -112,7 +122,6 @@ def test_one_and_two_processes_share_the_cache_and_the_pixels(tiny, cache) -> No
         ("ela version", False),
         ("views version", False),
         ("codec", True),
-        ("quality", False),
         ("content", False),
         ("content", True),
     ],
@@ -122,8 +131,7 @@ def test_whatever_changes_the_pixels_computes_again(
 ) -> None:
     folder = write_folder(tmp_path / "data", train=5, test=2)
     options = {"streaming": streaming}
-    recipe = load_recipe("default", TINY)
-    assert counts(prepared(folder, recipe, **options)) == (14, 0)
+    assert counts(prepared(folder, **options)) == (14, 0)
     if what == "ela version":
         monkeypatch.setattr(
             "hf_ela.ela.error_level.ELA_VERSION", hf_ela.ela.error_level.ELA_VERSION + 1
@@ -132,19 +140,18 @@ def test_whatever_changes_the_pixels_computes_again(
         monkeypatch.setattr("hf_ela.ela.views.VIEWS_VERSION", 1000)
     elif what == "codec":
         monkeypatch.setattr("PIL.__version__", "99.0")
-    elif what == "quality":
-        recipe = load_recipe("default", [*TINY, "ela.qualities=[81]"])
     else:
         picture(77, fake=False).save(folder / "train/real/train000.png")
-    computed, cached = counts(prepared(folder, recipe, **options))
+    computed, cached = counts(prepared(folder, **options))
     assert computed >= 10  # the train split at least
     assert computed + cached == 14
 
 
-def test_training_settings_do_not_touch_the_cache(tiny, cache) -> None:
+def test_neither_training_nor_error_levels_touch_the_cache(tiny, cache) -> None:
     prepared(tiny)
     other = load_recipe(
-        "default", [*TINY, "training.seed=5", "training.epochs=9", "validation.seed=3", "name=x"]
+        "default",
+        [*TINY, "training.seed=5", "training.epochs=9", "validation.seed=3", "name=x", "ela=none"],
     )
     assert counts(prepared(tiny, other)) == (0, 44)
 

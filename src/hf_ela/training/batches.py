@@ -100,8 +100,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         rng = np.random.default_rng((self.seed or 0, self.epoch, index))
         if self.flips and self.seed is not None and x.ndim == 4:  # features were flipped before
             # Left and right only: pictures have a top.
-            chosen = (rng.random(len(images)) < 0.5)[places]
-            x[chosen] = np.flip(x[chosen], 2)
+            mirrored = np.arange(x.shape[2])[::-1]
+            for place in np.flatnonzero((rng.random(len(images)) < 0.5)[places]):
+                x[place] = x[place].take(mirrored, axis=1)  # faster than a view with a stride of -1
         fake = self.labels[images[places]]
         labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
         inputs: Any = x
