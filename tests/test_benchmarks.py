@@ -133,6 +133,17 @@ def test_speed_takes_the_images_of_a_folder(scripts, tiny, tmp_path):
     assert [link.resolve().is_relative_to(tiny) for link in links] == [True] * 8
 
 
+@pytest.mark.second_lane
+def test_feeding_measures_the_input_of_a_training(run, tiny, tmp_path):
+    options = ["--data", tiny, "--cache-dir", tmp_path / "cache", "--num-proc", 1]
+    printed, report = run("feeding.py", "input", *options, *settings(*TINY))
+    rows = {row["what"]: row["value"] for row in report["rows"]}
+    assert all(f"{what:<36}{value:10.4g}" in printed for what, value in rows.items())
+    assert len(rows) == 6
+    assert min(rows.values()) > 0
+    assert rows["cache, kB an image to train on"] < 3 * 3 * 32**2 / 1000  # three views, as WebP
+
+
 @pytest.fixture
 def packed(tiny, tmp_path, python):
     """The images of `tiny`, packed by the command: classes and splits stay, sizes are aligned."""

@@ -47,8 +47,8 @@ class DataOptions:
         limit: Number of images of every split, half of each class (all of a class with fewer);
             ``None`` uses all.
         max_rejected: Share of refused images above which preparation fails.
-        num_proc: Processes that compute ELA.
-        cache_dir: Where ELA is kept, instead of the cache of `datasets`.
+        num_proc: Processes that prepare images.
+        cache_dir: Where prepared images are kept, instead of the cache of `datasets`.
 
     Raises:
         DataError: A value is out of range, or two of them exclude each other.
