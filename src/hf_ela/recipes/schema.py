@@ -131,8 +131,7 @@ class Training(Section):
     `ela` says where training computes ELA from cached pixels: ``in_batches``, on the CPU whenever a
     view is read, or ``on_device``, in every step where the network is, with a newly drawn JPEG
     history. ``cached``, in older recipes, had the same result as ``in_batches`` and is read as it.
-    `balance` says whether each ``source`` of a class is drawn equally often, however many images it
-    has; without it, each image is.
+    `balance` says whether each image is drawn equally often, or each ``source`` of a class.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
@@ -264,9 +263,8 @@ class Recipe(Preprocessing):
     def _check_left_out(self) -> Self:
         network, how = self.network, self.training
         frozen = network.kind == "transfer" and not network.trainable_blocks
-        if self.calibration.left_out and (
-            not frozen or how.ela == "on_device" or how.early_stopping
-        ):
+        trained_on_views = not frozen or how.ela == "on_device"
+        if self.calibration.left_out and (trained_on_views or how.early_stopping):
             raise ValueError(
                 "`calibration.left_out` requires network.kind='transfer' without trainable blocks, "
                 "ELA not on the device, and no early stopping: whatever has seen the sources would "
@@ -298,6 +296,5 @@ class Recipe(Preprocessing):
     @property
     def largest_layer(self) -> int:
         """Number of values in the largest layer for one image, with all its views."""
-        size = self.input.size
-        largest = self.network.largest_layer(size)
-        return self.evaluation_views * max(size**2 * self.channels, largest)
+        layer, size = self.network.largest_layer(self.input.size), self.input.size
+        return self.evaluation_views * max(size**2 * self.channels, layer)
