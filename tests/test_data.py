@@ -59,9 +59,13 @@ def counts(data: Prepared) -> tuple[int, int]:
     return data.computed, data.cached
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming) -> None:
-    data = prepared(tiny, streaming=streaming)
+@pytest.mark.parametrize(
+    ("streaming", "ela"), [(False, "cached"), (False, "in_batches"), (True, "cached")]
+)
+def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming, ela) -> None:
+    data = prepared(
+        tiny, load_recipe("default", [*TINY, f"training.ela={ela}"]), streaming=streaming
+    )
     assert data.summary["splits"]["train"]["n"] + data.summary["splits"]["validation"]["n"] == 32
     assert data.summary["splits"]["test"] == {"n": 12, "fake": 6, "real": 6}
     assert counts(data) == (44, 0)
@@ -122,6 +126,7 @@ def test_one_and_two_processes_share_the_cache_and_the_pixels(tiny, cache) -> No
         ("ela version", False),
         ("views version", False),
         ("codec", True),
+        ("quality", False),
         ("content", False),
         ("content", True),
     ],
@@ -131,7 +136,8 @@ def test_whatever_changes_the_pixels_computes_again(
 ) -> None:
     folder = write_folder(tmp_path / "data", train=5, test=2)
     options = {"streaming": streaming}
-    assert counts(prepared(folder, **options)) == (14, 0)
+    recipe = load_recipe("default", [*TINY, "training.ela=cached"])
+    assert counts(prepared(folder, recipe, **options)) == (14, 0)
     if what == "ela version":
         monkeypatch.setattr(
             "hf_ela.ela.error_level.ELA_VERSION", hf_ela.ela.error_level.ELA_VERSION + 1
@@ -140,9 +146,11 @@ def test_whatever_changes_the_pixels_computes_again(
         monkeypatch.setattr("hf_ela.ela.views.VIEWS_VERSION", 1000)
     elif what == "codec":
         monkeypatch.setattr("PIL.__version__", "99.0")
+    elif what == "quality":
+        recipe = load_recipe("default", [*TINY, "training.ela=cached", "ela.qualities=[81]"])
     else:
         picture(77, fake=False).save(folder / "train/real/train000.png")
-    computed, cached = counts(prepared(folder, **options))
+    computed, cached = counts(prepared(folder, recipe, **options))
     assert computed >= 10  # the train split at least
     assert computed + cached == 14
 

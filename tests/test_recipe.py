@@ -50,10 +50,6 @@ def test_a_recipe_survives_its_own_dump() -> None:
     assert Recipe.model_validate(recipe.model_dump()) == recipe
 
 
-def test_error_levels_of_older_recipes_are_those_of_batches() -> None:
-    assert load_recipe("default", ["training.ela=cached"]) == load_recipe("default")
-
-
 def test_a_file_is_a_recipe_too(tmp_path) -> None:
     text = files("hf_ela.recipes").joinpath("reference.toml").read_text()
     (tmp_path / "mine.toml").write_text(text.replace("epochs = 22", "epochs = 5"))

@@ -182,7 +182,9 @@ def _row_settings(split: str, recipe: Recipe, source: OpenedDataset) -> RowSetti
     else:
         preprocessing = preprocessing.model_copy(update={"augmentation": None})
     return RowSettings(
-        *(preprocessing, view_sets, source.labels, split, source.root), pictures=split == "test"
+        *(preprocessing, view_sets, source.labels, split, source.root),
+        pictures=split == "test",
+        ela=recipe.training.ela == "cached",
     )
 
 

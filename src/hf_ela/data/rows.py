@@ -1,9 +1,9 @@
 """One image as a row of a store: file facts, a perceptual hash, and its view sets.
 
-A view set is a list of views, each the RGB pixels that ELA starts from as a lossless WebP: those
-that evaluation sees (`as_is`, `aligned`) or training (`augmented`), or those that the device
-augments (`sources`). ELA is computed when a view is read. `pixels` are the views of the training
-protocol without it.
+A view set is a list of views, each a lossless WebP: those that evaluation sees (`as_is`, `aligned`)
+or training (`augmented`), or those that the device augments (`sources`). They hold the ELA of the
+recipe, or the pixels that it starts from, half of that or less, where it is computed when a view is
+read. `pixels` are the views of the training protocol without it.
 
 For the leak audit a row can have statistics in place of views: `statistics_by_condition`, float32.
 """
@@ -26,7 +26,7 @@ from hf_ela.data.duplicates import perceptual_hash
 from hf_ela.ela.augmentation import source_views, training_pixels
 from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.statistics import statistics_by_condition
-from hf_ela.ela.views import align, evaluation_pixels, pixel_versions
+from hf_ela.ela.views import align, evaluation_pixels, network_inputs, pixel_versions
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.datasets import read_image
 from hf_ela.images.containers import memory_errors
@@ -72,12 +72,16 @@ class RowSettings:
     root: str  # the dataset's folder or commit, where file names begin
     pictures: bool
     statistics: bool = False
+    ela: bool = False  # whether views hold it
 
     def to_json(self) -> str:
-        """Return a text that differs whenever a row could, whatever ELA is computed from it."""
+        """Return a text that differs whenever a row could; without ELA where rows have none."""
+        preprocessing = self.preprocessing
+        if not self.ela:
+            preprocessing = preprocessing.model_copy(update={"ela": None})
         values = {
             **vars(self),
-            "preprocessing": self.preprocessing.model_copy(update={"ela": None}).model_dump(),
+            "preprocessing": preprocessing.model_dump(),
             "pictures": self.pictures and PICTURES,
             "versions": pixel_versions(),
         }
@@ -147,8 +151,10 @@ def _content(loaded: LoadedImage, how: RowSettings, key: str) -> dict[str, Any]:
     levels = error_level(loaded.pixels)
     row["mean_error_level"] = float(levels.mean())
     for view_set in how.view_sets:
-        pixels = _pixels(loaded.pixels, how.preprocessing, view_set, key)
-        row[f"views_{view_set}"] = [packed(view) for view in pixels]
+        views = _pixels(loaded.pixels, how.preprocessing, view_set, key)
+        if how.ela and view_set not in PIXEL_SETS:
+            views = network_inputs(views, how.preprocessing)
+        row[f"views_{view_set}"] = [packed(view) for view in views]
     if how.pictures:
         row |= {
             "thumbnail": _thumbnail(loaded.pixels),
@@ -198,16 +204,22 @@ def _pixels(
 
 
 def packed(view: np.ndarray) -> bytes:
-    """Return RGB pixels, uint8, as a lossless WebP: two fifths of their size, for art.
+    """Return a square view, uint8, as a lossless WebP: two fifths of its size, for art.
 
-    Method and quality are effort; more of it would save a tenth for several times the time.
+    Each three channels are a picture, side by side. Method and quality are effort; more of it would
+    save a tenth for several times the time.
     """
-    return _encoded(Image.fromarray(view), "WEBP", lossless=True, method=0, quality=0)
+    pictures = np.hstack(np.split(view, view.shape[2] // 3, axis=2))
+    return _encoded(Image.fromarray(pictures), "WEBP", lossless=True, method=0, quality=0)
 
 
 def unpacked(content: bytes) -> np.ndarray:
     """Invert `packed`."""
-    return np.asarray(Image.open(BytesIO(content), formats=["WEBP"]))
+    pictures = np.asarray(Image.open(BytesIO(content), formats=["WEBP"]))
+    height, width, _ = pictures.shape
+    if width == height:
+        return pictures
+    return np.dstack(np.hsplit(pictures, width // height))
 
 
 def _thumbnail(image: Image.Image) -> bytes:

@@ -73,13 +73,13 @@ class ElaStore:
     def views(self, view_set: ViewSet, row: int, chosen: slice = slice(None)) -> np.ndarray:
         """Return uint8, views x height x width x channels, all views of an image or those chosen.
 
-        Only those are decoded, and their ELA is computed.
+        Only those are decoded, and their ELA is computed if they do not hold it.
         """
-        views = self._table[self.settings.column(view_set)][row].values[chosen]
-        pixels = np.stack([unpacked(view) for view in views.to_pylist()])
-        if view_set in PIXEL_SETS:
-            return pixels
-        return network_inputs(pixels, self.settings.preprocessing)
+        packed = self._table[self.settings.column(view_set)][row].values[chosen]
+        views = np.stack([unpacked(view) for view in packed.to_pylist()])
+        if self.settings.ela or view_set in PIXEL_SETS:
+            return views
+        return network_inputs(views, self.settings.preprocessing)
 
     def pictures(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Return thumbnails of an image and of its ELA: RGB, uint8, height x width x 3."""

@@ -7,7 +7,7 @@ training did. The built-in ones are the TOML files beside this module.
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from hf_ela._checks import check_settings
 from hf_ela.recipes.networks import FullyConvolutional, ReferenceNetwork, Section, Transfer
@@ -128,9 +128,9 @@ class EarlyStopping(Section):
 class Training(Section):
     """Optimisation.
 
-    `ela` says where training computes ELA from cached pixels: ``in_batches``, on the CPU whenever a
-    view is read, or ``on_device``, in every step where the network is, with a newly drawn JPEG
-    history. ``cached``, in older recipes, had the same result as ``in_batches`` and is read as it.
+    `ela` says where training computes ELA: ``cached``, once per view on the CPU; ``in_batches``, on
+    the CPU whenever a view is read, from cached pixels, to the same result; or ``on_device``, in
+    every step where the network is, with a newly drawn JPEG history.
     `balance` says whether each image is drawn equally often, or each ``source`` of a class.
     """
 
@@ -144,10 +144,7 @@ class Training(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     order_seed: Annotated[int, Field(ge=0, lt=2**32)]
     mixed_precision: bool
-    ela: Annotated[
-        Literal["in_batches", "on_device"],
-        BeforeValidator(lambda value: "in_batches" if value == "cached" else value),
-    ] = "in_batches"
+    ela: Literal["cached", "on_device", "in_batches"] = "cached"
     balance: Literal["images", "sources"] = "images"
     early_stopping: EarlyStopping | None = None
 

@@ -93,7 +93,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
             )
             views = rng.integers(self.views, size=count)
         self._epoch = Epoch(epoch, images, views)
-        self._made = {key: made for key, made in self._made.items() if key[0] == epoch}
+        for key in [*self._made]:  # another thread may take one meanwhile
+            if key[0] != epoch:
+                self._made.pop(key, None)
 
     def __len__(self) -> int:
         """Return the number of batches."""
