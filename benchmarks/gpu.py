@@ -1,32 +1,38 @@
 """Measure ELA and training on a GPU by JAX or torch: speed, exactness and test accuracy.
 
-    python benchmarks/gpu.py pack --data FOLDER --out packed        # where the images are
-    KERAS_BACKEND=jax python benchmarks/gpu.py run --data packed    # where the GPU is
-    python benchmarks/gpu.py run --data packed --quick              # check that it runs
+    KERAS_BACKEND=jax python benchmarks/gpu.py run --data FOLDER    # all of it, in 8 minutes
+    KERAS_BACKEND=jax python benchmarks/gpu.py run --quick          # check that it runs
+    python benchmarks/gpu.py pack --data FOLDER --out packed        # to carry few bytes to a GPU
 
 `pack` writes small copies of an imagefolder: every image gets a longest side drawn from 256 to 384
 pixels and a JPEG quality drawn from 75 to 95, as in the protocol `aligned`. Packing thus loses
-nothing; compare accuracies with aligned ones.
+nothing; compare accuracies with aligned ones. `run` packs a folder that is not.
 
-`run` measures ELA of 256 x 256 pixels that are on the device, against Pillow to the last bit, and
-trains `reference` and `default` with ELA (and for `default` the augmentation) inside the compiled
-step. It needs Keras on JAX or torch, datasets and scikit-learn, and no TensorFlow; torch without a
+`run` measures ELA of 256 x 256 pixels that are on the device, against Pillow to the last bit and as
+a share of the rate at which the device reads and writes such images, its limit; and trains
+`reference` and `default` with ELA (and for `default` the augmentation) inside the compiled step. A
+training that does not end within --minutes of the start is stopped, and its epochs are counted.
+Without --data it paints images, whose accuracies say nothing.
+
+It needs Keras on JAX or torch, datasets and scikit-learn, and no TensorFlow; torch without a
 GPU needs a C++ compiler. Without a GPU it measures the CPU and says so. Writes
 benchmarks/gpu.json.
 """
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from common import HERE, pictures, save, seconds
+from common import HERE, pictures, save, seconds, write_images
 
 from hf_ela._threads import cores
 from hf_ela.ela.error_level import error_level
@@ -43,6 +49,8 @@ SIDE = 256
 BATCHES = (64, 128, 256, 512, 1024)
 STEPS = 4
 """Batches between two looks at the clock."""
+PACKED = "packed.txt"
+"""In a folder that holds what `pack` writes."""
 
 
 def pack(data: Path, out: Path, scale: float) -> None:
@@ -60,6 +68,7 @@ def pack(data: Path, out: Path, scale: float) -> None:
 
     with ThreadPoolExecutor(cores()) as threads:
         total = sum(threads.map(write, range(len(paths))))
+    (out / PACKED).write_text("by benchmarks/gpu.py\n")
     print(f"{len(paths)} images, {total / 1e6:.1f} MB: {out}")
 
 
@@ -113,27 +122,55 @@ def ela_rates(sizes: Sequence[int], repeat: int) -> Iterator[dict[str, Any]]:
         levels = keras.ops.convert_to_numpy(function(images))
         first = perf_counter() - started
 
-        def work(run: Callable[[Any], Any] = function, given: Any = images) -> None:
-            for _ in range(STEPS):
-                result = run(given)
-            keras.ops.convert_to_numpy(result[0, 0, 0])  # waits for all steps
+        def rate(run: Callable[[Any], Any], given: Any = images) -> float:
+            def work() -> None:
+                for _ in range(STEPS):
+                    result = run(given)
+                keras.ops.convert_to_numpy(result[0, 0, 0])  # waits for all steps
+
+            return STEPS * len(given) / seconds(work, repeat)
 
         yield {
             "batch": size,
-            "images_per_second": STEPS * size / seconds(work, repeat),
+            "images_per_second": rate(function),
+            "limit_images_per_second": rate(on_device(lambda read: read + 1, images)),
             "differing_pixels": int((levels != exact[places]).any(axis=-1).sum()),
             "compile_seconds": first,
         }
 
 
-def trained(name: str, data: Path, quick: bool) -> dict[str, Any]:
-    """Train a recipe on packed images; return its times and its accuracy and AUC as-is."""
+class StoppedError(Exception):
+    """A training took too long."""
+
+
+@contextmanager
+def stopped_after(duration: float) -> Iterator[None]:
+    """Raise a StoppedError in the block if it takes longer."""
+
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    # Again every second: a backend may swallow one while it compiles.
+    signal.setitimer(signal.ITIMER_REAL, max(duration, 0.001), 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def trained(name: str, data: Path, quick: bool, deadline: float) -> dict[str, Any]:
+    """Train a recipe on packed images; return its times and its accuracy and AUC as-is.
+
+    One that does not end by the deadline, on the clock of `perf_counter`, has neither.
+    """
     from sklearn.metrics import accuracy_score, roc_auc_score
 
     from hf_ela.data.loading import DataOptions
     from hf_ela.data.preparation import prepare
     from hf_ela.models.detector import image_logits, keras_probabilities
-    from hf_ela.training.fit import fit
+    from hf_ela.training.fit import Checkpoint, fit
 
     # As-is: packed images are aligned already.
     overrides = ["training.ela=on_device", "input.training=as_is"]
@@ -141,43 +178,78 @@ def trained(name: str, data: Path, quick: bool) -> dict[str, Any]:
     recipe = load_recipe(name, overrides)
     with tempfile.TemporaryDirectory() as folder:
         options = DataOptions(
-            str(data), streaming=True, cache_dir=folder, limit=16 if quick else None
+            str(data),
+            streaming=True,
+            cache_dir=folder,
+            limit=16 if quick else None,
+            num_proc=1 if quick else cores(),
         )
         started = perf_counter()
         found = prepare(options, recipe)
-        prepared = perf_counter() - started
-        model, checkpoint = fit(recipe, found.train, found.validation, Path(folder) / "checkpoint")
-        logits = image_logits(keras_probabilities(model), found.test.views("as_is"))
-    return {
-        "recipe": name,
-        "preparation_seconds": prepared,
-        "training_seconds": checkpoint.seconds,
-        "test_accuracy": accuracy_score(found.test.labels, logits >= 0),
-        "test_auc": roc_auc_score(found.test.labels, logits),
-        "test_images": len(found.test),
-    }
+        row = {
+            "recipe": name,
+            "preparation_seconds": perf_counter() - started,
+            "test_images": len(found.test),
+            "test_accuracy": None,
+            "test_auc": None,
+        }
+        state = Path(folder) / "checkpoint"
+        try:
+            with stopped_after(deadline - perf_counter()):
+                model, checkpoint = fit(recipe, found.train, found.validation, state)
+        except StoppedError:
+            checkpoint = Checkpoint(state, recipe.training.early_stopping, recipe.training.seed)
+        else:
+            logits = image_logits(keras_probabilities(model), found.test.views("as_is"))
+            row["test_accuracy"] = accuracy_score(found.test.labels, logits >= 0)
+            row["test_auc"] = roc_auc_score(found.test.labels, logits)
+    return row | {"epochs": checkpoint.epochs, "training_seconds": checkpoint.seconds}
+
+
+def packed(data: Path | None, folder: Path, quick: bool) -> Path:
+    """Return a folder that holds what `pack` writes of the data, or of paintings."""
+    if data and (data / PACKED).exists():
+        return data
+    if not data:
+        data = folder / "paintings"
+        write_images(data, None, 64 if quick else 1024)
+    pack(data, folder / "packed", 1.0)
+    return folder / "packed"
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print tables, write JSON."""
     name, gpu = device()
+    deadline = perf_counter() + 60 * args.minutes
     print(f"{name}: {'GPU' if gpu else 'NO GPU: these are figures of the CPU'}")
     rates = []
-    print(f"\n{'batch':>6}{'ELA images/s':>16}{'differing pixels':>18}{'compilation':>14}")
+    heads = f"{'ELA images/s':>16}{'share of limit':>16}{'differing pixels':>18}"
+    print(f"\n{'batch':>6}{heads}{'compilation':>14}")
     for row in ela_rates([2] if args.quick else BATCHES, args.repeat):
         rates.append(row)
         print(
-            f"{row['batch']:6}{row['images_per_second']:16,.0f}{row['differing_pixels']:18}"
-            f"{row['compile_seconds']:12.1f} s",
+            f"{row['batch']:6}{row['images_per_second']:16,.0f}"
+            f"{row['images_per_second'] / row['limit_images_per_second']:16.1%}"
+            f"{row['differing_pixels']:18}{row['compile_seconds']:12.1f} s",
             flush=True,
         )
-    trainings = [trained(recipe, args.data, args.quick) for recipe in args.recipes]
-    print(f"\n{'':12}{'preparation':>14}{'training':>12}{'accuracy':>10}{'AUC':>8}")
-    for row in trainings:
+    trainings = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = packed(args.data, Path(folder), args.quick)
         print(
-            f"{row['recipe']:12}{row['preparation_seconds']:12.1f} s{row['training_seconds']:10.1f}"
-            f" s{row['test_accuracy']:10.3f}{row['test_auc']:8.3f}"
+            f"\n{'':12}{'preparation':>14}{'training':>12}{'epochs':>8}{'accuracy':>10}{'AUC':>8}"
         )
+        for recipe in args.recipes:
+            row = trained(recipe, data, args.quick, deadline)
+            trainings.append(row)
+            found = f"   stopped, {args.minutes:g} minutes after the start"
+            if row["test_auc"] is not None:
+                found = f"{row['test_accuracy']:10.3f}{row['test_auc']:8.3f}"
+            print(
+                f"{recipe:12}{row['preparation_seconds']:12.1f} s{row['training_seconds']:10.1f} s"
+                f"{row['epochs']:8}{found}",
+                flush=True,
+            )
     print(f"published for `reference`: {PUBLISHED}")
     report = {"device": name, "quick": args.quick, "ela": rates, "training": trainings}
     save(args.out, report, one_backend=True)
@@ -197,7 +269,8 @@ def main() -> None:
     packing.add_argument("--scale", type=float, default=1.0, help="of all sides, to save space")
     packing.set_defaults(work=lambda args: pack(args.data, args.out, args.scale))
     running = commands.add_parser("run", help="measure on this machine")
-    running.add_argument("--data", type=Path, required=True, help="folder written by `pack`")
+    running.add_argument("--data", type=Path, help="imagefolder with train and test, or packed")
+    running.add_argument("--minutes", type=float, default=8, help="when trainings are stopped (8)")
     running.add_argument("--recipes", nargs="+", default=RECIPES, choices=RECIPES)
     running.add_argument("--quick", action="store_true", help="few images, one epoch")
     running.add_argument("--repeat", type=int, default=5)

@@ -5,7 +5,7 @@
 
 For each value of a column of the groups file, train without its images, and test on them, aligned,
 at the run's own threshold: on those of train and test, together with the test images of the other
-class (a source of both classes is tested alone). ELA is computed once for all trainings; a fold
+class (a source of both classes is tested alone). Images are prepared once for all trainings; a fold
 that is finished in --runs is kept.
 """
 

@@ -133,6 +133,17 @@ def test_speed_takes_the_images_of_a_folder(scripts, tiny, tmp_path):
     assert [link.resolve().is_relative_to(tiny) for link in links] == [True] * 8
 
 
+@pytest.mark.second_lane
+def test_feeding_measures_the_input_of_a_training(run, tiny, tmp_path):
+    options = ["--data", tiny, "--cache-dir", tmp_path / "cache", "--num-proc", 1]
+    printed, report = run("feeding.py", "input", *options, *settings(*TINY))
+    rows = {row["what"]: row["value"] for row in report["rows"]}
+    assert all(f"{what:<36}{value:10.4g}" in printed for what, value in rows.items())
+    assert len(rows) == 6
+    assert min(rows.values()) > 0
+    assert rows["cache, kB an image to train on"] < 3 * 3 * 32**2 / 1000  # three views, as WebP
+
+
 @pytest.fixture
 def packed(tiny, tmp_path, python):
     """The images of `tiny`, packed by the command: classes and splits stay, sizes are aligned."""
@@ -152,14 +163,29 @@ def packed(tiny, tmp_path, python):
 def test_gpu_measures_the_cpu_where_there_is_no_gpu_and_says_so(backend, packed, run):
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    quick = ["--data", packed, "--quick", "--repeat", 1, "--recipes", "default"]
+    quick = ["--data", packed, "--quick", "--repeat", 1]
     printed, report = run("gpu.py", "run", *quick, KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="")
     assert "NO GPU" in printed
+    assert "44 images" not in printed  # it is packed
     assert report["environment"]["backend"] == backend
-    assert [row["differing_pixels"] for row in report["ela"]] == [0]
+    (ela,) = report["ela"]
+    assert ela["differing_pixels"] == 0
+    assert f"{ela['images_per_second'] / ela['limit_images_per_second']:.1%}" in printed
+    for row, recipe in zip(report["training"], ("reference", "default"), strict=True):
+        assert (row["recipe"], row["test_images"], row["epochs"]) == (recipe, 12, 1)
+        assert 0 <= row["test_auc"] <= 1
+
+
+@pytest.mark.second_lane
+def test_gpu_stops_a_training_in_time_and_takes_a_plain_folder(tiny, run):
+    if not find_spec("jax"):
+        pytest.skip("jax is not installed")
+    quick = ["--data", tiny, "--quick", "--repeat", 1, "--recipes", "default", "--minutes", 0]
+    printed, report = run("gpu.py", "run", *quick, KERAS_BACKEND="jax", CUDA_VISIBLE_DEVICES="")
+    assert "44 images" in printed
+    assert "stopped, 0 minutes after the start" in printed
     (row,) = report["training"]
-    assert (row["recipe"], row["test_images"]) == ("default", 12)
-    assert 0 <= row["test_auc"] <= 1
+    assert (row["epochs"], row["test_auc"]) == (0, None)
 
 
 @pytest.mark.second_lane

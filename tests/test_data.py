@@ -59,9 +59,13 @@ def counts(data: Prepared) -> tuple[int, int]:
     return data.computed, data.cached
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming) -> None:
-    data = prepared(tiny, streaming=streaming)
+@pytest.mark.parametrize(
+    ("streaming", "ela"), [(False, "cached"), (False, "in_batches"), (True, "cached")]
+)
+def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming, ela) -> None:
+    data = prepared(
+        tiny, load_recipe("default", [*TINY, f"training.ela={ela}"]), streaming=streaming
+    )
     assert data.summary["splits"]["train"]["n"] + data.summary["splits"]["validation"]["n"] == 32
     assert data.summary["splits"]["test"] == {"n": 12, "fake": 6, "real": 6}
     assert counts(data) == (44, 0)
@@ -77,6 +81,16 @@ def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming) -> None
             "PNG" if facts["file_name"].endswith("png") else "JPEG",
             64,
         )
+
+
+@pytest.mark.second_lane
+def test_an_image_to_train_on_takes_less_than_a_megabyte(real_folder, cache) -> None:
+    recipe = load_recipe("default", ["validation.fraction=0.25"])
+    store = prepared(real_folder, recipe).train.store
+    assert len(store.facts) == 8
+    assert sum(file.stat().st_size for file in store.files) < 8 * 1e6
+    views = recipe.augmentation.views
+    assert store.views("augmented", 0).shape == (views, 192, 192, 6)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -122,7 +136,7 @@ def test_whatever_changes_the_pixels_computes_again(
 ) -> None:
     folder = write_folder(tmp_path / "data", train=5, test=2)
     options = {"streaming": streaming}
-    recipe = load_recipe("default", TINY)
+    recipe = load_recipe("default", [*TINY, "training.ela=cached"])
     assert counts(prepared(folder, recipe, **options)) == (14, 0)
     if what == "ela version":
         monkeypatch.setattr(
@@ -133,7 +147,7 @@ def test_whatever_changes_the_pixels_computes_again(
     elif what == "codec":
         monkeypatch.setattr("PIL.__version__", "99.0")
     elif what == "quality":
-        recipe = load_recipe("default", [*TINY, "ela.qualities=[81]"])
+        recipe = load_recipe("default", [*TINY, "training.ela=cached", "ela.qualities=[81]"])
     else:
         picture(77, fake=False).save(folder / "train/real/train000.png")
     computed, cached = counts(prepared(folder, recipe, **options))
@@ -141,10 +155,11 @@ def test_whatever_changes_the_pixels_computes_again(
     assert computed + cached == 14
 
 
-def test_training_settings_do_not_touch_the_cache(tiny, cache) -> None:
+def test_neither_training_nor_error_levels_touch_the_cache(tiny, cache) -> None:
     prepared(tiny)
     other = load_recipe(
-        "default", [*TINY, "training.seed=5", "training.epochs=9", "validation.seed=3", "name=x"]
+        "default",
+        [*TINY, "training.seed=5", "training.epochs=9", "validation.seed=3", "name=x", "ela=none"],
     )
     assert counts(prepared(tiny, other)) == (0, 44)
 

@@ -21,7 +21,7 @@ from hf_ela.training.fit import Batches, fit, on_device
 
 ON_DEVICE = [*TINY, "training.ela=on_device", "augmentation.jpeg=0.5", "training.epochs=1"]
 DEVICE = load_recipe("default", ON_DEVICE)
-CACHED = load_recipe("default", [*ON_DEVICE, "training.ela=cached"])
+IN_BATCHES = load_recipe("default", [*ON_DEVICE, "training.ela=in_batches"])
 
 
 def pixels(images: int, side: int) -> np.ndarray:
@@ -89,7 +89,7 @@ def split(tiny, tmp_path_factory) -> Callable[[bool], Prepared]:
     """The data of a recipe, from a cache of this module."""
     folder = str(tmp_path_factory.mktemp("cache"))
     options = DataOptions(str(tiny), num_proc=1, cache_dir=folder)
-    return cache(lambda on_device: prepare(options, DEVICE if on_device else CACHED))
+    return cache(lambda on_device: prepare(options, DEVICE if on_device else IN_BATCHES))
 
 
 def test_both_ways_hold_the_same_views(split) -> None:
@@ -99,7 +99,7 @@ def test_both_ways_hold_the_same_views(split) -> None:
     of_pixels = keras.Model(inside.inputs, inside.layers[-2].output)
     network_inputs = keras.Model(whole.inputs, of_pixels(whole.layers[2].output))
     held = Batches(split(True).validation, held_view_set(DEVICE), DEVICE, seed=None)
-    expected = Batches(split(False).validation, held_view_set(CACHED), CACHED, seed=None)
+    expected = Batches(split(False).validation, held_view_set(IN_BATCHES), IN_BATCHES, seed=None)
     assert len(held) == len(expected) > 0
     for (given, labels), (views, same) in zip(held, expected, strict=True):
         assert np.array_equal(labels, same)

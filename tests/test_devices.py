@@ -84,8 +84,8 @@ from hf_ela.training.helping import help_train
 from hf_ela.training.processes import Processes
 from hf_ela.training.trainer import train
 
-data, folder, coordinator, rank, cheap, *overrides = sys.argv[1:]
-processes = Processes(coordinator, 2, int(rank))
+data, folder, cheap, *overrides = sys.argv[1:]
+processes = Processes.detected()
 recipe = load_recipe("default", overrides)
 what = recipe, DataOptions(data, num_proc=1, cache_dir=f"{folder}/cache"), f"{folder}/run"
 if processes.rank:
@@ -133,11 +133,15 @@ def test_several_devices_train_to_the_weights_of_one_and_resume(fits) -> None:
 def test_two_processes_of_two_devices_train_to_the_weights_of_one(
     fits, tiny, tmp_path, coordinator
 ) -> None:
-    words = ["-c", RANK, tiny, tmp_path, coordinator]
+    """Their ranks come from the environment, as Slurm makes it."""
+    words = ["-c", RANK, tiny, tmp_path, json.dumps(CHEAP), *OVERRIDES]
+    host, port = coordinator.split(":")
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": host, "SLURM_NTASKS": "2"}
+    slurm |= {"JAX_COORDINATOR_PORT": port} | environment(2)
     ranks = [
         subprocess.Popen(
-            [sys.executable, *map(str, words), str(rank), json.dumps(CHEAP), *OVERRIDES],
-            env=os.environ | environment(2),
+            [sys.executable, *map(str, words)],
+            env=os.environ | slurm | dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID"), str(rank)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -206,6 +210,16 @@ def test_processes_that_would_train_different_things_are_refused(
     assert all("give all of them the same options" in text for text in said)
 
 
+@pytest.mark.second_lane
+def test_an_environment_without_other_processes_says_so(tmp_path, monkeypatch, command) -> None:
+    pytest.importorskip("jax")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    typed = f"train --processes auto --data {tmp_path} --out {tmp_path}/run"
+    text = command(typed, status=2).err
+    assert "JAX finds no Slurm" in text
+    assert "Give --coordinator, --processes and --rank." in text
+
+
 @pytest.mark.parametrize(
     ("typed", "backend", "words"),
     [
@@ -228,6 +242,8 @@ def test_processes_that_would_train_different_things_are_refused(
             "requires Keras on JAX. Received: tensorflow. Set KERAS_BAC",
         ),
         ("--coordinator here:1", "jax", "--rank and --out go together"),
+        ("--processes auto --rank 1", "jax", "or --processes auto, --out"),
+        ("--processes auto", "tensorflow", "requires Keras on JAX. Received: tensorflow."),
         ("--devices 2 --recipe transfer", "jax", "on one device, in seconds. Leave out --devices"),
     ],
 )

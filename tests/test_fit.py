@@ -60,6 +60,14 @@ def test_an_epoch_holds_every_image_once_and_hangs_on_its_number_alone(split) ->
     assert len({view.tobytes() for view in x}) == len(x)
 
 
+def test_batches_made_ahead_are_of_their_own_epoch(split) -> None:
+    left, fresh = (Batches(split, "augmented", RECIPE, seed=3) for _ in range(2))
+    left.draw(1)
+    first = left[0][0]  # the others of this epoch are made too
+    assert np.array_equal(first, epoch(fresh, 1)[0][: len(first)])
+    assert np.array_equal(epoch(left, 2)[0], epoch(fresh, 2)[0])
+
+
 def test_validation_sees_every_view_in_order_and_unchanged(split) -> None:
     x, y, _ = epoch(Batches(split, "aligned", RECIPE, seed=None), 0)
     expected = np.concatenate(list(split.views("aligned")))
@@ -103,7 +111,7 @@ class Views:
 
     def views(self, view_set: str, row: int, chosen: slice) -> np.ndarray:
         self.left -= 1
-        if not self.left:
+        if self.left <= 0:
             raise OSError("the disk is gone")
         return self._views[row][chosen]
 
@@ -121,7 +129,7 @@ def fitted(recipe: Recipe, folder: Path, interrupt: int = 0, events: Path | None
     """Fit to 16 images and validate on 8; fail after so many drawn views."""
     views = Views(16, recipe, seed=0)
     train, held = Split(views, np.arange(16)), Split(Views(8, recipe, seed=1), np.arange(8))
-    views.left = interrupt
+    views.left = interrupt or 10**9
     return fit(recipe, train, held, folder, events=events)
 
 

@@ -114,6 +114,8 @@ def exists(words: list[str]) -> bool:
             return bool(_parser().parse_args([SCRIPTS[script], *rest]))
         case ["python", script, *_]:
             return (REPOSITORY / script).is_file()
+        case ["srun", "hf-ela", *rest]:
+            return exists(["hf-ela", *rest])
         case ["sbatch" | "srun", *_, job]:
             return exists(shlex.split(re.sub(r"\$\w+", "1", job)))
         case ["KERAS_BACKEND=jax", *rest]:

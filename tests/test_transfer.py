@@ -169,16 +169,6 @@ def test_other_error_levels_take_the_same_pixels_and_features_of_their_own(
     assert not np.array_equal(found.views_of("aligned", row), there.views_of("aligned", row))
 
 
-def test_what_training_keeps_is_pixels(run, contrary, groups, cache) -> None:
-    """A view takes three bytes a pixel, however many channels the network sees."""
-    recipe = load_recipe("transfer", LEAVING_OUT)
-    data = prepare(reading(contrary, groups, cache), recipe)
-    views = data.train.views_of("augmented", int(data.train.rows[0]))
-    assert views.shape == (2, 64, 64, 6)
-    buffer = data.train.store._table["views_augmented"][0].as_buffer()
-    assert buffer.size == 2 * 64 * 64 * 3
-
-
 def test_onnx_runtime_computes_the_same_features(
     contrary, groups, cache, published, monkeypatch
 ) -> None:

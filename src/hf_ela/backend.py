@@ -81,6 +81,17 @@ def has_gpu() -> bool:
             return bool(torch.cuda.is_available())
 
 
+def detected_processes() -> tuple[str, int, int] | None:
+    """Return where rank 0 listens, how many processes there are and the rank of this one.
+
+    They are what JAX finds in the environment of Slurm, Open MPI, Kubernetes or a TPU; else None.
+    """
+    from jax._src.clusters import ClusterEnv  # what `jax.distributed.initialize()` asks
+
+    found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, [], None, 300)
+    return None if None in found else found[:3]
+
+
 def join_processes(coordinator: str, processes: int, rank: int) -> None:
     """Let JAX see the devices of all processes; nothing of JAX may have been used before."""
     import jax

@@ -237,7 +237,7 @@ class Run(_Section):
 
     Attributes:
         audit: The leak audit of the files, `hf_ela.evaluation.leak_audit.audit.audit_facts`.
-        ela: How many images had their ELA computed, and how many found it in the cache.
+        ela: How many images were prepared, and how many found in the cache.
         model: Network, parameters and layers, `hf_ela.models.networks.describe`.
         spread: By table (`sources`, `generators`), protocol and class.
         plots: Names of the plots without images of the dataset.

@@ -60,9 +60,9 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         help="read in one pass without downloading first (default for a Hub id)",
     )
     reading.add_argument(
-        "--num-proc", type=int, metavar="N", help="processes that read images and compute ELA (2)"
+        "--num-proc", type=int, metavar="N", help="processes that prepare images (2)"
     )
-    reading.add_argument("--cache-dir", metavar="FOLDER", help="where computed ELA is kept")
+    reading.add_argument("--cache-dir", metavar="FOLDER", help="where prepared images are kept")
     reading.add_argument("--token", help="access token for the Hub (better: `hf auth login`)")
 
 
@@ -71,7 +71,7 @@ def add_address_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="HOST:PORT",
-        help="of a Ray cluster, or auto: its nodes compute ELA in place of --num-proc processes; "
+        help="of a Ray cluster, or auto: its nodes prepare images, not --num-proc processes; "
         "all of them must see --cache-dir and the images. Done once, it is found without them",
     )
 

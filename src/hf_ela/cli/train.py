@@ -20,6 +20,7 @@ from hf_ela.cli.options import (
 from hf_ela.cli.tables import run_summary
 from hf_ela.errors import RecipeError, needs_extra
 
+AUTO = "auto"
 FROM = f"pretrained (the packaged model), {MODEL}"
 
 
@@ -70,7 +71,13 @@ def add_train(commands: Commands) -> None:
         metavar="HOST:PORT",
         help="share each batch with other processes: where the one with rank 0 listens",
     )
-    train.add_argument("--processes", metavar="N", type=int, help="how many processes")
+    train.add_argument(
+        "--processes",
+        metavar="N|auto",
+        type=lambda text: text if text == AUTO else int(text),
+        help="how many processes; auto: this number, --coordinator and --rank as JAX finds them in "
+        "the environment of Slurm, Open MPI or Kubernetes",
+    )
     train.add_argument(
         "--rank", metavar="I", type=int, help="which of them this one is, from 0, which writes"
     )
@@ -98,9 +105,12 @@ def add_train(commands: Commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     if options.resume and not options.out:
         options.parser.error("--resume needs the folder of the interrupted run: --out FOLDER")
-    together = (options.coordinator, options.processes, options.rank)
-    if together.count(None) not in (0, 3) or (together[0] and not options.out):
-        options.parser.error("--coordinator, --processes, --rank and --out go together")
+    auto = options.processes == AUTO
+    given = 3 - (options.coordinator, options.processes, options.rank).count(None)
+    if given not in ((1,) if auto else (0, 3)) or (given and not options.out):
+        options.parser.error(
+            "--coordinator, --processes, --rank and --out go together, or --processes auto, --out"
+        )
     if options.initial and options.recipe:
         raise RecipeError(
             f"--from trains with the recipe of {options.initial}. Received: --recipe "
@@ -118,7 +128,9 @@ def _train(options: argparse.Namespace) -> int:
 
     use_token(options)
     processes = None
-    if options.coordinator:
+    if auto:
+        processes = Processes.detected()
+    elif options.coordinator:
         processes = Processes(options.coordinator, options.processes, options.rank)
     initial = Initial.load(*split_revision(options.initial)) if options.initial else None
     out = options.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"

@@ -47,10 +47,10 @@ class DataOptions:
         limit: Number of images of every split, half of each class (all of a class with fewer);
             ``None`` uses all.
         max_rejected: Share of refused images above which preparation fails.
-        num_proc: Processes that compute ELA.
-        cache_dir: Where ELA is kept, instead of the cache of `datasets`.
-        address: Of a Ray cluster whose nodes compute ELA in place of `num_proc` processes; all of
-            them must see `cache_dir`, and files of images by the paths that they have here.
+        num_proc: Processes that prepare images.
+        cache_dir: Where prepared images are kept, instead of the cache of `datasets`.
+        address: Of a Ray cluster whose nodes prepare images in place of `num_proc` processes; they
+            must all see `cache_dir`, and files of images by the paths that they have here.
 
     Raises:
         DataError: A value is out of range, or two of them exclude each other.

@@ -1,4 +1,4 @@
-"""From a dataset's name to the three splits of a training, ELA computed and cached.
+"""From a dataset's name to the three splits of a training, views made and cached.
 
 The rows of `hf_ela.data.loading` go into a store of `hf_ela.data.store`; refused images are
 counted; validation is held out of train, groups and near-duplicates on one side.
@@ -19,7 +19,7 @@ from hf_ela.data.duplicates import near_duplicates
 from hf_ela.data.groups import GroupTable, check_parts, clusters, grouped_split
 from hf_ela.data.loading import DataOptions, OpenedDataset, open_for_training
 from hf_ela.data.local_files import files_state, local_files
-from hf_ela.data.rows import RowSettings, ViewSet
+from hf_ela.data.rows import RowSettings, StoredSet, ViewSet
 from hf_ela.data.store import ElaStore, map_store, stream_store
 from hf_ela.errors import DataError, TooManyRejectedError
 from hf_ela.hub.datasets import HubDataset
@@ -85,7 +85,7 @@ class Prepared:
 
 
 def prepare(options: DataOptions, recipe: Recipe) -> Prepared:
-    """Load a dataset at a pinned revision, compute its ELA or find it in the cache, and split it.
+    """Load a dataset at a pinned revision, make its views or find them in the cache, and split it.
 
     Raises:
         DataError: The dataset cannot be reached or used as asked; see `hf_ela.errors`.
@@ -177,17 +177,17 @@ def held_view_set(recipe: Recipe) -> ViewSet:
 
 def _row_settings(split: str, recipe: Recipe, source: OpenedDataset) -> RowSettings:
     preprocessing = recipe.preprocessing
-    view_sets: tuple[ViewSet, ...] = ("as_is", "aligned")
+    view_sets: tuple[StoredSet, ...] = ("as_is", "aligned")
     if split != "test" and not recipe.calibration.left_out:
-        view_sets = tuple(dict.fromkeys((recipe.input.training, held_view_set(recipe))))
-    if split == "train":
-        view_sets = tuple(dict.fromkeys((*view_sets, training_view_set(recipe))))
-    if not {"augmented", "sources"} & set(view_sets):
+        view_sets = (recipe.input.training,)
+    if split == "train" and recipe.augmentation:
+        view_sets += ("sources" if recipe.training.ela == "on_device" else "augmented",)
+    else:
         preprocessing = preprocessing.model_copy(update={"augmentation": None})
     return RowSettings(
         *(preprocessing, view_sets, source.labels, split, source.root),
         pictures=split == "test",
-        in_batches=recipe.training.ela == "in_batches",
+        ela=recipe.training.ela == "cached",
     )
 
 

@@ -1,9 +1,9 @@
 """One image as a row of a store: file facts, a perceptual hash, and its view sets.
 
-A view set is the raw bytes of a uint8 array, views x height x width x channels: ELA as evaluation
-sees it (`as_is`, `aligned`) or as training does (`augmented`); or pixels for ELA on the device:
-`sources` (`source_views`), and `pixels` (`evaluation_pixels` under the training protocol). Where
-the recipe computes ELA in batches, the first three are pixels too, a fraction of the size.
+A view set is a list of views, each a lossless WebP: those that evaluation sees (`as_is`, `aligned`)
+or training (`augmented`), or those that the device augments (`sources`). They hold the ELA of the
+recipe, or the pixels that it starts from, half of that or less, where it is computed when a view is
+read. `pixels` are the views of the training protocol without it.
 
 For the leak audit a row can have statistics in place of views: `statistics_by_condition`, float32.
 """
@@ -26,21 +26,17 @@ from hf_ela.data.duplicates import perceptual_hash
 from hf_ela.ela.augmentation import source_views, training_pixels
 from hf_ela.ela.error_level import brightened, error_level
 from hf_ela.ela.statistics import statistics_by_condition
-from hf_ela.ela.views import (
-    align,
-    evaluation_pixels,
-    network_inputs,
-    pixel_versions,
-)
+from hf_ela.ela.views import align, evaluation_pixels, network_inputs, pixel_versions
 from hf_ela.errors import ImageError, LabelError
 from hf_ela.hub.datasets import read_image
 from hf_ela.images.containers import memory_errors
 from hf_ela.images.loading import LoadedImage, load_image
 from hf_ela.recipes.schema import Preprocessing, Protocol
 
-ViewSet = Literal["augmented", "sources", "pixels"] | Protocol
+StoredSet = Literal["augmented", "sources"] | Protocol
+ViewSet = Literal["pixels"] | StoredSet
 PIXEL_SETS = ("sources", "pixels")
-"""View sets without ELA, whatever the recipe."""
+"""View sets that are read without ELA."""
 
 FACT_COLUMNS = {
     "file_name": pa.string(),
@@ -70,18 +66,18 @@ class RowSettings:
     """Everything that a row depends on besides the file: the key of a cache."""
 
     preprocessing: Preprocessing
-    view_sets: tuple[ViewSet, ...]
+    view_sets: tuple[StoredSet, ...]
     labels: Mapping[str, str]  # the values of the label column, as text, to `fake` or `real`
     split: str
     root: str  # the dataset's folder or commit, where file names begin
     pictures: bool
     statistics: bool = False
-    in_batches: bool = False
+    ela: bool = False  # whether views hold it
 
     def to_json(self) -> str:
         """Return a text that differs whenever a row could; without ELA where rows have none."""
         preprocessing = self.preprocessing
-        if self.in_batches:
+        if not self.ela:
             preprocessing = preprocessing.model_copy(update={"ela": None})
         values = {
             **vars(self),
@@ -104,26 +100,17 @@ class RowSettings:
             **values,
         )
 
-    def view_shape(self, view_set: ViewSet) -> tuple[int, int, int]:
-        """Return height, width and channels of a view."""
-        how = self.preprocessing
-        match view_set:
-            case "sources":
-                return how.source_side, how.source_side, 3
-            case "pixels":
-                return how.pixel_side, how.pixel_side, 3
-            case _ if self.in_batches:
-                return how.pixel_side, how.pixel_side, 3
-            case _:
-                return how.input_shape
+    def column(self, view_set: ViewSet) -> str:
+        """Return the column that holds a view set."""
+        return f"views_{self.preprocessing.input.training if view_set == 'pixels' else view_set}"
 
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema of a row."""
-        binary = [f"views_{name}" for name in self.view_sets]
-        binary += PICTURES if self.pictures else ()
+        views = {f"views_{name}": pa.list_(pa.binary()) for name in self.view_sets}
+        binary = [*PICTURES] if self.pictures else []
         binary += ["statistics"] if self.statistics else []
-        return pa.schema({**FACT_COLUMNS, **dict.fromkeys(binary, pa.binary())})
+        return pa.schema({**FACT_COLUMNS, **views, **dict.fromkeys(binary, pa.binary())})
 
 
 def compute_row(
@@ -164,10 +151,10 @@ def _content(loaded: LoadedImage, how: RowSettings, key: str) -> dict[str, Any]:
     levels = error_level(loaded.pixels)
     row["mean_error_level"] = float(levels.mean())
     for view_set in how.view_sets:
-        pixels = _pixels(loaded.pixels, how.preprocessing, view_set, key)
-        if not how.in_batches and view_set not in PIXEL_SETS:
-            pixels = network_inputs(pixels, how.preprocessing)
-        row[f"views_{view_set}"] = pixels.tobytes()
+        views = _pixels(loaded.pixels, how.preprocessing, view_set, key)
+        if how.ela and view_set not in PIXEL_SETS:
+            views = network_inputs(views, how.preprocessing)
+        row[f"views_{view_set}"] = [packed(view) for view in views]
     if how.pictures:
         row |= {
             "thumbnail": _thumbnail(loaded.pixels),
@@ -205,17 +192,34 @@ def name_and_label(
 
 
 def _pixels(
-    image: Image.Image, preprocessing: Preprocessing, view_set: ViewSet, key: str
+    image: Image.Image, preprocessing: Preprocessing, view_set: StoredSet, key: str
 ) -> np.ndarray:
     match view_set:
         case "augmented":
             return training_pixels(image, preprocessing, key)
         case "sources":
             return source_views(image, preprocessing, key)
-        case "pixels":
-            return evaluation_pixels(image, preprocessing, preprocessing.input.training, key)
         case protocol:
             return evaluation_pixels(image, preprocessing, protocol, key)
+
+
+def packed(view: np.ndarray) -> bytes:
+    """Return a square view, uint8, as a lossless WebP: two fifths of its size, for art.
+
+    Each three channels are a picture, side by side. Method and quality are effort; more of it would
+    save a tenth for several times the time.
+    """
+    pictures = np.hstack(np.split(view, view.shape[2] // 3, axis=2))
+    return _encoded(Image.fromarray(pictures), "WEBP", lossless=True, method=0, quality=0)
+
+
+def unpacked(content: bytes) -> np.ndarray:
+    """Invert `packed`."""
+    pictures = np.asarray(Image.open(BytesIO(content), formats=["WEBP"]))
+    height, width, _ = pictures.shape
+    if width == height:
+        return pictures
+    return np.dstack(np.hsplit(pictures, width // height))
 
 
 def _thumbnail(image: Image.Image) -> bytes:

@@ -1,4 +1,4 @@
-"""Stores: ELA computed once per image, kept in Arrow files, read memory-mapped.
+"""Stores: views made once per image, kept in Arrow files, read memory-mapped.
 
 `map_store` makes a store through ``datasets.Dataset.map`` and its cache, `stream_store` from the
 shards of `hf_ela.data.shards`: ``IterableDataset.map`` has no cache, and neither knows a cluster.
@@ -20,7 +20,14 @@ import pyarrow as pa
 from hf_ela._files import held_alone, sweep, write_json
 from hf_ela._processes import KILLED, stay_with
 from hf_ela._terminal import progress_bar
-from hf_ela.data.rows import FACT_COLUMNS, PIXEL_SETS, RowSettings, ViewSet, compute_row
+from hf_ela.data.rows import (
+    FACT_COLUMNS,
+    PIXEL_SETS,
+    RowSettings,
+    ViewSet,
+    compute_row,
+    unpacked,
+)
 from hf_ela.data.shards import complete, shard_path, write_missing
 from hf_ela.ela.statistics import CONDITIONS
 from hf_ela.ela.views import network_inputs
@@ -28,7 +35,7 @@ from hf_ela.errors import DataError
 from hf_ela.images.loading import load_image
 
 WRITE_ROWS = 16
-"""Images per Arrow record batch: what `.map()` holds in memory, at up to 3.5 MB an image."""
+"""Images per Arrow record batch: what `.map()` holds in memory."""
 
 
 class ElaStore:
@@ -38,8 +45,8 @@ class ElaStore:
         files: The Arrow files.
         settings: How they were computed, and how ELA is computed from them.
         facts: One dict per image, without the views.
-        computed: Number of images whose ELA was computed for this store.
-        cached: Number of images whose ELA was found in the cache.
+        computed: Number of images whose views were made for this store.
+        cached: Number of images whose views were found in the cache.
     """
 
     def __init__(self, files: Sequence[Path], settings: RowSettings, fresh: set[Path]) -> None:
@@ -57,13 +64,13 @@ class ElaStore:
     def views(self, view_set: ViewSet, row: int, chosen: slice = slice(None)) -> np.ndarray:
         """Return uint8, views x height x width x channels, all views of an image or those chosen.
 
-        They are not copied, unless ELA is due.
+        Only those are decoded, and their ELA is computed if they do not hold it.
         """
-        buffer = self._table[f"views_{view_set}"][row].as_buffer()
-        views = np.frombuffer(buffer, np.uint8).reshape(-1, *self.settings.view_shape(view_set))
-        if self.settings.in_batches and view_set not in PIXEL_SETS:
-            return network_inputs(views[chosen], self.settings.preprocessing)
-        return views[chosen]
+        packed = self._table[self.settings.column(view_set)][row].values[chosen]
+        views = np.stack([unpacked(view) for view in packed.to_pylist()])
+        if self.settings.ela or view_set in PIXEL_SETS:
+            return views
+        return network_inputs(views, self.settings.preprocessing)
 
     def pictures(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Return thumbnails of an image and of its ELA: RGB, uint8, height x width x 3."""
@@ -91,7 +98,7 @@ class ElaStore:
 
 def _title(settings: RowSettings) -> str:
     """Return the title of a progress bar."""
-    what = "Statistics" if settings.statistics else "ELA" if settings.view_sets else "Facts"
+    what = "Statistics" if settings.statistics else "Views" if settings.view_sets else "Facts"
     return f"{what} of {settings.split}"
 
 

@@ -128,11 +128,10 @@ class EarlyStopping(Section):
 class Training(Section):
     """Optimisation.
 
-    `ela` says where training computes ELA: ``cached``, once per view on the CPU, or
-    ``on_device``, in every step where the network is, with a newly drawn JPEG history; or
-    ``in_batches``, on the CPU whenever a view is read, from cached pixels.
-    `balance` says whether each ``source`` of a class is drawn equally often, however many images it
-    has; without it, each image is.
+    `ela` says where training computes ELA: ``cached``, once per view on the CPU; ``in_batches``, on
+    the CPU whenever a view is read, from cached pixels, to the same result; or ``on_device``, in
+    every step where the network is, with a newly drawn JPEG history.
+    `balance` says whether each image is drawn equally often, or each ``source`` of a class.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
@@ -261,9 +260,8 @@ class Recipe(Preprocessing):
     def _check_left_out(self) -> Self:
         network, how = self.network, self.training
         frozen = network.kind == "transfer" and not network.trainable_blocks
-        if self.calibration.left_out and (
-            not frozen or how.ela == "on_device" or how.early_stopping
-        ):
+        trained_on_views = not frozen or how.ela == "on_device"
+        if self.calibration.left_out and (trained_on_views or how.early_stopping):
             raise ValueError(
                 "`calibration.left_out` requires network.kind='transfer' without trainable blocks, "
                 "ELA not on the device, and no early stopping: whatever has seen the sources would "
@@ -295,6 +293,5 @@ class Recipe(Preprocessing):
     @property
     def largest_layer(self) -> int:
         """Number of values in the largest layer for one image, with all its views."""
-        size = self.input.size
-        largest = self.network.largest_layer(size)
-        return self.evaluation_views * max(size**2 * self.channels, largest)
+        layer, size = self.network.largest_layer(self.input.size), self.input.size
+        return self.evaluation_views * max(size**2 * self.channels, layer)

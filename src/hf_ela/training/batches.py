@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from hf_ela._threads import thread_count
 from hf_ela.backend import keras
 from hf_ela.data.preparation import Split
 from hf_ela.data.rows import ViewSet
@@ -17,6 +19,16 @@ from hf_ela.recipes.schema import Recipe
 DRAWN = "draws"
 FEW = 20
 """Images below which a source is not drawn as often as others."""
+MOST_AHEAD = 8
+"""Batches that are made ahead at most, each by a thread: 7 MB each with the recipe `default`."""
+
+
+class Epoch(NamedTuple):
+    """What is drawn for an epoch: of each row its image in the split, and which of its views."""
+
+    number: int
+    images: np.ndarray
+    views: np.ndarray
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
@@ -32,6 +44,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     of the batch alone. With the weights, the mean loss over the rows is that without copies: in
     training that of each batch, in validation that of all of them. One of several processes makes
     its part of each batch.
+
+    Threads make the next batches of the epoch while one is used. Keras's own workers would not do:
+    what they have left of one epoch, or of building the model, is handed out in the next.
     """
 
     def __init__(
@@ -58,27 +73,33 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         self.seed = seed
         self.views = len(split.views_of(view_set, int(split.rows[0])))
         self.labels = split.labels
+        self.ahead = min(thread_count(), MOST_AHEAD)
+        self._threads = ThreadPoolExecutor(self.ahead, "hf_ela")
+        self._made: dict[tuple[int, int], Future[tuple[Any, ...]]] = {}
         self.draw(0)
 
     def draw(self, epoch: int) -> None:
         """Draw the batches of an epoch; with a seed, they depend on its number alone."""
-        self.epoch = epoch
-        images = len(self.split)
+        count = len(self.split)
         if self.seed is None:
-            self._images = np.repeat(np.arange(images), self.views)
-            self._views = np.tile(np.arange(self.views), images)
+            images = np.repeat(np.arange(count), self.views)
+            views = np.tile(np.arange(self.views), count)
         else:
             rng = np.random.default_rng((self.seed, epoch))
-            self._images = (
-                rng.permutation(images)
+            images = (
+                rng.permutation(count)
                 if self.shares is None
-                else rng.choice(images, size=images, p=self.shares)
+                else rng.choice(count, size=count, p=self.shares)
             )
-            self._views = rng.integers(self.views, size=images)
+            views = rng.integers(self.views, size=count)
+        self._epoch = Epoch(epoch, images, views)
+        for key in [*self._made]:  # another thread may take one meanwhile
+            if key[0] != epoch:
+                self._made.pop(key, None)
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-len(self._images) // self.batch_size)
+        return -(-len(self._epoch.images) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return uint8 views, N x height x width x channels, and float32 labels, N x 2.
@@ -86,10 +107,20 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         Where the device augments, views come in a dict with their draws; where several devices
         share a batch, weights of the rows come third.
         """
+        epoch = self._epoch  # TensorFlow's thread may still ask for the one before
+        batch = self._made.pop((epoch.number, index), None)
+        batch = batch or self._threads.submit(self._batch, epoch, index)
+        for following in range(index + 1, min(index + 1 + self.ahead, len(self))):
+            if (epoch.number, following) not in self._made:
+                made = self._threads.submit(self._batch, epoch, following)
+                self._made[epoch.number, following] = made
+        return batch.result()
+
+    def _batch(self, epoch: Epoch, index: int) -> tuple[Any, ...]:
         if index % 8 == 0:
             self.split.store.release()
         here = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        images, chosen_views = self._images[here], self._views[here]
+        images, chosen_views = epoch.images[here], epoch.views[here]
         places, weights = self._places(len(images))
         rows = self.split.rows[images[places]]
         pairs = zip(rows.tolist(), chosen_views[places].tolist(), strict=True)
@@ -97,11 +128,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
             self.split.views_of(self.view_set, row, slice(view, view + 1)) for row, view in pairs
         ]
         x = np.concatenate(views)
-        rng = np.random.default_rng((self.seed or 0, self.epoch, index))
+        rng = np.random.default_rng((self.seed or 0, epoch.number, index))
         if self.flips and self.seed is not None and x.ndim == 4:  # features were flipped before
             # Left and right only: pictures have a top.
-            chosen = (rng.random(len(images)) < 0.5)[places]
-            x[chosen] = np.flip(x[chosen], 2)
+            mirrored = np.arange(x.shape[2])[::-1]
+            for place in np.flatnonzero((rng.random(len(images)) < 0.5)[places]):
+                x[place] = x[place].take(mirrored, axis=1)  # faster than a view with a stride of -1
         fake = self.labels[images[places]]
         labels = np.stack([fake, 1 - fake], axis=1).astype(np.float32)
         inputs: Any = x
@@ -115,10 +147,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
 
     def _places(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Return which of a batch's rows this process makes, perhaps several times; and weights."""
-        copies, last = self._copies(rows), len(self._images) % self.batch_size
+        copies, total = self._copies(rows), len(self._epoch.images)
+        last = total % self.batch_size
         weight = float(copies)
         if self.seed is None:
-            weight = 1 + (self._copies(last) - 1) * last / len(self._images) if last else 1.0
+            weight = 1 + (self._copies(last) - 1) * last / total if last else 1.0
         weights = np.zeros(rows * copies, np.float32)
         weights[:rows] = weight
         mine = slice(*(rows * copies * n // self.parts for n in (self.part, self.part + 1)))

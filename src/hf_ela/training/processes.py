@@ -12,9 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from time import monotonic, sleep
 
-from hf_ela.backend import join_processes
+from hf_ela.backend import choose_backend, detected_processes, join_processes
 from hf_ela.data.preparation import Prepared
-from hf_ela.errors import RunError
+from hf_ela.errors import BackendError, RunError
 from hf_ela.recipes.schema import Recipe
 
 SAME, DIFFERENT = b"=", b"!"
@@ -36,6 +36,26 @@ class Processes:
     number: int
     rank: int
     wait: float = 600
+
+    @classmethod
+    def detected(cls) -> "Processes":
+        """Return this process and the others as JAX finds them in the environment.
+
+        Raises:
+            BackendError: The backend is not JAX.
+            RunError: Nothing says that there are others.
+        """
+        if (backend := choose_backend()) != "jax":
+            raise BackendError(
+                f"Training by several processes requires Keras on JAX. Received: {backend}. Set "
+                "KERAS_BACKEND=jax."
+            )
+        if not (found := detected_processes()):
+            raise RunError(
+                "JAX finds no Slurm, Open MPI, Kubernetes or TPU in the environment. Give "
+                "`coordinator`, `processes` and `rank`."
+            )
+        return cls(*found)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -177,8 +177,8 @@ def reproduce(
         groups: CSV of groups, if the release was made with one.
         limit: Images of every split, for a quick check.
         streaming: As in `DataOptions`.
-        num_proc: Processes that compute ELA.
-        cache_dir: Where ELA is kept.
+        num_proc: Processes that prepare images.
+        cache_dir: Where prepared images are kept.
         address: As in `DataOptions`.
         say: Receives a line about each step.
         **shortcuts: `plots`, `export`, `resamples` and `perturbations` of

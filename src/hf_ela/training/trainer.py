@@ -111,7 +111,7 @@ def train(
             data = _prepare(out, recipe, options, made)
             found = data.summary
             say(
-                f"ELA: {data.computed} images computed, {data.cached} cached, "
+                f"Images: {data.computed} prepared, {data.cached} from the cache, "
                 f"{len(found['rejected'])} refused."
             )
             if overlap := found["test_near_duplicates_of_train"]:
