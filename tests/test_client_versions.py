@@ -1,5 +1,6 @@
 """Other versions than those installed: of the client of the Hub, and of Keras."""
 
+import json
 import os
 import subprocess
 import sys
@@ -58,6 +59,33 @@ def test_other_versions_of_keras_use_this_model(python, tmp_path, version, backe
     found, difference = done.stdout.split()
     assert found == (version_of("keras") if version == "installed" else version)
     assert float(difference) < 1e-5
+
+
+TRACKED = """
+import sys
+from pathlib import Path
+from hf_ela.training.events import event_files
+
+for begun in ({}, {"loss": [0.5]}):  # begun, interrupted, resumed
+    with event_files(Path(sys.argv[1], "events"), begun) as [callback]:
+        callback.on_epoch_end(len(begun), {"loss": 0.5 - 0.25 * len(begun), "val_loss": 0.75})
+"""
+
+
+@pytest.mark.second_lane
+def test_trackio_has_each_epoch_once_and_on_this_machine(python, tmp_path) -> None:
+    install("trackio>=0.43", tmp_path / "packages", "pillow>=12", "numpy")
+    environment = {
+        "PYTHONPATH": python_path(tmp_path / "packages"),
+        "TRACKIO_DIR": str(tmp_path / "trackio"),
+    }
+    done = python(["-c", TRACKED, tmp_path / "mine"], **environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    words = ["get", "metric", "--project", "hf-ela", "--run", "mine", "--json", "--metric"]
+    for metric, expected in (("loss/train", [0.5, 0.25]), ("loss/validation", [0.75, 0.75])):
+        found = python(["-m", "trackio.cli", *words, metric], **environment)
+        values = json.loads(found.stdout)["values"]
+        assert [(row["step"], row["value"]) for row in values] == [*enumerate(expected)]
 
 
 @pytest.mark.second_lane
