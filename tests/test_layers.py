@@ -176,6 +176,15 @@ def test_a_model_with_ela_inside_is_the_network_on_the_functions_views(recipe) -
     assert np.ptp(expected[:, 0]) > 1e-4  # the images are told apart at all
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (24, 40)], ids=["square", "odd blocks"])
+def test_the_layer_taken_apart_into_operations_of_keras_has_its_bits(shape) -> None:
+    inputs = keras.Input((*shape, 3), dtype="uint8")
+    apart = keras.Model(inputs, ErrorLevel([90, 70]).call(inputs))
+    images = pictures(3, *shape)
+    expected = np.stack([error_level(image, [90, 70]) for image in images])
+    assert_equal(np.asarray(keras.ops.convert_to_numpy(apart(images))), expected)
+
+
 def test_a_model_with_ela_inside_is_saved_and_loaded(tmp_path) -> None:
     recipe = RESIZED
     model = with_error_level(network_of(recipe), recipe)

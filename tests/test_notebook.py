@@ -15,7 +15,8 @@ from hf_ela.errors import CardError
 from hf_ela.hub.notebook import make_notebook
 from hf_ela.hub.package import SAMPLES
 
-RUN = {"data": {"synthetic": False}, "onnx": {"opset": 18}}
+SHOWN = {"samples": [{"file": "real-pond.jpg", "title": "Pond", "label": "real"}]}
+RUN = {"data": {"synthetic": False}, "onnx": {"opset": 18}, **SHOWN}
 
 
 def sources(notebook: bytes, kind: str) -> list[str]:
@@ -71,7 +72,7 @@ def test_the_commands_it_tells_exist(revision) -> None:
 
 
 def test_it_says_what_the_model_is_no_good_for_and_needs() -> None:
-    synthetic = {"data": {"synthetic": True}}
+    synthetic = {"data": {"synthetic": True}, **SHOWN}
     notebook = make_notebook(synthetic, repo_id="user/repo")
     assert SYNTHETIC_NOTICE in sources(notebook, "markdown")[0]
     assert '"hf-ela[keras] @ ' in sources(notebook, "code")[0]  # it has no ONNX

@@ -186,14 +186,90 @@ def test_private_is_never_a_public_repository(hub, push) -> None:
 def test_an_earlier_release_is_removed_and_files_of_others_stay(hub, push, other) -> None:
     record = record_of(other)
     record["plots"].remove("sources_as_is.png")
+    record["data"]["groups"] = None
     write(other / "run.json", json.dumps(record))
     old = {"hf_ela-0.0.1-py3-none-any.whl": b"old", "plots/sources_as_is.png": b"old"}
-    hub.add_model("tester/left", {**old, "plots/mine.png": b"mine", "hf_ela.json": b"{}"})
+    repository = hub.add_model("tester/left", {**old, "hf_ela.json": b"{}"})
+    push("tester/left")
+    mine = {"plots/mine.png": b"mine", "samples/mine.jpg": b"mine"}
+    repository.commit({**old, **mine})
     push("tester/left", run=other)
     now = files(hub, "tester/left")
-    assert "hf_ela-0.0.1-py3-none-any.whl" not in now
-    assert "plots/sources_as_is.png" not in now
-    assert now["plots/mine.png"] == b"mine"
+    assert not {*old, "groups.csv"} & {*now}
+    assert now.items() >= mine.items()
+    repository.commit({"groups.csv": b"mine"})  # none of this package's: its record has no groups
+    push("tester/left", run=other)
+    assert files(hub, "tester/left")["groups.csv"] == b"mine"
+
+
+def test_pictures_of_ones_own_verify_a_release_and_are_shown_everywhere(
+    hub, push, pictures, tiny_run, tmp_path
+) -> None:
+    chosen = pictures[4:8]
+    names = [path.name for path in chosen]
+    own = write_samples(tmp_path, {path.name.replace("-", "/", 1): path for path in chosen})
+    earlier = json.dumps({"samples": [{"file": "fake-old.jpg"}]}).encode()
+    held = {"samples/fake-old.jpg": b"old", "hf_ela.json": b"{}"}
+    hub.add_model("tester/shown", {**held, "run.json": earlier})
+    hub.add_space("tester/page", {**held, "widget.json": earlier})
+    hub.add_space("tester/demo", {**held, "model.json": earlier})
+    spaces = ("--widget", "tester/page", "--space", "tester/demo")
+    assert "4 scores match" in push("tester/shown", *spaces, "--samples", str(own)).out
+
+    now = files(hub, "tester/shown")
+    expected = {f"samples/{name}" for name in ("README.md", "ela.png", *names)}
+    for held in (now, *(files(hub, f"tester/{name}", kind="spaces") for name in ("page", "demo"))):
+        assert {name for name in held if name.startswith("samples/")} == expected
+        assert held["samples/README.md"] == b"All are mine."
+    recorded = json.loads(now["run.json"])
+    assert changed(recorded, samples=[]) == changed(record_of(tiny_run), samples=[])
+    model = ElaClassifier.from_pretrained(tiny_run)
+    assert [
+        (sample["file"], sample["label"], sample["score"]) for sample in recorded["samples"]
+    ] == [(path.name, path.name[:4], next(model.scores(path))) for path in chosen]
+    assert f"samples/{names[-1]}" in now["notebook.ipynb"].decode()
+    card = now["README.md"].decode()
+    assert all(f"- src: samples/{name}" in card for name in names)
+    assert "Neon towers: AI-generated" in card
+    for space, settings in (("page", "widget.json"), ("demo", "model.json")):
+        shown = json.loads(files(hub, f"tester/{space}", kind="spaces")[settings])["samples"]
+        assert [sample["file"] for sample in shown] == names
+
+    assert "Nothing to commit" in push("tester/shown", "--samples", str(own)).out
+
+
+def write_samples(folder: Path, pictures: Mapping[str, Path | bytes]) -> Path:
+    for name, content in pictures.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    (folder / "README.md").write_bytes(b"All are mine.")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("more", "rule"),
+    [
+        ({"real/old town.jpg": b""}, "only A to Z"),
+        ({"real/notes.txt": b""}, "end with"),
+        ({"real/torn.jpg": b"\xff\xd8\xff"}, "real-torn.jpg cannot be a sample picture"),
+        ({"real/large.jpg": bytes(10_000_001)}, "10 MB together"),
+        ({f"real/{i}.jpg": b"" for i in range(12)}, "12 pictures"),
+        ({"fake/a.jpg": None}, "without fake"),
+        ({"README.md": None}, "without README.md"),
+        ({"README.md": b"In " + bytes(Path.home()) + b"/art."}, "path of this machine"),
+    ],
+    ids=["name", "kind", "unreadable", "size", "number", "class", "no licence", "private"],
+)
+def test_a_folder_of_samples_that_cannot_be_shown_is_refused(
+    hub, push, pictures, tmp_path, more, rule
+) -> None:
+    parts = {"fake/a.jpg": pictures[0], "real/a.jpg": pictures[-1]}
+    folder = write_samples(tmp_path, parts)
+    for name, content in more.items():
+        (folder / name).write_bytes(content) if content is not None else (folder / name).unlink()
+    assert rule in push("tester/odd", "--samples", str(folder), status=2).err
+    assert not hub.repositories
 
 
 def test_a_tracked_training_has_its_events_without_the_name_of_the_machine(
@@ -521,11 +597,35 @@ def test_a_collection_takes_the_model_and_its_spaces_once(hub, push) -> None:
     ((slug, collection),) = hub.collections.items()
     assert f"In the collection {hub.endpoint}/collections/{slug}." in out
     assert collection["title"] == "Art or not"
-    for name in ("Art or not", slug):  # again
+    for name in ("Art or not", f"{hub.endpoint}/collections/{slug}"):  # again
         push("tester/run", "--collection", name)
     items = [(item["type"], item["id"]) for item in collection["items"]]
     assert items == [("model", "tester/run"), ("space", "tester/demo")]
-    error = push("tester/run", "--collection", f"tester/art-{'0' * 24}", status=2).err
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("tester/art", []),
+        (f"art-{'0' * 24}", []),
+        (f"https://hf.co/collections/tester/art-{'0' * 24}", ["--dry-run"]),
+    ],
+)
+def test_a_mistyped_collection_is_not_made(hub, push, name, options) -> None:
+    error = push("tester/run", "--collection", name, *options, status=2).err
+    assert f"no collection '{name}'" in error
+    assert "Correct --collection" in error
+    assert not hub.collections
+    assert not hub.repositories
+
+
+def test_a_collection_of_others_is_not_changed(hub, push) -> None:
+    slug = f"somebody/art-{'0' * 24}"
+    hub.collections[slug] = {
+        "slug": slug, "title": "Art", "owner": {"name": "somebody"}, "items": [], "position": 0,
+        "private": False, "theme": "green", "upvotes": 0, "lastUpdated": "2026-01-01T00:00:00.000Z",
+    }  # fmt: skip
+    error = push("tester/run", "--collection", slug, status=2).err
     assert "correct --collection and repeat the command" in error
 
 

@@ -246,6 +246,12 @@ def add_push(commands: Commands) -> None:
         "--widget", metavar="USER/NAME", help="also push a static Space that runs it in the browser"
     )
     push.add_argument(
+        "--samples",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures of your own, in fake/ and real/, to show and to verify the release with",
+    )
+    push.add_argument(
         "--collection",
         metavar="TITLE|SLUG",
         help="put model and Spaces into a collection: the title of one of yours, made if new",
@@ -272,6 +278,7 @@ def _push(options: argparse.Namespace) -> int:
             space=options.space,
             widget=options.widget,
             collection=options.collection,
+            samples=options.samples,
             token=options.token,
             dry_run=options.dry_run,
             say=say,

@@ -95,7 +95,8 @@ def add_train(commands: Commands) -> None:
     train.add_argument(
         "--track",
         action="store_true",
-        help="write event files for TensorBoard into events/ of the run, and into a release of it",
+        help="write event files for TensorBoard into events/ of the run, and into a release of it; "
+        "log to Trackio too, if it is installed",
     )
     add_data_options(train)
     add_address_option(train)

@@ -203,7 +203,9 @@ def _halved(planes: Tensor) -> Tensor:
     rows = planes[:, 0::2] + planes[:, 1::2]
     sums = rows[:, :, 0::2] + rows[:, :, 1::2]
     bias = np.tile([1, 2], sums.shape[2] // 2)[:, np.newaxis]
-    return shifted(sums + ops.convert_to_tensor(bias, "int32"), 2)
+    # In this order: Keras on TensorFlow takes a second term of this shape for a bias of channels,
+    # and adds it to the rows of a square.
+    return shifted(ops.add(ops.convert_to_tensor(bias, "int32"), sums), 2)
 
 
 def _doubled(planes: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from hf_ela._text import LABEL_WORDS, synthetic_notice
-from hf_ela.hub.package import SAMPLES, check_names, install_release, sample_label
+from hf_ela.hub.card import escape
+from hf_ela.hub.package import check_names, install_release
 
 NOTEBOOK = "notebook.ipynb"
 """The name that the Hub looks for."""
@@ -32,7 +33,7 @@ def make_notebook(run: Mapping[str, Any], *, repo_id: str, revision: str | None 
         CardError: A name is not valid.
     """
     check_names(repo_id, revision)
-    sample, title = list(SAMPLES.items())[-1]
+    sample = run["samples"][-1]
     environment = Environment(  # noqa: S701  (no HTML; the names are checked)
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -44,9 +45,9 @@ def make_notebook(run: Mapping[str, Any], *, repo_id: str, revision: str | None 
         at_revision=f', revision="{revision}"' if revision else "",
         install=install_release(repo_id, revision, "" if run.get("onnx") else "keras"),
         notice=synthetic_notice(run["data"]),
-        sample=sample,
-        title=title,
-        truth=LABEL_WORDS[sample_label(sample)],
+        sample=sample["file"],
+        title=escape(sample["title"]),
+        truth=LABEL_WORDS[sample["label"]],
     )
     cells: list[dict[str, Any]] = []
     for number, part in enumerate(_CODE.split(text)):

@@ -1,6 +1,7 @@
 """What a push would do: compares the head of a repository with the files of a release."""
 
 import difflib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,8 +36,10 @@ MARKS = (SETTINGS_FILE, "model.json", "widget.json")
 HOUSEKEEPING = {".gitattributes", "README.md"}
 """The files that the Hub puts into a new repository."""
 
-# Files that an earlier release may have left behind.
-_STALE = {*(f"plots/{name}" for name in CAPTIONS), EVENT_FILE, GROUPS_TABLE}
+# Files that an earlier release may have left behind, beside those that its record names.
+_STALE = {*(f"plots/{name}" for name in CAPTIONS), EVENT_FILE}
+_RECORDS = (RECORD, *MARKS[1:])
+"""What a model, a Gradio Space and a widget record."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Head:
         has_branch: Whether the branch exists; otherwise `commit` is that of main.
         files: Path -> git blob id, or SHA-256 of a large file.
         card: Its README.md.
+        recorded: The samples and the table of groups that its own record names.
         tags: Name -> commit.
     """
 
@@ -89,6 +93,7 @@ class Head:
     has_branch: bool
     files: Mapping[str, str]
     card: bytes | None
+    recorded: frozenset[str]
     tags: Mapping[str, str]
 
 
@@ -173,7 +178,9 @@ def make_plan(
         there = head.files.get(path)
         kept = "same" if is_of(content_of(file), there) else "changed"
         changes[path] = "new" if there is None else kept
-    stale = _STALE if RECORD in files else set()
+    stale = {*head.recorded} if files.keys() & {*_RECORDS} else set()
+    if RECORD in files:
+        stale |= _STALE
     for path in sorted(head.files.keys() - files.keys()):
         if path in stale or ANY_WHEEL.fullmatch(path):
             changes[path] = "removed"
@@ -244,19 +251,35 @@ def _read_head(api: HfApi, repository: Repository, options: PushOptions) -> Head
         info = api.repo_info(id_, repo_type=kind, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
         refs = api.list_repo_refs(id_, repo_type=kind)
     except RepositoryNotFoundError:
-        return Head(None, False, options.branch == "main", {}, None, {})
+        return Head(None, False, options.branch == "main", {}, None, frozenset(), {})
     branches = {ref.name: ref.target_commit for ref in refs.branches}
     tags = {ref.name: ref.target_commit for ref in refs.tags}
     # An existing tag is compared with its own commit: the branch may have moved on.
     tagged = tags.get(options.tag) if options.tag else None
     commit = tagged or branches.get(options.branch) or branches["main"]
     files = read_tree(api, repository, commit)
-    card = None
-    if CARD in files:
+
+    def content(name: str) -> bytes:
         with TemporaryDirectory() as folder, named_if_full(Path(folder)):
-            path = api.hf_hub_download(id_, CARD, revision=commit, repo_type=kind, cache_dir=folder)
-            card = Path(path).read_bytes()
-    return Head(commit, bool(info.private), options.branch in branches, files, card, tags)
+            path = api.hf_hub_download(id_, name, revision=commit, repo_type=kind, cache_dir=folder)
+            return Path(path).read_bytes()
+
+    card = content(CARD) if CARD in files else None
+    record = next((content(name) for name in _RECORDS if name in files), b"{}")
+    has_branch = options.branch in branches
+    return Head(commit, bool(info.private), has_branch, files, card, _named_by(record), tags)
+
+
+def _named_by(record: bytes) -> frozenset[str]:
+    """Return the samples and the table of groups that an earlier push says to have sent."""
+    try:
+        found = json.loads(record)
+        samples = [f"samples/{sample['file']}" for sample in found.get("samples") or ()]
+        groups = (found.get("data") or {}).get("groups") or {}
+        return frozenset([*samples, GROUPS_TABLE] if groups.get("table") else samples)
+    # Some other file of that name.
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return frozenset()
 
 
 def are_held_by(tree: Mapping[str, str], files: Files) -> bool:

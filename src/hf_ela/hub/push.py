@@ -8,7 +8,7 @@ from pathlib import Path
 from hf_ela.errors import ReleaseError
 from hf_ela.hub.card_metadata import written_text
 from hf_ela.hub.client import Repository, client
-from hf_ela.hub.collection import collect
+from hf_ela.hub.collection import checked_collection, collect
 from hf_ela.hub.plan import (
     MARKS,
     Head,
@@ -28,6 +28,7 @@ from hf_ela.hub.release_files import (
     space_files,
     widget_files,
 )
+from hf_ela.hub.samples import own_samples
 from hf_ela.hub.upload import upload
 from hf_ela.models.settings import ONNX_FILE, WEIGHTS_FILE
 from hf_ela.run_record import read_run
@@ -46,6 +47,7 @@ def release(
     space: str | None = None,
     widget: str | None = None,
     collection: str | None = None,
+    samples: Path | None = None,
     token: str | None = None,
     dry_run: bool = False,
     say: Callable[[str], None] = print,
@@ -58,7 +60,9 @@ def release(
         options: How to send it.
         space: ``user/name`` of a Gradio Space to show this release.
         widget: ``user/name`` of a static Space to run this release in browsers.
-        collection: Slug or title of a collection for the model and its Spaces; see `collect`.
+        collection: Title, slug or address of a collection for the model and its Spaces.
+        samples: Folder of pictures to show and to verify the release with, in place of those of the
+            package; see `own_samples`.
         token: Access token; the one of ``hf auth login`` or HF_TOKEN by default.
         dry_run: Report the plan and send nothing.
         say: Receives one or more lines about each step.
@@ -73,10 +77,15 @@ def release(
         HubUnreachableError: The Hub did not answer.
     """
     run = read_run(run_folder).content()
-    demo = partial(space_files, onnx=(run_folder / "weights" / ONNX_FILE).is_file())
+    weights = run_folder / "weights"
+    own = own_samples(samples, weights) if samples else None
+    if own:
+        run["samples"] = own.records
+    demo = partial(space_files, onnx=(weights / ONNX_FILE).is_file(), samples=own)
+    browser = partial(widget_files, samples=own)
     pages: list[tuple[Repository, PageFiles]] = [
         (Repository(name, "space", writing=True), make)
-        for name, make in ((space, demo), (widget, widget_files))
+        for name, make in ((space, demo), (widget, browser))
         if name
     ]
     if pages and options.create_pr:
@@ -95,6 +104,7 @@ def release(
             repo_id,
             card_before=head.card,
             replace_card=options.replace_card,
+            samples=own,
         )
         if options.tag is None:  # an unchanged release keeps its tag in the card
             for tag in (tag for tag, commit in head.tags.items() if commit == head.commit):
@@ -104,13 +114,16 @@ def release(
         return make(revision=options.tag or branch)
 
     api = client(token)
-    plans = [make_plan(api, Repository(repo_id, "model", writing=True), files, options)]
+    model = Repository(repo_id, "model", writing=True)
+    plans = [make_plan(api, model, files, options)]
     if widget:
         _check_for_widget(plans[0])
     alone = PushOptions(private=options.private, message=options.message)
     # Refuse everything before anything is sent; a new commit has no name yet.
     shown = "0" * 40 if plans[0].needs_commit else str(plans[0].head.commit)
     plans += [make_plan(api, page, _pin(make, repo_id, shown), alone) for page, make in pages]
+    if collection:
+        collection = checked_collection(api, collection, model)
     if dry_run:
         for plan in plans:
             say(str(plan))
@@ -127,7 +140,7 @@ def release(
         pinned = _pin(make, repo_id, commit)
         upload(api, make_plan(api, page, pinned, alone), pinned, say=say)
     if collection:
-        released = [plans[0].repository, *(page for page, _ in pages)]
+        released = [model, *(page for page, _ in pages)]
         url = collect(api, collection, released, private=options.private)
         say(f"In the collection {url}.")
     return commit

@@ -20,15 +20,9 @@ from hf_ela.errors import ReleaseError
 from hf_ela.hub.card import CAPTIONS, make_card
 from hf_ela.hub.card_metadata import decode_card, has_text, parse_card
 from hf_ela.hub.notebook import NOTEBOOK, make_notebook
-from hf_ela.hub.package import (
-    SAMPLES,
-    requirements,
-    sample_files,
-    sample_label,
-    sample_pictures,
-    wheel,
-)
-from hf_ela.hub.private import Files, check_private
+from hf_ela.hub.package import requirements, wheel
+from hf_ela.hub.private import Files, check_private, content_of
+from hf_ela.hub.samples import Samples, package_samples, recorded_samples
 from hf_ela.models.folder import saved_files
 from hf_ela.models.settings import ONNX_FILE
 from hf_ela.run_record import EVENTS, GROUPS_TABLE, read_run
@@ -53,6 +47,7 @@ def release_files(
     revision: str | None = None,
     card_before: bytes | None = None,
     replace_card: bool = False,
+    samples: Samples | None = None,
 ) -> Files:
     """Return the files of a release.
 
@@ -63,6 +58,7 @@ def release_files(
         card_before: The card of the repository: text that a person wrote stays. If it has no text,
             the card in the run folder is used.
         replace_card: Use the card in the run folder in any case.
+        samples: In place of those that the training scored.
 
     Raises:
         RunError: The run has not finished.
@@ -71,6 +67,12 @@ def release_files(
         CardError: The card cannot be made.
     """
     run = read_run(run_folder).content()
+    record: bytes | Path = run_folder / RECORD
+    if samples:
+        run["samples"] = samples.records
+        record = _as_json(run)
+    else:
+        samples = recorded_samples(run, run_folder)
     local = run_folder / CARD
     previous = None if replace_card or card_before is None else decode_card(card_before)
     if local.is_file() and not has_text(previous):
@@ -79,14 +81,14 @@ def release_files(
     result = {key: run[key] for key in ("calibration", "evaluation")}
     files = {
         CARD: card.encode(),
-        RECORD: run_folder / RECORD,
+        RECORD: record,
         NOTEBOOK: make_notebook(run, repo_id=repo_id, revision=revision),
         "metrics.json": _as_json(result),
         **model_files(run_folder / "weights"),
         **{f"plots/{name}": run_folder / "plots" / name for name in _plots(run)},
         **_groups(run, run_folder),
         **_events(run_folder),
-        **{f"samples/{name}": run_folder / "samples" / name for name in _samples(run, run_folder)},
+        **{f"samples/{name}": file for name, file in samples.files.items()},
     }
     check_private(files)
     return files
@@ -117,26 +119,6 @@ def _events(folder: Path) -> Files:
     return dict(zip((EVENT_FILE,), found, strict=False))
 
 
-def _samples(run: Mapping[str, Any], folder: Path) -> list[str]:
-    """Return the sample pictures with recorded scores, for verification, and their description."""
-    recorded = {sample["file"]: sample["sha256"] for sample in run.get("samples") or []}
-    known = set(sample_pictures())
-    if not recorded or not set(recorded) <= known:
-        raise ReleaseError(
-            f"{RECORD} must record the scores of the sample pictures, which verify a release: "
-            f"{', '.join(sorted(known))}. Received: {list(recorded) or 'none'}. Train again with "
-            "this version."
-        )
-    for name, digest in recorded.items():
-        path = folder / "samples" / name
-        if path.is_file() and sha256(path.read_bytes()).hexdigest() != digest:
-            raise ReleaseError(
-                f"{path} is not the sample picture that was scored. Copy it from tests/data, or "
-                "train again."
-            )
-    return sorted([*recorded, "README.md", "ela.png"])
-
-
 def model_files(folder: Path) -> Files:
     """Return a saved model with the files that deploy it as an Inference Endpoint.
 
@@ -155,7 +137,12 @@ def model_files(folder: Path) -> Files:
 
 
 def space_files(
-    repo_id: str, revision: str, card_before: bytes | None = None, *, onnx: bool = True
+    repo_id: str,
+    revision: str,
+    card_before: bytes | None = None,
+    *,
+    onnx: bool = True,
+    samples: Samples | None = None,
 ) -> dict[str, bytes]:
     """Return path and contents of all files of a Gradio Space that shows a model.
 
@@ -165,6 +152,7 @@ def space_files(
         card_before: The current README.md of the Space: its text stays, and so do its settings
             except those that the page depends on.
         onnx: Whether the model was released with ONNX, so that the Space needs no Keras.
+        samples: The pictures that it shows; those of the package by default.
 
     Raises:
         CardError: The current card cannot be read.
@@ -173,17 +161,24 @@ def space_files(
     assets = ASSETS / "space"
     kept = ("sdk", "sdk_version", "python_version", "app_file")
     name, package = wheel()
+    samples = samples or package_samples()
     return {
         "README.md": _space_card(assets, repo_id, card_before, kept),
         "app.py": (assets / "app.py").read_bytes(),
-        "model.json": _as_json({"repo": repo_id, "revision": revision, "samples": _sample_list()}),
+        "model.json": _as_json({"repo": repo_id, "revision": revision, "samples": _shown(samples)}),
         "requirements.txt": _requirements(onnx, "space"),  # not pinned: Gradio holds Pillow back
         name: package,
-        **_sample_contents(),
+        **_sample_files(samples),
     }
 
 
-def widget_files(repo_id: str, revision: str, card_before: bytes | None = None) -> dict[str, bytes]:
+def widget_files(
+    repo_id: str,
+    revision: str,
+    card_before: bytes | None = None,
+    *,
+    samples: Samples | None = None,
+) -> dict[str, bytes]:
     """Return path and contents of all files of a static Space that runs a model.
 
     Args:
@@ -191,6 +186,7 @@ def widget_files(repo_id: str, revision: str, card_before: bytes | None = None) 
             `model.onnx`.
         revision: As for `space_files`.
         card_before: As for `space_files`.
+        samples: As for `space_files`.
 
     Raises:
         CardError: The current card cannot be read.
@@ -199,8 +195,9 @@ def widget_files(repo_id: str, revision: str, card_before: bytes | None = None) 
     assets = ASSETS / "widget"
     endpoint = constants.ENDPOINT.rstrip("/")
     settings: dict[str, Any] = {"endpoint": endpoint, "repo": repo_id, "revision": revision}
+    samples = samples or package_samples()
     # The page shows the notice where the settings of the model call for it.
-    settings |= {"samples": _sample_list(), "synthetic_notice": SYNTHETIC_NOTICE}
+    settings |= {"samples": _shown(samples), "synthetic_notice": SYNTHETIC_NOTICE}
     page = {
         entry.name: entry.read_bytes() for entry in assets.iterdir() if entry.name.endswith(_PAGE)
     }
@@ -211,7 +208,7 @@ def widget_files(repo_id: str, revision: str, card_before: bytes | None = None) 
         ),
         "widget.json": _as_json(settings),
         **page,
-        **_sample_contents(),
+        **_sample_files(samples),
     }
 
 
@@ -227,15 +224,13 @@ def _space_card(
     return str(card).encode()
 
 
-def _sample_list() -> list[dict[str, str]]:
-    return [
-        {"file": name, "title": title, "label": sample_label(name)}
-        for name, title in SAMPLES.items()
-    ]
+def _shown(samples: Samples) -> list[dict[str, str]]:
+    """Return what a Space is told of each picture: the model says its score there."""
+    return [{key: sample[key] for key in ("file", "title", "label")} for sample in samples.records]
 
 
-def _sample_contents() -> dict[str, bytes]:
-    return {f"samples/{name}": path.read_bytes() for name, path in sample_files().items()}
+def _sample_files(samples: Samples) -> dict[str, bytes]:
+    return {f"samples/{name}": content_of(file) for name, file in samples.files.items()}
 
 
 def _requirements(onnx: bool, *extras: str, pinned: bool = False) -> bytes:

@@ -10,6 +10,7 @@ nothing in a folder leads out of it. Symbolic links are followed: only the owner
 make them, as the cache of the Hub's client does.
 """
 
+import json
 import platform
 import shutil
 import warnings
@@ -47,6 +48,13 @@ if TYPE_CHECKING:
 
 _ALWAYS = frozenset({"config.json", "metadata.json", WEIGHTS_FILE, SETTINGS_FILE})
 _ONNX_FILES = frozenset({ONNX_FILE, NETWORK_FILE})
+_NEW_IN_KERAS = {
+    "input_axes": None,  # of initialisers, 3.15
+    "output_axes": None,
+    "renorm": False,  # of BatchNormalization, 3.14
+    "renorm_clipping": None,
+    "renorm_momentum": 0.99,
+}
 
 
 def saved_files(folder: Path) -> list[str]:
@@ -174,6 +182,7 @@ def _write_files(
     network = _full_precision_network(detector.recipe)
     network.set_weights(detector.model.get_weights())
     built_in_model(network, detector.recipe).save(folder, zipped=False)
+    _let_older_keras_read(folder / "config.json")
     halve_weights(folder / WEIGHTS_FILE)
     (folder / "assets").rmdir()  # Keras always makes it; built-in layers leave it empty
     files: list[ModelFile] = [WEIGHTS_FILE]
@@ -206,6 +215,15 @@ def _write_files(
     )
     text = settings.model_dump_json(by_alias=True, indent=2)
     (folder / SETTINGS_FILE).write_text(text + "\n", "utf-8")
+
+
+def _let_older_keras_read(config: Path) -> None:
+    """Leave out arguments that Keras 3.13 or 3.14 refuse, where they have their defaults."""
+
+    def known(values: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if _NEW_IN_KERAS.get(key, ...) != value}
+
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8"), object_hook=known)), "utf-8")
 
 
 def _full_precision_network(recipe: Recipe) -> "keras.Model":
