@@ -156,7 +156,7 @@ def trained(
     """Return the ``run.json`` of a training in a folder; call it `apart`.
 
     A finished run of the same settings is kept; an interrupted one is resumed. Without `whole`, the
-    run has no plots and no ONNX.
+    run has no plots, no ONNX and no robustness.
     """
     from hf_ela.data.groups import GroupTable
     from hf_ela.run_record import read_run
@@ -165,7 +165,8 @@ def trained(
         from hf_ela.training.trainer import train
 
         resume = (folder / "checkpoint" / "settings.json").exists()
-        train(recipe, options, folder, resume=resume, plots=whole, export=whole)
+        how = {} if whole else {"plots": False, "export": False, "perturbations": ()}
+        train(recipe, options, folder, resume=resume, **how)
     run = read_run(folder)
     data, groups = run.data, run.data.groups
     then = run.recipe, data.id, groups and groups.sha256, data.limit

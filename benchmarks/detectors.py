@@ -11,14 +11,14 @@ so do `transfer`, the recipe of the packaged model, `transfer-ela` and `transfer
 All are tested as-is and aligned, at the calibration and threshold of their own validation images,
 and compared with `reference`, `default` and `transfer` of the same seed by McNemar's exact test:
 how many more images they get right, and p, from the lowest to the highest of the seeds. --set
-changes every recipe alike. A training that is finished in --runs is kept. The JSON also holds the
-loss of each network at every change of the robustness table, seed by seed (`losses`).
+changes every recipe alike. A training that is finished in --runs is kept.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,6 @@ class Answers:
         scores: By protocol, probabilities of fake in the order of `files`.
         threshold: Lowest score that means fake.
         parameters: Number of weights of a network; None for gradient boosting.
-        losses: Balanced accuracy that each change to the aligned images costs a network.
     """
 
     data: str
@@ -76,7 +75,6 @@ class Answers:
     scores: dict[str, np.ndarray]
     threshold: float
     parameters: int | None
-    losses: dict[str, float]
 
     def right(self, protocol: str) -> np.ndarray:
         """Return whether the detector is right about each image: bool, shape (N,)."""
@@ -85,7 +83,7 @@ class Answers:
 
 def of_network(recipe: Recipe, options: DataOptions, folder: Path) -> Answers:
     """Train a network into a run folder, or find it there."""
-    run = apart(trained, recipe, options, folder)
+    run = apart(partial(trained, whole=False), recipe, options, folder)
     table = pd.read_parquet(folder / "predictions.parquet").sort_values("file")
     return Answers(
         run["data"]["fingerprint"],
@@ -94,7 +92,6 @@ def of_network(recipe: Recipe, options: DataOptions, folder: Path) -> Answers:
         {protocol: table[column].to_numpy() for protocol, column in COLUMNS.items()},
         run["calibration"]["threshold"],
         run["model"]["parameters"],
-        {row["perturbation"]: row["loss"] for row in run["robustness"]["rows"]},
     )
 
 
@@ -138,7 +135,6 @@ def of_boosting(recipe: Recipe, options: DataOptions, protocol: Protocol) -> Ans
         {name: sigmoid(values[order] + bias, temperature) for name, values in logits.items()},
         fit_threshold(data.validation.labels, sigmoid(held_logits + bias, temperature)),
         None,
-        {},
     )
 
 
@@ -237,15 +233,10 @@ def main() -> None:
     print("| --- " * (5 + len(METRICS)) + "|")
     for row in rows:
         print(line(row))
-    losses = {
-        name: {change: [one.losses[change] for one in own] for change in own[0].losses}
-        for name, own in found.items()
-        if name in NETWORKS
-    }
     fake = int(every[0].labels.sum())
     images = {"data": every[0].data, "fake": fake, "real": len(every[0].files) - fake}
     settings = {"overrides": args.overrides, "seeds": args.seeds, "test": images}
-    save(args.out, settings | {"rows": rows, "losses": losses})
+    save(args.out, settings | {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ network of the same recipe trained anew on the folder. Finished trainings in --r
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def main() -> None:
     write_folder(Path(args.data), GroupTable.read(options.groups), args.part, sizes, folder)
     mine = replace(options, source=str(folder), groups=None)
     records = {
-        "as it is": apart(trained, recipe, without, runs / "as it is"),
+        "as it is": apart(partial(trained, whole=False), recipe, without, runs / "as it is"),
         "fine-tuned": apart(tuned, runs / "as it is", mine, runs / "fine-tuned"),
         "trained anew": apart(trained, recipe, mine, runs / "trained anew"),
     }

@@ -2,11 +2,13 @@
 
     python benchmarks/leave_one_out.py --data FOLDER --groups CSV
     python benchmarks/leave_one_out.py --data FOLDER --groups CSV --recipe reference --seeds 3
+    python benchmarks/leave_one_out.py ... --recipe transfer --column part --only 5 --blocks 5
 
 For each value of a column of the groups file, train without its images, and test on them, aligned,
 at the run's own threshold: on those of train and test, together with the test images of the other
 class (a source of both classes is tested alone). Images are prepared once for all trainings; a fold
-that is finished in --runs is kept.
+that is finished in --runs is kept. With --blocks, each training goes on with the last blocks of its
+backbone, on the same images.
 """
 
 import json
@@ -32,14 +34,35 @@ METRICS = ("roc_auc", "balanced_accuracy")
 TITLES = ("AUC", "balanced accuracy")
 
 
-def fold(recipe: Recipe, options: DataOptions, folder: Path) -> dict[str, Any]:
+def fold(recipe: Recipe, options: DataOptions, folder: Path, blocks: int) -> dict[str, Any]:
     """Train without a value and test on it; return the row, which stays in the folder."""
     trained(recipe, options, folder, whole=False)
+    if blocks:
+        folder = tuned(folder, options, blocks)
     if (folder / "fold.json").exists():
         return dict(json.loads((folder / "fold.json").read_text("utf-8")))
     row = {"seed": recipe.training.seed, **tested(folder, options)}
     write_json(folder / "fold.json", row)
     return row
+
+
+def tuned(start: Path, options: DataOptions, blocks: int) -> Path:
+    """Return the run folder of a training that goes on from another, with blocks that may change.
+
+    Three epochs at a low rate: more memory and time a step than on features, and weights that have
+    seen a million photographs.
+    """
+    from hf_ela.training import Initial, train
+
+    folder = start.with_name(f"{start.name}-blocks-{blocks}")
+    if not (folder / "run.json").exists():
+        initial = Initial.load(str(start))
+        how = ("epochs=3", "learning_rate=1e-4", "batch_size=32")
+        changed = [f"network.trainable_blocks={blocks}", *(f"training.{value}" for value in how)]
+        resume = (folder / "checkpoint" / "settings.json").exists()
+        quick: Any = {"plots": False, "export": False, "perturbations": ()}
+        train(initial.recipe(changed), options, folder, initial=initial, resume=resume, **quick)
+    return folder
 
 
 def tested(run: Path, options: DataOptions) -> dict[str, Any]:
@@ -105,6 +128,7 @@ def main() -> None:
     parser.add_argument("--column", default="source", help="of the groups file (source)")
     parser.add_argument("--only", nargs="+", metavar="VALUE", help="leave out only these values")
     parser.add_argument("--recipe", default="default", metavar="NAME|FILE")
+    parser.add_argument("--blocks", type=int, default=0, metavar="N", help="of the backbone (0)")
     args = parser.parse_args()
     options = data_options(args.data, args)
     try:
@@ -123,7 +147,7 @@ def main() -> None:
             stem = re.sub(r"[^\w.-]", "_", f"{recipe.name}-{args.column}-{value}-{seed}")
             one = replace(options, leave_out=f"{args.column}={value}")
             try:
-                row = apart(fold, recipe, one, args.runs / stem)
+                row = apart(fold, recipe, one, args.runs / stem, args.blocks)
             except HfElaError as error:
                 failed[value] = str(error)
                 print(f"{value}: {error}", file=sys.stderr)
@@ -141,7 +165,12 @@ def main() -> None:
     for kind in ("mean", "minimum"):
         cells = " | ".join(over_seeds(total[metric][kind]) for metric in METRICS)
         print(f"| **{kind}** | | | | {cells} |")
-    settings = {"recipe": args.recipe, "overrides": args.overrides, "column": args.column}
+    settings = {
+        "recipe": args.recipe,
+        "overrides": args.overrides,
+        "column": args.column,
+        "blocks": args.blocks,
+    }
     save(args.out, settings | {"rows": rows, "summary": total, "failed": failed})
     if failed:
         sys.exit(f"Mean and minimum lack {', '.join(failed)}: see the errors above.")
