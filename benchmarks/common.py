@@ -29,6 +29,7 @@ from hf_ela.recipes.schema import Recipe
 
 if TYPE_CHECKING:
     from hf_ela.data.loading import DataOptions
+    from hf_ela.training import Initial
 
 T = TypeVar("T")
 
@@ -161,12 +162,7 @@ def trained(
     from hf_ela.data.groups import GroupTable
     from hf_ela.run_record import read_run
 
-    if not (folder / "run.json").exists():
-        from hf_ela.training.trainer import train
-
-        resume = (folder / "checkpoint" / "settings.json").exists()
-        how = {} if whole else {"plots": False, "export": False, "perturbations": ()}
-        train(recipe, options, folder, resume=resume, **how)
+    _train(recipe, options, folder, whole)
     run = read_run(folder)
     data, groups = run.data, run.data.groups
     then = run.recipe, data.id, groups and groups.sha256, data.limit
@@ -175,6 +171,40 @@ def trained(
     if (*then, left_out) != (*now, options.limit, options.leave_out):
         sys.exit(f"{folder} holds a run with other settings. Choose another folder with --runs.")
     return run.content()
+
+
+def tuned(
+    start: Path,
+    options: "DataOptions",
+    folder: Path,
+    overrides: Sequence[str] = (),
+    *,
+    whole: bool = True,
+) -> dict[str, Any]:
+    """Return the ``run.json`` of a fine-tuning of the run in `start`; else as `trained`."""
+    from hf_ela.run_record import read_run
+    from hf_ela.training import Initial
+
+    initial = Initial.load(str(start))
+    _train(initial.recipe(overrides), options, folder, whole, initial)
+    return read_run(folder).content()
+
+
+def _train(
+    recipe: Recipe,
+    options: "DataOptions",
+    folder: Path,
+    whole: bool,
+    initial: "Initial | None" = None,
+) -> None:
+    """Train into a folder, unless it holds a finished run."""
+    if (folder / "run.json").exists():
+        return
+    from hf_ela.training import train
+
+    resume = (folder / "checkpoint" / "settings.json").exists()
+    how: Any = {} if whole else {"plots": False, "export": False, "perturbations": ()}
+    train(recipe, options, folder, initial=initial, resume=resume, **how)
 
 
 # --------------------------------------------------------------------------------------- pictures

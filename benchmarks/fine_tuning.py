@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import apart, save, seeded, trained, training_parser
+from common import apart, save, seeded, trained, training_parser, tuned
 
 from hf_ela.cli.options import data_options
 from hf_ela.data.groups import GroupTable
@@ -42,17 +42,6 @@ def write_folder(
                 link = folder / split / label / Path(name).name
                 link.unlink(missing_ok=True)
                 link.symlink_to((data / name).resolve())
-
-
-def tuned(start: Path, options: DataOptions, folder: Path) -> dict[str, Any]:
-    """Fine-tune a model on a folder, or find it there; return its record. Call it `apart`."""
-    from hf_ela.run_record import read_run
-    from hf_ela.training import Initial, train
-
-    if not (folder / "run.json").exists():
-        initial = Initial.load(str(start))
-        train(initial.recipe(), options, folder, initial=initial)
-    return read_run(folder).content()
 
 
 def tested(run: Path, options: DataOptions) -> dict[str, Any]:
@@ -85,7 +74,7 @@ def main() -> None:
     records = {
         "as it is": apart(partial(trained, whole=False), recipe, without, runs / "as it is"),
         "fine-tuned": apart(tuned, runs / "as it is", mine, runs / "fine-tuned"),
-        "trained anew": apart(trained, recipe, mine, runs / "trained anew"),
+        "trained anew": apart(partial(trained, whole=False), recipe, mine, runs / "trained anew"),
     }
     rows = [
         {"model": name, "seconds": record["timing"], "test": apart(tested, runs / name, mine)}

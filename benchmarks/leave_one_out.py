@@ -14,13 +14,14 @@ backbone, on the same images.
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
-from common import apart, over_seeds, save, seeded, trained, training_parser
+from common import apart, over_seeds, save, seeded, trained, training_parser, tuned
 
 from hf_ela._files import write_json
 from hf_ela._text import in_words
@@ -38,7 +39,8 @@ def fold(recipe: Recipe, options: DataOptions, folder: Path, blocks: int) -> dic
     """Train without a value and test on it; return the row, which stays in the folder."""
     trained(recipe, options, folder, whole=False)
     if blocks:
-        folder = tuned(folder, options, blocks)
+        start, folder = folder, folder.with_name(f"{folder.name}-blocks-{blocks}")
+        tuned(start, options, folder, [*whole_network(recipe, blocks)], whole=False)
     if (folder / "fold.json").exists():
         return dict(json.loads((folder / "fold.json").read_text("utf-8")))
     row = {"seed": recipe.training.seed, **tested(folder, options)}
@@ -46,23 +48,14 @@ def fold(recipe: Recipe, options: DataOptions, folder: Path, blocks: int) -> dic
     return row
 
 
-def tuned(start: Path, options: DataOptions, blocks: int) -> Path:
-    """Return the run folder of a training that goes on from another, with blocks that may change.
+def whole_network(recipe: Recipe, blocks: int) -> Iterator[str]:
+    """Yield what makes a fine-tuning train blocks of the backbone too, on the images of a recipe.
 
-    Three epochs at a low rate: more memory and time a step than on features, and weights that have
-    seen a million photographs.
+    Few epochs at a low rate: the weights have seen a million photographs.
     """
-    from hf_ela.training import Initial, train
-
-    folder = start.with_name(f"{start.name}-blocks-{blocks}")
-    if not (folder / "run.json").exists():
-        initial = Initial.load(str(start))
-        how = ("epochs=3", "learning_rate=1e-4", "batch_size=32")
-        changed = [f"network.trainable_blocks={blocks}", *(f"training.{value}" for value in how)]
-        resume = (folder / "checkpoint" / "settings.json").exists()
-        quick: Any = {"plots": False, "export": False, "perturbations": ()}
-        train(initial.recipe(changed), options, folder, initial=initial, resume=resume, **quick)
-    return folder
+    yield f"network.trainable_blocks={blocks}"
+    yield f"validation.fraction={recipe.validation.fraction}"
+    yield from ("training.epochs=3", "training.learning_rate=1e-4", "training.batch_size=32")
 
 
 def tested(run: Path, options: DataOptions) -> dict[str, Any]:
@@ -130,6 +123,8 @@ def main() -> None:
     parser.add_argument("--recipe", default="default", metavar="NAME|FILE")
     parser.add_argument("--blocks", type=int, default=0, metavar="N", help="of the backbone (0)")
     args = parser.parse_args()
+    if args.blocks and seeded(args.recipe, args.overrides, 0).network.kind != "transfer":
+        parser.error("--blocks needs a recipe with a backbone: --recipe transfer")
     options = data_options(args.data, args)
     try:
         table = GroupTable.read(options.groups).rows.values()

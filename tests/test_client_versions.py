@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -81,7 +82,9 @@ def test_trackio_has_each_epoch_once_and_on_this_machine(python, tmp_path) -> No
     }
     done = python(["-c", TRACKED, tmp_path / "mine"], **environment)
     assert done.returncode == 0, done.stderr[-2000:]
-    words = ["get", "metric", "--project", "hf-ela", "--run", "mine", "--json", "--metric"]
+    folder = str((tmp_path / "mine" / "events").resolve())
+    run = f"mine-{sha256(folder.encode()).hexdigest()[:6]}"
+    words = ["get", "metric", "--project", "hf-ela", "--run", run, "--json", "--metric"]
     for metric, expected in (("loss/train", [0.5, 0.25]), ("loss/validation", [0.75, 0.75])):
         found = python(["-m", "trackio.cli", *words, metric], **environment)
         values = json.loads(found.stdout)["values"]

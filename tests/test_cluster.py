@@ -172,6 +172,11 @@ def test_an_interrupted_command_goes_on_and_a_lost_node_changes_no_score(
     assert found == {f"tables/t.parquet#{row}": rows[name] for row, name in enumerate(named)}
     printed = command(typed, status=1)
     assert printed.out.startswith("Scored before: 65 of 65.\nResults: ")
+    for name in ("cut.jpg", "tables/nulls.parquet"):
+        (folder / name).unlink()
+    refused = [row[-1] for row in results(out).values() if row[-1] is not None]
+    job = Job(classifier, Pictures.find(str(folder)), str(out), address=None)
+    assert (job.left, job.refused) == (0, len(refused) - 2)
 
 
 def test_a_dataset_is_pinned_and_another_one_is_refused(hub, tiny, tmp_path, command):
@@ -239,8 +244,9 @@ def test_nodes_of_which_one_is_lost_write_the_shards_of_one_process(
     assert len(shards(there)) == 8 + 3
     assert (found.computed, found.summary) == (44, expected.summary)
     # Once they are there, nobody is called.
-    again = prepared(tiny, there, address="nobody.invalid:1")
-    assert (again.computed, again.cached, again.summary) == (0, 44, expected.summary)
+    for address in ("nobody.invalid:1", None):
+        again = prepared(tiny, there, address=address)
+        assert (again.computed, again.cached, again.summary) == (0, 44, expected.summary)
 
 
 def test_what_cannot_be_done_is_said_in_one_line(cluster, folder, tmp_path, command):

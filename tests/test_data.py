@@ -108,6 +108,12 @@ def test_second_preparation_computes_nothing(tiny, cache, tmp_path, streaming) -
     assert first.summary == second.summary
 
 
+def test_a_cache_that_cannot_be_made_is_named(tiny, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"^`cache_dir` must be a folder that can be written"):
+        prepared(tiny, cache_dir=str(tmp_path / "file" / "in"))
+
+
 def test_one_and_two_processes_share_the_cache_and_the_pixels(tiny, cache) -> None:
     first = prepared(tiny)
     options = DataOptions(source=str(tiny), num_proc=2)

@@ -207,7 +207,8 @@ def test_pictures_of_ones_own_verify_a_release_and_are_shown_everywhere(
 ) -> None:
     chosen = pictures[4:8]
     names = [path.name for path in chosen]
-    own = write_samples(tmp_path, {path.name.replace("-", "/", 1): path for path in chosen})
+    inside = {path.name.replace("-", "/", 1): path for path in chosen[::2]}
+    own = write_samples(tmp_path, inside | {path.name: path for path in chosen[1::2]})
     earlier = json.dumps({"samples": [{"file": "fake-old.jpg"}]}).encode()
     held = {"samples/fake-old.jpg": b"old", "hf_ela.json": b"{}"}
     hub.add_model("tester/shown", {**held, "run.json": earlier})
@@ -252,7 +253,7 @@ def write_samples(folder: Path, pictures: Mapping[str, Path | bytes]) -> Path:
     [
         ({"real/old town.jpg": b""}, "only A to Z"),
         ({"real/notes.txt": b""}, "end with"),
-        ({"real/torn.jpg": b"\xff\xd8\xff"}, "real-torn.jpg cannot be a sample picture"),
+        ({"real/torn.jpg": b"\xff\xd8\xff"}, "real/torn.jpg cannot be a sample picture: "),
         ({"real/large.jpg": bytes(10_000_001)}, "10 MB together"),
         ({f"real/{i}.jpg": b"" for i in range(12)}, "12 pictures"),
         ({"fake/a.jpg": None}, "without fake"),

@@ -239,6 +239,8 @@ class TestShard:
             command(f"{typed} 2/2", status=130)
         assert "or with other options" in command(f"{typed} 1/2", status=2).err
         assert "2 of 5" in command(f"{typed} 2/2").out
+        typed = f"predict {folder} {folder}/nowhere --model {saved_crops} --shard 2/2"
+        assert f"Received: {folder}/nowhere." in command(typed, status=2).err
 
 
 def zip_all(shards: list[list[Any]]) -> list[list[Any]]:

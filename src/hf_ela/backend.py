@@ -84,11 +84,15 @@ def has_gpu() -> bool:
 def detected_processes() -> tuple[str, int, int] | None:
     """Return where rank 0 listens, how many processes there are and the rank of this one.
 
-    They are what JAX finds in the environment of Slurm, Open MPI, Kubernetes or a TPU; else None.
+    They are what JAX finds in the environment, such as that of Slurm; else None, also where a
+    version of JAX looks otherwise: what `jax.distributed.initialize()` asks is not public.
     """
-    from jax._src.clusters import ClusterEnv  # what `jax.distributed.initialize()` asks
+    try:
+        from jax._src.clusters import ClusterEnv
 
-    found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, [], None, 300)
+        found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, [], None, 300)
+    except (ImportError, TypeError):
+        return None
     return None if None in found else found[:3]
 
 

@@ -249,7 +249,8 @@ def add_push(commands: Commands) -> None:
         "--samples",
         type=Path,
         metavar="FOLDER",
-        help="pictures of your own, in fake/ and real/, to show and to verify the release with",
+        help="pictures of your own to show and to verify the release with: at most 12, in fake/ "
+        "and real/, and a README.md with their sources and licences",
     )
     push.add_argument(
         "--collection",

@@ -67,12 +67,12 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_address_option(parser: argparse.ArgumentParser) -> None:
-    """Add that which those commands take that keep ELA."""
+    """Add the option of the commands that prepare images."""
     parser.add_argument(
         "--address",
         metavar="HOST:PORT",
-        help="of a Ray cluster, or auto: its nodes prepare images, not --num-proc processes; "
-        "all of them must see --cache-dir and the images. Done once, it is found without them",
+        help="of a Ray cluster, or auto: its nodes prepare images, not --num-proc processes; all "
+        "of them must see --cache-dir and the images. What is prepared is found without them",
     )
 
 

@@ -108,6 +108,8 @@ def _predict(options: argparse.Namespace) -> int:
         )
     for path in options.paths:
         check_path(path)
+        if options.shard.of > 1 and not os.path.exists(path):  # noqa: PTH110
+            raise RunError(f"Shards need files and folders that exist. Received: {path}.")
     classifier = load_classifier(options.model, options.runtime, options.threads)
     try:
         threshold = classifier.threshold_for(options.max_false_alarms)

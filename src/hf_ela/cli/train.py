@@ -74,9 +74,9 @@ def add_train(commands: Commands) -> None:
     train.add_argument(
         "--processes",
         metavar="N|auto",
-        type=lambda text: text if text == AUTO else int(text),
+        type=_number_or_auto,
         help="how many processes; auto: this number, --coordinator and --rank as JAX finds them in "
-        "the environment of Slurm, Open MPI or Kubernetes",
+        "the environment, such as Slurm's",
     )
     train.add_argument(
         "--rank", metavar="I", type=int, help="which of them this one is, from 0, which writes"
@@ -101,6 +101,15 @@ def add_train(commands: Commands) -> None:
     add_data_options(train)
     add_address_option(train)
     train.set_defaults(run=_train, parser=train)
+
+
+def _number_or_auto(text: str) -> int | str:
+    if text == AUTO:
+        return AUTO
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or {AUTO}. Received: {text}.") from None
 
 
 def _train(options: argparse.Namespace) -> int:

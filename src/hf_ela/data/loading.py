@@ -42,7 +42,7 @@ class DataOptions:
         streaming: ``None`` streams a Hub id and maps a local folder.
         groups: CSV with `file_name,group` and, optionally, `source` and `generator`.
         leave_out: ``COLUMN=VALUE`` of that CSV: such images take part in neither training nor
-            validation. Their ELA is cached all the same.
+            validation. Their views are cached all the same.
         label_map: The dataset's class names to `fake` and `real`.
         limit: Number of images of every split, half of each class (all of a class with fewer);
             ``None`` uses all.

@@ -57,8 +57,16 @@ def load_local_rows(source: Path, *, streaming: bool, cache_dir: str | None) -> 
     Raises:
         DatasetNotFoundError: There are no rows.
         LabelError: Images lie in no folders of classes.
-        DataError: A folder or a table cannot be read, or the name of a file is not UTF-8.
+        DataError: A folder or a table cannot be read, the name of a file is not UTF-8, or
+            `cache_dir` cannot be made.
     """
+    try:
+        Path(cache_dir or ".").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"`cache_dir` must be a folder that can be written. Received: {cache_dir} "
+            f"({error.strerror})."
+        ) from error
     try:
         files = list(local_files(source))
         splits = _image_splits(source, files) or _parquet_splits(source, files)

@@ -4,7 +4,6 @@ The rows of `hf_ela.data.loading` go into a store of `hf_ela.data.store`; refuse
 counted; validation is held out of train, groups and near-duplicates on one side.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,9 +19,9 @@ from hf_ela.data.groups import GroupTable, check_parts, clusters, grouped_split
 from hf_ela.data.loading import DataOptions, OpenedDataset, open_for_training
 from hf_ela.data.local_files import files_state, local_files
 from hf_ela.data.rows import RowSettings, StoredSet, ViewSet
+from hf_ela.data.shards import complete, shard_folder
 from hf_ela.data.store import ElaStore, map_store, stream_store
 from hf_ela.errors import DataError, TooManyRejectedError
-from hf_ela.hub.datasets import HubDataset
 from hf_ela.recipes.schema import Recipe
 
 REJECTED_LISTED = 20  # refused images that an error names
@@ -149,17 +148,24 @@ def row_store(
         chosen: Numbers of the rows, ascending; None for all of them.
     """
     rows = source.splits[settings.split]
-    which: object = chosen
     if isinstance(rows, datasets.Dataset):
         if chosen is not None:
             rows = rows.select(chosen)
-        if not options.address:
+        # A test split may have been held out of them.
+        folder = shard_folder(options.cache_dir, settings, rows._fingerprint)
+        if not (options.address or complete(folder)):
             return map_store(rows, settings, options.num_proc)
-        which = rows._fingerprint  # a test split may have been held out of them
-    elif chosen is not None:
-        wanted = set(chosen)
-        rows = (row for number, row in enumerate(rows) if number in wanted)
-    folder = _shard_folder(options, source.hub, settings, which)
+    else:
+        hub = source.hub
+        origin: Any = (
+            [hub.id, hub.revision, hub.conversion]
+            if hub
+            else files_state(local_files(Path(options.source)))
+        )
+        folder = shard_folder(options.cache_dir, settings, [origin, options.limit, chosen])
+        if chosen is not None:
+            wanted = set(chosen)
+            rows = (row for number, row in enumerate(rows) if number in wanted)
     return stream_store(rows, settings, folder, options.num_proc, options.address)
 
 
@@ -189,19 +195,6 @@ def _row_settings(split: str, recipe: Recipe, source: OpenedDataset) -> RowSetti
         pictures=split == "test",
         ela=recipe.training.ela == "cached",
     )
-
-
-def _shard_folder(
-    options: DataOptions, hub: HubDataset | None, settings: RowSettings, which: object
-) -> Path:
-    origin = (
-        [hub.id, hub.revision, hub.conversion]
-        if hub
-        else files_state(local_files(Path(options.source)))
-    )
-    key = json.dumps([origin, options.limit, settings.to_json(), which])
-    base = Path(options.cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_ela")
-    return base / f"{settings.split}-{sha256(key.encode()).hexdigest()[:16]}"
 
 
 def refused(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, str]]:

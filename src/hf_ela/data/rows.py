@@ -2,8 +2,8 @@
 
 A view set is a list of views, each a lossless WebP: those that evaluation sees (`as_is`, `aligned`)
 or training (`augmented`), or those that the device augments (`sources`). They hold the ELA of the
-recipe, or the pixels that it starts from, half of that or less, where it is computed when a view is
-read. `pixels` are the views of the training protocol without it.
+recipe, or the pixels that it starts from, where it is computed when a view is read. `pixels` are
+the views of the training protocol without it.
 
 For the leak audit a row can have statistics in place of views: `statistics_by_condition`, float32.
 """
@@ -206,8 +206,8 @@ def _pixels(
 def packed(view: np.ndarray) -> bytes:
     """Return a square view, uint8, as a lossless WebP: two fifths of its size, for art.
 
-    Each three channels are a picture, side by side. Method and quality are effort; more of it would
-    save a tenth for several times the time.
+    Every three channels become one picture; the pictures lie side by side. Method and quality are
+    effort; more of it would save a tenth for several times the time.
     """
     pictures = np.hstack(np.split(view, view.shape[2] // 3, axis=2))
     return _encoded(Image.fromarray(pictures), "WEBP", lossless=True, method=0, quality=0)

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 
 from hf_ela._cluster import Nodes, check_nodes, connected, core_count, import_ray
@@ -24,6 +26,8 @@ from hf_ela.errors import needs_extra
 
 SHARD_ROWS = 64
 """Images per shard: a kill loses at most this much work of each process or core."""
+MANIFEST = "manifest.json"
+"""Says how many shards there are, when all of them are written."""
 Rows = list[Mapping[str, Any]]
 
 
@@ -32,8 +36,16 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.arrow"
 
 
-def complete(folder: Path, manifest: Path) -> bool:
+def shard_folder(cache_dir: str | None, settings: RowSettings, rows: object) -> Path:
+    """Return the folder for the shards of a split; `rows` tells its rows from all others."""
+    key = json.dumps([rows, settings.to_json()])
+    base = Path(cache_dir or Path(datasets.config.HF_DATASETS_CACHE) / "hf_ela")
+    return base / f"{settings.split}-{sha256(key.encode()).hexdigest()[:16]}"
+
+
+def complete(folder: Path) -> bool:
     """Return whether all shards of the manifest exist; one emptied by a power loss is removed."""
+    manifest = folder / MANIFEST
     for shard in folder.glob("[0-9]*.arrow"):
         if not shard.stat().st_size:
             shard.unlink()

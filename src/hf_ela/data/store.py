@@ -28,7 +28,7 @@ from hf_ela.data.rows import (
     compute_row,
     unpacked,
 )
-from hf_ela.data.shards import complete, shard_path, write_missing
+from hf_ela.data.shards import MANIFEST, complete, shard_path, write_missing
 from hf_ela.ela.statistics import CONDITIONS
 from hf_ela.ela.views import network_inputs
 from hf_ela.errors import DataError
@@ -108,7 +108,7 @@ def _map(file: Path) -> mmap.mmap:
 
 
 def map_store(rows: datasets.Dataset, settings: RowSettings, num_proc: int) -> ElaStore:
-    """Compute ELA through `Dataset.map` and its cache."""
+    """Make views through `Dataset.map` and its cache."""
     folder = Path(rows.cache_files[0]["filename"]).parent
     with held_alone(folder, wait=True), _killed_workers(), _watched_forks():
         if rows.builder_name == "generator":  # else other programs may write there too
@@ -136,7 +136,7 @@ def stream_store(
     num_proc: int,
     address: str | None = None,
 ) -> ElaStore:
-    """Compute ELA in one pass over a stream, into shards.
+    """Make views in one pass over a stream, into shards.
 
     After an interruption the next call computes only the missing shards; once the manifest exists,
     the stream is not even read. Of two processes with one folder, the second waits for the first.
@@ -151,11 +151,11 @@ def stream_store(
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST
     fresh: set[Path] = set()
     with held_alone(folder, wait=True):
         sweep(folder)
-        if not complete(folder, manifest):
+        if not complete(folder):
             images = progress_bar(stream, _title(settings))
             shards = write_missing(images, folder, settings, num_proc, address, fresh)
             write_json(manifest, {"shards": shards, "settings": settings.to_json()})

@@ -80,7 +80,7 @@ def own_samples(folder: Path, model: Path) -> Samples:
     """Return the pictures of a folder, scored.
 
     Args:
-        folder: Holds pictures in ``fake/`` and ``real/``, or named ``fake-*`` and ``real-*``, and a
+        folder: Holds pictures in ``fake/`` and ``real/``, or named ``fake-*`` and ``real-*``; and a
             README.md that names their sources and licences. A picture in ``fake/`` gets the
             prefix.
         model: Folder of the saved model that is released.
@@ -89,25 +89,30 @@ def own_samples(folder: Path, model: Path) -> Samples:
         ReleaseError: The folder has not that form, has too much, or a picture is refused.
         ModelError: The model is not usable.
     """
+    if not folder.is_dir():
+        raise ReleaseError(f"`samples` must be a folder. Received: {folder}. Correct it.")
     about = folder / _ABOUT
     if not about.is_file():
         raise ReleaseError(
             f"`samples` must be a folder with pictures and a {_ABOUT} that names their sources and "
             f"licences, to which the card points. Received: {folder}, without {_ABOUT}. Write it."
         )
-    pictures = {name: path.read_bytes() for name, path in _pictures(folder).items()}
-    size = sum(map(len, pictures.values()))
-    if len(pictures) > MOST or size > MOST_BYTES:
+    files = _pictures(folder)
+    size = sum(path.stat().st_size for path in files.values())
+    if len(files) > MOST or size > MOST_BYTES:
         raise ReleaseError(
             f"`samples` may hold {MOST} pictures of {MOST_BYTES / 1e6:g} MB together: the page in "
-            f"the browser loads them all. Received: {len(pictures)} of {size / 1e6:.1f} MB. Choose "
+            f"the browser loads them all. Received: {len(files)} of {size / 1e6:.1f} MB. Choose "
             "fewer."
         )
+    pictures = {name: path.read_bytes() for name, path in files.items()}
     records = []
     scores = Detector.from_settings(*read_model(model)).scores(list(pictures.values()))
     for (name, content), score in zip(pictures.items(), scores, strict=True):
         if isinstance(score, ImageError):
-            raise ReleaseError(f"{name} cannot be a sample picture. {score}") from score
+            raise ReleaseError(
+                f"{files[name]} cannot be a sample picture: {score.reason}."
+            ) from score
         words = re.sub(r"[-_.]+", " ", Path(name).stem.partition("-")[2]).strip()
         records.append(
             {
@@ -131,8 +136,8 @@ def _pictures(folder: Path) -> dict[str, Path]:
     parts = {f"{label}-": folder / label for label in LABELS if (folder / label).is_dir()}
     found = {
         prefix + path.name: path
-        for prefix, place in (parts or {"": folder}).items()
-        for path in sorted(place.iterdir())
+        for prefix, place in {**parts, "": folder}.items()
+        for path in place.iterdir()
         if path.is_file() and path.name != _ABOUT and not path.name.startswith(".")
     }
     if wrong := [name for name in found if not _NAME.fullmatch(name)]:
@@ -146,4 +151,4 @@ def _pictures(folder: Path) -> dict[str, Path]:
             f"`samples` must hold at least one picture of each class, {' and '.join(LABELS)}. "
             f"Received: {folder}, without {' and '.join(sorted(missing))}. Add one."
         )
-    return found
+    return dict(sorted(found.items()))

@@ -179,7 +179,7 @@ class Calibration(Section):
 
 
 class Preprocessing(Section):
-    """From an image to the network's inputs: the part of a recipe that the ELA cache depends on.
+    """From an image to the network's inputs: the part of a recipe that a cache depends on.
 
     Without `ela` the network sees RGB pixels, as a baseline.
     """

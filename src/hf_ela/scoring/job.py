@@ -123,7 +123,8 @@ class Job:
         )
         ends = {part: (part.paths[0], part.paths[-1]) for part in groups}
         scored, self.refused = self._results.scored(
-            {*map(as_text, files), *chain.from_iterable(ends.values())}
+            {*map(as_text, files), *chain.from_iterable(ends.values())},
+            {first.rpartition("#")[0] for first, _ in ends.values()},
         )
         for part, (first, last) in ends.items():
             if first in scored and last not in scored:

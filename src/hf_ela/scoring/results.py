@@ -69,16 +69,22 @@ class Results:
             return f"{reason}: {self.address}. Free space, and repeat the command."
         return f"`out` cannot be written. Received: {self.address} ({error!s:.300})."
 
-    def scored(self, paths: set[str]) -> tuple[set[str], int]:
-        """Return those of the paths that have a row, and how many rows are refusals."""
+    def scored(self, paths: set[str], tables: set[str]) -> tuple[set[str], int]:
+        """Return those of the paths that have a row, and how many refusals there are.
+
+        Those of paths, or of rows of the Parquet files in `tables`, count.
+        """
         found: set[str] = set()
         refused = 0
-        if tables := self._tables():
+        if written := self._tables():
             files, _ = open_address(self.address)
-            rows = dataset.dataset(tables, SCHEMA, "parquet", filesystem=files)
+            rows = dataset.dataset(written, SCHEMA, "parquet", filesystem=files)
             for batch in rows.to_batches(columns=["path", "error"]):
                 found |= paths.intersection(batch.column("path").to_pylist())
-                refused += len(batch) - batch.column("error").null_count
+                for path in (
+                    batch.filter(dataset.field("error").is_valid()).column("path").to_pylist()
+                ):
+                    refused += path in paths or path.rpartition("#")[0] in tables
         return found, refused
 
     def write(self, part: Part, rows: list[dict[str, Any]]) -> None:

@@ -19,8 +19,8 @@ from hf_ela.recipes.schema import Recipe
 DRAWN = "draws"
 FEW = 20
 """Images below which a source is not drawn as often as others."""
-MOST_AHEAD = 8
-"""Batches that are made ahead at most, each by a thread: 7 MB each with the recipe `default`."""
+AHEAD = 2**28
+"""Bytes of the batches that are made ahead, at most; one is made ahead in any case."""
 
 
 class Epoch(NamedTuple):
@@ -71,9 +71,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         self.on_device = recipe.training.ela == "on_device" and recipe.augmentation is not None
         self.flips = bool(recipe.augmentation and recipe.augmentation.flips) and not self.on_device
         self.seed = seed
-        self.views = len(split.views_of(view_set, int(split.rows[0])))
+        views = split.views_of(view_set, int(split.rows[0]))
+        self.views = len(views)
         self.labels = split.labels
-        self.ahead = min(thread_count(), MOST_AHEAD)
+        self.ahead = min(thread_count(), AHEAD // (views[0].nbytes * self.batch_size) or 1)
         self._threads = ThreadPoolExecutor(self.ahead, "hf_ela")
         self._made: dict[tuple[int, int], Future[tuple[Any, ...]]] = {}
         self.draw(0)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def _trackio(folder: Path, done: int) -> Iterator[Callable[[Mapping[str, float],
     import trackio
 
     how = "allow" if done else "never"  # go on with that of the interrupted training
-    run = trackio.init(project="hf-ela", name=folder.parent.name, resume=how, embed=False)
+    # A folder of the same name elsewhere is another training.
+    name = f"{folder.parent.name}-{sha256(str(folder).encode()).hexdigest()[:6]}"
+    run = trackio.init(project="hf-ela", name=name, resume=how, embed=False)
     try:
         yield run.log
     finally:

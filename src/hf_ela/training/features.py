@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once per view of a split, and kept beside its ELA.
+"""Features of a frozen backbone: computed once per view of a split, and kept beside its store.
 
 Training the layers behind the backbone then costs seconds an epoch. The features are written in
 shards, each whole or absent, so that an interruption loses at most one. Those of error levels and
@@ -27,7 +27,7 @@ from hf_ela.recipes.schema import Preprocessing
 FEATURES_VERSION = 4
 """Raised whenever the features of the same weights change."""
 SHARD_IMAGES = 64
-"""Images per shard, as in the stores of ELA."""
+"""Images per shard, as in the stores."""
 STEP = 32
 """Views per step of the backbone: more of them are not faster on a CPU."""
 MANY = 2048

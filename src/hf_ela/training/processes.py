@@ -52,7 +52,7 @@ class Processes:
             )
         if not (found := detected_processes()):
             raise RunError(
-                "JAX finds no Slurm, Open MPI, Kubernetes or TPU in the environment. Give "
+                "JAX finds no Slurm or other cluster in the environment. Give "
                 "`coordinator`, `processes` and `rank`."
             )
         return cls(*found)
