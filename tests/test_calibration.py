@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from sklearn.metrics import balanced_accuracy_score
@@ -56,6 +56,7 @@ def test_calibration_is_recovered(temperature, bias):
     st.floats(-2, 2),
     st.floats(0.06, 19),
 )
+@example([(False, 0.0), (False, -43.0), (True, -4.0)], 0.0, 6.0)  # it stopped on a slope
 def test_no_other_calibration_is_likelier(rows, other_bias, other_temperature):
     labels, logits = np.array([label for label, _ in rows]), np.array([x for _, x in rows])
 

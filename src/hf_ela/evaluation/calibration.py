@@ -4,7 +4,7 @@ Everything is fitted on validation data, never on the images that are measured.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,8 +52,11 @@ def fit_calibration(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]
     # Scikit-learn's logistic regression has no bounds, which separable data needs.
     hottest, coldest = unit / TEMPERATURES[1], unit / TEMPERATURES[0]
     start = np.array([np.clip(unit, hottest, coldest), 0.0])
-    bounds = [(hottest, coldest), (None, None)]
-    best = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+    how: Any = {"jac": True, "bounds": [(hottest, coldest), (None, None)], "method": "L-BFGS-B"}
+    best = minimize(loss, start, **how)
+    # Misled by what it remembers, it may stop on a slope; begun again there, it goes on.
+    while (again := minimize(loss, best.x, **how)).fun < best.fun - 1e-9:
+        best = again
     temperature = unit / float(best.x[0])
     return temperature, float(best.x[1]) * temperature
 

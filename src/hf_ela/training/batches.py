@@ -75,7 +75,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         self.views = len(views)
         self.labels = split.labels
         self.ahead = min(thread_count(), AHEAD // (views[0].nbytes * self.batch_size) or 1)
-        self._threads = ThreadPoolExecutor(self.ahead, "hf_ela")
+        self._threads = ThreadPoolExecutor(self.ahead, "batches")
         self._made: dict[tuple[int, int], Future[tuple[Any, ...]]] = {}
         self.draw(0)
 
