@@ -68,6 +68,14 @@ def test_batches_made_ahead_are_of_their_own_epoch(split) -> None:
     assert np.array_equal(epoch(left, 2)[0], epoch(fresh, 2)[0])
 
 
+def test_few_large_batches_are_made_ahead(split, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setattr("hf_ela.training.batches.AHEAD", 1)
+    assert Batches(split, "augmented", RECIPE, seed=3).ahead == 1
+    monkeypatch.setattr("hf_ela.training.batches.AHEAD", 2**28)
+    assert Batches(split, "augmented", RECIPE, seed=3).ahead == 4
+
+
 def test_validation_sees_every_view_in_order_and_unchanged(split) -> None:
     x, y, _ = epoch(Batches(split, "aligned", RECIPE, seed=None), 0)
     expected = np.concatenate(list(split.views("aligned")))

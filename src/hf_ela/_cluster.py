@@ -95,7 +95,7 @@ def check_nodes(ray: Any, asked: Callable[[], str], paths: Mapping[str, str]) ->
 
     def problem() -> str:  # sent as it is: a node may lack the module that this function is in
         try:
-            if found := pickle.loads(sent)():  # noqa: S301
+            if found := pickle.loads(sent)():  # noqa: S301  (pickled by the driver, above)
                 return str(found)
         except ModuleNotFoundError as error:
             name = str(error.name).partition(".")[0]
@@ -103,7 +103,7 @@ def check_nodes(ray: Any, asked: Callable[[], str], paths: Mapping[str, str]) ->
         except (AttributeError, ImportError) as error:
             return f"cannot use its hf-ela: {error}. Install the same version there"
         for what, path in paths.items():
-            if "://" not in path and not os.path.exists(path):  # noqa: PTH110
+            if "://" not in path and not os.path.exists(path):  # noqa: PTH110  (text, as sent)
                 return f"does not see the {what}, {path}. Use a shared disk or a bucket"
         return ""
 
@@ -130,7 +130,7 @@ def core_count(ray: Any) -> int:
     """Return how many cores the nodes of a cluster give to it.
 
     Raises:
-        RunError: None.
+        RunError: They give it none.
     """
     if found := int(ray.cluster_resources().get("CPU", 0)):
         return found

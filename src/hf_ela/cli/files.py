@@ -75,6 +75,6 @@ def named_files(paths: Sequence[str], others: list[str]) -> Iterator[str]:
         for folder, names in walk_once([path], refuse, _is_searched):
             for name in names:
                 is_picture = Path(name).suffix.lower() in IMAGE_SUFFIXES | UNREAD_SUFFIXES
-                # A Path would drop a leading ./
-                (found if is_picture else others).append(os.path.join(folder, name))  # noqa: PTH118
+                place = os.path.join(folder, name)  # noqa: PTH118  (a Path would drop a leading ./)
+                (found if is_picture else others).append(place)
         yield from sorted(found + [name for name in unreadable if name != path]) or [path]

@@ -108,7 +108,7 @@ def _predict(options: argparse.Namespace) -> int:
         )
     for path in options.paths:
         check_path(path)
-        if options.shard.of > 1 and not os.path.exists(path):  # noqa: PTH110
+        if options.shard.of > 1 and not os.path.exists(path):  # noqa: PTH110  (as in `check_path`)
             raise RunError(f"Shards need files and folders that exist. Received: {path}.")
     classifier = load_classifier(options.model, options.runtime, options.threads)
     try:

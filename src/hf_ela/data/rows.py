@@ -206,8 +206,8 @@ def _pixels(
 def packed(view: np.ndarray) -> bytes:
     """Return a square view, uint8, as a lossless WebP: two fifths of its size, for art.
 
-    Every three channels become one picture; the pictures lie side by side. Method and quality are
-    effort; more of it would save a tenth for several times the time.
+    Every three channels become one picture; the pictures lie side by side. Method and quality, here
+    those that take least time, are effort.
     """
     pictures = np.hstack(np.split(view, view.shape[2] // 3, axis=2))
     return _encoded(Image.fromarray(pictures), "WEBP", lossless=True, method=0, quality=0)
