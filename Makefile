@@ -22,8 +22,8 @@ demo: .venv/.demo
 	@echo "== A short training on pictures painted by code, to show every step. =="
 	$(BIN)/hf-ela samples demo/samples --per-class 72 --test-per-class 24 --num-proc 2
 	rm -rf demo/run
-	$(BIN)/hf-ela train --data demo/samples --groups demo/samples/groups.csv --out demo/run \
-	    --set input.training=as_is --set training.epochs=6 --set training.batch_size=16
+	$(BIN)/hf-ela train --recipe scratch --data demo/samples --groups demo/samples/groups.csv \
+	    --out demo/run --set input.training=as_is --set training.epochs=6 --set training.batch_size=16
 	@echo "== Next =="
 	@echo "open  demo/run/README.md                         the model card of this training"
 	@echo "open  demo/run/plots/                            its curves, and its worst mistakes"
@@ -49,7 +49,7 @@ bench: .venv/.dev
 
 # DATA and GROUPS as benchmarks/join.py makes them.
 pretrained: .venv/.dev
-	$(BIN)/hf-ela train --recipe transfer --set calibration.left_out=part \
+	$(BIN)/hf-ela train --set calibration.left_out=part \
 	    --data $(DATA) --groups $(GROUPS) \
 	    --out runs/pretrained $(if $(wildcard runs/pretrained/checkpoint),--resume)
 	rm -rf src/hf_ela/pretrained

@@ -1,6 +1,6 @@
 """Train a detector and write a run folder.
 
-    python train.py                                   # the Hub dataset, the default recipe
+    python train.py                                   # the Hub dataset, the recipe `transfer`
     python train.py --data my/folder --out runs/mine  # train/{fake,real}, test/{fake,real}
     python train.py --from pretrained --data my/folder  # fine-tune the packaged model
     python train.py --recipe reference --set training.epochs=3 --limit 200

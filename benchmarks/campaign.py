@@ -277,7 +277,7 @@ def _train(connection: Any, data: Path, cache: Path, out: Path) -> None:
         return  # killed when all was done
     resume = (out / "checkpoint" / "settings.json").exists()
     options = DataOptions(str(data), num_proc=1, cache_dir=str(cache))
-    recipe, options = recorded(out) if resume else (load_recipe("default", TINY), options)
+    recipe, options = recorded(out) if resume else (load_recipe("scratch", TINY), options)
     few: Row = {"plots": False, "resamples": 20, "perturbations": ["jpeg_50"]}
     train(recipe, options, out, resume=resume, say=lambda x: connection.send(x.split()[0]), **few)
 
@@ -286,7 +286,7 @@ def _stream(connection: Any, data: Path, cache: Path) -> None:
     """Compute the error levels of a stream, with two processes."""
     os.setsid()
     _silent()
-    recipe = load_recipe("default", [*TINY, "augmentation.views=20"])
+    recipe = load_recipe("scratch", [*TINY, "augmentation.views=20"])
     connection.send("Preparing")
     prepare(DataOptions(str(data), streaming=True, cache_dir=str(cache), num_proc=2), recipe)
 

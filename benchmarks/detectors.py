@@ -1,15 +1,15 @@
 """Compare detectors that were trained on the same images and tested on the same images.
 
     python benchmarks/detectors.py --data FOLDER --groups CSV
-    python benchmarks/detectors.py --data FOLDER --groups CSV --recipes default pixels --seeds 5
+    python benchmarks/detectors.py --data FOLDER --groups CSV --recipes scratch --seeds 5
 
 `reference` is the published recipe, trained as published; `reference-aligned` is trained on aligned
 images. `features` and `features-aligned` are gradient boosting over hand-made statistics of error
-levels, as in the leak audit. `default` sees ELA and pixels; `ela` and `pixels` see one of them;
-so do `transfer`, the recipe of the packaged model, `transfer-ela` and `transfer-pixels`.
+levels, as in the leak audit. `scratch` sees ELA and pixels, `scratch-ela` and `scratch-pixels` one
+of them; so do `transfer`, the recipe of the packaged model, `transfer-ela` and `transfer-pixels`.
 
 All are tested as-is and aligned, at the calibration and threshold of their own validation images,
-and compared with `reference`, `default` and `transfer` of the same seed by McNemar's exact test:
+and compared with `reference`, `scratch` and `transfer` of the same seed by McNemar's exact test:
 how many more images they get right, and p, from the lowest to the highest of the seeds. --set
 changes every recipe alike. A training that is finished in --runs is kept.
 """
@@ -34,13 +34,13 @@ from hf_ela.evaluation.metrics import ArtMetrics
 from hf_ela.recipes.schema import Protocol, Recipe
 
 REFERENCE = "reference"
-AGAINST = (REFERENCE, "default", "transfer")
+AGAINST = (REFERENCE, "scratch", "transfer")
 NETWORKS: dict[str, tuple[str, list[str]]] = {
     REFERENCE: ("reference", []),
     "reference-aligned": ("reference", ["input.training=aligned"]),
-    "pixels": ("default", ["ela=none"]),
-    "ela": ("default", ["ela.with_pixels=false"]),
-    "default": ("default", []),
+    "scratch-pixels": ("scratch", ["ela=none"]),
+    "scratch-ela": ("scratch", ["ela.with_pixels=false"]),
+    "scratch": ("scratch", []),
     "transfer-pixels": ("transfer", ["ela=none"]),
     "transfer-ela": ("ela", []),
     "transfer": ("transfer", []),
@@ -142,7 +142,7 @@ def answers(name: str, args: argparse.Namespace) -> list[Answers]:
     """Return a detector's answers for each seed; boosting draws nothing: one fit for all seeds."""
     options = data_options(args.data, args)
     if name in BOOSTED:
-        recipe = seeded("default", args.overrides, 0)
+        recipe = seeded("scratch", args.overrides, 0)
         return [apart(of_boosting, recipe, options, BOOSTED[name])] * args.seeds
     base, own = NETWORKS[name]
     return [

@@ -122,7 +122,7 @@ def main() -> None:
     )
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--data", required=True, metavar="FOLDER")
-    parser.add_argument("--recipe", default="default", metavar="NAME|FILE")
+    parser.add_argument("--recipe", default="scratch", metavar="NAME|FILE")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--out", type=Path, default=HERE / "feeding.json")
     add_data_options(parser)

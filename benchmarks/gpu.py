@@ -10,7 +10,7 @@ nothing; compare accuracies with aligned ones. `run` packs a folder that is not.
 
 `run` measures ELA of 256 x 256 pixels that are on the device, against Pillow to the last bit and as
 a share of the rate at which the device reads and writes such images, its limit; and trains
-`reference` and `default` with ELA (and for `default` the augmentation) inside the compiled step. A
+`reference` and `scratch` with ELA (and for `scratch` the augmentation) inside the compiled step. A
 training that does not end within --minutes of the start is stopped, and its epochs are counted.
 Without --data it paints images, whose accuracies say nothing.
 
@@ -42,7 +42,7 @@ from hf_ela.images.operations import rescale
 from hf_ela.images.sources import IMAGE_SUFFIXES
 from hf_ela.recipes.loading import load_recipe
 
-RECIPES = ("reference", "default")
+RECIPES = ("reference", "scratch")
 PUBLISHED = "7-10 minutes on an RTX 3080"
 QUALITY = 90
 SIDE = 256

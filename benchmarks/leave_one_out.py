@@ -120,7 +120,7 @@ def main() -> None:
     parser = training_parser(__doc__, "leave-one-out", seeds=1)
     parser.add_argument("--column", default="source", help="of the groups file (source)")
     parser.add_argument("--only", nargs="+", metavar="VALUE", help="leave out only these values")
-    parser.add_argument("--recipe", default="default", metavar="NAME|FILE")
+    parser.add_argument("--recipe", default="scratch", metavar="NAME|FILE")
     parser.add_argument("--blocks", type=int, default=0, metavar="N", help="of the backbone (0)")
     args = parser.parse_args()
     if args.blocks and seeded(args.recipe, args.overrides, 0).network.kind != "transfer":

@@ -103,7 +103,7 @@ def in_shards(place: Path, folder: Path, cluster: Cluster) -> list[dict[str, Any
         options = DataOptions(
             str(place), streaming=True, num_proc=1, cache_dir=str(cache), address=address
         )
-        source, how = open_dataset(options), load_recipe("default").preprocessing
+        source, how = open_dataset(options), load_recipe("scratch").preprocessing
         views = ("aligned", "augmented")
         started, began = process_time(), perf_counter()
         settings = RowSettings(how, views, source.labels, "train", source.root, pictures=False)

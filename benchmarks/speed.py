@@ -320,7 +320,7 @@ def soft_hashes(rng: np.random.Generator, number: int) -> np.ndarray:
 
 
 PARTS = {"ela": ela, "preprocess": preprocess, "predict": predict, "duplicates": duplicates}
-RECIPES = ("reference", "default")
+RECIPES = ("reference", "scratch")
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ WRONG_WEIGHTS: list[tuple[Callable[[Path], object], str]] = [
 
 # --- ONNX ----------------------------------------------------------------------------------------
 
-RECIPE = load_recipe("default", [*TINY, "ela=none", "network.widths=[4]"])
+RECIPE = load_recipe("scratch", [*TINY, "ela=none", "network.widths=[4]"])
 SHAPE = RECIPE.input_shape
 
 

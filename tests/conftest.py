@@ -62,7 +62,7 @@ TINY = [
     "network.widths=[8]", "network.blocks=1", "training.epochs=2", "training.batch_size=8",
     "training.seed=0", "training.order_seed=0", "validation.fraction=0.25",
 ]  # fmt: skip
-"""Overrides of the default recipe that make a training take a second."""
+"""Overrides of the recipe `scratch` that make a training take a second."""
 
 CHEAP = {"plots": False, "export": False, "resamples": 20, "perturbations": ["jpeg_50"]}
 """Options of `train` and `reproduce` that leave little beside the fit."""
@@ -275,7 +275,7 @@ def tiny_run(tiny, tiny_groups, tmp_path_factory) -> Path:
 
         cache = tmp_path_factory.mktemp("cache")
         options = DataOptions(str(tiny), groups=str(tiny_groups), num_proc=1, cache_dir=str(cache))
-        train(load_recipe("default", TINY), options, out, track=True, say=lambda line: None)
+        train(load_recipe("scratch", TINY), options, out, track=True, say=lambda line: None)
 
     return made_once(tmp_path_factory, "tiny-run", make)
 

@@ -14,7 +14,7 @@ from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
 
 CROPS = load_recipe(
-    "default", [*TINY, "input.grid=2", "ela.qualities=[75, 95]", "ela.gain=2.5", "ela.signed=false"]
+    "scratch", [*TINY, "input.grid=2", "ela.qualities=[75, 95]", "ela.gain=2.5", "ela.signed=false"]
 )
 """Four crops; the gain is a table, which no other exported model has."""
 RESIZED = load_recipe("reference", ["input.before=40", "input.size=24", "ela.with_pixels=true"])

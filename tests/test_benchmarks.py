@@ -163,7 +163,7 @@ def packed(tiny, tmp_path, python):
 def test_gpu_measures_the_cpu_where_there_is_no_gpu_and_says_so(backend, packed, run):
     if not find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    recipes = ("reference", "default") if backend == "torch" else ("default",)
+    recipes = ("reference", "scratch") if backend == "torch" else ("scratch",)
     quick = ["--data", packed, "--quick", "--repeat", 1, "--recipes", *recipes]
     printed, report = run("gpu.py", "run", *quick, KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="")
     assert "NO GPU" in printed
@@ -181,7 +181,7 @@ def test_gpu_measures_the_cpu_where_there_is_no_gpu_and_says_so(backend, packed,
 def test_gpu_stops_a_training_in_time_and_takes_a_plain_folder(tiny, run):
     if not find_spec("jax"):
         pytest.skip("jax is not installed")
-    quick = ["--data", tiny, "--quick", "--repeat", 1, "--recipes", "default", "--minutes", 0]
+    quick = ["--data", tiny, "--quick", "--repeat", 1, "--recipes", "scratch", "--minutes", 0]
     printed, report = run("gpu.py", "run", *quick, KERAS_BACKEND="jax", CUDA_VISIBLE_DEVICES="")
     assert "44 images" in printed
     assert "stopped, 0 minutes after the start" in printed
@@ -215,7 +215,7 @@ def test_a_finished_run_is_kept_and_not_taken_for_one_with_other_settings(
 ):
     from common import trained
 
-    recipe, other = (load_recipe("default", [*TINY, *more]) for more in ([], ["training.epochs=1"]))
+    recipe, other = (load_recipe("scratch", [*TINY, *more]) for more in ([], ["training.epochs=1"]))
     options = DataOptions(str(tiny), groups=str(tiny_groups))
     assert trained(recipe, options, tiny_run) == json.loads((tiny_run / "run.json").read_text())
     for asked in ((other, options), (recipe, replace(options, leave_out="source=reals"))):
@@ -241,7 +241,7 @@ def test_leave_one_out_tests_on_what_training_did_not_see(run, trials, tmp_path)
     area = row["roc_auc"]["value"]
     assert report["summary"]["roc_auc"] == {"mean": [area], "minimum": [area]}
     assert f"seed 0: | fakejpg | 11 | 11 | 6 | {area:.3f} (" in printed
-    fold = tmp_path / "runs" / "default-source-fakejpg-0"
+    fold = tmp_path / "runs" / "scratch-source-fakejpg-0"
     trained = json.loads((fold / "run.json").read_text("utf-8"))
     assert trained["data"]["left_out"] == {"rule": "source=fakejpg", "images": 8}
 
@@ -288,7 +288,7 @@ def test_fine_tuning_is_compared_on_images_that_no_training_has_seen(run, tiny, 
 
     groups = write_groups(tmp_path / "parts.csv", tiny, "group,source,part", row)
     small = settings(*TINY, "validation.fraction=0.25")
-    arguments = [*trials, "--groups", groups, *small, "--recipe", "default", "--part", 1]
+    arguments = [*trials, "--groups", groups, *small, "--recipe", "scratch", "--part", 1]
     printed, report = run("fine_tuning.py", *arguments, "--each", 6, "--test", 3)
     assert [row["model"] for row in report["rows"]] == ["as it is", "fine-tuned", "trained anew"]
     folder = tmp_path / "runs" / "folder"
@@ -359,7 +359,7 @@ def test_the_test_split_decides_nothing_of_boosting(tmp_path, cache, scripts):
     data = write_folder(tmp_path / "data", train=20, test=8)
     for number, path in enumerate(sorted(data.rglob("*.*g"))):  # classes that are hard to tell
         picture(number, fake=number % 3 == 0).save(path)
-    recipe = load_recipe("default", TINY)
+    recipe = load_recipe("scratch", TINY)
     exchanged = with_test_classes_exchanged(data, tmp_path / "exchanged")
     plain, other = (
         of_boosting(recipe, DataOptions(str(folder), num_proc=1), "aligned")

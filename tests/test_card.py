@@ -274,7 +274,7 @@ def test_a_quick_trial_and_a_demonstration_say_so_first(data, text) -> None:
     ],
 )
 def test_says_what_the_network_sees(override, seen) -> None:
-    card = make_card(changed(recipe=load_recipe("default", [override]).model_dump()))
+    card = make_card(changed(recipe=load_recipe("scratch", [override]).model_dump()))
     short, _, long = seen.partition(": ")
     assert f"estimates from {long} whether" in card
     assert f" ({short}), **" in card

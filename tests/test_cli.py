@@ -59,7 +59,7 @@ def lines_of(out: str) -> list[Any]:
 @pytest.fixture(scope="module")
 def classifier() -> ElaClassifier:
     overrides = ("input.size=32", "network.widths=[4, 8]", "network.blocks=1")
-    recipe = load_recipe("default", overrides)
+    recipe = load_recipe("scratch", overrides)
     return ElaClassifier(build_model(recipe), recipe, threshold=0.3)
 
 

@@ -209,7 +209,7 @@ def test_a_dataset_is_pinned_and_another_one_is_refused(hub, tiny, tmp_path, com
     assert f"holds results of another source: hf://datasets/tester/art@{commit}" in printed.err
 
 
-RECIPE = load_recipe("default", [*TINY, "augmentation.views=32"])
+RECIPE = load_recipe("scratch", [*TINY, "augmentation.views=32"])
 """Its rows take some hundredths of a second: a node can be lost before all are there."""
 
 

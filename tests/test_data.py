@@ -48,7 +48,7 @@ from hf_ela.hub.locate import locate
 from hf_ela.images.loading import load_image
 from hf_ela.recipes.loading import load_recipe
 
-RECIPE = load_recipe("default", TINY)
+RECIPE = load_recipe("scratch", TINY)
 
 
 def prepared(folder: Path, recipe=RECIPE, **options) -> Prepared:
@@ -64,7 +64,7 @@ def counts(data: Prepared) -> tuple[int, int]:
 )
 def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming, ela) -> None:
     data = prepared(
-        tiny, load_recipe("default", [*TINY, f"training.ela={ela}"]), streaming=streaming
+        tiny, load_recipe("scratch", [*TINY, f"training.ela={ela}"]), streaming=streaming
     )
     assert data.summary["splits"]["train"]["n"] + data.summary["splits"]["validation"]["n"] == 32
     assert data.summary["splits"]["test"] == {"n": 12, "fake": 6, "real": 6}
@@ -85,7 +85,7 @@ def test_rows_hold_what_the_views_functions_give(tiny, cache, streaming, ela) ->
 
 @pytest.mark.second_lane
 def test_an_image_to_train_on_takes_less_than_a_megabyte(real_folder, cache) -> None:
-    recipe = load_recipe("default", ["validation.fraction=0.25"])
+    recipe = load_recipe("scratch", ["validation.fraction=0.25"])
     store = prepared(real_folder, recipe).train.store
     assert len(store.facts) == 8
     assert sum(file.stat().st_size for file in store.files) < 8 * 1e6
@@ -142,7 +142,7 @@ def test_whatever_changes_the_pixels_computes_again(
 ) -> None:
     folder = write_folder(tmp_path / "data", train=5, test=2)
     options = {"streaming": streaming}
-    recipe = load_recipe("default", [*TINY, "training.ela=cached"])
+    recipe = load_recipe("scratch", [*TINY, "training.ela=cached"])
     assert counts(prepared(folder, recipe, **options)) == (14, 0)
     if what == "ela version":
         monkeypatch.setattr(
@@ -153,7 +153,7 @@ def test_whatever_changes_the_pixels_computes_again(
     elif what == "codec":
         monkeypatch.setattr("PIL.__version__", "99.0")
     elif what == "quality":
-        recipe = load_recipe("default", [*TINY, "training.ela=cached", "ela.qualities=[81]"])
+        recipe = load_recipe("scratch", [*TINY, "training.ela=cached", "ela.qualities=[81]"])
     else:
         picture(77, fake=False).save(folder / "train/real/train000.png")
     computed, cached = counts(prepared(folder, recipe, **options))
@@ -164,7 +164,7 @@ def test_whatever_changes_the_pixels_computes_again(
 def test_neither_training_nor_error_levels_touch_the_cache(tiny, cache) -> None:
     prepared(tiny)
     other = load_recipe(
-        "default",
+        "scratch",
         [*TINY, "training.seed=5", "training.epochs=9", "validation.seed=3", "name=x", "ela=none"],
     )
     assert counts(prepared(tiny, other)) == (0, 44)
@@ -206,7 +206,7 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
         "from hf_ela.recipes import load_recipe\n"
         "source, cache, *overrides = sys.argv[1:]\n"
         "options = DataOptions(source, streaming=True, cache_dir=cache, num_proc=2)\n"
-        "prepare(options, load_recipe('default', overrides))\n"
+        "prepare(options, load_recipe('scratch', overrides))\n"
     )
     slow = [*TINY, "augmentation.views=12"]
     process = subprocess.Popen(
@@ -222,7 +222,7 @@ def test_killed_stream_computes_only_the_missing_shards(tmp_path) -> None:
     sizes = sum(64 if path.stem != "00002" else 32 for path in there)  # 160 images are 3 shards
     assert len(there) >= 1
     options = {"streaming": True, "cache_dir": str(tmp_path / "cache")}
-    again = prepared(folder, load_recipe("default", slow), **options)
+    again = prepared(folder, load_recipe("scratch", slow), **options)
     assert counts(again) == (164 - sizes, sizes)
 
 
@@ -690,7 +690,7 @@ def test_labels_of_a_table_are_asked_for_by_name(tmp_path, cache) -> None:
     (tmp_path / "metadata.csv").write_text("\n".join(lines))
     with pytest.raises(LabelError, match=r"Received: AI, Human\..*`label_map`"):
         prepared(tmp_path)
-    few = load_recipe("default", [*TINY, "validation.fraction=0.1"])
+    few = load_recipe("scratch", [*TINY, "validation.fraction=0.1"])
     with pytest.raises(DataError, match=r"Received: \d and \d .*larger validation\.fraction"):
         prepared(tmp_path, few, label_map={"AI": "fake", "Human": "real"})
     data = prepared(tmp_path, label_map={"AI": "fake", "Human": "real"})
@@ -733,7 +733,7 @@ def test_a_killed_worker_is_said(tiny, cache) -> None:
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    long = load_recipe("default", [*TINY, "augmentation.views=64"])
+    long = load_recipe("scratch", [*TINY, "augmentation.views=64"])
     with pytest.raises(DataError, match=r"worker process was killed.*memory.*`num_proc`"):
         prepare(DataOptions(source=str(tiny), num_proc=2), long)
     killer.join()
@@ -757,7 +757,7 @@ def test_an_image_that_does_not_fit_in_memory_is_one_refused_row(monkeypatch) ->
         return int(np.empty(2**60, np.uint8)[0])
 
     monkeypatch.setattr("hf_ela.data.rows.perceptual_hash", hungry)
-    recipe = load_recipe("default").preprocessing
+    recipe = load_recipe("scratch").preprocessing
     settings = RowSettings(recipe, ("as_is",), {"0": "fake"}, "train", "x", False)
     image = {"bytes": encode(Image.new("RGB", (9, 9)), "PNG"), "path": "a.png"}
     row = compute_row(image, 0, 0, settings=settings.to_json())

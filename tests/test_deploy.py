@@ -47,7 +47,7 @@ PNG = encode(picture(80, 120, seed=1), "PNG")
 
 @pytest.fixture(scope="module")
 def trained() -> ElaClassifier:
-    recipe = load_recipe("default", [*TINY, "input.grid=2"])
+    recipe = load_recipe("scratch", [*TINY, "input.grid=2"])
     unsure = ElaClassifier(network_of(recipe, seed=2), recipe, temperature=2)
     # The one picture in the band, the other outside.
     inside, outside = score_of(unsure, PNG), score_of(unsure, JPEG)

@@ -20,8 +20,8 @@ from hf_ela.recipes.loading import load_recipe
 from hf_ela.training.fit import Batches, fit, on_device
 
 ON_DEVICE = [*TINY, "training.ela=on_device", "augmentation.jpeg=0.5", "training.epochs=1"]
-DEVICE = load_recipe("default", ON_DEVICE)
-IN_BATCHES = load_recipe("default", [*ON_DEVICE, "training.ela=in_batches"])
+DEVICE = load_recipe("scratch", ON_DEVICE)
+IN_BATCHES = load_recipe("scratch", [*ON_DEVICE, "training.ela=in_batches"])
 
 
 def pixels(images: int, side: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def by_pillow(image: np.ndarray, drawn: np.ndarray, size: int) -> np.ndarray:
 
 
 def test_history_and_ela_equal_the_cpu_to_the_bit() -> None:
-    recipe = load_recipe("default", [*ON_DEVICE, "ela.qualities=[75, 95]"])
+    recipe = load_recipe("scratch", [*ON_DEVICE, "ela.qualities=[75, 95]"])
     sources = pixels(12, recipe.source_side)
     draws = draw(np.random.default_rng(0), 12, recipe)
     crops = keras.ops.convert_to_numpy(DeviceAugmentation(32, rescales=False)(sources, draws))
@@ -53,7 +53,7 @@ def test_history_and_ela_equal_the_cpu_to_the_bit() -> None:
 
 
 def test_draws_are_of_the_recipe() -> None:
-    recipe = load_recipe("default", [*ON_DEVICE, "augmentation.rescale=[0.5, 2.0]"])
+    recipe = load_recipe("scratch", [*ON_DEVICE, "augmentation.rescale=[0.5, 2.0]"])
     columns = dict(zip(DRAWS, draw(np.random.default_rng(0), 4000, recipe).T, strict=True))
     assert (columns["first"].min(), columns["first"].max()) == (75, 95)
     second = columns["second"][columns["second"] > 0]

@@ -38,7 +38,7 @@ from hf_ela.training.fit import Checkpoint, fit
 
 data, folder, *overrides = sys.argv[1:]
 folder = Path(folder)
-recipe = load_recipe("default", overrides)
+recipe = load_recipe("scratch", overrides)
 data = prepare(DataOptions(data, num_proc=1, cache_dir=str(folder / "cache")), recipe)
 store = data.train.store
 views, store.left = store.views, 10**9
@@ -86,7 +86,7 @@ from hf_ela.training.trainer import train
 
 data, folder, cheap, *overrides = sys.argv[1:]
 processes = Processes.detected()
-recipe = load_recipe("default", overrides)
+recipe = load_recipe("scratch", overrides)
 what = recipe, DataOptions(data, num_proc=1, cache_dir=f"{folder}/cache"), f"{folder}/run"
 if processes.rank:
     help_train(*what, processes, devices=2)
@@ -175,12 +175,12 @@ def test_two_processes_of_two_devices_train_to_the_weights_of_one(
 def prepared(tiny, tmp_path_factory) -> Prepared:
     cache = str(tmp_path_factory.mktemp("cache"))
     options = DataOptions(str(tiny), num_proc=1, cache_dir=cache)
-    return prepare(options, load_recipe("default", TINY))
+    return prepare(options, load_recipe("scratch", TINY))
 
 
 @pytest.mark.second_lane
 def test_processes_that_do_not_meet_say_why(prepared, tmp_path, coordinator) -> None:
-    recipe = load_recipe("default", TINY)
+    recipe = load_recipe("scratch", TINY)
     for rank, words in (
         (0, "All 2 processes must come within 0.5 seconds of each other. Missing: rank 1. Start"),
         (1, f"Rank 0 must answer at `coordinator` within 0.5 seconds. Received: {coordinator}: "),
@@ -196,7 +196,7 @@ def test_processes_that_would_train_different_things_are_refused(
     said: list[str] = []
 
     def join(rank: int) -> None:
-        recipe = load_recipe("default", [*TINY, f"training.seed={rank}"])
+        recipe = load_recipe("scratch", [*TINY, f"training.seed={rank}"])
         with pytest.raises(RunError) as error:
             Processes(coordinator, 2, rank, wait=60).join(recipe, prepared, tmp_path)
         said.append(str(error.value))
@@ -225,7 +225,7 @@ def test_an_environment_without_other_processes_says_so(tmp_path, monkeypatch, c
     [
         ("--devices 2", "tensorflow", "requires Keras on JAX. Received: tensorflow. Set KERAS_BAC"),
         ("--devices 0", "jax", "--devices must be at least 1. Received: 0."),
-        ("--devices 3", "jax", "Received: training.batch_size=32, devices=3."),
+        ("--devices 3", "jax", "Received: training.batch_size=256, devices=3."),
         (
             "--devices 1 --coordinator here --processes 2 --rank 0",
             "jax",
@@ -244,7 +244,7 @@ def test_an_environment_without_other_processes_says_so(tmp_path, monkeypatch, c
         ("--coordinator here:1", "jax", "--rank and --out go together"),
         ("--processes auto --rank 1", "jax", "or --processes auto, --out"),
         ("--processes auto", "tensorflow", "requires Keras on JAX. Received: tensorflow."),
-        ("--devices 2 --recipe transfer", "jax", "on one device, in seconds. Leave out --devices"),
+        ("--devices 2", "jax", "on one device, in seconds. Leave out --devices"),
     ],
 )
 def test_what_cannot_be_shared_is_refused_before_any_work(

@@ -45,7 +45,7 @@ def test_a_release_is_trained_pushed_loaded_and_reproduced(hub, tmp_path) -> Non
 
     # A maintainer trains from the Hub, looks at the plan, and releases.
     run = tmp_path / "run"
-    settings = [word for override in TINY for word in ("--set", override)]
+    settings = ["--recipe", "scratch", *(w for override in TINY for w in ("--set", override))]
     command("hf-ela", "train", "--data", DATASET, "--out", run, *settings, home="maintainer")
     push = ("hf-ela", "push", run, MODEL, "--tag", "v1.0.0")
     plan = command(*push, "--dry-run", home="maintainer")

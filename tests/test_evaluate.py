@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 def untrained(widths: list[int]) -> ElaClassifier:
     overrides = ("input.size=32", "input.grid=1", f"network.widths={widths}", "network.blocks=1")
-    recipe = load_recipe("default", overrides)
+    recipe = load_recipe("scratch", overrides)
     keras.utils.set_random_seed(0)  # some tests need two models that differ in their answers
     return ElaClassifier(build_model(recipe), recipe, threshold=0.5)
 

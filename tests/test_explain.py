@@ -14,10 +14,10 @@ from hf_ela.models.explain import LEGEND, MOST_CROPS, OVERLAY_SIDE, Evidence, ov
 from hf_ela.recipes.loading import load_recipe
 from networks import classifier_of
 
-CROPS = load_recipe("default", [*TINY, "input.grid=3"])
+CROPS = load_recipe("scratch", [*TINY, "input.grid=3"])
 SHORTEST = ["input.shortest_side=48"]
 RESIZED = load_recipe(
-    "default",
+    "scratch",
     [*TINY, "augmentation=none", "input={kind='resize',before=64,size=32,training='as_is'}"],
 )
 
@@ -101,7 +101,7 @@ class TestEvidence:
             assert {box.x for box in found.slid} == {box.y for box in found.slid} == {4, 12, 20, 28}
 
     def test_the_map_has_the_scale_of_the_picture(self) -> None:
-        recipe = load_recipe("default", [*TINY, "input.longest_side=none", *SHORTEST])
+        recipe = load_recipe("scratch", [*TINY, "input.longest_side=none", *SHORTEST])
         found = classifier_of(recipe).explain(picture(300, 200))
         assert found.map.shape == (200, 300)
         assert {round(side / 133, 1) for box in found.slid for side in box[2:]} == {1}

@@ -32,7 +32,7 @@ from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
 from networks import network_of
 
-PIXELS = load_recipe("default", [*TINY, "ela=none"])
+PIXELS = load_recipe("scratch", [*TINY, "ela=none"])
 """Without ELA: what is quick to export."""
 
 WAYS: dict[str, Callable[..., None]] = {"onnx": export_onnx, "tflite": export_litert}
@@ -136,7 +136,7 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch) -> None:
 
 
 def test_ela_inside_litert_has_the_bits_of_pillow(tmp_path) -> None:
-    recipe = load_recipe("default", [*TINY, "input.size=16", "network.patch=4"])
+    recipe = load_recipe("scratch", [*TINY, "input.size=16", "network.patch=4"])
     inputs = keras.Input(recipe.input_shape, dtype="uint8")
     views = keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))  # what a network would see
     export_litert(views, recipe, tmp_path / "views.tflite")

@@ -174,7 +174,7 @@ def test_the_packaged_model_can_be_named(mine) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--recipe default", "Leave out --recipe"),
+        ("--recipe scratch", "Leave out --recipe"),
         (
             "--set network.patch=8",
             "Received: network.patch=8. Leave it out, or train anew, without --from",

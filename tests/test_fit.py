@@ -16,7 +16,7 @@ from hf_ela.recipes.loading import load_recipe
 from hf_ela.recipes.schema import Recipe
 from hf_ela.training.fit import Batches, Checkpoint, fit
 
-RECIPE = load_recipe("default", TINY)
+RECIPE = load_recipe("scratch", TINY)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_an_epoch_does_not_grow_the_process(tiny, tmp_path) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    recipe = load_recipe("default", ["augmentation.views=20", "training.batch_size=1"])
+    recipe = load_recipe("scratch", ["augmentation.views=20", "training.batch_size=1"])
     options = DataOptions(source=str(tiny), num_proc=1, cache_dir=str(tmp_path))
     train = prepare(options, recipe).train
     before = resident()

@@ -15,7 +15,7 @@ from hf_ela.training import train
 from hub_server import LocalHub
 
 ID = "somebody/art"
-RECIPE = load_recipe("default", [*TINY, "training.epochs=1"])
+RECIPE = load_recipe("scratch", [*TINY, "training.epochs=1"])
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_private_dataset_trains_with_the_token_which_is_never_written(
 def test_the_published_dataset_trains(tmp_path, python) -> None:
     """With the live Hub: a few images of the published dataset, streamed."""
     words = ["-m", "hf_ela", "train", "--limit", 20, "--out", tmp_path / "run"]
-    words += ["--cache-dir", tmp_path / "c"]
+    words += ["--cache-dir", tmp_path / "c", "--recipe", "scratch"]
     for override in [*TINY, "training.epochs=1"]:
         words += ["--set", override]
     done = python(words, **({"HF_ENDPOINT": "https://huggingface.co"} | LIVE))

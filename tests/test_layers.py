@@ -25,7 +25,7 @@ from hf_ela.models.networks import with_error_level
 from hf_ela.recipes.loading import load_recipe
 from networks import CROPS, RESIZED, network_of
 
-PIXELS = load_recipe("default", [*TINY, "ela=none"])
+PIXELS = load_recipe("scratch", [*TINY, "ela=none"])
 SETTINGS = [
     {"signed": signed, "color": color, "gain": gain}
     for signed, color, gain in product(
@@ -89,7 +89,7 @@ def test_error_level_of_real_images(pictures) -> None:
     for path in pictures[::2]:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))[-200:, -200:]
-        for recipe in ("default", "reference"):
+        for recipe in ("scratch", "reference"):
             ela = load_recipe(recipe).ela
             expected = error_level(pixels, ela.qualities, **ela.settings)
             found = result(ErrorLevel(ela.qualities, **ela.settings), pixels[None])[0]

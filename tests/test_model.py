@@ -18,7 +18,7 @@ from hf_ela.models.networks import build_model
 from hf_ela.recipes.loading import load_recipe
 
 weights, views, out, *overrides = sys.argv[1:]
-model = build_model(load_recipe("default", overrides))
+model = build_model(load_recipe("scratch", overrides))
 model.load_weights(weights)
 np.save(out, np.asarray(model.predict_on_batch(np.load(views))))
 assert has_gpu() in (True, False)
@@ -38,7 +38,7 @@ def test_reference_has_the_published_parameters() -> None:
 
 
 def test_default_is_small_and_gives_probabilities() -> None:
-    recipe = load_recipe("default")
+    recipe = load_recipe("scratch")
     model = build_model(recipe)
     assert model.count_params() < 1_500_000
     views = np.random.default_rng(0).integers(0, 256, (3, *recipe.input_shape), np.uint8)
@@ -58,7 +58,7 @@ def test_a_bias_is_added_to_the_log_odds_of_fake() -> None:
 
 @pytest.mark.parametrize(("means", "same"), [("removed", True), ("kept", False)])
 def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) -> None:
-    recipe = load_recipe("default", [*TINY, f"network.block_means={means}"])
+    recipe = load_recipe("scratch", [*TINY, f"network.block_means={means}"])
     model = network_of(recipe)
     rng = np.random.default_rng(0)
     views = rng.integers(100, 156, (2, *recipe.input_shape), np.uint8)
@@ -72,7 +72,7 @@ def test_the_brightness_of_a_block_counts_where_its_mean_is_kept(means, same) ->
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_backends_load_each_others_weights(backend, tmp_path, python) -> None:
     keras.utils.set_random_seed(1)
-    recipe = load_recipe("default", TINY)
+    recipe = load_recipe("scratch", TINY)
     model = build_model(recipe)
     model.save_weights(tmp_path / "a.weights.h5")
     views = np.random.default_rng(0).integers(100, 156, (5, *recipe.input_shape), np.uint8)

@@ -60,7 +60,7 @@ class TestWheel:
         assert modules <= {*names}
         assert {
             "hf_ela/py.typed",
-            "hf_ela/recipes/default.toml",
+            "hf_ela/recipes/scratch.toml",
             "hf_ela/hub/assets/handler.py",
             "hf_ela/hub/assets/space/app.py",
             *(f"hf_ela/hub/assets/widget/{path.name}" for path in WIDGET.iterdir()),
@@ -105,7 +105,7 @@ class TestWheel:
 import sys, hf_ela
 from hf_ela.recipes.loading import built_in_recipes
 assert ".whl" in hf_ela.__file__, hf_ela.__file__
-assert built_in_recipes() == ["default", "ela", "reference", "transfer"]
+assert built_in_recipes() == ["ela", "reference", "scratch", "transfer"]
 print(hf_ela.ElaClassifier.from_pretrained(sys.argv[1]).predict(sys.argv[2])[0]["score"])
 """
         done = run_python(code, tiny_run, pictures[0], path=wheel_file)

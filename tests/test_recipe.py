@@ -19,7 +19,7 @@ def value(recipe: Recipe, key: str):
 
 
 def test_built_in_recipes_are_valid_and_know_their_names() -> None:
-    names = ["default", "ela", "reference", "transfer"]
+    names = ["ela", "reference", "scratch", "transfer"]
     assert built_in_recipes() == names
     assert [load_recipe(name).name for name in names] == names
 
@@ -36,17 +36,17 @@ def test_reference_holds_the_published_numbers() -> None:
 
 def test_overrides_of_every_kind() -> None:
     recipe = load_recipe(
-        "default",
+        "scratch",
         ["training.epochs=3", "ela.qualities=[90]", "training.schedule=constant", "ela.gain = 2.5"],
     )
-    assert load_recipe("default", ["validation.fraction=.3"]).validation.fraction == 0.3
+    assert load_recipe("scratch", ["validation.fraction=.3"]).validation.fraction == 0.3
     assert (recipe.training.epochs, recipe.ela.qualities) == (3, [90])
     assert (recipe.training.schedule, recipe.ela.gain) == ("constant", 2.5)
-    assert load_recipe("default").training.epochs != 3
+    assert load_recipe("scratch").training.epochs != 3
 
 
 def test_a_recipe_survives_its_own_dump() -> None:
-    recipe = load_recipe("default")
+    recipe = load_recipe("scratch")
     assert Recipe.model_validate(recipe.model_dump()) == recipe
 
 
@@ -90,19 +90,19 @@ def test_known_keys_reach_into_every_section() -> None:
 )
 def test_refusals_name_the_key_and_what_would_be_valid(override, message) -> None:
     with pytest.raises(RecipeError, match=f"(?s){message}"):
-        load_recipe("default", [override])
+        load_recipe("scratch", [override])
 
 
 def test_settings_that_cannot_work_together(tmp_path) -> None:
     with pytest.raises(RecipeError, match="native-resolution crops"):
-        load_recipe("default", ['input={kind="resize", before=256, size=128, training="as_is"}'])
+        load_recipe("scratch", ['input={kind="resize", before=256, size=128, training="as_is"}'])
 
 
 def test_no_such_recipe_lists_the_built_in_ones(tmp_path) -> None:
-    nearest = {"defualt": "default", "Reference": "reference"}
+    nearest = {"scrach": "scratch", "Reference": "reference"}
     for wrong, near in nearest.items():
         with pytest.raises(
-            RecipeError, match=rf"default or ela or reference.*{wrong}.*nearest.*`{near}`"
+            RecipeError, match=rf"ela or reference or scratch.*{wrong}.*nearest.*`{near}`"
         ):
             load_recipe(wrong)
     with pytest.raises(RecipeError, match=r"my\.toml, which is neither\.$"):
@@ -116,12 +116,12 @@ def test_no_such_recipe_lists_the_built_in_ones(tmp_path) -> None:
 
 
 def test_sections_can_be_left_out_and_change_kind() -> None:
-    assert load_recipe("default", ["augmentation=none"]).augmentation is None
-    assert load_recipe("default", ["network.kind=reference"]).network.kind == "reference"
+    assert load_recipe("scratch", ["augmentation=none"]).augmentation is None
+    assert load_recipe("scratch", ["network.kind=reference"]).network.kind == "reference"
     with pytest.raises(RecipeError, match="does not belong to the kind"):
-        load_recipe("default", ["network.kind=reference", "network.patch=4"])
+        load_recipe("scratch", ["network.kind=reference", "network.patch=4"])
     with pytest.raises(RecipeError, match="is a section"):
-        load_recipe("default", ["ela=3", "ela.gain=1"])
+        load_recipe("scratch", ["ela=3", "ela.gain=1"])
 
 
 def test_label_maps() -> None:

@@ -29,7 +29,7 @@ def minimal() -> dict[str, Any]:
     measured = {"accuracy": cell, "f1": cell, "confusion": {"tp": 5, "fn": 1, "fp": 1, "tn": 5}}
     return {
         "schema": 1,
-        "recipe": load_recipe("default", TINY).model_dump(),
+        "recipe": load_recipe("scratch", TINY).model_dump(),
         "data": {
             "id": "user/art",
             "revision": "a" * 40,

@@ -44,7 +44,7 @@ def classifier() -> ElaClassifier:
     layers = [keras.Input((32, 32, 3), dtype="uint8"), keras.layers.Rescaling(1.0)]
     model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), dense])
     dense.set_weights([np.array([[-0.1, 0.1]] * 3), np.array([6.0, -6.0])])
-    return ElaClassifier(model, load_recipe("default", overrides), threshold=0.5)
+    return ElaClassifier(model, load_recipe("scratch", overrides), threshold=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -280,7 +280,7 @@ class TestDamage:
                 f"{network[:-1]}, patch={patch}, widths={widths}, blocks={blocks}, dropout=0}}"
             )
         recipe = load_recipe(
-            "default", [f"input.size={size}", f"ela.qualities={qualities}", network]
+            "scratch", [f"input.size={size}", f"ela.qualities={qualities}", network]
         )
         model = build_model(recipe)
         small = sum(12 * width for width in widths) * (blocks + 1) + 6 * 32 + 600

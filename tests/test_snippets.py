@@ -186,7 +186,7 @@ def run(hub, tiny, tiny_groups, tiny_run, pictures, tmp_path, monkeypatch, capsy
             if words[1] == "reproduce":  # of a release whose data is local
                 words = [*words, "--data", "my/folder", "--groups", "my/groups.csv"]
         if words[1] == "train":
-            settings = BRIEF if "--from" in words else SMALL if "transfer" in words else TINY
+            settings = BRIEF if "--from" in words else TINY if "scratch" in words else SMALL
             words += [word for setting in settings for word in ("--set", setting)]
             if "--out" in words:
                 shutil.rmtree(words[words.index("--out") + 1])

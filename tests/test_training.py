@@ -44,7 +44,7 @@ from hf_ela.run_record import Run, read_run
 from hf_ela.training import train
 from hf_ela.training.claiming import recorded
 
-RECIPE = load_recipe("default", TINY)
+RECIPE = load_recipe("scratch", TINY)
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ from hf_ela.training.claiming import recorded
 data, cache, out, *overrides = sys.argv[1:]
 resume = not overrides
 options = DataOptions(data, num_proc=1, cache_dir=cache)
-recipe, options = recorded(out) if resume else (load_recipe("default", overrides), options)
+recipe, options = recorded(out) if resume else (load_recipe("scratch", overrides), options)
 train(recipe, options, out, resume=resume, plots=False, export=False, resamples=20,
       perturbations=["jpeg_50"])
 """
@@ -268,7 +268,7 @@ def test_a_killed_training_resumes_to_the_same_bits(tiny, tmp_path, backend) -> 
         if backend == keras.backend.backend():
             folder = tmp_path / out
             options = DataOptions(str(tiny), num_proc=1, cache_dir=str(cache))
-            found = (load_recipe("default", words), options) if words else recorded(folder)
+            found = (load_recipe("scratch", words), options) if words else recorded(folder)
             train(*found, folder, resume=not words, **CHEAP)
             return
         process = start(out, *words)
@@ -364,6 +364,7 @@ def test_interruption_while_ela_is_computed_by_two_processes(tmp_path, how) -> N
     """As a terminal does it: the signal goes to the whole group; or the parent alone is killed."""
     folder = write_folder(tmp_path / "data", train=100, test=4)
     words = ["train", "--data", folder, "--cache-dir", tmp_path / "cache", "--num-proc", 2]
+    words += ["--recipe", "scratch"]
     for override in (*TINY, "augmentation.views=60"):
         words += ["--set", override]
     process = subprocess.Popen(
@@ -402,7 +403,7 @@ def test_tracking_without_its_extra_is_refused_before_any_work(
     ("words", "message"),
     [
         (["--set", "training.epoch=3"], "`training.epochs`"),
-        (["--recipe", "nothing"], "default or ela or reference"),
+        (["--recipe", "nothing"], "ela or reference or scratch"),
         (["--data", "no/such/folder/here"], "no/such/folder/here"),
         (["--label-map", "x"], "ai=fake,human=real"),
         (["--limit", "1"], "at least 2"),

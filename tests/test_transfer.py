@@ -228,7 +228,7 @@ def test_what_has_seen_the_sources_does_not_leave_them_out(overrides) -> None:
     with pytest.raises(RecipeError, match="has seen the sources"):
         load_recipe("transfer", ["calibration.left_out=part", *overrides])
     with pytest.raises(RecipeError, match="has seen the sources"):
-        load_recipe("default", ["calibration.left_out=part"])
+        load_recipe("scratch", ["calibration.left_out=part"])
 
 
 def test_sources_count_in_the_training_that_is_saved(cache, tmp_path) -> None:

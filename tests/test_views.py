@@ -25,12 +25,12 @@ from hf_ela.recipes.loading import load_recipe
 REFERENCE = load_recipe("reference")
 CROPS = ["ela.qualities=[75, 85, 95]", "ela.with_pixels=false", "input.size=128"]
 CROPS += ["input.longest_side=none"]
-DEFAULT = load_recipe("default", [*CROPS, "augmentation.views=6"])
-AS_IS = load_recipe("default", [*CROPS, "augmentation.views=6", "input.training=as_is"])
+DEFAULT = load_recipe("scratch", [*CROPS, "augmentation.views=6"])
+AS_IS = load_recipe("scratch", [*CROPS, "augmentation.views=6", "input.training=as_is"])
 
 
 QUIET = load_recipe(
-    "default", [*CROPS, *(f"augmentation.{step}=0" for step in ("blur", "noise", "jpeg", "webp"))]
+    "scratch", [*CROPS, *(f"augmentation.{step}=0" for step in ("blur", "noise", "jpeg", "webp"))]
 )
 
 
@@ -49,7 +49,7 @@ def test_reference_view_is_the_published_recipe_step_by_step() -> None:
     assert np.array_equal(views[0], np.asarray(expected))
 
 
-@pytest.mark.parametrize("recipe", ["default", "reference"])
+@pytest.mark.parametrize("recipe", ["scratch", "reference"])
 def test_the_network_sees_pixels_behind_the_error_levels(recipe) -> None:
     image = noise(300, 200)
     recipes = [
@@ -70,14 +70,14 @@ def test_without_ela_the_network_sees_pixels() -> None:
     assert np.array_equal(
         evaluation_views(image, squashed, "as_is", key=""), [np.asarray(expected)]
     )
-    crops = load_recipe("default", ["ela=none"])
+    crops = load_recipe("scratch", ["ela=none"])
     views = evaluation_views(image, crops, "aligned", key="a")
     assert views.shape[1:] == crops.input_shape
     assert np.array_equal(views, evaluation_pixels(image, crops, "aligned", key="a"))
     assert training_views(image, crops, key="a").shape == (12, *crops.input_shape)
 
 
-FITTED = load_recipe("default", [*CROPS, "input.longest_side=400", "input.training=as_is"])
+FITTED = load_recipe("scratch", [*CROPS, "input.longest_side=400", "input.training=as_is"])
 
 
 def test_a_large_image_is_made_smaller_before_it_is_cropped() -> None:
@@ -103,7 +103,7 @@ def test_an_image_up_to_the_longest_side_is_left_as_it_is(protocol) -> None:
 
 PLAIN = [f"augmentation.{step}=0" for step in ("blur", "noise", "webp", "jpeg")]
 WHOLE = load_recipe(
-    "default",
+    "scratch",
     [*CROPS, "input.shortest_side=144", "augmentation.views=6", "augmentation.rescale=[0.9, 1.1]"],
 )
 
@@ -131,7 +131,7 @@ def test_training_shows_the_whole_of_an_image_brought_to_one_size(side) -> None:
     quarters = np.array([[red, green], [blue, yellow]], np.uint8)
     image = Image.fromarray(quarters).resize((side, side), Image.Resampling.NEAREST)
     recipe = load_recipe(
-        "default", [*CROPS, *PLAIN, "input.shortest_side=144", "augmentation.views=6", "ela=none"]
+        "scratch", [*CROPS, *PLAIN, "input.shortest_side=144", "augmentation.views=6", "ela=none"]
     )
     views = training_views(image, recipe, key="")
     corners = views[:, ::127, ::127].reshape(-1, 4, 3)
@@ -139,7 +139,7 @@ def test_training_shows_the_whole_of_an_image_brought_to_one_size(side) -> None:
 
 
 def test_a_blank_view_is_one_colour_of_each_class_alike() -> None:
-    recipe = load_recipe("default", [*CROPS, *PLAIN, "ela=none", "augmentation.blank=1"])
+    recipe = load_recipe("scratch", [*CROPS, *PLAIN, "ela=none", "augmentation.blank=1"])
     views = training_views(noise(300, 280), recipe, key="")
     assert (np.ptp(views, axis=(1, 2)) <= 1).all()
     assert len(np.unique(views[:, 0, 0], axis=0)) > 6
@@ -148,7 +148,7 @@ def test_a_blank_view_is_one_colour_of_each_class_alike() -> None:
 def test_a_shrunk_view_lacks_fine_grain() -> None:
     def grain(shrink: int) -> float:
         settings = ["ela=none", "input.shortest_side=144", f"augmentation.shrink={shrink}"]
-        recipe = load_recipe("default", [*CROPS, *PLAIN, *settings])
+        recipe = load_recipe("scratch", [*CROPS, *PLAIN, *settings])
         views = training_views(noise(150, 150), recipe, key="")
         assert views.shape[1:] == (128, 128, 3)
         return float(np.abs(np.diff(views.astype(int), axis=1)).mean())

@@ -53,7 +53,7 @@ def models() -> dict[str, ElaClassifier]:
     """A model of each recipe."""
     made = {}
     for name, overrides in RECIPES.items():
-        recipe = load_recipe("reference" if name == "reference" else "default", overrides)
+        recipe = load_recipe("reference" if name == "reference" else "scratch", overrides)
         network = network_of(recipe, seed=2)
         if name == "reference":
             round_kernels(network)  # stored in half precision, as a published backbone is
@@ -392,7 +392,7 @@ def test_the_evidence_is_the_mean_of_the_views_of_explain(visit, models) -> None
 
 @pytest.mark.parametrize("name", ["default", "whole"])
 def test_the_parts_of_a_picture_in_another_size_are_those_of_explain(visit, name) -> None:
-    recipe = load_recipe("default", RECIPES[name])
+    recipe = load_recipe("scratch", RECIPES[name])
     sizes = [(701, 433), (90, 1203), (384, 384), (385, 12), (3000, 7), (1999, 2001)]
     expected = [[box._asdict() for box in view_boxes(size, recipe)] for size in sizes]
     found = visit().module(

@@ -32,7 +32,11 @@ def add_train(commands: Commands) -> None:
         description="Train a detector and write a run folder: run.json, README.md (the model "
         "card), weights/, predictions.parquet, plots/ and samples/. Requires the `train` extra.",
     )
-    train.add_argument("--recipe", metavar="NAME|FILE", help="default, reference, or a TOML file")
+    train.add_argument(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="transfer (the default), ela, scratch, reference, or a TOML file",
+    )
     train.add_argument(
         "--from",
         metavar="MODEL",
@@ -134,7 +138,7 @@ def _train(options: argparse.Namespace) -> int:
         from hf_ela.training.trainer import train
 
     from hf_ela.hub.locate import split_revision
-    from hf_ela.recipes.loading import load_recipe
+    from hf_ela.recipes.loading import DEFAULT_RECIPE, load_recipe
 
     use_token(options)
     processes = None
@@ -158,7 +162,7 @@ def _train(options: argparse.Namespace) -> int:
         recipe = (
             initial.recipe(overrides)
             if initial
-            else load_recipe(options.recipe or "default", overrides)
+            else load_recipe(options.recipe or DEFAULT_RECIPE, overrides)
         )
         data = data_options(options.data, options)
 

@@ -126,9 +126,9 @@ SUITE: dict[str, Perturbation] = {
 
 PERTURBED_IMAGES = 200
 """Images that the table is measured on, half of each class: less than a minute on two cores for the
-default recipe, and a 95 % interval of a balanced accuracy of about ±.06."""
+recipe `scratch`, and a 95 % interval of a balanced accuracy of about ±.06."""
 IMAGES_AT_A_TIME = 4
-"""Images whose views are made ahead: 19 MB each with the default recipe and the whole suite."""
+"""Images whose views are made ahead: 19 MB each with `scratch` and the whole suite."""
 VIEWS_AT_A_TIME = 64
 """Views that are scored in a step; a power of two, which Keras's batches are filled up to."""
 

@@ -14,6 +14,9 @@ from pydantic import ValidationError
 from hf_ela.errors import RecipeError
 from hf_ela.recipes.schema import Recipe
 
+DEFAULT_RECIPE = "transfer"
+"""The recipe that trains where none is named; the packaged model is of it."""
+
 
 def built_in_recipes() -> list[str]:
     """Return the names of the recipes in this package."""
@@ -26,7 +29,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply overrides.
 
     Args:
-        recipe: A built-in name (``reference``, ``default``) or the path of a TOML file.
+        recipe: A built-in name (``transfer``, ``reference``) or the path of a TOML file.
         overrides: Texts such as ``"training.epochs=3"``, with values in TOML notation; ``none``
             omits a section, as in ``"augmentation=none"``; another ``kind`` empties its section.
 

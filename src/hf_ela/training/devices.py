@@ -38,7 +38,7 @@ def check_devices(devices: int, recipe: Recipe, processes: Processes | None = No
     if isinstance(recipe.network, Transfer) and not recipe.network.trainable_blocks:
         raise RunError(
             "What lies behind a frozen backbone is trained on one device, in seconds. Leave out "
-            "`devices`, or raise network.trainable_blocks."
+            "`devices`, or choose a recipe that trains its whole network, such as scratch."
         )
 
 

@@ -173,7 +173,7 @@ def audit_facts(
 def fact_settings(split: str, source: OpenedDataset, *, statistics: bool = False) -> RowSettings:
     """Return settings for rows with the facts of every file and, if asked for, statistics."""
     # Without views the preprocessing does not matter.
-    preprocessing = load_recipe("default").preprocessing
+    preprocessing = load_recipe("scratch").preprocessing
     return RowSettings(
         preprocessing, (), source.labels, split, source.root, pictures=False, statistics=statistics
     )
