@@ -1,12 +1,14 @@
 """Which pictures make certain answers wrong, and so are a reason to doubt them?
 
     python benchmarks/doubts.py --data joined --run runs/pretrained
+    python benchmarks/doubts.py --data joined --changes none grey --images 400
 
 The first table is of sources that the model has not seen. It takes the predictions of a run with
 `calibration.left_out`, and says by what pixels and file tell how many answers are certain by
 their score alone, and how many of these are right. Its last lines are all images, without and with
 the reasons to doubt. The second is of changes to test images, as many of both classes: certain with
-the reasons to doubt, and how many of these are right. The reasons were chosen on the first alone.
+the reasons to doubt, and how many of these are right; then how many human pictures are called AI.
+The reasons were chosen on the first alone. Without --run, the second is of the packaged model.
 """
 
 import argparse
@@ -74,18 +76,25 @@ def by_fact(classifier: ElaClassifier, data: Path, run: Path) -> list[dict[str, 
     return rows
 
 
-def by_change(classifier: ElaClassifier, data: Path, most: int) -> Iterator[dict[str, Any]]:
+def by_change(
+    classifier: ElaClassifier, data: Path, changes: list[str], most: int
+) -> Iterator[dict[str, Any]]:
     """Yield a row for each change to test images."""
     rng = np.random.default_rng(0)
     files = [sorted((data / "test" / label).iterdir()) for label in ("fake", "real")]
     drawn = [of_class[at] for of_class in files for at in rng.permutation(len(of_class))[:most]]
     fake = np.array([path.parent.name == "fake" for path in drawn])
-    for name, change in CHANGES.items():
-        changed = (np.asarray(change(load_image(path).pixels)) for path in drawn)
+    for name in changes:
+        changed = (np.asarray(CHANGES[name](load_image(path).pixels)) for path in drawn)
         scores = [score for score in classifier.scores(changed) if isinstance(score, Score)]
         right = np.array([score >= classifier.threshold for score in scores]) == fake
         certain = ~np.array([classifier.is_uncertain(score) for score in scores])
-        yield {"change": name, "certain": wilson(certain), "right": wilson(right[certain])}
+        yield {
+            "change": name,
+            "certain": wilson(certain),
+            "right": wilson(right[certain]),
+            "human called AI": wilson(~right[~fake]),
+        }
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -99,13 +108,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", required=True, type=Path, metavar="FOLDER")
-    parser.add_argument("--run", required=True, type=Path, metavar="RUN")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="that left out sources")
+    parser.add_argument("--changes", nargs="+", choices=CHANGES, default=list(CHANGES))
     parser.add_argument("--images", type=int, default=200, metavar="N", help="of each class (200)")
     parser.add_argument("--out", type=Path, default=HERE / "doubts.json")
     args = parser.parse_args()
-    classifier = ElaClassifier.from_pretrained(args.run)
-    report: dict[str, Any] = {"facts": by_fact(classifier, args.data, args.run), "changes": []}
-    for row in by_change(classifier, args.data, args.images):
+    classifier = ElaClassifier.from_pretrained(args.run or "pretrained")
+    report: dict[str, Any] = {"facts": [], "changes": []}
+    if args.run:
+        report["facts"] = by_fact(classifier, args.data, args.run)
+    for row in by_change(classifier, args.data, args.changes, args.images):
         report["changes"].append(row)
         print(_line(row), flush=True)
     save(args.out, report)

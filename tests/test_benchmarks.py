@@ -327,6 +327,18 @@ def test_detectors_are_compared_on_the_same_images(run, trials, tmp_path):
 
 
 @pytest.mark.second_lane
+@pytest.mark.second_lane
+def test_grey_copies_of_the_same_pictures_have_no_certain_answer(run, tiny):
+    words = ["--data", tiny, "--changes", "none", "grey", "--images", 3]
+    printed, report = run("doubts.py", *words)
+    assert report["facts"] == []
+    assert [row["change"] for row in report["changes"]] == ["none", "grey"]
+    _, grey = report["changes"]
+    assert (grey["certain"]["value"], grey["certain"]["n"]) == (0, 6)
+    assert grey["human called AI"]["n"] == 3
+    assert printed.startswith("none | ")
+
+
 def test_damaged_files_are_the_same_for_the_same_seed_and_nearly_all_differ(scripts):
     from itertools import islice
 
