@@ -73,7 +73,9 @@ def main() -> None:
     mine = replace(options, source=str(folder), groups=None)
     records = {
         "as it is": apart(partial(trained, whole=False), recipe, without, runs / "as it is"),
-        "fine-tuned": apart(tuned, runs / "as it is", mine, runs / "fine-tuned"),
+        "fine-tuned": apart(
+            partial(tuned, whole=False), runs / "as it is", mine, runs / "fine-tuned"
+        ),
         "trained anew": apart(partial(trained, whole=False), recipe, mine, runs / "trained anew"),
     }
     rows = [
