@@ -252,9 +252,9 @@ def test_programs(program, run, capsys) -> None:
         run_program("options = DataOptions('my/folder', groups='my/groups.csv')", names)
         for name in ("mine", "tuned"):
             shutil.rmtree(f"runs/{name}")
-        names["TINY"] = TINY
+        names["SMALL"] = SMALL
     capsys.readouterr()
-    text = program.text.replace('["training.epochs=3"]', "[*TINY]")
+    text = program.text.replace('["training.epochs=3"]', "SMALL")
     run_program(text, names)
     if program.promise:
         out = capsys.readouterr().out
