@@ -195,14 +195,14 @@ def _span(values: Sequence[float], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def line(row: dict[str, Any]) -> str:
-    """Return a row of the table."""
+def line(row: dict[str, Any], others: Sequence[str]) -> str:
+    """Return a row of the table, with a comparison with each of the others."""
     cells = [
         f"`{row['detector']}`",
         f"{row['parameters']:,}" if row["parameters"] else "",
         row["tested"].replace("_", "-"),
         *(over_seeds(row[metric]) for metric in METRICS),
-        *(more_right(tests) if (tests := row["against"].get(other)) else "" for other in AGAINST),
+        *(more_right(tests) if (tests := row["against"].get(other)) else "" for other in others),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -228,11 +228,12 @@ def main() -> None:
     if any((one.data, one.files) != (every[0].data, every[0].files) for one in every):
         sys.exit(f"{args.runs} holds runs on other images. Choose another folder with --runs.")
     rows = [measured(name, protocol, found) for protocol in COLUMNS for name in names]
-    versus = " | ".join(f"more right than `{name}`" for name in AGAINST)
+    others = [name for name in AGAINST if name in found]
+    versus = " | ".join(f"more right than `{name}`" for name in others)
     print(f"\n| detector | parameters | tested | {' | '.join(METRICS.values())} | {versus} |")
-    print("| --- " * (5 + len(METRICS)) + "|")
+    print("| --- " * (3 + len(METRICS) + len(others)) + "|")
     for row in rows:
-        print(line(row))
+        print(line(row, others))
     fake = int(every[0].labels.sum())
     images = {"data": every[0].data, "fake": fake, "real": len(every[0].files) - fake}
     settings = {"overrides": args.overrides, "seeds": args.seeds, "test": images}
